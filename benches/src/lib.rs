@@ -1,0 +1,1 @@
+//! What pymq costs beside the raw client, in one run.

@@ -1,0 +1,20 @@
+//! T: topics fan out, at most once, in order for each publisher.
+
+use pymq::Message;
+use pymq::provider::{Filter, Incoming};
+
+use crate::wait::soon;
+use crate::{Harness, Outcome};
+
+/// Body and topic arrive unchanged.
+pub async fn delivers_to_subscriber(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscription = provider.subscribe(Filter::Topic("news".into())).await?;
+
+    let reached = provider.publish("news", Message::json("[1, 2]")).await?;
+
+    assert_eq!(reached, 1);
+    let expected = Incoming::Message { topic: "news".into(), message: Message::json("[1, 2]") };
+    assert_eq!(soon("recv", subscription.recv()).await??, expected);
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Waiting for a condition under a deadline, instead of sleeping and hoping.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::Outcome;
+
+/// The longest a behaviour waits for what must happen: generous, as it costs nothing when it does.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks again and again until the condition holds.
+///
+/// # Errors
+///
+/// When it does not within [`PATIENCE`].
+pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) -> Outcome {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        if Instant::now() >= deadline {
+            return Err(format!("waited {PATIENCE:?} in vain until {what}").into());
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// Awaits a future that must end.
+///
+/// # Errors
+///
+/// When it does not within [`PATIENCE`].
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    timeout(PATIENCE, future).await.map_err(|_| format!("{what} did not end within {PATIENCE:?}").into())
+}

@@ -1,0 +1,2 @@
+//! The in-process provider of pymq.
+#![warn(clippy::print_stdout, clippy::print_stderr)]

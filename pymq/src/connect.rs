@@ -1,0 +1,274 @@
+//! From a configuration to a bus: [`Connect`] for code that names its provider, [`Registry`] for code that reads a
+//! URL and lets the configuration decide.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::de::{self, Deserialize, Deserializer};
+use url::Url;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::Provider;
+
+/// A configuration that can be connected; each provider implements it for its own.
+#[async_trait]
+pub trait Connect: Send {
+    /// Connects, within the connect timeout of the configuration.
+    async fn connect(self) -> Result<Arc<dyn Provider>>;
+}
+
+/// What a provider puts into a [`Registry`]: the URL schemes it answers to.
+#[async_trait]
+pub trait Scheme: fmt::Debug + Send + Sync + 'static {
+    /// Returns the schemes, such as `["redis", "rediss"]`.
+    fn schemes(&self) -> &'static [&'static str];
+
+    /// Connects to what the URL names.
+    async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>>;
+}
+
+/// The providers an application can be configured to use, by URL scheme.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// let registry = pymq::Registry::new().with(pymq_provider_memory::Memory).with(pymq_provider_redis::Redis);
+///
+/// let provider = registry.provider("memory://").await?;
+///
+/// assert_eq!(provider.name(), "memory");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Default)]
+pub struct Registry {
+    schemes: Vec<Box<dyn Scheme>>,
+}
+
+impl Registry {
+    /// Creates a registry without providers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a provider.
+    #[must_use]
+    pub fn with(mut self, scheme: impl Scheme) -> Self {
+        self.schemes.push(Box::new(scheme));
+        self
+    }
+
+    /// Opens the provider a URL names. Most programs want `connect`, which puts a `Bus` around it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
+    /// (the nearest name is suggested); else what the provider answers.
+    pub async fn provider<U>(&self, url: U) -> Result<Arc<dyn Provider>>
+    where
+        U: TryInto<ProviderUrl> + Send,
+        U::Error: Into<Error>,
+    {
+        let url = url.try_into().map_err(Into::into)?;
+        for scheme in &self.schemes {
+            if scheme.schemes().contains(&url.scheme()) {
+                return scheme.connect(&url).await;
+            }
+        }
+        let known = self.schemes.iter().flat_map(|scheme| scheme.schemes().iter().copied());
+        Err(unknown("scheme", url.scheme(), known))
+    }
+}
+
+/// A parsed provider URL: `redis://user:password@host:6379/0?namespace=shop`, `memory://name`.
+///
+/// Parses from text and deserialises from a string, so that any configuration format serves. The password never
+/// prints.
+///
+/// # Examples
+///
+/// ```
+/// let url: pymq::ProviderUrl = "redis://:secret@localhost/0?namespace=shop".parse()?;
+///
+/// assert_eq!(url.to_string(), "redis://:***@localhost/0?namespace=shop");
+/// # Ok::<(), pymq::Error>(())
+/// ```
+#[derive(Clone, Eq, PartialEq)]
+pub struct ProviderUrl(Url);
+
+impl ProviderUrl {
+    /// Returns the scheme, in lower case.
+    pub fn scheme(&self) -> &str {
+        self.0.scheme()
+    }
+
+    /// Returns the whole URL **with its password**; for the provider that dials it.
+    pub fn expose(&self) -> &Url {
+        &self.0
+    }
+
+    /// Returns the query parameters, all of which must be among `known`.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for one that is not, or that stands twice.
+    pub fn parameters(&self, known: &[&'static str]) -> Result<Parameters> {
+        let mut values = HashMap::new();
+        for (name, value) in self.0.query_pairs() {
+            let Some(name) = known.iter().find(|known| **known == name) else {
+                return Err(unknown("URL parameter", &name, known.iter().copied()));
+            };
+            if values.insert(*name, value.into_owned()).is_some() {
+                return Err(Error::new(ErrorKind::InvalidConfig, format!("URL parameter `{name}` is given twice")));
+            }
+        }
+        Ok(Parameters { values })
+    }
+}
+
+impl FromStr for ProviderUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // The source is left out on purpose where it could quote the text: it may hold a password.
+        Url::parse(text).map(Self).map_err(|error| {
+            Error::new(ErrorKind::InvalidConfig, "provider URL, such as `redis://localhost:6379` or `memory://`")
+                .with_source(error)
+        })
+    }
+}
+
+impl TryFrom<&str> for ProviderUrl {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for ProviderUrl {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl<'de> Deserialize<'de> for ProviderUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(|error| de::Error::custom(with_source(&error)))
+    }
+}
+
+impl fmt::Display for ProviderUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        // Fails only for URLs that cannot hold a password at all.
+        if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
+            return f.write_str("***");
+        }
+        f.write_str(shown.as_str())
+    }
+}
+
+impl fmt::Debug for ProviderUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProviderUrl({self})")
+    }
+}
+
+/// The query parameters of a [`ProviderUrl`], all known by name.
+#[derive(Clone, Debug, Default)]
+pub struct Parameters {
+    values: HashMap<&'static str, String>,
+}
+
+impl Parameters {
+    /// Returns a parameter as text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Returns a parameter that is a time: `250ms`, `5s`, `2m`, `1h`, or a plain number of seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) when it is not.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let fault = || Error::new(ErrorKind::InvalidConfig, format!("URL parameter `{name}={text}`, want `250ms` or `5s`"));
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let seconds_each = match &text[digits.len()..] {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            _ => return Err(fault()),
+        };
+        let amount: f64 = digits.parse().map_err(|_| fault())?;
+        Duration::try_from_secs_f64(amount * seconds_each).map(Some).map_err(|_| fault())
+    }
+}
+
+/// Creates the error for a name nobody knows, with the nearest known one or all of them.
+fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str> + Clone) -> Error {
+    let nearest = known.clone().min_by_key(|candidate| strsim::damerau_levenshtein(candidate, name));
+    let hint = match nearest {
+        Some(nearest) if strsim::damerau_levenshtein(nearest, name) <= 2 + nearest.len() / 4 => {
+            format!("did you mean `{nearest}`?")
+        }
+        _ => format!("known are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    };
+    Error::new(ErrorKind::InvalidConfig, format!("unknown {what} `{name}`, {hint}"))
+}
+
+/// One line with all causes, for a framework that keeps only text.
+fn with_source(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_never_prints() {
+        let url: ProviderUrl = "redis://user:s3cret@host:6379/2?namespace=a".parse().unwrap();
+
+        assert!(!format!("{url} {url:?}").contains("s3cret"));
+        assert_eq!(url.expose().password(), Some("s3cret"));
+    }
+
+    #[test]
+    fn an_unknown_parameter_suggests_the_nearest() {
+        let url: ProviderUrl = "redis://host?namspace=a".parse().unwrap();
+
+        let error = url.parameters(&["namespace", "op_timeout"]).unwrap_err();
+
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.to_string().contains("`namespace`"), "{error}");
+    }
+
+    #[test]
+    fn durations_need_a_unit_we_know() {
+        let url: ProviderUrl = "redis://host?a=250ms&b=2&c=1.5m&d=3parsecs&e=-1s".parse().unwrap();
+        let parameters = url.parameters(&["a", "b", "c", "d", "e"]).unwrap();
+
+        assert_eq!(parameters.duration("a").unwrap(), Some(Duration::from_millis(250)));
+        assert_eq!(parameters.duration("b").unwrap(), Some(Duration::from_secs(2)));
+        assert_eq!(parameters.duration("c").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(parameters.duration("missing").unwrap(), None);
+        assert!(parameters.duration("d").is_err());
+        assert!(parameters.duration("e").is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! The one error of the bus: callers act on [`Error::kind`], people read `Display`, machines walk
+//! `source()`. Each fact appears once, so `Display` never repeats the source.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::rpc::RemoteError;
+
+/// The result of an operation on the bus.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation on the bus failed.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Timeout, "redis: put to `jobs`");
+///
+/// assert_eq!(error.kind(), ErrorKind::Timeout);
+/// assert!(error.is_retryable());
+/// assert_eq!(error.to_string(), "redis: put to `jobs`: timed out");
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+/// Boxed, so that a `Result` of the hot paths stays a word wide.
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    context: Box<str>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+    outcome_unknown: bool,
+    payload: Option<Bytes>,
+    remote: Option<RemoteError>,
+}
+
+/// The categories a caller can act on.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The time given to the operation ran out.
+    Timeout,
+    /// The provider is unreachable, or the connection broke.
+    Disconnected,
+    /// The bus, the queue handle or the subscription was closed.
+    Closed,
+    /// The process-wide bus is used before `init`.
+    NotInitialized,
+    /// A bounded queue has no place left.
+    Full,
+    /// The lease is over: settled, expired, or taken by another.
+    LeaseLost,
+    /// Nobody exposes a function of that name.
+    NoSuchRemote,
+    /// This bus already exposes a function of that name.
+    AlreadyExposed,
+    /// The remote function ran and failed; see [`Error::remote`].
+    Remote,
+    /// The server has more requests waiting than it takes; the function did not run.
+    Overloaded,
+    /// A value could not be encoded, or a payload not decoded; see [`Error::payload`].
+    Codec,
+    /// The payload is over the limit; nothing was sent.
+    TooLarge,
+    /// A name is empty, too long, reserved, or has control characters.
+    InvalidName,
+    /// A configuration or URL that cannot be used.
+    InvalidConfig,
+    /// The provider does not have the capability.
+    Unsupported,
+    /// Wrong or missing credentials.
+    Auth,
+    /// The credentials are right, but do not allow this.
+    Permission,
+    /// The encrypted connection could not be made.
+    Tls,
+    /// The provider holds something of another type under this name.
+    WrongType,
+    /// The provider has no memory left for new data.
+    OutOfMemory,
+    /// Any other failure of the provider.
+    Provider,
+}
+
+impl Error {
+    /// Creates an error of a kind, with the operation and the name it concerns, such as
+    /// ``"redis: put to `jobs`"``.
+    pub fn new(kind: ErrorKind, context: impl Into<Box<str>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            context: context.into(),
+            source: None,
+            outcome_unknown: false,
+            payload: None,
+            remote: None,
+        }))
+    }
+
+    /// Adds the cause. `Display` does not show it; `source()` returns it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    /// Marks that the operation may have happened all the same.
+    #[must_use]
+    pub fn with_outcome_unknown(mut self) -> Self {
+        self.0.outcome_unknown = true;
+        self
+    }
+
+    /// Adds the raw payload the error is about.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Bytes) -> Self {
+        self.0.payload = Some(payload);
+        self
+    }
+
+    /// Creates the error of a call whose remote function failed.
+    pub fn from_remote(context: impl Into<Box<str>>, remote: RemoteError) -> Self {
+        let kind = if remote.is_overloaded() { ErrorKind::Overloaded } else { ErrorKind::Remote };
+        let mut error = Self::new(kind, context);
+        error.0.remote = Some(remote);
+        error
+    }
+
+    /// Returns the category.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Tells whether the same call may work later without a change by the caller.
+    ///
+    /// For a plain `put` or `publish`, see [`outcome_unknown`](Self::outcome_unknown) first.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::Timeout
+                | ErrorKind::Disconnected
+                | ErrorKind::Full
+                | ErrorKind::Overloaded
+                | ErrorKind::OutOfMemory
+        )
+    }
+
+    /// Tells whether the operation may have happened although it failed, as after a timeout.
+    pub fn outcome_unknown(&self) -> bool {
+        self.0.outcome_unknown
+    }
+
+    /// Returns the raw payload that could not be decoded.
+    pub fn payload(&self) -> Option<&Bytes> {
+        self.0.payload.as_ref()
+    }
+
+    /// Returns what the remote function reported.
+    pub fn remote(&self) -> Option<&RemoteError> {
+        self.0.remote.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.context, self.0.kind)?;
+        if let Some(remote) = &self.0.remote {
+            write!(f, ": {remote}")?;
+        }
+        if self.0.outcome_unknown {
+            f.write_str(" (outcome unknown)")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("kind", &self.0.kind).field("context", &self.0.context);
+        if let Some(source) = &self.0.source {
+            debug.field("source", source);
+        }
+        if let Some(remote) = &self.0.remote {
+            debug.field("remote", remote);
+        }
+        if let Some(payload) = &self.0.payload {
+            debug.field("payload_bytes", &payload.len());
+        }
+        debug.field("outcome_unknown", &self.0.outcome_unknown).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "timed out",
+            Self::Disconnected => "disconnected",
+            Self::Closed => "closed",
+            Self::NotInitialized => "not initialized, call `pymq::init` first",
+            Self::Full => "full",
+            Self::LeaseLost => "lease lost",
+            Self::NoSuchRemote => "no such remote",
+            Self::AlreadyExposed => "already exposed",
+            Self::Remote => "remote failed",
+            Self::Overloaded => "overloaded",
+            Self::Codec => "codec",
+            Self::TooLarge => "too large",
+            Self::InvalidName => "invalid name",
+            Self::InvalidConfig => "invalid configuration",
+            Self::Unsupported => "unsupported",
+            Self::Auth => "authentication failed",
+            Self::Permission => "permission denied",
+            Self::Tls => "tls",
+            Self::WrongType => "wrong type",
+            Self::OutOfMemory => "out of memory",
+            Self::Provider => "provider failed",
+        })
+    }
+}
+
+/// Turns what a receiver answers into what its `Stream` yields: `Closed` is the end, other errors are items.
+pub(crate) fn end_of_stream<T>(received: Result<T>) -> Option<Result<T>> {
+    match received {
+        Err(error) if error.kind() == ErrorKind::Closed => None,
+        received => Some(received),
+    }
+}

@@ -1,0 +1,19 @@
+//! Topics, queues and remote calls over a transport you already run.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod bus;
+pub mod codec;
+mod connect;
+mod error;
+pub mod glob;
+mod message;
+pub mod name;
+pub mod provider;
+mod rpc;
+mod shutdown;
+
+pub use self::bus::{Bus, MAX_PAYLOAD};
+pub use self::connect::{Connect, Parameters, ProviderUrl, Registry, Scheme};
+pub use self::error::{Error, ErrorKind, Result};
+pub use self::message::{Encoding, Headers, Message, MessageId};
+pub use self::rpc::RemoteError;

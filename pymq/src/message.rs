@@ -1,0 +1,184 @@
+//! What crosses the seam: headers, an encoding, a body. No id, no timestamp: a message is what its
+//! sender wrote, byte for byte.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// What a provider carries from a sender to a receiver.
+///
+/// Cheap to clone: the body is reference counted, headers are absent in the common case.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::{Encoding, Message};
+///
+/// let message = Message::json(r#"{"id": 1}"#).with_header("trace", "af01");
+///
+/// assert_eq!(message.encoding, Encoding::Json);
+/// assert_eq!(message.headers.get("trace"), Some("af01"));
+/// ```
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Message {
+    /// What the sender wants known besides the body.
+    pub headers: Headers,
+    /// How the body is to be read.
+    pub encoding: Encoding,
+    /// The payload.
+    pub body: Bytes,
+}
+
+/// How the body of a [`Message`] is to be read.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// The exact PyMQ payload: one JSON text, envelope and tag included.
+    #[default]
+    Json,
+    /// Opaque bytes.
+    Bytes,
+}
+
+impl Message {
+    /// Creates a message around a JSON text, which is not checked.
+    pub fn json(body: impl Into<Bytes>) -> Self {
+        Self { headers: Headers::new(), encoding: Encoding::Json, body: body.into() }
+    }
+
+    /// Creates a message around opaque bytes.
+    pub fn bytes(body: impl Into<Bytes>) -> Self {
+        Self { headers: Headers::new(), encoding: Encoding::Bytes, body: body.into() }
+    }
+
+    /// Adds a header, replacing the one of the same name.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Returns the bytes this message occupies: body, header names and header values.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+}
+
+/// A small map of text to text that keeps the order of insertion.
+///
+/// Costs one word while empty. Lookups are linear: a message has a handful of headers.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::Headers;
+///
+/// let mut headers = Headers::new();
+/// headers.insert("tenant", "a");
+/// headers.insert("tenant", "b");
+///
+/// assert_eq!(headers.get("tenant"), Some("b"));
+/// assert_eq!(headers.len(), 1);
+/// ```
+#[derive(Clone, Default, Eq, PartialEq)]
+#[expect(clippy::box_collection, reason = "absent in the common case: one word instead of three in every message")]
+pub struct Headers(Option<Box<Vec<(String, String)>>>);
+
+impl Headers {
+    /// Creates an empty map.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Returns the value of a header.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Sets a header and returns the value it had.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
+        let (name, value) = (name.into(), value.into());
+        let entries = self.0.get_or_insert_default();
+        if let Some((_, old)) = entries.iter_mut().find(|(key, _)| *key == name) {
+            return Some(std::mem::replace(old, value));
+        }
+        entries.push((name, value));
+        None
+    }
+
+    /// Removes a header and returns the value it had.
+    pub fn remove(&mut self, name: &str) -> Option<String> {
+        let entries = self.0.as_mut()?;
+        let at = entries.iter().position(|(key, _)| key == name)?;
+        let (_, value) = entries.remove(at);
+        if entries.is_empty() {
+            self.0 = None;
+        }
+        Some(value)
+    }
+
+    /// Iterates over names and values in order of insertion.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|entries| entries.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+
+    /// Returns the number of headers.
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |entries| entries.len())
+    }
+
+    /// Tells whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+        let mut headers = Self::new();
+        for (name, value) in entries {
+            headers.insert(name, value);
+        }
+        headers
+    }
+}
+
+/// An id that names one message: of a put that may be repeated, or of a dead letter.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MessageId(Box<str>);
+
+impl MessageId {
+    /// Creates an id from any text.
+    pub fn new(id: impl Into<Box<str>>) -> Self {
+        Self(id.into())
+    }
+
+    /// Returns the id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for MessageId {
+    fn from(id: &str) -> Self {
+        Self::new(id)
+    }
+}
+
+impl From<String> for MessageId {
+    fn from(id: String) -> Self {
+        Self::new(id)
+    }
+}

@@ -1,0 +1,173 @@
+//! The bounded buffer behind everything a provider hands out: pushed by the task that reads the
+//! transport, which never waits; read by one receiver; detached when that is dropped.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+
+/// How much may wait between a transport and a reader.
+///
+/// Both limits hold; a count alone would allow gigabytes. One item is kept whatever its size.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct BufferLimits {
+    /// The most items; 1,024 by default.
+    pub items: usize,
+    /// The most bytes of names, headers and bodies; 16 MiB by default.
+    pub bytes: usize,
+}
+
+impl Default for BufferLimits {
+    fn default() -> Self {
+        Self { items: 1_024, bytes: 16 << 20 }
+    }
+}
+
+/// Tells a receiver that waits for it that the provider has let go; sent by dropping it.
+///
+/// A provider whose detaching takes a round trip moves this into the task that does it.
+#[derive(Debug)]
+pub struct Detached {
+    _done: Option<oneshot::Sender<()>>,
+}
+
+/// What happens in the provider when the receiving end is dropped.
+type Detach = Box<dyn FnOnce(Detached) + Send + Sync>;
+
+/// The items and who waits for them. A std mutex: the critical sections are a few moves, never an await.
+pub(crate) struct Shared<T> {
+    state: Mutex<State<T>>,
+}
+
+pub(crate) struct State<T> {
+    pub(crate) items: VecDeque<T>,
+    pub(crate) bytes: usize,
+    pub(crate) limits: BufferLimits,
+    waker: Option<Waker>,
+    /// Set by the provider: what the reader gets once the items are used up.
+    ended: Option<Error>,
+    /// The receiver is gone: pushes have no effect.
+    detached: bool,
+}
+
+impl<T> State<T> {
+    /// Tells whether another `bytes` would break a limit.
+    pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
+        !self.items.is_empty() && (self.items.len() >= self.limits.items || self.bytes + bytes > self.limits.bytes)
+    }
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(limits: BufferLimits) -> Arc<Self> {
+        let state = State { items: VecDeque::new(), bytes: 0, limits, waker: None, ended: None, detached: false };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Runs `push` on a live buffer and wakes the reader. Returns the argument when nobody reads any more.
+    pub(crate) fn push<A>(&self, item: A, push: impl FnOnce(&mut State<T>, A)) -> Result<(), A> {
+        let mut state = self.lock();
+        if state.detached || state.ended.is_some() {
+            return Err(item);
+        }
+        push(&mut state, item);
+        let waker = state.waker.take();
+        // Woken outside the lock, so that a reader on another thread does not run into it.
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes the next item, or the error the buffer ended with.
+    pub(crate) fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        pop: impl FnOnce(&mut State<T>) -> Option<T>,
+    ) -> Poll<Result<T, Error>> {
+        let mut state = self.lock();
+        if let Some(item) = pop(&mut state) {
+            return Poll::Ready(Ok(item));
+        }
+        if let Some(error) = &state.ended {
+            return Poll::Ready(Err(error.clone()));
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    pub(crate) fn end(&self, error: Error) {
+        let mut state = self.lock();
+        state.ended.get_or_insert(error);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.lock().detached
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The receiving end's hold on the buffer and on the provider: dropped, it empties the one and detaches from the
+/// other.
+pub(crate) struct Receiver<T> {
+    pub(crate) shared: Arc<Shared<T>>,
+    detach: Option<Detach>,
+}
+
+impl<T> Receiver<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>, detach: impl FnOnce(Detached) + Send + Sync + 'static) -> Self {
+        Self { shared, detach: Some(Box::new(detach)) }
+    }
+
+    /// Stops new items; those buffered can still be read. Resolves once the provider has let go.
+    pub(crate) async fn detach(&mut self) {
+        let Some(detach) = self.detach.take() else { return };
+        let (done, gone) = oneshot::channel();
+        detach(Detached { _done: Some(done) });
+        // An error is the message: the sender has been dropped.
+        drop(gone.await);
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.detached = true;
+        state.bytes = 0;
+        let items = std::mem::take(&mut state.items);
+        drop(state);
+        // Outside the lock: a dropped request answers its caller.
+        drop(items);
+        if let Some(detach) = self.detach.take() {
+            detach(Detached { _done: None });
+        }
+    }
+}
+
+impl<T> fmt::Debug for Shared<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Buffer")
+            .field("items", &state.items.len())
+            .field("bytes", &state.bytes)
+            .field("ended", &state.ended.is_some())
+            .field("detached", &state.detached)
+            .finish()
+    }
+}

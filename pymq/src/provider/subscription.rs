@@ -1,0 +1,299 @@
+//! A live interest in a topic or pattern: the [`Inlet`] a provider pushes into and the
+//! [`Subscription`] it hands out. Full means the oldest goes, and the reader is told how many.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
+use crate::error::{Error, Result};
+use crate::message::Message;
+use crate::name::RESERVED_PREFIX;
+use crate::provider::Filter;
+
+/// What a subscription yields.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Incoming {
+    /// A message and the concrete topic it was published on.
+    Message {
+        /// The topic, also when the subscription is to a pattern.
+        topic: Arc<str>,
+        /// What was published.
+        message: Message,
+    },
+    /// Messages are missing here: so many, or an unknown number after an outage.
+    Lagged {
+        /// How many; none when nobody can know.
+        missed: Option<u64>,
+    },
+}
+
+/// Creates the two ends of a subscription to `filter`.
+///
+/// `detach` runs once, when the receiving end is dropped or unsubscribed; the [`Detached`] it gets is to be dropped
+/// when the provider no longer delivers.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// use pymq::Message;
+/// use pymq::provider::{Filter, Incoming, subscription};
+///
+/// let (inlet, mut subscription) = subscription(&Filter::Topic("news".into()), |detached| drop(detached));
+/// inlet.push(&"news".into(), &Message::json("1"));
+///
+/// assert!(matches!(subscription.recv().await?, Incoming::Message { .. }));
+/// # Ok(()) }
+/// ```
+pub fn subscription(
+    filter: &Filter,
+    detach: impl FnOnce(Detached) + Send + Sync + 'static,
+) -> (Inlet, Subscription) {
+    let shared = Shared::new(BufferLimits::default());
+    let inlet = Inlet { shared: Arc::clone(&shared), is_pattern: matches!(filter, Filter::Pattern(_)) };
+    (inlet, Subscription { receiver: Receiver::new(shared, detach) })
+}
+
+/// The provider's end of a subscription: pushing never waits and never fails.
+#[derive(Clone, Debug)]
+pub struct Inlet {
+    shared: Arc<Shared<Incoming>>,
+    is_pattern: bool,
+}
+
+impl Inlet {
+    /// Delivers a message; when the buffer is full the oldest goes, and the reader sees [`Incoming::Lagged`].
+    ///
+    /// Names of our own (`__rpc_..`) never reach a pattern.
+    pub fn push(&self, topic: &Arc<str>, message: &Message) {
+        if self.is_pattern && topic.starts_with(RESERVED_PREFIX) {
+            return;
+        }
+        let item = Incoming::Message { topic: Arc::clone(topic), message: message.clone() };
+        // Nobody reads any more: the message has no one to miss it.
+        drop(self.shared.push(item, push));
+    }
+
+    /// Marks that an unknown number of messages may be missing, as after a reconnect.
+    pub fn gap(&self) {
+        drop(self.shared.push(Incoming::Lagged { missed: None }, push));
+    }
+
+    /// Ends the subscription: the reader gets what is buffered, then this error.
+    pub fn end(&self, error: Error) {
+        self.shared.end(error);
+    }
+
+    /// Tells whether the receiving end is gone.
+    pub fn is_detached(&self) -> bool {
+        self.shared.is_detached()
+    }
+}
+
+/// The receiving end of a subscription; a [`Stream`] of [`Incoming`]. Dropping it unsubscribes.
+pub struct Subscription {
+    receiver: Receiver<Incoming>,
+}
+
+impl Subscription {
+    /// Returns the next message or lag, waiting until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed, or what else ended the subscription. Each
+    /// further call answers the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a message is taken only when it is returned.
+    pub async fn recv(&mut self) -> Result<Incoming> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Polls for the next message or lag.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming>> {
+        self.receiver.shared.poll(cx, pop)
+    }
+
+    /// Changes how much may wait for this reader; takes effect with the next message.
+    pub fn set_limits(&mut self, limits: BufferLimits) {
+        self.receiver.shared.lock().limits = limits;
+    }
+
+    /// Ends the subscription and resolves once the provider no longer delivers to it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, it ends all the same, only nobody waits for it.
+    pub async fn unsubscribe(mut self) {
+        self.receiver.detach().await;
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Result<Incoming>;
+
+    /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx).map(crate::error::end_of_stream)
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("buffer", &self.receiver.shared).finish()
+    }
+}
+
+/// Makes room by dropping the oldest, remembers how many in one `Lagged` at the front, and appends.
+fn push(state: &mut State<Incoming>, item: Incoming) {
+    if let (Incoming::Lagged { .. }, Some(Incoming::Lagged { missed })) = (&item, state.items.back_mut()) {
+        *missed = None;
+        return;
+    }
+    let bytes = size(&item);
+    let mut lag: Option<Option<u64>> = None;
+    // The mark takes a place of its own, so that the buffer holds its limit in messages beside it.
+    while is_full_beside_lag(state, bytes) {
+        let Some(oldest) = state.items.pop_front() else { break };
+        state.bytes -= size(&oldest);
+        lag = Some(match (lag, oldest) {
+            (None, Incoming::Message { .. }) => Some(1),
+            (None, Incoming::Lagged { missed }) => missed,
+            (Some(count), Incoming::Message { .. }) => count.map(|n| n + 1),
+            (Some(count), Incoming::Lagged { missed }) => count.zip(missed).map(|(a, b)| a + b),
+        });
+    }
+    if let Some(missed) = lag {
+        state.items.push_front(Incoming::Lagged { missed });
+    }
+    state.bytes += bytes;
+    state.items.push_back(item);
+}
+
+fn is_full_beside_lag(state: &State<Incoming>, bytes: usize) -> bool {
+    let mark = matches!(state.items.front(), Some(Incoming::Lagged { .. }));
+    let messages = state.items.len() - usize::from(mark);
+    messages > 0 && (messages >= state.limits.items || state.bytes + bytes > state.limits.bytes)
+}
+
+fn pop(state: &mut State<Incoming>) -> Option<Incoming> {
+    let item = state.items.pop_front()?;
+    state.bytes -= size(&item);
+    Some(item)
+}
+
+fn size(item: &Incoming) -> usize {
+    match item {
+        Incoming::Message { topic, message } => topic.len() + message.size(),
+        Incoming::Lagged { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn open(items: usize, bytes: usize) -> (Inlet, Subscription) {
+        let (inlet, mut subscription) = subscription(&Filter::Topic("t".into()), drop);
+        subscription.set_limits(BufferLimits { items, bytes });
+        (inlet, subscription)
+    }
+
+    fn message(text: &str) -> Message {
+        Message::bytes(text.to_owned())
+    }
+
+    async fn drain(inlet: &Inlet, subscription: &mut Subscription) -> Vec<String> {
+        inlet.end(Error::new(ErrorKind::Closed, "test"));
+        let mut seen = Vec::new();
+        while let Ok(item) = subscription.recv().await {
+            seen.push(match item {
+                Incoming::Message { message, .. } => String::from_utf8_lossy(&message.body).into_owned(),
+                Incoming::Lagged { missed } => missed.map_or("gap".to_owned(), |n| format!("lagged {n}")),
+            });
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn a_full_buffer_drops_the_oldest_and_counts_them_exactly() {
+        let (inlet, mut subscription) = open(2, 1 << 20);
+
+        for n in 0..5 {
+            inlet.push(&"t".into(), &message(&n.to_string()));
+        }
+
+        assert_eq!(drain(&inlet, &mut subscription).await, ["lagged 3", "3", "4"]);
+    }
+
+    #[tokio::test]
+    async fn bytes_bound_the_buffer_and_one_message_always_fits() {
+        let (inlet, mut subscription) = open(100, 10);
+
+        inlet.push(&"t".into(), &message("12345"));
+        inlet.push(&"t".into(), &message(&"x".repeat(50)));
+
+        assert_eq!(drain(&inlet, &mut subscription).await, ["lagged 1".to_owned(), "x".repeat(50)]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_gap_makes_the_count_unknown() {
+        let (inlet, mut subscription) = open(2, 1 << 20);
+
+        inlet.push(&"t".into(), &message("0"));
+        inlet.gap();
+        inlet.gap();
+        for n in 1..4 {
+            inlet.push(&"t".into(), &message(&n.to_string()));
+        }
+
+        assert_eq!(drain(&inlet, &mut subscription).await, ["gap", "2", "3"]);
+    }
+
+    #[tokio::test]
+    async fn a_gap_keeps_its_place_between_messages() {
+        let (inlet, mut subscription) = open(8, 1 << 20);
+
+        inlet.push(&"t".into(), &message("0"));
+        inlet.gap();
+        inlet.push(&"t".into(), &message("1"));
+
+        assert_eq!(drain(&inlet, &mut subscription).await, ["0", "gap", "1"]);
+    }
+
+    #[tokio::test]
+    async fn dropping_detaches_once_and_frees_what_waits() {
+        let (detached, mut was_detached) = tokio::sync::mpsc::unbounded_channel();
+        let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| detached.send(()).unwrap());
+        inlet.push(&"t".into(), &message("0"));
+
+        drop(subscription);
+        inlet.push(&"t".into(), &message("1"));
+
+        assert!(inlet.is_detached());
+        assert_eq!(was_detached.recv().await, Some(()));
+        assert!(inlet.shared.lock().items.is_empty());
+    }
+
+    #[tokio::test]
+    async fn unsubscribe_waits_for_the_provider() {
+        let (handed, taken) = tokio::sync::oneshot::channel();
+        let (_inlet, subscription) = subscription(&Filter::Topic("t".into()), move |done| drop(handed.send(done)));
+
+        let waiting = tokio::spawn(subscription.unsubscribe());
+        let done: Detached = taken.await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(done);
+
+        waiting.await.unwrap();
+    }
+}

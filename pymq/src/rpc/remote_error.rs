@@ -1,0 +1,119 @@
+//! The failure of a remote function, as data: it travels to the caller with its type and arguments.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Result;
+
+/// Why a remote function failed, as its server says it.
+///
+/// Python sees it as `RemoteInvocationError(type_name, *args)`; an exception raised in Python arrives here with its
+/// type name and its arguments.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::RemoteError;
+///
+/// let error = RemoteError::new("KeyError", "no such user");
+///
+/// assert_eq!(error.to_string(), "KeyError: no such user");
+/// ```
+#[derive(Clone, Eq, PartialEq)]
+pub struct RemoteError {
+    type_name: String,
+    message: String,
+    /// A JSON array, as on the wire.
+    args: Bytes,
+}
+
+/// The type name by which servers and callers know that a function did not run because too many requests wait.
+const OVERLOADED: &str = "Overloaded";
+
+impl RemoteError {
+    /// Creates an error with a message as its one argument. Use Python's names where they fit: `ValueError`,
+    /// `TypeError`, `KeyError`, `RuntimeError`.
+    pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        let args = crate::codec::to_json(&[&message]).expect("a string is always valid JSON");
+        Self { type_name: type_name.into(), message, args }
+    }
+
+    /// Creates an error with several arguments, given as a tuple, array or vector.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](crate::ErrorKind::Codec) when they cannot be written as a JSON array.
+    pub fn with_args(type_name: impl Into<String>, args: &impl Serialize) -> Result<Self> {
+        let args = crate::codec::to_json(args)?;
+        Self::from_wire(type_name, args)
+    }
+
+    /// Creates an error from its JSON array of arguments, as a provider reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](crate::ErrorKind::Codec) when `args` is not a JSON array.
+    pub fn from_wire(type_name: impl Into<String>, args: Bytes) -> Result<Self> {
+        let items: Vec<Box<serde_json::value::RawValue>> = crate::codec::from_json(&args)?;
+        let shown: Vec<String> =
+            items.iter().map(|item| serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned())).collect();
+        Ok(Self { type_name: type_name.into(), message: shown.join(", "), args })
+    }
+
+    /// The answer of a server that has too many requests waiting.
+    pub fn overloaded() -> Self {
+        Self::new(OVERLOADED, "too many requests are waiting")
+    }
+
+    /// Returns the type of the error: the Python exception name, or what the Rust function chose.
+    pub fn type_name(&self) -> &str {
+        &self.type_name
+    }
+
+    /// Returns the arguments as readable text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Decodes the arguments.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](crate::ErrorKind::Codec) when they do not fit `T`.
+    pub fn args<T: DeserializeOwned>(&self) -> Result<T> {
+        crate::codec::from_json(&self.args)
+    }
+
+    /// Returns the JSON array of arguments.
+    pub fn args_json(&self) -> &Bytes {
+        &self.args
+    }
+
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.type_name == OVERLOADED
+    }
+}
+
+impl fmt::Display for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() {
+            return f.write_str(&self.type_name);
+        }
+        write!(f, "{}: {}", self.type_name, self.message)
+    }
+}
+
+impl fmt::Debug for RemoteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteError")
+            .field("type_name", &self.type_name)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for RemoteError {}
