@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pymq::provider::Provider;
 
 /// What a behaviour returns; it fails by an error or by a failed assertion.
-pub type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
+pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// One backend, fresh for each test.
 #[async_trait]

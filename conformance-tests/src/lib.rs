@@ -7,9 +7,14 @@
 //! ```
 
 pub mod harness;
+pub mod jobs;
+pub mod moment;
 pub mod table;
 pub mod wait;
 
+pub mod delays;
+pub mod leases;
+pub mod queues;
 pub mod topics;
 
 pub use harness::{Clock, Harness, Outcome};
