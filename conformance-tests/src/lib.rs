@@ -3,13 +3,17 @@
 //! A provider's whole test file is a [`Harness`] and one line:
 //!
 //! ```text
-//! conformance_tests::conformance!(paused, MemoryHarness::open);
+//! conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
 //! ```
 
 pub mod harness;
+pub mod mutants;
+pub mod proxy;
 pub mod table;
+pub mod twist;
 pub mod wait;
+pub mod without;
 
 pub mod topics;
 
-pub use harness::{Clock, Harness, Outcome};
+pub use harness::{Clock, Failure, Fault, Harness, Outcome};
