@@ -5,11 +5,18 @@
 //! ```text
 //! conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
 //! ```
+#![expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "a behaviour fails by either"
+)]
 
 pub mod harness;
 pub mod mutants;
 pub mod proxy;
+pub mod redis;
 pub mod table;
+pub mod traffic;
 pub mod twist;
 pub mod wait;
 pub mod without;

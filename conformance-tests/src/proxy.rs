@@ -66,11 +66,7 @@ async fn accept(listener: TcpListener, target: String, pipes: Arc<Mutex<JoinSet<
             };
             let mut client = client;
             // A proxy must not add a delay.
-            if client
-                .set_nodelay(true)
-                .and(server.set_nodelay(true))
-                .is_ok()
-            {
+            if client.set_nodelay(true).is_ok() && server.set_nodelay(true).is_ok() {
                 // An error is how either side ends a connection without ceremony.
                 drop(copy_bidirectional(&mut client, &mut server).await);
             }

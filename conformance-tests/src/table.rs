@@ -13,8 +13,11 @@ pub struct Behaviour {
     /// Its name, a sentence.
     pub name: &'static str,
     /// Runs it.
-    pub run: for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>,
+    pub run: Run,
 }
+
+/// A behaviour's function, whatever its future is.
+pub type Run = for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl std::fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -31,6 +34,7 @@ macro_rules! behaviours {
             [$($args)*]
             topics {
                 delivers_to_subscriber,
+                delivers_to_every_subscriber,
             }
         }
     };
@@ -108,23 +112,24 @@ macro_rules! emit_test {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! emit_list {
-    ([$list:ident] $($group:ident { $($name:ident,)* })*) => {
-        $($($list.push($crate::table::Behaviour {
+    ([] $($group:ident { $($name:ident,)* })*) => {
+        vec![$($($crate::table::Behaviour {
             group: stringify!($group),
             name: stringify!($name),
             run: |harness| Box::pin($crate::$group::$name(harness)),
-        });)*)*
+        },)*)*]
     };
 }
 
 /// Returns the whole table as values, capabilities included.
 pub fn all() -> Vec<Behaviour> {
-    let mut list = Vec::new();
-    crate::behaviours!(required, emit_list, list);
-    crate::behaviours!(patterns, emit_list, list);
-    crate::behaviours!(leases, emit_list, list);
-    crate::behaviours!(delays, emit_list, list);
-    list
+    let parts: [Vec<Behaviour>; 4] = [
+        crate::behaviours!(required, emit_list,),
+        crate::behaviours!(patterns, emit_list,),
+        crate::behaviours!(leases, emit_list,),
+        crate::behaviours!(delays, emit_list,),
+    ];
+    parts.concat()
 }
 
 /// Compares the capabilities that a test file names with those the provider declares.

@@ -103,18 +103,15 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// A provider with a twist.
-#[derive(Debug)]
-pub struct Twisted<T> {
-    inner: Arc<dyn Provider>,
-    twist: T,
+/// Puts a twist on a provider.
+pub fn twisted(inner: Arc<dyn Provider>, twist: impl Twist) -> Arc<dyn Provider> {
+    Arc::new(Twisted { inner, twist })
 }
 
-impl<T: Twist> Twisted<T> {
-    /// Puts a twist on a provider.
-    pub fn new(inner: Arc<dyn Provider>, twist: T) -> Arc<dyn Provider> {
-        Arc::new(Self { inner, twist })
-    }
+#[derive(Debug)]
+struct Twisted<T> {
+    inner: Arc<dyn Provider>,
+    twist: T,
 }
 
 #[async_trait]

@@ -9,7 +9,7 @@ use pymq::provider::{
 };
 use pymq::{Error, ErrorKind, Message, Result};
 
-use crate::twist::{Twist, Twisted};
+use crate::twist::{Twist, twisted};
 
 /// What a provider may lack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,7 @@ pub fn without(capability: Capability, provider: Arc<dyn Provider>) -> Arc<dyn P
     if !capability.is_in(provider.capabilities()) {
         return provider;
     }
-    Twisted::new(provider, Without(capability))
+    twisted(provider, Without(capability))
 }
 
 #[derive(Debug)]
@@ -130,12 +130,11 @@ impl Twist for Without {
         part: Part,
         max: usize,
     ) -> Result<Vec<Stored>> {
-        match part {
-            Part::Dead => {
-                self.refuse(Capability::Leases, inner, "peek at dead letters of", queue)?
-            }
-            Part::Delayed => self.refuse(Capability::Delays, inner, "peek at", queue)?,
-            _ => {}
+        if part == Part::Dead {
+            self.refuse(Capability::Leases, inner, "peek at dead letters of", queue)?;
+        }
+        if part == Part::Delayed {
+            self.refuse(Capability::Delays, inner, "peek at", queue)?;
         }
         inner.queue_peek(queue, part, max).await
     }
