@@ -12,6 +12,7 @@
 )]
 
 pub mod harness;
+pub mod memory;
 pub mod mutants;
 pub mod proxy;
 pub mod redis;

@@ -10,6 +10,7 @@
 //! Without any of these the tests fail at once and say what to do; none is ever skipped.
 
 mod docker;
+mod harness;
 mod local;
 mod watchdog;
 
@@ -18,6 +19,7 @@ use std::process::{Command, Stdio};
 
 use tokio::sync::OnceCell;
 
+pub use self::harness::RedisHarness;
 use self::watchdog::Watchdog;
 use crate::Failure;
 

@@ -44,7 +44,12 @@ pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
     // The watchdog removes it. Its own drop needs the runtime of the test that happened to start it.
     let container = ManuallyDrop::new(container);
 
-    let host = container.get_host().await?;
+    // The port is that of IPv4, and another container may have it on IPv6, which `localhost` may mean.
+    let host = container
+        .get_host()
+        .await?
+        .to_string()
+        .replace("localhost", "127.0.0.1");
     let port = container.get_host_port_ipv4(6379).await?;
     Ok(Server {
         source: Source::Docker,
