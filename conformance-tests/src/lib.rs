@@ -26,6 +26,7 @@ pub mod without;
 
 pub mod delays;
 pub mod leases;
+pub mod properties;
 pub mod queues;
 pub mod topics;
 

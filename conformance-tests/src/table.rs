@@ -81,6 +81,12 @@ macro_rules! behaviours {
                 clear_empties_and_reports_count,
                 peek_takes_nothing,
             }
+            properties {
+                queue_matches_model,
+                two_consumers_partition_the_items,
+                json_round_trip,
+                frame_round_trip,
+            }
         }
     };
     (patterns, $with:ident, $($args:tt)*) => {
