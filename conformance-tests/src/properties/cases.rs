@@ -1,6 +1,7 @@
 //! Generated cases: from a seed that a failure names, shrunk where that costs no time.
 
 use std::env;
+use std::fmt;
 use std::future::Future;
 
 use futures_util::future::join_all;
@@ -39,16 +40,36 @@ where
         let fault = Fault {
             failure,
             // The first case is the only one until a simpler one fails too.
-            case: format!("{:#?}", case(&strategy, seed, &[])?),
+            case: format!("{:?}", case(&strategy, seed, &[])?),
         };
         let Fault { failure, case } = match h.clock() {
             Clock::Paused => shrunk(fault, seed, &strategy, &law).await?,
             Clock::Real => fault,
         };
-        return Err(format!("PYMQ_TEST_SEED={seed}: {failure}\nin the case {case}").into());
+        return Err(Broken(format!(
+            "PYMQ_TEST_SEED={seed}: {failure}\nin the case {case}"
+        ))
+        .into());
     }
     Ok(())
 }
+
+/// A broken law, told over several lines also where a test prints how it is to be debugged.
+struct Broken(String);
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
 
 /// How a case failed.
 struct Fault {
@@ -98,7 +119,7 @@ async fn shrunk<S: Strategy, F: Future<Output = Outcome>>(
         let Some(value) = case(&strategy, seed, &tries)? else {
             break;
         };
-        let shown = format!("{value:#?}");
+        let shown = format!("{value:?}");
         let outcome = law(value).await;
         tries.push(outcome.is_err());
         if let Err(failure) = outcome {

@@ -1,8 +1,10 @@
 //! Random work on a queue: it does what the model does, on every provider, for any number of hands.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::Union;
 use pymq::provider::{Capabilities, GetOptions, Part};
 
 use super::actor::play;
@@ -11,7 +13,7 @@ use super::model::{Answer, How, Model, Op, pulled_apart};
 use crate::jobs::{Jobs, at_most, item};
 use crate::{Harness, Outcome};
 
-/// Scripts, and the steps of each.
+/// Scripts, and the steps of one on average.
 const SCRIPTS: u64 = 64;
 const STEPS: usize = 60;
 
@@ -72,8 +74,8 @@ pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Ou
 
 /// Two consumers that take batches of any size share the items: each has some or none, nobody has another's.
 pub async fn two_consumers_partition_the_items(h: &dyn Harness) -> Outcome {
-    let puts = || proptest::collection::vec(0..=7_u32, 0..12);
-    let takes = || proptest::collection::vec((any::<bool>(), 1..=5_usize), 0..40);
+    let puts = || vec(0..=7_u32, 0..12);
+    let takes = || vec((any::<bool>(), 1..=5_usize), 0..40);
 
     check(
         h,
@@ -131,26 +133,36 @@ fn differs(steps: &[(Op, Answer)], expected: &str, whose: &str) -> String {
     text
 }
 
-/// Strategies for what a provider of these capabilities can be asked.
+/// What a provider of these capabilities can be asked.
 fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
     let (leases, delays) = (
         u32::from(capabilities.leases),
         u32::from(capabilities.delays),
     );
-    let op = prop_oneof![
-        5 => put(Just(None)),
-        3 * delays => put((0..4_usize).prop_map(Some)),
-        3 => (1..=3_usize).prop_map(|max| Op::Get { max }),
-        6 * leases => (1..=3_usize, 0..4_usize).prop_map(|(max, ticks)| Op::Lease { max, ticks }),
-        7 * leases => proptest::collection::vec((0..6_usize, how(delays)), 1..4).prop_map(Op::Settle),
-        2 => part().prop_map(Op::Peek),
-        1 => part().prop_map(Op::Clear),
-        leases => Just(Op::RedriveAll),
-        leases => (0..4_usize).prop_map(Op::RedriveOne),
-        2 => Just(Op::Stats),
-        5 => Just(Op::Tick),
-    ];
-    proptest::collection::vec(op, STEPS).prop_map(pulled_apart)
+    let op = weighted(vec![
+        (5, put(Just(None)).boxed()),
+        (3 * delays, put((0..4_usize).prop_map(Some)).boxed()),
+        (3, (1..=3_usize).prop_map(|max| Op::Get { max }).boxed()),
+        (
+            6 * leases,
+            (1..=3_usize, 0..4_usize)
+                .prop_map(|(max, ticks)| Op::Lease { max, ticks })
+                .boxed(),
+        ),
+        (
+            7 * leases,
+            vec((0..6_usize, how(delays)), 1..4)
+                .prop_map(Op::Settle)
+                .boxed(),
+        ),
+        (2, part(capabilities).prop_map(Op::Peek).boxed()),
+        (1, part(capabilities).prop_map(Op::Clear).boxed()),
+        (leases, Just(Op::RedriveAll).boxed()),
+        (leases, (0..4_usize).prop_map(Op::RedriveOne).boxed()),
+        (2, Just(Op::Stats).boxed()),
+        (5, Just(Op::Tick).boxed()),
+    ]);
+    vec(op, 1..2 * STEPS).prop_map(pulled_apart)
 }
 
 fn put(delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op> {
@@ -169,16 +181,28 @@ fn put(delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op>
 }
 
 fn how(delays: u32) -> impl Strategy<Value = How> {
-    prop_oneof![
-        4 => Just(How::Ack),
-        3 => Just(How::Nack),
-        2 * delays => (0..3_usize).prop_map(How::NackLater),
-        2 => Just(How::Release),
-        2 => (0..4_usize).prop_map(How::Extend),
-        2 => Just(How::Bury),
-    ]
+    weighted(vec![
+        (4, Just(How::Ack).boxed()),
+        (3, Just(How::Nack).boxed()),
+        (2 * delays, (0..3_usize).prop_map(How::NackLater).boxed()),
+        (2, Just(How::Release).boxed()),
+        (2, (0..4_usize).prop_map(How::Extend).boxed()),
+        (2, Just(How::Bury).boxed()),
+    ])
 }
 
-fn part() -> impl Strategy<Value = Part> {
-    prop_oneof![Just(Part::Ready), Just(Part::Delayed), Just(Part::Dead)]
+fn part(capabilities: Capabilities) -> impl Strategy<Value = Part> {
+    weighted(vec![
+        (1, Just(Part::Ready).boxed()),
+        (u32::from(capabilities.delays), Just(Part::Delayed).boxed()),
+        (u32::from(capabilities.leases), Just(Part::Dead).boxed()),
+    ])
+}
+
+/// One of these, by weight; shrinking never goes to what has none.
+fn weighted<T: fmt::Debug>(
+    mut strategies: Vec<(u32, BoxedStrategy<T>)>,
+) -> impl Strategy<Value = T> {
+    strategies.retain(|(weight, _)| *weight > 0);
+    Union::new_weighted(strategies)
 }
