@@ -5,6 +5,7 @@ mod bus;
 pub mod codec;
 mod connect;
 mod error;
+mod event;
 pub mod glob;
 mod message;
 pub mod name;
@@ -13,7 +14,12 @@ mod rpc;
 mod shutdown;
 
 pub use self::bus::{Bus, MAX_PAYLOAD};
+pub use self::codec::Raw;
 pub use self::connect::{Connect, Parameters, ProviderUrl, Registry, Scheme};
 pub use self::error::{Error, ErrorKind, Result};
+pub use self::event::Event;
 pub use self::message::{Encoding, Headers, Message, MessageId};
-pub use self::rpc::RemoteError;
+pub use self::rpc::{Args, IntoReply, Json, Params, RemoteError};
+
+#[doc(hidden)]
+pub use self::event::path as __private;
