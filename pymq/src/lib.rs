@@ -9,6 +9,7 @@ pub mod glob;
 mod message;
 pub mod name;
 pub mod provider;
+mod retry;
 mod rpc;
 mod shutdown;
 
