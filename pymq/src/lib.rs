@@ -18,5 +18,8 @@ mod shutdown;
 pub use self::bus::{Bus, MAX_PAYLOAD};
 pub use self::connect::{Connect, Parameters, ProviderUrl, Registry, Scheme};
 pub use self::error::{Error, ErrorKind, Result};
+pub use self::lease::Lease;
 pub use self::message::{Encoding, Headers, Message, MessageId};
+pub use self::provider::QueueStats;
+pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
 pub use self::rpc::RemoteError;
