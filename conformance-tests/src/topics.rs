@@ -14,7 +14,10 @@ pub async fn delivers_to_subscriber(h: &dyn Harness) -> Outcome {
     let reached = provider.publish("news", Message::json("[1, 2]")).await?;
 
     assert_eq!(reached, 1);
-    let expected = Incoming::Message { topic: "news".into(), message: Message::json("[1, 2]") };
+    let expected = Incoming::Message {
+        topic: "news".into(),
+        message: Message::json("[1, 2]"),
+    };
     assert_eq!(soon("recv", subscription.recv()).await??, expected);
     Ok(())
 }

@@ -15,7 +15,10 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 ///
 /// When it does not within [`PATIENCE`].
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) -> Outcome {
+pub async fn until<F: Future<Output = bool>>(
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         if Instant::now() >= deadline {
@@ -31,6 +34,11 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
 /// # Errors
 ///
 /// When it does not within [`PATIENCE`].
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
-    timeout(PATIENCE, future).await.map_err(|_| format!("{what} did not end within {PATIENCE:?}").into())
+pub async fn soon<T>(
+    what: &str,
+    future: impl Future<Output = T>,
+) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+    timeout(PATIENCE, future)
+        .await
+        .map_err(|_| format!("{what} did not end within {PATIENCE:?}").into())
 }

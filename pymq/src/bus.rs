@@ -71,18 +71,28 @@ impl Bus {
     }
 
     /// Checks a payload before anything is sent.
-    pub(crate) fn check_size(&self, operation: impl FnOnce() -> String, message: &Message) -> Result<()> {
+    pub(crate) fn check_size(
+        &self,
+        operation: impl FnOnce() -> String,
+        message: &Message,
+    ) -> Result<()> {
         let limit = self.shared.max_payload;
         if message.size() <= limit {
             return Ok(());
         }
-        let context = format!("{}: payload of {} bytes, limit {limit}", operation(), message.size());
+        let context = format!(
+            "{}: payload of {} bytes, limit {limit}",
+            operation(),
+            message.size()
+        );
         Err(Error::new(ErrorKind::TooLarge, context))
     }
 }
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bus").field("provider", &self.shared.provider.name()).finish_non_exhaustive()
+        f.debug_struct("Bus")
+            .field("provider", &self.shared.provider.name())
+            .finish_non_exhaustive()
     }
 }

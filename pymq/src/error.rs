@@ -124,7 +124,11 @@ impl Error {
 
     /// Creates the error of a call whose remote function failed.
     pub fn from_remote(context: impl Into<Box<str>>, remote: RemoteError) -> Self {
-        let kind = if remote.is_overloaded() { ErrorKind::Overloaded } else { ErrorKind::Remote };
+        let kind = if remote.is_overloaded() {
+            ErrorKind::Overloaded
+        } else {
+            ErrorKind::Remote
+        };
         let mut error = Self::new(kind, context);
         error.0.remote = Some(remote);
         error
@@ -181,7 +185,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("context", &self.0.context);
+        debug
+            .field("kind", &self.0.kind)
+            .field("context", &self.0.context);
         if let Some(source) = &self.0.source {
             debug.field("source", source);
         }
@@ -191,13 +197,18 @@ impl fmt::Debug for Error {
         if let Some(payload) = &self.0.payload {
             debug.field("payload_bytes", &payload.len());
         }
-        debug.field("outcome_unknown", &self.0.outcome_unknown).finish()
+        debug
+            .field("outcome_unknown", &self.0.outcome_unknown)
+            .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 

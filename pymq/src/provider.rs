@@ -33,8 +33,8 @@ use async_trait::async_trait;
 
 pub use self::buffer::{BufferLimits, Detached};
 pub use self::options::{
-    Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, RequestOptions, Settle,
-    Stored, Target, Wait,
+    Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,
+    RequestOptions, Settle, Stored, Target, Wait,
 };
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
@@ -117,7 +117,11 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropped early, some or all may have been settled.
-    async fn queue_settle(&self, queue: &str, settlements: Vec<(Receipt, Settle)>) -> Result<Vec<Result<()>>>;
+    async fn queue_settle(
+        &self,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>>;
 
     /// Looks at up to `max` messages of a part of the queue, the next to leave first, and takes nothing.
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
@@ -150,7 +154,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropped early, the request may or may not have been sent; answers are forgotten.
-    async fn rpc_request(&self, channel: &str, request: Message, opts: RequestOptions) -> Result<Replies>;
+    async fn rpc_request(
+        &self,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies>;
 
     /// Closes this handle: wakes every waiter and ends every subscription with `Closed`, sends the replies already
     /// given, and frees what it holds. Idempotent; other handles on the same backend go on.

@@ -55,7 +55,10 @@ impl Tasks {
     pub(crate) async fn shutdown(&self, grace: std::time::Duration) {
         self.drain.cancel();
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(grace, self.tracker.wait())
+            .await
+            .is_err()
+        {
             self.abort.cancel();
             self.tracker.wait().await;
         }
