@@ -2,8 +2,8 @@
 //! in here from the moment it is taken until the provider has answered its settlement.
 
 use std::collections::{BTreeMap, HashMap};
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -52,8 +52,15 @@ impl HeldLeases {
         self.lock().receipts.contains_key(&ticket)
     }
 
+    /// Waits up to `grace` until all are settled, and gives back the rest.
+    pub(crate) async fn finish(&self, grace: Duration, provider: &dyn Provider) {
+        // Out of time is no failure: it is what the next line is for.
+        drop(tokio::time::timeout(grace, self.settled()).await);
+        self.release_all(provider).await;
+    }
+
     /// Resolves once no lease is held.
-    pub(crate) async fn settled(&self) {
+    async fn settled(&self) {
         loop {
             let none_left = self.none_left.notified();
             if self.lock().receipts.is_empty() {
@@ -64,25 +71,27 @@ impl HeldLeases {
     }
 
     /// Gives every lease back to the front of its queue, this attempt not counted.
-    pub(crate) async fn release_all(&self, provider: &dyn Provider) {
-        let left = mem::take(&mut self.lock().receipts);
-        let mut by_queue: HashMap<Arc<str>, Vec<(Receipt, Settle)>> = HashMap::new();
+    async fn release_all(&self, provider: &dyn Provider) {
+        // Copied, and let go only when it is done: another shutdown waits for that before it closes the provider.
+        let left = self.lock().receipts.clone();
+        let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
         // The last taken first, so that they stand at the front in their old order.
-        for (queue, receipt) in left.into_values().rev() {
-            by_queue
-                .entry(queue)
-                .or_default()
-                .push((receipt, Settle::Release));
+        for (queue, receipt) in left.values().rev() {
+            let settlements = by_queue.entry(queue).or_default();
+            settlements.push((receipt.clone(), Settle::Release));
         }
         for (queue, settlements) in by_queue {
-            let Err(error) = provider.queue_settle(&queue, settlements).await else {
+            let Err(error) = provider.queue_settle(queue, settlements).await else {
                 continue;
             };
-            tracing::warn!(queue = &*queue, %error, "leases run out instead of being given back");
+            tracing::warn!(queue, %error, "leases run out instead of being given back");
             // One wait for an unreachable provider is enough.
             if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
-                return;
+                break;
             }
+        }
+        for ticket in left.into_keys() {
+            self.let_go(ticket);
         }
     }
 
