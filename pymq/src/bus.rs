@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::connect::Connect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::HeldLeases;
 use crate::message::Message;
 use crate::provider::Provider;
+use crate::queue::LocalQueues;
 use crate::shutdown::Tasks;
 
 /// The largest payload a bus sends unless told otherwise: 16 MiB.
@@ -23,6 +25,8 @@ pub struct Bus {
 struct Shared {
     provider: Arc<dyn Provider>,
     tasks: Tasks,
+    queues: LocalQueues,
+    leases: HeldLeases,
     max_payload: usize,
 }
 
@@ -42,6 +46,8 @@ impl Bus {
             shared: Arc::new(Shared {
                 provider,
                 tasks: Tasks::new(),
+                queues: LocalQueues::default(),
+                leases: HeldLeases::default(),
                 max_payload: MAX_PAYLOAD,
             }),
         }
@@ -54,6 +60,14 @@ impl Bus {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.shared.tasks
+    }
+
+    pub(crate) fn queues(&self) -> &LocalQueues {
+        &self.shared.queues
+    }
+
+    pub(crate) fn leases(&self) -> &HeldLeases {
+        &self.shared.leases
     }
 
     /// Checks a payload before anything is sent.

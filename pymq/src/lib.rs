@@ -7,9 +7,12 @@ mod connect;
 mod error;
 mod event;
 pub mod glob;
+mod lease;
 mod message;
 pub mod name;
 pub mod provider;
+mod queue;
+mod retry;
 mod rpc;
 mod shutdown;
 
@@ -18,7 +21,10 @@ pub use self::codec::Raw;
 pub use self::connect::{Connect, Parameters, ProviderUrl, Registry, Scheme};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::event::Event;
+pub use self::lease::Lease;
 pub use self::message::{Encoding, Headers, Message, MessageId};
+pub use self::provider::QueueStats;
+pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
 pub use self::rpc::{Args, IntoReply, Json, Params, RemoteError};
 
 #[doc(hidden)]
