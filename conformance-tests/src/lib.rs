@@ -3,13 +3,25 @@
 //! A provider's whole test file is a [`Harness`] and one line:
 //!
 //! ```text
-//! conformance_tests::conformance!(paused, MemoryHarness::open);
+//! conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
 //! ```
+#![expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "a behaviour fails by either"
+)]
 
 pub mod harness;
+pub mod memory;
+pub mod mutants;
+pub mod proxy;
+pub mod redis;
 pub mod table;
+pub mod traffic;
+pub mod twist;
 pub mod wait;
+pub mod without;
 
 pub mod topics;
 
-pub use harness::{Clock, Harness, Outcome};
+pub use harness::{Clock, Failure, Fault, Harness, Outcome};

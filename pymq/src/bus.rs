@@ -12,11 +12,13 @@ use crate::counters::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::handler::Handler;
+use crate::lease::HeldLeases;
 use crate::message::{Headers, Message};
 use crate::name;
 use crate::pattern::Pattern;
 use crate::provider::{Filter, Provider};
 use crate::publication::Publication;
+use crate::queue::LocalQueues;
 use crate::registration::Owner;
 use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Stub};
 use crate::shutdown::Tasks;
@@ -63,6 +65,8 @@ struct Shared {
     tasks: Tasks,
     counters: Arc<Counters>,
     exposed: Exposed,
+    queues: LocalQueues,
+    leases: HeldLeases,
 }
 
 impl Bus {
@@ -82,6 +86,8 @@ impl Bus {
             tasks: Tasks::new(),
             counters: Arc::default(),
             exposed: Exposed::default(),
+            queues: LocalQueues::default(),
+            leases: HeldLeases::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -330,8 +336,8 @@ impl Bus {
         self.provider().queue_stats(PING_QUEUE).await.map(drop)
     }
 
-    /// Shuts the bus down: takes no new work, lets handlers and calls finish within `grace`, ends the rest,
-    /// and closes the provider. When it returns nothing runs any more.
+    /// Shuts the bus down: takes no new work, lets handlers and calls finish within `grace`, ends the rest, gives back
+    /// the leases that are not settled by then, and closes the provider. When it returns nothing runs any more.
     ///
     /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
     /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
@@ -358,8 +364,15 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub async fn shutdown(&self, grace: Duration) -> Result<()> {
-        self.shared.tasks.shutdown(grace).await;
-        self.shared.provider.close().await
+        let Shared {
+            provider,
+            tasks,
+            leases,
+            ..
+        } = &*self.shared;
+        tasks.shutdown(grace, leases.settled()).await;
+        leases.release_all(&**provider).await;
+        provider.close().await
     }
 
     /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace.
@@ -410,6 +423,14 @@ impl Bus {
         } else {
             Ok(())
         }
+    }
+
+    pub(crate) fn queues(&self) -> &LocalQueues {
+        &self.shared.queues
+    }
+
+    pub(crate) fn leases(&self) -> &HeldLeases {
+        &self.shared.leases
     }
 
     /// Checks a payload before anything is sent.

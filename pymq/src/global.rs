@@ -17,6 +17,7 @@ use crate::handler::Handler;
 use crate::pattern::Pattern;
 use crate::provider::Filter;
 use crate::publication::Publication;
+use crate::queue::Queue;
 use crate::registration::{Guard, Owner, Registration};
 use crate::rpc::{Args, Params, RemoteFunction, RemoteGuard, Responses, Stub};
 use crate::shutdown::Running;
@@ -214,6 +215,15 @@ pub async fn expose<P: Params, Form>(
     function: impl RemoteFunction<P, Form>,
 ) -> Result<RemoteGuard> {
     RemoteGuard::expose(&Owner::Global, name.into(), function).await
+}
+
+/// Returns a handle on a queue as [`Bus::queue`].
+///
+/// # Errors
+///
+/// [`NotInitialized`](ErrorKind::NotInitialized) before [`init`].
+pub fn queue<T>(name: impl AsRef<str>) -> Result<Queue<T>> {
+    Ok(bus()?.queue(name))
 }
 
 /// Creates the caller's side of a remote as [`Bus::stub`].

@@ -53,16 +53,16 @@ impl Tasks {
         &self.drain
     }
 
-    /// Takes no new work, waits for what runs up to `grace`, and ends the rest.
+    /// Takes no new work, waits for what runs and then for `settled` up to `grace`, and ends the rest.
     ///
     /// May be called again and concurrently: the shortest grace time wins, and every call returns only
     /// when nothing runs any more. A task spawned later ends before it starts.
-    pub(crate) async fn shutdown(&self, grace: Duration) {
+    pub(crate) async fn shutdown(&self, grace: Duration, settled: impl Future<Output = ()>) {
         self.drain.cancel();
         self.tracker.close();
         let finish = async {
             tokio::select! {
-                () = self.tracker.wait() => {}
+                () = async { self.tracker.wait().await; settled.await } => {}
                 () = self.abort.cancelled() => {}
             }
         };
@@ -132,7 +132,7 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{pending, ready};
 
     use tokio::sync::oneshot;
 
@@ -147,7 +147,7 @@ mod tests {
             done.send(()).unwrap();
         });
 
-        tasks.shutdown(Duration::from_secs(2)).await;
+        tasks.shutdown(Duration::from_secs(2), ready(())).await;
 
         assert_eq!(finished.try_recv(), Ok(()));
     }
@@ -158,11 +158,11 @@ mod tests {
         tasks.spawn(pending());
         let first = tokio::spawn({
             let tasks = tasks.clone();
-            async move { tasks.shutdown(Duration::MAX).await }
+            async move { tasks.shutdown(Duration::MAX, ready(())).await }
         });
         tokio::task::yield_now().await;
 
-        tasks.shutdown(Duration::ZERO).await;
+        tasks.shutdown(Duration::ZERO, ready(())).await;
 
         first.await.unwrap();
     }
@@ -170,7 +170,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_spawned_after_a_shutdown_never_starts() {
         let tasks = Tasks::new();
-        tasks.shutdown(Duration::ZERO).await;
+        tasks.shutdown(Duration::ZERO, ready(())).await;
 
         let (started, start) = oneshot::channel();
         tasks
