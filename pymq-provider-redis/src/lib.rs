@@ -1,2 +1,4 @@
 //! The Redis provider of pymq.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod keys;
