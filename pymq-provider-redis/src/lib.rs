@@ -2,3 +2,4 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod keys;
+mod wire;
