@@ -23,5 +23,9 @@ pub mod wait;
 pub mod without;
 
 pub mod topics;
+pub mod typed_dead_letters;
+pub mod typed_delays;
+pub mod typed_leases;
+pub mod typed_queues;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};
