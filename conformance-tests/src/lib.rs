@@ -29,5 +29,9 @@ pub mod leases;
 pub mod properties;
 pub mod queues;
 pub mod topics;
+pub mod typed_dead_letters;
+pub mod typed_delays;
+pub mod typed_leases;
+pub mod typed_queues;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};

@@ -86,6 +86,30 @@ macro_rules! behaviours {
                 two_consumers_partition_the_items,
                 json_round_trip,
                 frame_round_trip,
+            typed_queues {
+                handles_of_one_name_are_one_queue,
+                blocking_put_waits_for_space,
+                blocking_put_notices_space_made_by_another_bus,
+                many_blocking_puts_keep_the_bound,
+                put_timeout_gives_full,
+                zero_timeouts_do_not_wait,
+                get_timeout_answers_none,
+                is_full_and_is_empty_agree_with_len,
+                put_all_is_all_or_nothing,
+                a_dropped_waiting_put_puts_nothing,
+                clear_makes_space,
+                get_many_takes_what_is_there,
+                an_undecodable_item_is_removed_and_its_bytes_are_in_the_error,
+                an_undecodable_item_spoils_no_batch,
+                a_stream_yields_until_the_queue_is_closed,
+                a_dropped_stream_loses_nothing,
+                close_wakes_waiting_puts_and_gets,
+                close_lets_consumers_drain_then_ends,
+                close_concerns_one_bus_and_one_name,
+                join_on_idle_queue_returns,
+                raw_and_json_share_a_queue,
+                bad_names_and_sizes_are_refused,
+                cancelled_typed_gets_lose_nothing,
             }
         }
     };
@@ -139,6 +163,34 @@ macro_rules! behaviours {
                 waiting_get_is_woken_by_redrive,
                 clear_dead_leaves_the_line,
             }
+            typed_leases {
+                ack_finishes_the_item,
+                into_inner_acks_and_returns_the_item,
+                nack_returns_the_item_to_the_front,
+                headers_reach_the_lease,
+                a_dropped_lease_returns_its_item_at_once,
+                a_lease_may_be_dropped_on_any_thread,
+                a_late_ack_is_lease_lost,
+                extend_holds_the_lease,
+                join_waits_for_ack,
+                lease_timeout_answers_none,
+                lease_makes_space,
+                close_lets_leases_drain,
+                cancelled_leases_count_no_attempt,
+                a_dropped_ack_leaves_no_lease_behind,
+            }
+            typed_dead_letters {
+                dead_letter_after_max_attempts,
+                five_attempts_are_the_default,
+                a_lease_that_runs_out_counts_as_an_attempt,
+                a_lease_passes_over_spent_items,
+                one_bad_message_does_not_starve_the_rest,
+                an_undecodable_item_is_buried_by_lease,
+                dead_letters_can_be_put_back,
+                dead_letters_are_peeked_and_cleared,
+                a_cancelled_lease_keeps_no_spent_item,
+                join_passes_over_dead_letters,
+            }
         }
     };
     (delays, $with:ident, $($args:tt)*) => {
@@ -159,6 +211,13 @@ macro_rules! behaviours {
                 nack_with_delay_waits,
                 waiting_get_wakes_when_a_nack_is_due,
                 extreme_delay_saturates,
+            }
+            typed_delays {
+                put_after_hides_until_due,
+                put_after_passes_a_full_queue,
+                join_waits_for_delayed_items,
+                clear_removes_delayed_items,
+                nack_after_hides_the_item_and_lets_others_pass,
             }
         }
     };
