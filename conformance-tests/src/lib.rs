@@ -22,6 +22,12 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod capabilities;
+pub mod disruption;
+pub mod errors;
+pub mod lifecycle;
+pub mod messages;
+pub mod patterns;
 pub mod topics;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};
