@@ -10,7 +10,9 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(namespace: &str) -> Self {
-        Self { prefix: format!("__eventbus:{namespace}:").into() }
+        Self {
+            prefix: format!("__eventbus:{namespace}:").into(),
+        }
     }
 
     /// Returns the channel of a topic or remote, the list of a queue.
@@ -21,6 +23,11 @@ impl Keys {
     /// Returns the pattern of a glob; the namespace matches literally whatever characters it has.
     pub(crate) fn pattern(&self, glob: &str) -> String {
         format!("{}{glob}", pymq::glob::escape(&self.prefix))
+    }
+
+    /// Returns the key that a call to `channel` is claimed under: the server that sets it runs the call.
+    pub(crate) fn claim(&self, channel: &str, call: &str) -> String {
+        format!("{{{}}}:v1:claim:{call}", self.name(channel))
     }
 
     /// Returns the name in a channel.
