@@ -12,7 +12,9 @@
 )]
 
 pub mod harness;
+pub mod jobs;
 pub mod memory;
+pub mod moment;
 pub mod mutants;
 pub mod proxy;
 pub mod redis;
@@ -23,11 +25,18 @@ pub mod wait;
 pub mod without;
 
 pub mod capabilities;
+pub mod delays;
 pub mod disruption;
 pub mod errors;
+pub mod leases;
 pub mod lifecycle;
 pub mod messages;
 pub mod patterns;
+pub mod queues;
 pub mod topics;
+pub mod typed_dead_letters;
+pub mod typed_delays;
+pub mod typed_leases;
+pub mod typed_queues;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};
