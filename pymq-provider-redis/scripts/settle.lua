@@ -1,12 +1,12 @@
--- Settles leased messages, one after the other.
+-- Settles leased messages, one after the other. Those that go to the front keep their order there.
 --
 -- KEYS    of the queue
 -- ARGV    1 token, then for each five: what, batch, index, ms, payload
---           ack               remove it
---           front             to the front: the payload, or as it was if that is empty
+--           ack            remove it
+--           front payload  to the front; as it was if the payload is empty
 --           later ms payload  hidden for so long
---           extend ms         the lease ends so long from now
---           bury payload      to the dead letters; the payload is a whole record but for its id
+--           extend ms      the lease ends so long from now
+--           bury payload   to the dead letters; the payload is a whole record but for its id
 -- Return  1 or 0 for each; 0 means that the lease is over, and nothing has changed
 --
 -- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended apart from the rest of its
@@ -54,7 +54,7 @@ local function extend(batch, index, millis, whole)
   alive[own] = nil
 end
 
-local results = {}
+local results, front = {}, {}
 for at = 2, #ARGV, 5 do
   local what, batch, index, millis, payload = unpack(ARGV, at, at + 4)
   local held = holder(batch, index)
@@ -66,7 +66,7 @@ for at = 2, #ARGV, 5 do
     end
     remove(held, index)
     if what == 'front' then
-      redis.call('RPUSH', list, payload)
+      table.insert(front, 1, payload)
     elseif what == 'later' then
       redis.call('ZADD', delayed, after(millis), new_id(ARGV[1], at) .. ':' .. payload)
     elseif what == 'bury' then
@@ -75,4 +75,5 @@ for at = 2, #ARGV, 5 do
   end
   results[#results + 1] = held and 1 or 0
 end
+call_with_all('RPUSH', list, front)
 return results

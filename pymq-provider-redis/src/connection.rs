@@ -238,7 +238,7 @@ async fn supervise(
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
             let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
-            live = Arc::new(connector.dial_again(&live, drop, report).await);
+            live = Arc::new(connector.dial_again(Some(&live), drop, report).await);
             tracing::info!(address = connector.address(), "connected again");
             state.send_replace(State::Up(Arc::clone(&live)));
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use pymq::provider::{
     Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
 };
-use pymq::{Message, Result};
+use pymq::{Error, ErrorKind, Message, Result};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
@@ -84,21 +84,31 @@ impl Queues {
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
         let store = self.store(queue);
+        tokio::select! {
+            biased;
+            taken = self.get_from(&store, &opts) => Ok(taken?.deliver()),
+            () = self.shared.core.close.cancelled() => {
+                Err(Error::new(ErrorKind::Closed, store.context("get from")))
+            }
+        }
+    }
+
+    async fn get_from(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
         let start = Instant::now();
         let deadline = match opts.wait {
             Wait::Forever => None,
             Wait::For(time) if !time.is_zero() => Some(start + time.min(store::CENTURY)),
-            _ => return Ok(self.get_now(&store, &opts).await?.deliver()),
+            _ => return self.get_now(store, opts).await,
         };
         // Whoever waits also keeps the queue swept, even if it is never empty.
-        keeper::touch(&store);
+        keeper::touch(store);
         let first_look = deadline.map_or(start + FIRST_LOOK, |end| end.max(start + FIRST_LOOK));
-        match timeout_at(first_look, self.take(&store, &opts)).await {
-            Ok(Ok(taken)) if !taken.is_empty() => return Ok(taken.deliver()),
+        match timeout_at(first_look, self.take(store, opts)).await {
+            Ok(Ok(taken)) if !taken.is_empty() => return Ok(taken),
             Ok(Err(error)) if !store::is_passing(&error) => return Err(error),
             _ => {}
         }
-        Ok(keeper::wait(&store, &opts, deadline).await?.deliver())
+        keeper::wait(store, opts, deadline).await
     }
 
     /// Takes without waiting; what is due counts.

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::de::{self, Deserialize, Deserializer};
 use url::Url;
 
+use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Provider;
 
@@ -62,7 +63,34 @@ impl Registry {
         self
     }
 
-    /// Opens the provider a URL names. Most programs want `connect`, which puts a `Bus` around it.
+    /// Connects a bus to what a URL names.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
+    /// (the nearest name is suggested); else what the provider answers within its connect timeout.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// let registry = pymq::Registry::new().with(pymq_provider_memory::Memory).with(pymq_provider_redis::Redis);
+    ///
+    /// let url = std::env::var("SHOP_BUS_URL").unwrap_or("memory://".to_owned());
+    /// let bus = registry.connect(url).await?;
+    ///
+    /// bus.ping().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect<U>(&self, url: U) -> Result<Bus>
+    where
+        U: TryInto<ProviderUrl> + Send,
+        U::Error: Into<Error>,
+    {
+        self.provider(url).await.map(Bus::new)
+    }
+
+    /// Opens the provider a URL names. Most programs want [`connect`](Self::connect), which puts a [`Bus`] around it.
     ///
     /// # Errors
     ///
@@ -79,7 +107,10 @@ impl Registry {
                 return scheme.connect(&url).await;
             }
         }
-        let known = self.schemes.iter().flat_map(|scheme| scheme.schemes().iter().copied());
+        let known = self
+            .schemes
+            .iter()
+            .flat_map(|scheme| scheme.schemes().iter().copied());
         Err(unknown("scheme", url.scheme(), known))
     }
 }
@@ -123,7 +154,10 @@ impl ProviderUrl {
                 return Err(unknown("URL parameter", &name, known.iter().copied()));
             };
             if values.insert(*name, value.into_owned()).is_some() {
-                return Err(Error::new(ErrorKind::InvalidConfig, format!("URL parameter `{name}` is given twice")));
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("URL parameter `{name}` is given twice"),
+                ));
             }
         }
         Ok(Parameters { values })
@@ -136,8 +170,11 @@ impl FromStr for ProviderUrl {
     fn from_str(text: &str) -> Result<Self> {
         // The source is left out on purpose where it could quote the text: it may hold a password.
         Url::parse(text).map(Self).map_err(|error| {
-            Error::new(ErrorKind::InvalidConfig, "provider URL, such as `redis://localhost:6379` or `memory://`")
-                .with_source(error)
+            Error::new(
+                ErrorKind::InvalidConfig,
+                "provider URL, such as `redis://localhost:6379` or `memory://`",
+            )
+            .with_source(error)
         })
     }
 }
@@ -160,7 +197,9 @@ impl TryFrom<String> for ProviderUrl {
 
 impl<'de> Deserialize<'de> for ProviderUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(|error| de::Error::custom(with_source(&error)))
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(|error| de::Error::custom(with_source(&error)))
     }
 }
 
@@ -199,8 +238,15 @@ impl Parameters {
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) when it is not.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let fault = || Error::new(ErrorKind::InvalidConfig, format!("URL parameter `{name}={text}`, want `250ms` or `5s`"));
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let fault = || {
+            Error::new(
+                ErrorKind::InvalidConfig,
+                format!("URL parameter `{name}={text}`, want `250ms` or `5s`"),
+            )
+        };
         let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
         let seconds_each = match &text[digits.len()..] {
             "ms" => 0.001,
@@ -210,20 +256,33 @@ impl Parameters {
             _ => return Err(fault()),
         };
         let amount: f64 = digits.parse().map_err(|_| fault())?;
-        Duration::try_from_secs_f64(amount * seconds_each).map(Some).map_err(|_| fault())
+        Duration::try_from_secs_f64(amount * seconds_each)
+            .map(Some)
+            .map_err(|_| fault())
     }
 }
 
 /// Creates the error for a name nobody knows, with the nearest known one or all of them.
 fn unknown(what: &str, name: &str, known: impl Iterator<Item = &'static str> + Clone) -> Error {
-    let nearest = known.clone().min_by_key(|candidate| strsim::damerau_levenshtein(candidate, name));
+    let nearest = known
+        .clone()
+        .min_by_key(|candidate| strsim::damerau_levenshtein(candidate, name));
     let hint = match nearest {
         Some(nearest) if strsim::damerau_levenshtein(nearest, name) <= 2 + nearest.len() / 4 => {
             format!("did you mean `{nearest}`?")
         }
-        _ => format!("known are {}", known.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+        _ => format!(
+            "known are {}",
+            known
+                .map(|name| format!("`{name}`"))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
     };
-    Error::new(ErrorKind::InvalidConfig, format!("unknown {what} `{name}`, {hint}"))
+    Error::new(
+        ErrorKind::InvalidConfig,
+        format!("unknown {what} `{name}`, {hint}"),
+    )
 }
 
 /// One line with all causes, for a framework that keeps only text.
@@ -243,7 +302,9 @@ mod tests {
 
     #[test]
     fn a_password_never_prints() {
-        let url: ProviderUrl = "redis://user:s3cret@host:6379/2?namespace=a".parse().unwrap();
+        let url: ProviderUrl = "redis://user:s3cret@host:6379/2?namespace=a"
+            .parse()
+            .unwrap();
 
         assert!(!format!("{url} {url:?}").contains("s3cret"));
         assert_eq!(url.expose().password(), Some("s3cret"));
@@ -261,12 +322,23 @@ mod tests {
 
     #[test]
     fn durations_need_a_unit_we_know() {
-        let url: ProviderUrl = "redis://host?a=250ms&b=2&c=1.5m&d=3parsecs&e=-1s".parse().unwrap();
+        let url: ProviderUrl = "redis://host?a=250ms&b=2&c=1.5m&d=3parsecs&e=-1s"
+            .parse()
+            .unwrap();
         let parameters = url.parameters(&["a", "b", "c", "d", "e"]).unwrap();
 
-        assert_eq!(parameters.duration("a").unwrap(), Some(Duration::from_millis(250)));
-        assert_eq!(parameters.duration("b").unwrap(), Some(Duration::from_secs(2)));
-        assert_eq!(parameters.duration("c").unwrap(), Some(Duration::from_secs(90)));
+        assert_eq!(
+            parameters.duration("a").unwrap(),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(
+            parameters.duration("b").unwrap(),
+            Some(Duration::from_secs(2))
+        );
+        assert_eq!(
+            parameters.duration("c").unwrap(),
+            Some(Duration::from_secs(90))
+        );
         assert_eq!(parameters.duration("missing").unwrap(), None);
         assert!(parameters.duration("d").is_err());
         assert!(parameters.duration("e").is_err());

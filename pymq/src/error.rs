@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Closed,
     /// The process-wide bus is used before `init`.
     NotInitialized,
+    /// There is a process-wide bus already.
+    AlreadyInitialized,
     /// A bounded queue has no place left.
     Full,
     /// The lease is over: settled, expired, or taken by another.
@@ -124,7 +126,11 @@ impl Error {
 
     /// Creates the error of a call whose remote function failed.
     pub fn from_remote(context: impl Into<Box<str>>, remote: RemoteError) -> Self {
-        let kind = if remote.is_overloaded() { ErrorKind::Overloaded } else { ErrorKind::Remote };
+        let kind = if remote.is_overloaded() {
+            ErrorKind::Overloaded
+        } else {
+            ErrorKind::Remote
+        };
         let mut error = Self::new(kind, context);
         error.0.remote = Some(remote);
         error
@@ -181,7 +187,9 @@ impl fmt::Display for Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Error");
-        debug.field("kind", &self.0.kind).field("context", &self.0.context);
+        debug
+            .field("kind", &self.0.kind)
+            .field("context", &self.0.context);
         if let Some(source) = &self.0.source {
             debug.field("source", source);
         }
@@ -191,13 +199,18 @@ impl fmt::Debug for Error {
         if let Some(payload) = &self.0.payload {
             debug.field("payload_bytes", &payload.len());
         }
-        debug.field("outcome_unknown", &self.0.outcome_unknown).finish()
+        debug
+            .field("outcome_unknown", &self.0.outcome_unknown)
+            .finish()
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
     }
 }
 
@@ -208,6 +221,7 @@ impl fmt::Display for ErrorKind {
             Self::Disconnected => "disconnected",
             Self::Closed => "closed",
             Self::NotInitialized => "not initialized, call `pymq::init` first",
+            Self::AlreadyInitialized => "already initialized, call `pymq::shutdown` first",
             Self::Full => "full",
             Self::LeaseLost => "lease lost",
             Self::NoSuchRemote => "no such remote",

@@ -36,7 +36,9 @@ pub fn matches(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
             }
             Step::Fail => {}
         }
-        let Some((star, from)) = retry else { return false };
+        let Some((star, from)) = retry else {
+            return false;
+        };
         p = star;
         t = from + 1;
         retry = Some((star, t));
@@ -93,7 +95,11 @@ fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
                 break;
             }
             [low, b'-', high, ..] => {
-                let (low, high) = if low <= high { (low, high) } else { (high, low) };
+                let (low, high) = if low <= high {
+                    (low, high)
+                } else {
+                    (high, low)
+                };
                 hit |= (low..=high).contains(&&byte);
                 at += 3;
             }

@@ -43,12 +43,20 @@ pub enum Encoding {
 impl Message {
     /// Creates a message around a JSON text, which is not checked.
     pub fn json(body: impl Into<Bytes>) -> Self {
-        Self { headers: Headers::new(), encoding: Encoding::Json, body: body.into() }
+        Self {
+            headers: Headers::new(),
+            encoding: Encoding::Json,
+            body: body.into(),
+        }
     }
 
     /// Creates a message around opaque bytes.
     pub fn bytes(body: impl Into<Bytes>) -> Self {
-        Self { headers: Headers::new(), encoding: Encoding::Bytes, body: body.into() }
+        Self {
+            headers: Headers::new(),
+            encoding: Encoding::Bytes,
+            body: body.into(),
+        }
     }
 
     /// Adds a header, replacing the one of the same name.
@@ -60,7 +68,12 @@ impl Message {
 
     /// Returns the bytes this message occupies: body, header names and header values.
     pub fn size(&self) -> usize {
-        self.body.len() + self.headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+        self.body.len()
+            + self
+                .headers
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
     }
 }
 
@@ -81,7 +94,10 @@ impl Message {
 /// assert_eq!(headers.len(), 1);
 /// ```
 #[derive(Clone, Default, Eq, PartialEq)]
-#[expect(clippy::box_collection, reason = "absent in the common case: one word instead of three in every message")]
+#[expect(
+    clippy::box_collection,
+    reason = "absent in the common case: one word instead of three in every message"
+)]
 pub struct Headers(Option<Box<Vec<(String, String)>>>);
 
 impl Headers {
@@ -92,7 +108,9 @@ impl Headers {
 
     /// Returns the value of a header.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+        self.iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
     }
 
     /// Sets a header and returns the value it had.
@@ -119,7 +137,11 @@ impl Headers {
 
     /// Iterates over names and values in order of insertion.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().flat_map(|entries| entries.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        self.0.iter().flat_map(|entries| {
+            entries
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+        })
     }
 
     /// Returns the number of headers.
@@ -140,9 +162,9 @@ impl fmt::Debug for Headers {
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
         let mut headers = Self::new();
-        for (name, value) in entries {
+        for (name, value) in iter {
             headers.insert(name, value);
         }
         headers

@@ -35,7 +35,10 @@ pub fn check(name: &str) -> Result<()> {
         return Ok(());
     };
     let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Err(Error::new(ErrorKind::InvalidName, format!("name `{shown}`: {fault}")))
+    Err(Error::new(
+        ErrorKind::InvalidName,
+        format!("name `{shown}`: {fault}"),
+    ))
 }
 
 #[cfg(test)]
@@ -51,7 +54,11 @@ mod tests {
     #[test]
     fn control_characters_and_the_reserved_prefix_are_refused() {
         for name in ["a\nb", "\u{0}", "\u{7f}", "\u{85}", "__rpc_x"] {
-            assert_eq!(check(name).map_err(|e| e.kind()), Err(ErrorKind::InvalidName), "{name:?}");
+            assert_eq!(
+                check(name).map_err(|e| e.kind()),
+                Err(ErrorKind::InvalidName),
+                "{name:?}"
+            );
         }
         assert!(check("a__rpc_").is_ok());
     }

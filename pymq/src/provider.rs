@@ -33,8 +33,8 @@ use async_trait::async_trait;
 
 pub use self::buffer::{BufferLimits, Detached};
 pub use self::options::{
-    Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, RequestOptions, Settle,
-    Stored, Target, Wait,
+    Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,
+    RequestOptions, Settle, Stored, Target, Wait,
 };
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
@@ -109,7 +109,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// the caller goes back to the front.
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>>;
 
-    /// Settles leased messages; answers one result for each, in order.
+    /// Settles leased messages, one after the other; answers one result for each, in order.
+    ///
+    /// What one call gives back to the front keeps the order of the call: the first of it is the next to be taken.
+    /// So a prefetched batch that is released stays first in, first out.
     ///
     /// A receipt whose lease is over (settled, expired, taken by another) is
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing.
@@ -117,15 +120,24 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropped early, some or all may have been settled.
-    async fn queue_settle(&self, queue: &str, settlements: Vec<(Receipt, Settle)>) -> Result<Vec<Result<()>>>;
+    async fn queue_settle(
+        &self,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>>;
 
     /// Looks at up to `max` messages of a part of the queue, the next to leave first, and takes nothing.
+    ///
+    /// Messages that are due and those whose lease has ended are seen in line, as
+    /// [`queue_stats`](Self::queue_stats) counts them.
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
 
     /// Moves dead letters to the back of the queue as new messages with no attempt counted, and returns how many.
+    /// Ids are taken in the order given.
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize>;
 
-    /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased.
+    /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased; what is due
+    /// and what has its lease ended is in line, as [`queue_stats`](Self::queue_stats) counts it.
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
     /// Counts the messages in each part of the queue. Messages that are due and leases that have ended are
@@ -150,7 +162,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Dropped early, the request may or may not have been sent; answers are forgotten.
-    async fn rpc_request(&self, channel: &str, request: Message, opts: RequestOptions) -> Result<Replies>;
+    async fn rpc_request(
+        &self,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies>;
 
     /// Closes this handle: wakes every waiter and ends every subscription with `Closed`, sends the replies already
     /// given, and frees what it holds. Idempotent; other handles on the same backend go on.

@@ -109,9 +109,7 @@ impl Drop for Taken {
 
 /// Ends the lease of messages nobody has seen. If that fails for good it ends by itself.
 async fn release(store: &Store, batch: &str, first: usize, count: usize) {
-    // The one to be taken first goes to the front last.
     let all: Vec<_> = (first..first + count)
-        .rev()
         .map(|index| (receipt::issue(batch, index), Settle::Release))
         .collect();
     insist(store, count, || store.settle(&all)).await;

@@ -24,7 +24,10 @@ pub struct BufferLimits {
 
 impl Default for BufferLimits {
     fn default() -> Self {
-        Self { items: 1_024, bytes: 16 << 20 }
+        Self {
+            items: 1_024,
+            bytes: 16 << 20,
+        }
     }
 }
 
@@ -58,14 +61,24 @@ pub(crate) struct State<T> {
 impl<T> State<T> {
     /// Tells whether another `bytes` would break a limit.
     pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
-        !self.items.is_empty() && (self.items.len() >= self.limits.items || self.bytes + bytes > self.limits.bytes)
+        !self.items.is_empty()
+            && (self.items.len() >= self.limits.items || self.bytes + bytes > self.limits.bytes)
     }
 }
 
 impl<T> Shared<T> {
     pub(crate) fn new(limits: BufferLimits) -> Arc<Self> {
-        let state = State { items: VecDeque::new(), bytes: 0, limits, waker: None, ended: None, detached: false };
-        Arc::new(Self { state: Mutex::new(state) })
+        let state = State {
+            items: VecDeque::new(),
+            bytes: 0,
+            limits,
+            waker: None,
+            ended: None,
+            detached: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+        })
     }
 
     /// Runs `push` on a live buffer and wakes the reader. Returns the argument when nobody reads any more.
@@ -131,13 +144,21 @@ pub(crate) struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    pub(crate) fn new(shared: Arc<Shared<T>>, detach: impl FnOnce(Detached) + Send + Sync + 'static) -> Self {
-        Self { shared, detach: Some(Box::new(detach)) }
+    pub(crate) fn new(
+        shared: Arc<Shared<T>>,
+        detach: impl FnOnce(Detached) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            shared,
+            detach: Some(Box::new(detach)),
+        }
     }
 
     /// Stops new items; those buffered can still be read. Resolves once the provider has let go.
     pub(crate) async fn detach(&mut self) {
-        let Some(detach) = self.detach.take() else { return };
+        let Some(detach) = self.detach.take() else {
+            return;
+        };
         let (done, gone) = oneshot::channel();
         detach(Detached { _done: Some(done) });
         // An error is the message: the sender has been dropped.

@@ -21,7 +21,10 @@ use crate::message::{Message, MessageId};
 /// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "five independent facts, read by name")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "five independent facts, read by name"
+)]
 pub struct Capabilities {
     /// Subscriptions to patterns.
     pub patterns: bool,
@@ -38,7 +41,13 @@ pub struct Capabilities {
 impl Capabilities {
     /// Nothing beyond the required.
     pub const fn none() -> Self {
-        Self { patterns: false, leases: false, delays: false, shared: false, durable: false }
+        Self {
+            patterns: false,
+            leases: false,
+            delays: false,
+            shared: false,
+            durable: false,
+        }
     }
 
     /// Adds patterns.
@@ -102,9 +111,11 @@ impl Filter {
 pub struct PutOptions {
     /// The most ready messages the queue may hold afterwards; none is unbounded.
     pub maxsize: Option<NonZeroUsize>,
-    /// How long the messages stay hidden; zero puts them in line now.
+    /// How long the messages stay hidden; zero puts them in line now. Those that are due join at the back in the order in
+    /// which they are due, and of the same moment in the order in which they were put.
     pub delay: Duration,
-    /// Makes a put of the same id within 2 minutes a no-op that succeeds.
+    /// Makes a put with the same id to the same queue within 2 minutes a no-op that succeeds, whatever became of the
+    /// messages meanwhile. A put that is refused does not use up its id.
     pub once: Option<MessageId>,
 }
 
@@ -145,7 +156,11 @@ pub struct GetOptions {
 
 impl Default for GetOptions {
     fn default() -> Self {
-        Self { max: NonZeroUsize::MIN, wait: Wait::No, lease: None }
+        Self {
+            max: NonZeroUsize::MIN,
+            wait: Wait::No,
+            lease: None,
+        }
     }
 }
 
@@ -199,7 +214,11 @@ pub struct Delivery {
 impl Delivery {
     /// Creates a delivery.
     pub fn new(message: Message, attempt: u32, receipt: Option<Receipt>) -> Self {
-        Self { message, attempt, receipt }
+        Self {
+            message,
+            attempt,
+            receipt,
+        }
     }
 }
 
@@ -273,12 +292,22 @@ pub struct Stored {
 impl Stored {
     /// Creates a message in line or delayed.
     pub fn new(message: Message, attempt: u32) -> Self {
-        Self { message, attempt, id: None, reason: None }
+        Self {
+            message,
+            attempt,
+            id: None,
+            reason: None,
+        }
     }
 
     /// Creates a dead letter.
     pub fn dead(message: Message, attempt: u32, id: MessageId, reason: impl Into<String>) -> Self {
-        Self { message, attempt, id: Some(id), reason: Some(reason.into()) }
+        Self {
+            message,
+            attempt,
+            id: Some(id),
+            reason: Some(reason.into()),
+        }
     }
 }
 
@@ -309,7 +338,12 @@ pub struct QueueStats {
 impl QueueStats {
     /// Creates counts of ready, delayed, leased and dead messages.
     pub fn new(ready: usize, delayed: usize, leased: usize, dead: usize) -> Self {
-        Self { ready, delayed, leased, dead }
+        Self {
+            ready,
+            delayed,
+            leased,
+            dead,
+        }
     }
 
     /// Counts what is not finished: ready, delayed and leased.

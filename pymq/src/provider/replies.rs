@@ -14,9 +14,21 @@ use crate::provider::Reply;
 /// One reply is expected until [`Replies::expecting`] says otherwise, which a provider does when it has counted the
 /// servers; replies may come before that.
 pub fn replies(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (ReplyInlet, Replies) {
-    let shared = Shared::new(BufferLimits { bytes: usize::MAX, ..BufferLimits::default() });
-    let inlet = ReplyInlet { shared: Arc::clone(&shared) };
-    (inlet, Replies { receiver: Receiver::new(shared, detach), expected: 1, received: 0 })
+    let shared = Shared::new(BufferLimits {
+        bytes: usize::MAX,
+        ..BufferLimits::default()
+    });
+    let inlet = ReplyInlet {
+        shared: Arc::clone(&shared),
+    };
+    (
+        inlet,
+        Replies {
+            receiver: Receiver::new(shared, detach),
+            expected: 1,
+            received: 0,
+        },
+    )
 }
 
 /// The provider's end of a pending call.
@@ -87,7 +99,10 @@ impl Replies {
         if self.received >= self.expected {
             return Poll::Ready(None);
         }
-        let poll = self.receiver.shared.poll(cx, |state| state.items.pop_front());
+        let poll = self
+            .receiver
+            .shared
+            .poll(cx, |state| state.items.pop_front());
         if let Poll::Ready(Ok(_)) = &poll {
             self.received += 1;
         }
@@ -97,6 +112,9 @@ impl Replies {
 
 impl fmt::Debug for Replies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Replies").field("expected", &self.expected).field("received", &self.received).finish()
+        f.debug_struct("Replies")
+            .field("expected", &self.expected)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
     }
 }

@@ -45,7 +45,11 @@ pub struct Request {
 impl Request {
     /// Creates a request; `respond` carries the one reply back and must not block.
     pub fn new(message: Message, respond: impl FnOnce(Reply) + Send + Sync + 'static) -> Self {
-        Self { message, deadline: None, respond: Some(Box::new(respond)) }
+        Self {
+            message,
+            deadline: None,
+            respond: Some(Box::new(respond)),
+        }
     }
 
     /// Sets the time the caller has left, counted from now.
@@ -63,12 +67,14 @@ impl Request {
 
     /// Returns the time the caller has left, zero when it has given up; none when it waits for ever.
     pub fn remaining(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        self.deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Tells whether the caller has given up: such a request is not run.
     pub fn is_expired(&self) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.deadline
+            .is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Answers the caller. Never waits; the provider sends it.
@@ -82,21 +88,34 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if let Some(respond) = self.respond.take() {
-            respond(Reply::Err(RemoteError::new("RuntimeError", "the server dropped the request")));
+            respond(Reply::Err(RemoteError::new(
+                "RuntimeError",
+                "the server dropped the request",
+            )));
         }
     }
 }
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("message", &self.message).field("remaining", &self.remaining()).finish()
+        f.debug_struct("Request")
+            .field("message", &self.message)
+            .field("remaining", &self.remaining())
+            .finish_non_exhaustive()
     }
 }
 
 /// Creates the two ends of a served channel. `detach` is as in [`subscription`](super::subscription()).
 pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (RequestInlet, Requests) {
     let shared = Shared::new(BufferLimits::default());
-    (RequestInlet { shared: Arc::clone(&shared) }, Requests { receiver: Receiver::new(shared, detach) })
+    (
+        RequestInlet {
+            shared: Arc::clone(&shared),
+        },
+        Requests {
+            receiver: Receiver::new(shared, detach),
+        },
+    )
 }
 
 /// The provider's end of a served channel.
@@ -169,13 +188,17 @@ impl Requests {
     /// Stops new requests and resolves once the provider sends no more; those buffered can still be read.
     pub async fn detach(&mut self) {
         self.receiver.detach().await;
-        self.receiver.shared.end(Error::new(crate::ErrorKind::Closed, "serve"));
+        self.receiver
+            .shared
+            .end(Error::new(crate::ErrorKind::Closed, "serve"));
     }
 }
 
 impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests").field("buffer", &self.receiver.shared).finish()
+        f.debug_struct("Requests")
+            .field("buffer", &self.receiver.shared)
+            .finish()
     }
 }
 
@@ -193,20 +216,31 @@ mod tests {
 
     fn request(answers: &mpsc::Sender<Reply>) -> Request {
         let answers = answers.clone();
-        Request::new(Message::json("[]"), move |reply| answers.send(reply).unwrap())
+        Request::new(Message::json("[]"), move |reply| {
+            answers.send(reply).unwrap()
+        })
     }
 
     #[tokio::test]
     async fn the_newest_request_over_the_limit_is_answered_overloaded() {
         let (answers, replies) = mpsc::channel();
         let (inlet, mut requests) = requests(drop);
-        requests.set_limits(BufferLimits { items: 1, bytes: 1 << 20 });
+        requests.set_limits(BufferLimits {
+            items: 1,
+            bytes: 1 << 20,
+        });
 
         inlet.push(request(&answers));
         inlet.push(request(&answers));
 
-        assert_eq!(replies.try_recv().unwrap(), Reply::Err(RemoteError::overloaded()));
-        requests.recv().await.unwrap().respond(Reply::Ok { body: "1".into(), type_name: "int".into() });
+        assert_eq!(
+            replies.try_recv().unwrap(),
+            Reply::Err(RemoteError::overloaded())
+        );
+        requests.recv().await.unwrap().respond(Reply::Ok {
+            body: "1".into(),
+            type_name: "int".into(),
+        });
         assert!(matches!(replies.try_recv().unwrap(), Reply::Ok { .. }));
     }
 

@@ -56,8 +56,16 @@ pub fn subscription(
     detach: impl FnOnce(Detached) + Send + Sync + 'static,
 ) -> (Inlet, Subscription) {
     let shared = Shared::new(BufferLimits::default());
-    let inlet = Inlet { shared: Arc::clone(&shared), is_pattern: matches!(filter, Filter::Pattern(_)) };
-    (inlet, Subscription { receiver: Receiver::new(shared, detach) })
+    let inlet = Inlet {
+        shared: Arc::clone(&shared),
+        is_pattern: matches!(filter, Filter::Pattern(_)),
+    };
+    (
+        inlet,
+        Subscription {
+            receiver: Receiver::new(shared, detach),
+        },
+    )
 }
 
 /// The provider's end of a subscription: pushing never waits and never fails.
@@ -75,7 +83,10 @@ impl Inlet {
         if self.is_pattern && topic.starts_with(RESERVED_PREFIX) {
             return;
         }
-        let item = Incoming::Message { topic: Arc::clone(topic), message: message.clone() };
+        let item = Incoming::Message {
+            topic: Arc::clone(topic),
+            message: message.clone(),
+        };
         // Nobody reads any more: the message has no one to miss it.
         drop(self.shared.push(item, push));
     }
@@ -147,13 +158,17 @@ impl Stream for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("buffer", &self.receiver.shared).finish()
+        f.debug_struct("Subscription")
+            .field("buffer", &self.receiver.shared)
+            .finish()
     }
 }
 
 /// Makes room by dropping the oldest, remembers how many in one `Lagged` at the front, and appends.
 fn push(state: &mut State<Incoming>, item: Incoming) {
-    if let (Incoming::Lagged { .. }, Some(Incoming::Lagged { missed })) = (&item, state.items.back_mut()) {
+    if let (Incoming::Lagged { .. }, Some(Incoming::Lagged { missed })) =
+        (&item, state.items.back_mut())
+    {
         *missed = None;
         return;
     }
@@ -161,7 +176,9 @@ fn push(state: &mut State<Incoming>, item: Incoming) {
     let mut lag: Option<Option<u64>> = None;
     // The mark takes a place of its own, so that the buffer holds its limit in messages beside it.
     while is_full_beside_lag(state, bytes) {
-        let Some(oldest) = state.items.pop_front() else { break };
+        let Some(oldest) = state.items.pop_front() else {
+            break;
+        };
         state.bytes -= size(&oldest);
         lag = Some(match (lag, oldest) {
             (None, Incoming::Message { .. }) => Some(1),
@@ -216,8 +233,12 @@ mod tests {
         let mut seen = Vec::new();
         while let Ok(item) = subscription.recv().await {
             seen.push(match item {
-                Incoming::Message { message, .. } => String::from_utf8_lossy(&message.body).into_owned(),
-                Incoming::Lagged { missed } => missed.map_or("gap".to_owned(), |n| format!("lagged {n}")),
+                Incoming::Message { message, .. } => {
+                    String::from_utf8_lossy(&message.body).into_owned()
+                }
+                Incoming::Lagged { missed } => {
+                    missed.map_or("gap".to_owned(), |n| format!("lagged {n}"))
+                }
             });
         }
         seen
@@ -231,7 +252,10 @@ mod tests {
             inlet.push(&"t".into(), &message(&n.to_string()));
         }
 
-        assert_eq!(drain(&inlet, &mut subscription).await, ["lagged 3", "3", "4"]);
+        assert_eq!(
+            drain(&inlet, &mut subscription).await,
+            ["lagged 3", "3", "4"]
+        );
     }
 
     #[tokio::test]
@@ -241,7 +265,10 @@ mod tests {
         inlet.push(&"t".into(), &message("12345"));
         inlet.push(&"t".into(), &message(&"x".repeat(50)));
 
-        assert_eq!(drain(&inlet, &mut subscription).await, ["lagged 1".to_owned(), "x".repeat(50)]);
+        assert_eq!(
+            drain(&inlet, &mut subscription).await,
+            ["lagged 1".to_owned(), "x".repeat(50)]
+        );
     }
 
     #[tokio::test]
@@ -272,7 +299,9 @@ mod tests {
     #[tokio::test]
     async fn dropping_detaches_once_and_frees_what_waits() {
         let (detached, mut was_detached) = tokio::sync::mpsc::unbounded_channel();
-        let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| detached.send(()).unwrap());
+        let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| {
+            detached.send(()).unwrap()
+        });
         inlet.push(&"t".into(), &message("0"));
 
         drop(subscription);
@@ -286,7 +315,9 @@ mod tests {
     #[tokio::test]
     async fn unsubscribe_waits_for_the_provider() {
         let (handed, taken) = tokio::sync::oneshot::channel();
-        let (_inlet, subscription) = subscription(&Filter::Topic("t".into()), move |done| drop(handed.send(done)));
+        let (_inlet, subscription) = subscription(&Filter::Topic("t".into()), move |done| {
+            drop(handed.send(done))
+        });
 
         let waiting = tokio::spawn(subscription.unsubscribe());
         let done: Detached = taken.await.unwrap();

@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Runs every test of the workspace, after setting up what a Debian or Ubuntu machine with Rust may lack.
+#
+# usage: ./test.sh [ARGUMENT FOR cargo test ...]
+#
+# PYMQ_TEST_REDIS        auto (default: url, else docker, else local), url, docker, local
+# PYMQ_TEST_REDIS_URL    a server that may be written to, for url
+# PYMQ_TEST_REDIS_IMAGE  an image for docker; default pymq-test-redis:7 if it exists, else redis:7
+set -euo pipefail
+cd "$(dirname "$0")"
+
+say() { printf 'test.sh: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+command -v cargo >/dev/null || die "no cargo on PATH: install Rust 1.88 or later (https://rustup.rs)"
+command -v cc >/dev/null || die "no C compiler on PATH: apt-get install gcc libc6-dev"
+
+docker_answers() {
+    command -v docker >/dev/null && docker version --format '{{.Server.Version}}' >/dev/null 2>&1
+}
+
+# An image the tests can start: theirs, the official one, or one made from the distribution's packages.
+docker_image() {
+    local image=${PYMQ_TEST_REDIS_IMAGE:-}
+    for candidate in ${image:-pymq-test-redis:7 redis:7}; do
+        docker image inspect "$candidate" >/dev/null 2>&1 && return
+    done
+    say "pulling ${image:-redis:7}"
+    timeout 120 docker pull -q "${image:-redis:7}" >/dev/null 2>&1 && return
+    [ -z "$image" ] || die "the image $image is neither here nor can it be pulled"
+    say "no registry answers: building pymq-test-redis:7 from the distribution's packages"
+    conformance-tests/redis-image.sh
+}
+
+local_server() {
+    command -v redis-server >/dev/null && return
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+        die "no redis-server on PATH: install one (apt-get install redis-server), start a Docker Engine, or set PYMQ_TEST_REDIS_URL"
+    say "installing redis-server"
+    apt-get update -q >&2
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server >&2
+}
+
+mode=${PYMQ_TEST_REDIS:-auto}
+if [ "$mode" = auto ]; then
+    if [ -n "${PYMQ_TEST_REDIS_URL:-}" ]; then mode=url; elif docker_answers; then mode=docker; else mode=local; fi
+fi
+case "$mode" in
+    url) [ -n "${PYMQ_TEST_REDIS_URL:-}" ] || die "PYMQ_TEST_REDIS=url needs PYMQ_TEST_REDIS_URL" ;;
+    docker) docker_answers || die "PYMQ_TEST_REDIS=docker, but no Docker Engine answers"; docker_image ;;
+    local) local_server ;;
+    *) die "PYMQ_TEST_REDIS=$mode: want auto, url, docker or local" ;;
+esac
+say "Redis for the tests: $mode"
+
+PYMQ_TEST_REDIS=$mode exec cargo test --workspace --locked "$@"
