@@ -46,17 +46,31 @@ enum State {
 
 impl Commands {
     /// Puts the first connection to work; `supervise` is to be spawned and runs until `hangup`.
-    pub(crate) fn new(connector: Connector, first: Live, hangup: CancellationToken) -> (Self, impl Future<Output = ()>) {
+    pub(crate) fn new(
+        connector: Connector,
+        first: Live,
+        hangup: CancellationToken,
+    ) -> (Self, impl Future<Output = ()>) {
         let first = Arc::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
         let supervisor = supervise(connector.clone(), first, sender, hangup);
-        (Self { connector, state, repeatable: false }, supervisor)
+        (
+            Self {
+                connector,
+                state,
+                repeatable: false,
+            },
+            supervisor,
+        )
     }
 
     /// Returns a handle whose commands are sent once more when their connection breaks: for those that do no harm when
     /// they run twice.
     pub(crate) fn repeatable(&self) -> Self {
-        Self { repeatable: true, ..self.clone() }
+        Self {
+            repeatable: true,
+            ..self.clone()
+        }
     }
 
     /// Runs a command. `context` names the operation of the user, as in ``redis: put to `jobs` ``.
@@ -65,7 +79,9 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         cmd: &Cmd,
     ) -> Result<T> {
-        self.run(&Call::One(cmd)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+        self.run(&Call::One(cmd))
+            .await
+            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
 
     /// Runs a pipeline, in a transaction or not.
@@ -74,7 +90,9 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         pipeline: &Pipeline,
     ) -> Result<T> {
-        self.run(&Call::Many(pipeline)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+        self.run(&Call::Many(pipeline))
+            .await
+            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
 
     /// Runs a script: by its hash, or in full where the server does not know it, or the user may not use the hash.
@@ -87,7 +105,9 @@ impl Commands {
     ) -> Result<T> {
         let by_hash = script.by_hash(keys, args);
         let outcome = match self.run(&Call::One(&by_hash)).await {
-            Err(fault) if fault.remedy == Remedy::InFull => self.run(&Call::One(&script.in_full(keys, args))).await,
+            Err(fault) if fault.remedy == Remedy::InFull => {
+                self.run(&Call::One(&script.in_full(keys, args))).await
+            }
             outcome => outcome,
         };
         outcome.map_err(|fault| fault.into_error(&context(), self.connector.address()))
@@ -135,11 +155,14 @@ impl Commands {
             return Ok(Arc::clone(live));
         }
         let mut state = self.state.clone();
-        let found = timeout_at(deadline, state.wait_for(|state| match state {
-            State::Up(live) => !live.lost.is_cancelled(),
-            State::Down(_) => false,
-            State::Closed => true,
-        }));
+        let found = timeout_at(
+            deadline,
+            state.wait_for(|state| match state {
+                State::Up(live) => !live.lost.is_cancelled(),
+                State::Down(_) => false,
+                State::Closed => true,
+            }),
+        );
         match found.await {
             Ok(Ok(state)) => match &*state {
                 State::Up(live) => return Ok(Arc::clone(live)),
@@ -173,7 +196,12 @@ impl Call<'_> {
 }
 
 /// Replaces the connection each time it is lost, without end.
-async fn supervise(connector: Connector, first: Arc<Live>, state: watch::Sender<State>, hangup: CancellationToken) {
+async fn supervise(
+    connector: Connector,
+    first: Arc<Live>,
+    state: watch::Sender<State>,
+    hangup: CancellationToken,
+) {
     let keep_up = async {
         let mut live = first;
         loop {

@@ -22,7 +22,12 @@ impl Queues {
         Self { core }
     }
 
-    pub(crate) async fn put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    pub(crate) async fn put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
         if opts != PutOptions::default() {
             return Err(unsupported("put with options", queue));
         }
@@ -31,19 +36,32 @@ impl Queues {
         for message in &messages {
             push.arg(&*wire::encode(message));
         }
-        self.core.commands.query(|| context("put to", queue), &push).await
+        self.core
+            .commands
+            .query(|| context("put to", queue), &push)
+            .await
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
         let max: NonZeroUsize = opts.max;
         let mut pop = redis::cmd("RPOP");
         pop.arg(self.core.keys.name(queue)).arg(max.get());
-        let popped: Option<Vec<Bytes>> = self.core.commands.query(|| context("get from", queue), &pop).await?;
+        let popped: Option<Vec<Bytes>> = self
+            .core
+            .commands
+            .query(|| context("get from", queue), &pop)
+            .await?;
         let messages = popped.unwrap_or_default().into_iter().map(wire::decode);
-        Ok(messages.map(|message| Delivery::new(message, 1, None)).collect())
+        Ok(messages
+            .map(|message| Delivery::new(message, 1, None))
+            .collect())
     }
 
-    pub(crate) async fn settle(&self, queue: &str, _: Vec<(Receipt, Settle)>) -> Result<Vec<Result<()>>> {
+    pub(crate) async fn settle(
+        &self,
+        queue: &str,
+        _: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
         Err(unsupported("settle in", queue))
     }
 
@@ -62,7 +80,12 @@ impl Queues {
     pub(crate) async fn stats(&self, queue: &str) -> Result<QueueStats> {
         let mut len = redis::cmd("LLEN");
         len.arg(self.core.keys.name(queue));
-        let ready = self.core.commands.repeatable().query(|| context("stats of", queue), &len).await?;
+        let ready = self
+            .core
+            .commands
+            .repeatable()
+            .query(|| context("stats of", queue), &len)
+            .await?;
         Ok(QueueStats::new(ready, 0, 0, 0))
     }
 }

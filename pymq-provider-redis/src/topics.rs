@@ -19,11 +19,19 @@ impl Topics {
 
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.core.keys.name(topic)).arg(&*wire::encode(message));
-        self.core.commands.query(|| format!("redis: publish to `{topic}`"), &publish).await
+        publish
+            .arg(self.core.keys.name(topic))
+            .arg(&*wire::encode(message));
+        self.core
+            .commands
+            .query(|| format!("redis: publish to `{topic}`"), &publish)
+            .await
     }
 
     pub(crate) async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        Err(Error::new(ErrorKind::Unsupported, format!("redis: subscribe to `{}`", filter.as_str())))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("redis: subscribe to `{}`", filter.as_str()),
+        ))
     }
 }
