@@ -3,13 +3,34 @@
 //! A provider's whole test file is a [`Harness`] and one line:
 //!
 //! ```text
-//! conformance_tests::conformance!(paused, MemoryHarness::open);
+//! conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
 //! ```
+#![expect(
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    reason = "a behaviour fails by either"
+)]
 
 pub mod harness;
+pub mod jobs;
+pub mod memory;
+pub mod moment;
+pub mod mutants;
+pub mod proxy;
+pub mod redis;
 pub mod table;
+pub mod traffic;
+pub mod twist;
 pub mod wait;
+pub mod without;
 
+pub mod delays;
+pub mod leases;
+pub mod queues;
 pub mod topics;
+pub mod typed_dead_letters;
+pub mod typed_delays;
+pub mod typed_leases;
+pub mod typed_queues;
 
-pub use harness::{Clock, Harness, Outcome};
+pub use harness::{Clock, Failure, Fault, Harness, Outcome};

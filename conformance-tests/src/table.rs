@@ -13,8 +13,11 @@ pub struct Behaviour {
     /// Its name, a sentence.
     pub name: &'static str,
     /// Runs it.
-    pub run: for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>,
+    pub run: Run,
 }
+
+/// A behaviour's function, whatever its future is.
+pub type Run = for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl std::fmt::Debug for Behaviour {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -22,50 +25,250 @@ impl std::fmt::Debug for Behaviour {
     }
 }
 
-/// Calls the macro `$with` with the whole table, behind the given arguments.
+/// Calls the macro `$with` with a part of the table, behind the given arguments: with `required`, what every provider
+/// must show; with the name of a capability, what one must show that declares it.
 #[macro_export]
 macro_rules! behaviours {
-    ($with:ident, $($args:tt)*) => {
+    (required, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
             topics {
                 delivers_to_subscriber,
+                delivers_to_every_subscriber,
+            }
+            queues {
+                put_then_get,
+                fifo_order,
+                batch_keeps_its_order,
+                empty_batch_is_harmless,
+                batched_get_takes_at_most_max,
+                batched_get_does_not_wait_to_be_full,
+                ten_thousand_items_bounded_memory,
+                competing_consumers_no_duplicates,
+                order_is_kept_for_each_producer,
+                two_handles_same_queue,
+                queues_are_independent,
+                queues_of_namespaces_are_isolated,
+                queue_survives_without_handles,
+                put_does_not_need_a_consumer,
+                one_handle_serves_many_tasks,
+                binary_body_round_trips,
+                large_item,
+                empty_item,
+                get_nowait_on_empty_is_immediate,
+                get_timeout_waits_then_empty,
+                zero_timeout_means_nowait,
+                waiting_get_is_woken_by_put,
+                put_beside_a_starting_get_wakes_it,
+                long_wait_survives,
+                many_waiters_one_item,
+                waiters_are_served_all,
+                cancelled_get_loses_nothing,
+                cancelled_waiter_leaves_the_item_to_another,
+                timed_out_get_loses_nothing,
+                maxsize_refuses_when_full,
+                batch_that_does_not_fit_is_refused_whole,
+                no_maxsize_is_unbounded,
+                maxsize_binds_only_the_put_that_names_it,
+                maxsize_holds_under_race,
+                once_makes_a_repeated_put_harmless,
+                once_holds_under_race,
+                refused_put_does_not_use_up_its_id,
+                once_succeeds_on_a_full_queue,
+                once_is_remembered_for_two_minutes,
+                len_counts_ready_items,
+                get_from_never_used_queue_is_empty,
+                clear_empties_and_reports_count,
+                peek_takes_nothing,
+            }
+            typed_queues {
+                handles_of_one_name_are_one_queue,
+                blocking_put_waits_for_space,
+                blocking_put_notices_space_made_by_another_bus,
+                many_blocking_puts_keep_the_bound,
+                put_timeout_gives_full,
+                zero_timeouts_do_not_wait,
+                get_timeout_answers_none,
+                is_full_and_is_empty_agree_with_len,
+                put_all_is_all_or_nothing,
+                a_dropped_waiting_put_puts_nothing,
+                clear_makes_space,
+                get_many_takes_what_is_there,
+                an_undecodable_item_is_removed_and_its_bytes_are_in_the_error,
+                an_undecodable_item_spoils_no_batch,
+                a_stream_yields_until_the_queue_is_closed,
+                a_dropped_stream_loses_nothing,
+                close_wakes_waiting_puts_and_gets,
+                close_lets_consumers_drain_then_ends,
+                close_concerns_one_bus_and_one_name,
+                join_on_idle_queue_returns,
+                raw_and_json_share_a_queue,
+                bad_names_and_sizes_are_refused,
+                cancelled_typed_gets_lose_nothing,
+            }
+        }
+    };
+    (patterns, $with:ident, $($args:tt)*) => {
+        $crate::$with! {
+            [$($args)*]
+        }
+    };
+    (leases, $with:ident, $($args:tt)*) => {
+        $crate::$with! {
+            [$($args)*]
+            leases {
+                lease_hides_the_message,
+                ack_removes_it,
+                expired_lease_redelivers,
+                expired_lease_reaches_a_plain_get,
+                lease_counts_from_take_not_put,
+                lease_counts_from_take_not_wait,
+                waiting_lease_is_woken_by_put,
+                extend_holds_past_original_lease,
+                extended_lease_is_settled_by_its_receipt,
+                extend_may_shorten,
+                extend_moves_only_its_own_lease,
+                leases_that_end_together_keep_their_order,
+                crashed_consumer_releases,
+                many_leases_at_once,
+                mixed_get_and_lease_keep_fifo,
+                leased_not_in_len_but_in_stats,
+                clear_leaves_leases,
+                cancelled_lease_is_not_held,
+                extreme_lease_saturates,
+                nack_returns_it_to_the_front,
+                release_returns_it_uncounted,
+                given_back_together_keeps_its_order,
+                given_back_last_is_taken_first,
+                attempt_counts_up,
+                waiting_get_is_woken_by_what_is_given_back,
+                headers_and_body_survive_redelivery,
+                one_bad_message_does_not_starve_the_rest,
+                stale_receipt_is_lease_lost,
+                superseded_receipt_is_lease_lost_and_current_works,
+                double_settle_is_lease_lost_and_harmless,
+                receipt_twice_in_one_call_settles_once,
+                concurrent_settle_has_one_winner,
+                settlements_are_answered_in_order,
+                foreign_receipt_is_lease_lost,
+                bury_keeps_it_with_reason_and_count,
+                dead_letters_are_seen_oldest_first,
+                dead_letters_can_be_redriven,
+                dead_letters_can_be_redriven_by_id,
+                waiting_get_is_woken_by_redrive,
+                clear_dead_leaves_the_line,
+            }
+            typed_leases {
+                ack_finishes_the_item,
+                into_inner_acks_and_returns_the_item,
+                nack_returns_the_item_to_the_front,
+                headers_reach_the_lease,
+                a_dropped_lease_returns_its_item_at_once,
+                a_lease_may_be_dropped_on_any_thread,
+                a_late_ack_is_lease_lost,
+                extend_holds_the_lease,
+                join_waits_for_ack,
+                lease_timeout_answers_none,
+                lease_makes_space,
+                close_lets_leases_drain,
+                cancelled_leases_count_no_attempt,
+                a_dropped_ack_leaves_no_lease_behind,
+            }
+            typed_dead_letters {
+                dead_letter_after_max_attempts,
+                five_attempts_are_the_default,
+                a_lease_that_runs_out_counts_as_an_attempt,
+                a_lease_passes_over_spent_items,
+                one_bad_message_does_not_starve_the_rest,
+                an_undecodable_item_is_buried_by_lease,
+                dead_letters_can_be_put_back,
+                dead_letters_are_peeked_and_cleared,
+                a_cancelled_lease_keeps_no_spent_item,
+                join_passes_over_dead_letters,
+            }
+        }
+    };
+    (delays, $with:ident, $($args:tt)*) => {
+        $crate::$with! {
+            [$($args)*]
+            delays {
+                delayed_put_is_hidden_until_due,
+                zero_delay_is_in_line_at_once,
+                waiting_get_wakes_at_due_time,
+                get_may_give_up_before_due,
+                delayed_items_ordered_by_due_time,
+                delayed_batch_keeps_its_order,
+                delay_does_not_block_ready_items,
+                due_items_join_at_the_back,
+                due_items_are_in_line_by_themselves,
+                clear_delayed_leaves_the_line,
+                delayed_item_outlives_its_producer,
+                nack_with_delay_waits,
+                waiting_get_wakes_when_a_nack_is_due,
+                extreme_delay_saturates,
+            }
+            typed_delays {
+                put_after_hides_until_due,
+                put_after_passes_a_full_queue,
+                join_waits_for_delayed_items,
+                clear_removes_delayed_items,
+                nack_after_hides_the_item_and_lets_others_pass,
             }
         }
     };
 }
 
-/// Emits a named test for each behaviour: `conformance!(paused | real, open)`, where `open` is an async function from
-/// the name of the test to a [`Harness`].
+/// Emits a named test for each behaviour a provider must show.
+///
+/// `conformance!(paused | real, open, [capability, ...])`: how its time passes; an async function from the name of the
+/// test to a [`Harness`](crate::Harness); which of `patterns`, `leases`, `delays` the provider declares. A test of its
+/// own fails when that is not what it declares, so that nothing is left out in silence.
 #[macro_export]
 macro_rules! conformance {
-    ($clock:ident, $open:expr) => {
-        $crate::behaviours!(emit_tests, $clock, $open);
+    ($clock:ident, $open:expr, [$($capability:ident),* $(,)?]) => {
+        $crate::behaviours!(required, emit_tests, $clock, $open);
+        $($crate::behaviours!($capability, emit_tests, $clock, $open);)*
+        $crate::emit_test! {
+            $clock, declared_capabilities_are_the_tested_ones,
+            async {
+                let harness = $open("declared_capabilities_are_the_tested_ones").await?;
+                $crate::table::check_capabilities(&harness, &[$(stringify!($capability)),*]).await
+            }
+        }
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! emit_tests {
-    ([paused, $open:expr] $($group:ident { $($name:ident,)* })*) => {
+    ([$clock:ident, $open:expr] $($group:ident { $($name:ident,)* })*) => {
         $(mod $group {
             use super::*;
-            $(#[tokio::test(start_paused = true)]
-            async fn $name() -> $crate::Outcome {
-                let harness = $open(concat!(stringify!($group), "::", stringify!($name))).await?;
-                $crate::$group::$name(&harness).await
+            $($crate::emit_test! {
+                $clock, $name,
+                async {
+                    let harness = $open(concat!(stringify!($group), "::", stringify!($name))).await?;
+                    $crate::$group::$name(&harness).await
+                }
             })*
         })*
     };
-    ([real, $open:expr] $($group:ident { $($name:ident,)* })*) => {
-        $(mod $group {
-            use super::*;
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> $crate::Outcome {
-                let harness = $open(concat!(stringify!($group), "::", stringify!($name))).await?;
-                $crate::$group::$name(&harness).await
-            })*
-        })*
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! emit_test {
+    (paused, $name:ident, $body:expr) => {
+        #[tokio::test(start_paused = true)]
+        async fn $name() -> $crate::Outcome {
+            $body.await
+        }
+    };
+    (real, $name:ident, $body:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() -> $crate::Outcome {
+            $body.await
+        }
     };
 }
 
@@ -81,7 +284,38 @@ macro_rules! emit_list {
     };
 }
 
-/// Returns the table as values.
+/// Returns the whole table as values, capabilities included.
 pub fn all() -> Vec<Behaviour> {
-    crate::behaviours!(emit_list,)
+    let parts: [Vec<Behaviour>; 4] = [
+        crate::behaviours!(required, emit_list,),
+        crate::behaviours!(patterns, emit_list,),
+        crate::behaviours!(leases, emit_list,),
+        crate::behaviours!(delays, emit_list,),
+    ];
+    parts.concat()
+}
+
+/// Compares the capabilities that a test file names with those the provider declares.
+///
+/// # Errors
+///
+/// When there is no connection to ask on.
+///
+/// # Panics
+///
+/// When they differ.
+pub async fn check_capabilities(harness: &dyn Harness, tested: &[&str]) -> Outcome {
+    let declared = harness.connect().await?.capabilities();
+    for (name, is_declared) in [
+        ("patterns", declared.patterns),
+        ("leases", declared.leases),
+        ("delays", declared.delays),
+    ] {
+        assert_eq!(
+            tested.contains(&name),
+            is_declared,
+            "is `{name}` tested, and is it declared?"
+        );
+    }
+    Ok(())
 }

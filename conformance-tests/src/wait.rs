@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::Outcome;
+use crate::{Failure, Outcome};
 
 /// The longest a behaviour waits for what must happen: generous, as it costs nothing when it does.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,10 +34,7 @@ pub async fn until<F: Future<Output = bool>>(
 /// # Errors
 ///
 /// When it does not within [`PATIENCE`].
-pub async fn soon<T>(
-    what: &str,
-    future: impl Future<Output = T>,
-) -> Result<T, Box<dyn std::error::Error + Send + Sync>> {
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
     timeout(PATIENCE, future)
         .await
         .map_err(|_| format!("{what} did not end within {PATIENCE:?}").into())

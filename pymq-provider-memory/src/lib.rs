@@ -1,2 +1,162 @@
-//! The in-process provider of pymq.
+//! The in-process provider of pymq: no server, the same semantics byte for byte, and exact under
+//! tokio's paused clock, so that an hour-long lease ends in no time at all.
+//!
+//! For programs that need no second process, and for the tests of those that do. `memory://` is a broker of
+//! its own, `memory://name` is shared inside the process, and a [`MemoryBroker`] in hand opens as many handles as a test
+//! wants, each of them what another process would be.
+//!
+//! # Examples
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+//! use pymq::provider::{GetOptions, Provider, PutOptions, Wait};
+//! use pymq::{Connect, Message};
+//! use pymq_provider_memory::{MemoryBroker, MemoryConfig};
+//!
+//! let broker = MemoryBroker::new();
+//! let shop = MemoryConfig::from(&broker).connect().await?;
+//! let kitchen = MemoryConfig::from(&broker).connect().await?;
+//!
+//! shop.queue_put("orders", vec![Message::json(r#""tea""#)], PutOptions::default()).await?;
+//! let orders = kitchen.queue_get("orders", GetOptions::default().wait(Wait::Forever)).await?;
+//!
+//! assert_eq!(orders[0].message, Message::json(r#""tea""#));
+//! # Ok(()) }
+//! ```
+//!
+//! # Guarantees
+//!
+//! What DESIGN promises of every provider, with one restriction: all is gone when the broker is. A broker lives as long
+//! as a handle on it, or a [`MemoryBroker`] that names it. It runs no task: a taker that waits for a delayed message
+//! wakes itself.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod broker;
+mod config;
+mod handle;
+mod queues;
+mod rpc;
+mod topics;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pymq::provider::{
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
+    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription, Wait,
+};
+use pymq::{Message, Result};
+
+pub use self::broker::MemoryBroker;
+pub use self::config::{Memory, MemoryConfig};
+
+use self::handle::Handle;
+
+/// One handle on a broker in this process: what a connection is to a server.
+///
+/// Made by [`MemoryConfig`]. Dropping it closes it.
+#[derive(Debug)]
+pub struct MemoryProvider {
+    handle: Arc<Handle>,
+}
+
+impl MemoryProvider {
+    pub(crate) fn new(broker: &MemoryBroker, namespace: &str) -> Self {
+        Self {
+            handle: Arc::new(Handle::new(broker, namespace)),
+        }
+    }
+}
+
+impl Drop for MemoryProvider {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+#[async_trait]
+impl Provider for MemoryProvider {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none()
+            .with_patterns()
+            .with_leases()
+            .with_delays()
+    }
+
+    async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
+        self.handle.check("publish to", topic)?;
+        Ok(self.handle.space().topics.publish(topic, &message))
+    }
+
+    async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
+        topics::subscribe(&self.handle, &filter)
+    }
+
+    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+        self.handle.check("put to", queue)?;
+        self.handle.space().queues.put(queue, messages, opts)
+    }
+
+    async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        self.handle.check("get from", queue)?;
+        let queues = &self.handle.space().queues;
+        let taken = queues.take(queue, &opts);
+        if !taken.is_empty() || opts.wait == Wait::No {
+            return Ok(taken);
+        }
+        // Boxed: it is much larger than the answer that is there at once.
+        let waiting = Box::pin(queues.wait(queue, &opts));
+        self.handle.unless_closed("get from", queue, waiting).await
+    }
+
+    async fn queue_settle(
+        &self,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        self.handle.check("settle on", queue)?;
+        Ok(self.handle.space().queues.settle(queue, settlements))
+    }
+
+    async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
+        self.handle.check("peek at", queue)?;
+        Ok(self.handle.space().queues.peek(queue, part, max))
+    }
+
+    async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
+        self.handle.check("redrive", queue)?;
+        Ok(self.handle.space().queues.redrive(queue, which))
+    }
+
+    async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
+        self.handle.check("clear", queue)?;
+        Ok(self.handle.space().queues.clear(queue, part))
+    }
+
+    async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
+        self.handle.check("count", queue)?;
+        Ok(self.handle.space().queues.stats(queue))
+    }
+
+    async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
+        rpc::listen(&self.handle, channel)
+    }
+
+    async fn rpc_request(
+        &self,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies> {
+        rpc::request(&self.handle, channel, &request, &opts)
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.handle.close();
+        Ok(())
+    }
+}

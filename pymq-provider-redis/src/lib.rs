@@ -1,2 +1,14 @@
 //! The Redis provider of pymq.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod config;
+mod connection;
+mod core;
+mod keys;
+mod provider;
+mod queues;
+mod topics;
+mod wire;
+
+pub use self::config::{Redis, RedisConfig};
+pub use self::provider::RedisProvider;

@@ -1,0 +1,71 @@
+//! A Redis in a container, by testcontainers.
+
+use std::mem::ManuallyDrop;
+
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{GenericImage, ImageExt};
+use uuid::Uuid;
+
+use super::{Server, Source, Watchdog, answers, variable};
+use crate::Failure;
+
+/// Removes the container, and the volume the official image declares, when the end of input comes.
+const SCRIPT: &str = r#"cat >/dev/null; docker rm --force --volumes "$1" >/dev/null"#;
+
+/// Built by the project's own script where no registry answers.
+const LOCAL_IMAGE: &str = "pymq-test-redis:7";
+const OFFICIAL_IMAGE: &str = "redis:7";
+
+/// What finds our containers: `docker ps --filter label=pymq-test`.
+const LABEL: &str = "pymq-test";
+
+/// Starts a container and returns when its server takes connections.
+pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
+    let image = image();
+    let (repository, tag) = match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (image.as_str(), "latest"),
+    };
+    // The watchdog comes first, so that there is no moment in which the container is nobody's.
+    let name = format!("{LABEL}-{}", Uuid::new_v4().simple());
+    let watchdog = Watchdog::start(SCRIPT, &[&name])?;
+    let command = ["redis-server", "--protected-mode", "no", "--save", ""];
+
+    let container = GenericImage::new(repository, tag)
+        .with_exposed_port(6379.tcp())
+        .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
+        .with_cmd(command.into_iter().chain(options.iter().copied()))
+        .with_container_name(name)
+        .with_label(LABEL, "redis")
+        .start()
+        .await
+        .map_err(|error| format!("a container of `{image}` does not start: {error}"))?;
+    // The watchdog removes it. Its own drop needs the runtime of the test that happened to start it.
+    let container = ManuallyDrop::new(container);
+
+    // The port is that of IPv4, and another container may have it on IPv6, which `localhost` may mean.
+    let host = container
+        .get_host()
+        .await?
+        .to_string()
+        .replace("localhost", "127.0.0.1");
+    let port = container.get_host_port_ipv4(6379).await?;
+    Ok(Server {
+        source: Source::Docker,
+        url: format!("redis://{host}:{port}"),
+        _watchdog: Some(watchdog),
+    })
+}
+
+fn image() -> String {
+    variable("PYMQ_TEST_REDIS_IMAGE").unwrap_or_else(|| {
+        let is_there = answers("docker", &["image", "inspect", LOCAL_IMAGE]);
+        if is_there {
+            LOCAL_IMAGE
+        } else {
+            OFFICIAL_IMAGE
+        }
+        .to_owned()
+    })
+}

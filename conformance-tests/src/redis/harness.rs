@@ -1,0 +1,199 @@
+//! The harness of the Redis provider: a namespace of its own for each test, on the server that all share.
+
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use pymq::provider::Provider;
+use pymq::{Connect, Result};
+use pymq_provider_redis::RedisConfig;
+use url::Url;
+use uuid::Uuid;
+
+use super::{Server, Source, shared};
+use crate::harness::WRONG_PASSWORD;
+use crate::proxy::Proxy;
+use crate::{Clock, Failure, Fault, Harness};
+
+/// A namespace on the shared server.
+#[derive(Debug)]
+pub struct RedisHarness {
+    server: &'static Server,
+    namespace: String,
+    /// Where the handles connect to; the server itself, or the proxy before it.
+    url: String,
+    /// Only for the tests that cut connections, so that they cut nobody else's.
+    proxy: Option<Proxy>,
+    /// The servers of this test, which have what is wrong about them in their configuration.
+    faulty: Mutex<Vec<Server>>,
+}
+
+impl RedisHarness {
+    /// Makes a namespace for the test of this name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no server.
+    pub async fn open(test: &str) -> Result<Self, Failure> {
+        let server = shared().await?;
+        let mut url = Url::parse(server.url())?;
+        let mut proxy = None;
+        if test.starts_with("disruption::") {
+            let target = format!(
+                "{}:{}",
+                url.host_str().unwrap_or("127.0.0.1"),
+                url.port().unwrap_or(6379)
+            );
+            let started = Proxy::start(target).await?;
+            url.set_ip_host(started.address().ip())
+                .map_err(|()| "the URL takes no host")?;
+            url.set_port(Some(started.address().port()))
+                .map_err(|()| "the URL takes no port")?;
+            proxy = Some(started);
+        }
+        let namespace = Uuid::new_v4().simple().to_string();
+        Ok(Self {
+            server,
+            namespace,
+            url: url.into(),
+            proxy,
+            faulty: Mutex::default(),
+        })
+    }
+
+    /// Returns the namespace, to look at the server past the provider.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Opens a connection to the server past the provider.
+    ///
+    /// # Errors
+    ///
+    /// When there is none to be had.
+    pub async fn raw(&self) -> Result<redis::aio::MultiplexedConnection, Failure> {
+        Ok(redis::Client::open(self.server.url())?
+            .get_multiplexed_async_connection()
+            .await?)
+    }
+
+    /// As a glob it matches the namespace itself.
+    fn elsewhere(&self) -> String {
+        format!("{}*", self.namespace)
+    }
+
+    async fn connect_to(&self, url: &str, namespace: &str) -> Result<Arc<dyn Provider>> {
+        url.parse::<RedisConfig>()?
+            .namespace(namespace)
+            .connect()
+            .await
+    }
+
+    /// Starts a server with these options and connects as `user`, such as `name:password@`.
+    async fn connect_to_own(&self, options: &[&str], user: &str) -> Result<Arc<dyn Provider>> {
+        let server = Server::start(options)
+            .await
+            .expect("a test that runs on Redis can start a server of its own");
+        let url = server.url().replace("redis://", &format!("redis://{user}"));
+        self.faulty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(server);
+        self.connect_to(&url, &self.namespace).await
+    }
+}
+
+#[async_trait]
+impl Harness for RedisHarness {
+    async fn connect(&self) -> Result<Arc<dyn Provider>> {
+        self.connect_to(&self.url, &self.namespace).await
+    }
+
+    async fn connect_elsewhere(&self) -> Result<Arc<dyn Provider>> {
+        self.connect_to(&self.url, &self.elsewhere()).await
+    }
+
+    async fn connect_despite(&self, fault: Fault) -> Option<Result<Arc<dyn Provider>>> {
+        Some(match fault {
+            Fault::Down | Fault::Mute => {
+                let listener =
+                    TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+                let address = listener
+                    .local_addr()
+                    .expect("a bound socket has an address");
+                // The system takes connections for a listener that never does.
+                let listener = (fault == Fault::Mute).then_some(listener);
+                let connected = self
+                    .connect_to(&format!("redis://{address}"), &self.namespace)
+                    .await;
+                drop(listener);
+                connected
+            }
+            Fault::NoPassword => self.connect_to_own(&["--requirepass", "sesame"], "").await,
+            Fault::WrongPassword => {
+                self.connect_to_own(&["--requirepass", "sesame"], &format!(":{WRONG_PASSWORD}@"))
+                    .await
+            }
+            Fault::NoRights => {
+                let user = ["--user", "guest", "on", ">sesame", "+@connection"];
+                self.connect_to_own(&user, "guest:sesame@").await
+            }
+        })
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::Real
+    }
+
+    async fn disrupt(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.cut() > 0)
+    }
+
+    async fn leftovers(&self) -> Vec<String> {
+        let mut connection = self.raw().await.expect("the server of the test answers");
+        let ours = format!("*{}*", self.namespace);
+        // KEYS blocks the server for as long as it takes; with a test's keys that is no time.
+        let (keys, channels): (Vec<String>, Vec<String>) = redis::pipe()
+            .cmd("KEYS")
+            .arg(&ours)
+            .cmd("PUBSUB")
+            .arg("CHANNELS")
+            .arg(&ours)
+            .query_async(&mut connection)
+            .await
+            .expect("the server of the test answers");
+        let channels = channels
+            .into_iter()
+            .map(|channel| format!("channel {channel}"));
+        let mut left: Vec<String> = keys.into_iter().chain(channels).collect();
+        left.sort();
+        left
+    }
+}
+
+/// A server that is not ours gets its keys back as they were.
+impl Drop for RedisHarness {
+    fn drop(&mut self) {
+        if self.server.source() == Source::Url
+            && remove_keys(self.server.url(), &self.namespace).is_err()
+        {
+            eprintln!(
+                "keys with `{}` in their names stay on {}",
+                self.namespace,
+                self.server.url()
+            );
+        }
+    }
+}
+
+/// Blocks for a moment, as a drop cannot wait otherwise.
+fn remove_keys(url: &str, namespace: &str) -> redis::RedisResult<()> {
+    let mut connection = redis::Client::open(url)?.get_connection()?;
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
+        .arg(format!("*{namespace}*"))
+        .query(&mut connection)?;
+    if keys.is_empty() {
+        return Ok(());
+    }
+    redis::cmd("UNLINK").arg(keys).exec(&mut connection)
+}

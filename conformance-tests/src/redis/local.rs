@@ -1,0 +1,49 @@
+//! A Redis as a child process on a free port.
+
+use std::net::TcpListener;
+
+use super::{Server, Source, Watchdog};
+use crate::Failure;
+
+/// The server is a background child of the shell, which waits for the end of its input and then ends the server. The
+/// shell lets go of standard output, so that a server that dies is seen as the end of what it prints.
+const SCRIPT: &str =
+    r#"redis-server "$@" 2>&1 & server=$!; exec >/dev/null; cat; kill $server; wait $server"#;
+
+/// Another process may take the port between our asking for it and the server's using it.
+const ATTEMPTS: usize = 5;
+
+/// Starts a server and returns when it takes connections.
+pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    tokio::task::spawn_blocking(move || {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match start_once(&options) {
+                Ok(server) => return Ok(server),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(format!(
+            "a local redis-server does not start: {}",
+            last.map_or_else(String::new, |e| e.to_string())
+        )
+        .into())
+    })
+    .await?
+}
+
+fn start_once(options: &[String]) -> Result<Server, Failure> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let port_text = port.to_string();
+    let mut arguments = vec!["--port", &port_text, "--bind", "127.0.0.1", "--save", ""];
+    arguments.extend(options.iter().map(String::as_str));
+
+    let mut watchdog = Watchdog::start(SCRIPT, &arguments)?;
+    watchdog.wait_for("Ready to accept connections")?;
+    Ok(Server {
+        source: Source::Local,
+        url: format!("redis://127.0.0.1:{port}"),
+        _watchdog: Some(watchdog),
+    })
+}

@@ -1,0 +1,48 @@
+//! The small words behaviours share: what is sent, and what is received of it.
+
+use pymq::Message;
+use pymq::provider::{Filter, Incoming, Subscription};
+
+use crate::Failure;
+use crate::wait::soon;
+
+/// Filters one topic.
+pub fn topic(name: &str) -> Filter {
+    Filter::Topic(name.to_owned())
+}
+
+/// Filters by a glob.
+pub fn pattern(glob: &str) -> Filter {
+    Filter::Pattern(glob.to_owned())
+}
+
+/// Makes a message that says its number.
+pub fn numbered(number: usize) -> Message {
+    Message::json(number.to_string())
+}
+
+/// Reads the number of a [`numbered`] message.
+pub fn number(message: &Message) -> Result<usize, Failure> {
+    Ok(std::str::from_utf8(&message.body)?.parse()?)
+}
+
+/// Receives the next message with its topic.
+///
+/// # Errors
+///
+/// When a lag comes instead, or the subscription ends, or nothing comes.
+pub async fn receive(subscription: &mut Subscription) -> Result<(String, Message), Failure> {
+    match soon("recv", subscription.recv()).await?? {
+        Incoming::Message { topic, message } => Ok((topic.to_string(), message)),
+        other => Err(format!("expected a message, got {other:?}").into()),
+    }
+}
+
+/// Receives so many [`numbered`] messages.
+pub async fn numbers(subscription: &mut Subscription, count: usize) -> Result<Vec<usize>, Failure> {
+    let mut numbers = Vec::with_capacity(count);
+    for _ in 0..count {
+        numbers.push(number(&receive(subscription).await?.1)?);
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,189 @@
+//! Providers that differ from another in one point: without a capability, or broken on purpose.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pymq::provider::{
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
+    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+};
+use pymq::{Message, Result};
+
+/// What is different; every method not overridden is that of the provider inside.
+#[async_trait]
+#[expect(
+    missing_docs,
+    reason = "each method is the one of `Provider`, with the provider inside as its first argument"
+)]
+pub trait Twist: fmt::Debug + Send + Sync + 'static {
+    fn capabilities(&self, inner: &dyn Provider) -> Capabilities {
+        inner.capabilities()
+    }
+
+    async fn publish(&self, inner: &dyn Provider, topic: &str, message: Message) -> Result<usize> {
+        inner.publish(topic, message).await
+    }
+
+    async fn subscribe(&self, inner: &dyn Provider, filter: Filter) -> Result<Subscription> {
+        inner.subscribe(filter).await
+    }
+
+    async fn queue_put(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        inner.queue_put(queue, messages, opts).await
+    }
+
+    async fn queue_get(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        inner.queue_get(queue, opts).await
+    }
+
+    async fn queue_settle(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        inner.queue_settle(queue, settlements).await
+    }
+
+    async fn queue_peek(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        part: Part,
+        max: usize,
+    ) -> Result<Vec<Stored>> {
+        inner.queue_peek(queue, part, max).await
+    }
+
+    async fn queue_redrive(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        which: Redrive,
+    ) -> Result<usize> {
+        inner.queue_redrive(queue, which).await
+    }
+
+    async fn queue_clear(&self, inner: &dyn Provider, queue: &str, part: Part) -> Result<usize> {
+        inner.queue_clear(queue, part).await
+    }
+
+    async fn queue_stats(&self, inner: &dyn Provider, queue: &str) -> Result<QueueStats> {
+        inner.queue_stats(queue).await
+    }
+
+    async fn rpc_listen(&self, inner: &dyn Provider, channel: &str) -> Result<Requests> {
+        inner.rpc_listen(channel).await
+    }
+
+    async fn rpc_request(
+        &self,
+        inner: &dyn Provider,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies> {
+        inner.rpc_request(channel, request, opts).await
+    }
+
+    async fn close(&self, inner: &dyn Provider) -> Result<()> {
+        inner.close().await
+    }
+}
+
+/// Puts a twist on a provider.
+pub fn twisted(inner: Arc<dyn Provider>, twist: impl Twist) -> Arc<dyn Provider> {
+    Arc::new(Twisted { inner, twist })
+}
+
+#[derive(Debug)]
+struct Twisted<T> {
+    inner: Arc<dyn Provider>,
+    twist: T,
+}
+
+#[async_trait]
+impl<T: Twist> Provider for Twisted<T> {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.twist.capabilities(&*self.inner)
+    }
+
+    async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
+        self.twist.publish(&*self.inner, topic, message).await
+    }
+
+    async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
+        self.twist.subscribe(&*self.inner, filter).await
+    }
+
+    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+        self.twist
+            .queue_put(&*self.inner, queue, messages, opts)
+            .await
+    }
+
+    async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        self.twist.queue_get(&*self.inner, queue, opts).await
+    }
+
+    async fn queue_settle(
+        &self,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        self.twist
+            .queue_settle(&*self.inner, queue, settlements)
+            .await
+    }
+
+    async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
+        self.twist.queue_peek(&*self.inner, queue, part, max).await
+    }
+
+    async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
+        self.twist.queue_redrive(&*self.inner, queue, which).await
+    }
+
+    async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
+        self.twist.queue_clear(&*self.inner, queue, part).await
+    }
+
+    async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
+        self.twist.queue_stats(&*self.inner, queue).await
+    }
+
+    async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
+        self.twist.rpc_listen(&*self.inner, channel).await
+    }
+
+    async fn rpc_request(
+        &self,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies> {
+        self.twist
+            .rpc_request(&*self.inner, channel, request, opts)
+            .await
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.twist.close(&*self.inner).await
+    }
+}

@@ -1,0 +1,89 @@
+//! D: delays, seen through `Queue`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::typed_queues::open;
+use crate::wait::soon;
+use crate::{Clock, Harness, Outcome};
+
+const DELAY: Duration = Duration::from_millis(300);
+
+/// What is put for later is not in line until it is due, and wakes a waiting get then.
+pub async fn put_after_hides_until_due(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let start = Instant::now();
+
+    jobs.put_after(&1, DELAY).await?;
+
+    assert_eq!(jobs.try_get().await?, None);
+    assert_eq!(jobs.stats().await?.delayed, 1);
+    assert_eq!(soon("get", jobs.get()).await??, 1);
+    // Redis keeps its time in whole milliseconds.
+    assert!(start.elapsed() >= DELAY - Duration::from_millis(2));
+    if h.clock() == Clock::Paused {
+        assert_eq!(start.elapsed(), DELAY);
+    }
+    Ok(())
+}
+
+/// The bound is on what is in line: a put for later neither waits nor fails.
+pub async fn put_after_passes_a_full_queue(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    jobs.put(&1).await?;
+
+    soon("put_after", jobs.put_after(&2, DELAY)).await??;
+
+    assert_eq!(jobs.get().await?, 1);
+    assert_eq!(soon("get", jobs.get()).await??, 2);
+    Ok(())
+}
+
+/// `join` waits for what is not due yet.
+pub async fn join_waits_for_delayed_items(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put_after(&1, DELAY).await?;
+    let joined = tokio::spawn({
+        let jobs = jobs.clone();
+        async move { jobs.join().await }
+    });
+
+    assert_eq!(soon("get", jobs.get()).await??, 1);
+
+    soon("join", joined).await???;
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// Clearing a queue removes what is delayed as well.
+pub async fn clear_removes_delayed_items(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put(&1).await?;
+    jobs.put_after(&2, Duration::from_secs(3_600)).await?;
+
+    assert_eq!(jobs.clear().await?, 2);
+
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// Given back for later, an item is hidden, lets others pass, and joins at the back.
+pub async fn nack_after_hides_the_item_and_lets_others_pass(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put_all(&[1, 2]).await?;
+
+    jobs.lease().await?.nack_after(DELAY).await?;
+
+    assert_eq!(jobs.try_get().await?, Some(2));
+    assert!(jobs.try_lease().await?.is_none());
+    let again = soon("lease", jobs.lease()).await??;
+    assert_eq!((*again, again.attempt()), (1, 2));
+    again.ack().await?;
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! R, G: `Lease`, settled by its owner, by being dropped, by a shutdown.
+
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use pymq::{ErrorKind, Lease, Queue};
+use tokio::task::yield_now;
+
+use crate::typed_queues::{kind, open, poll_once};
+use crate::wait::{soon, until};
+use crate::{Clock, Harness, Outcome};
+
+/// A time nobody waits out: what is asked for with it must come earlier.
+const LONG: Duration = Duration::from_secs(60);
+/// A lease that is waited out.
+const SHORT_LEASE: Duration = Duration::from_millis(200);
+
+/// A lease reads as its item, hides it from others, and is gone with the ack.
+pub async fn ack_finishes_the_item(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<String>("jobs");
+    jobs.put(&"one".to_owned()).await?;
+
+    let job = jobs.lease().await?;
+
+    assert_eq!((job.as_str(), job.attempt()), ("one", 1));
+    assert_eq!(jobs.try_get().await?, None);
+    assert_eq!(jobs.stats().await?.leased, 1);
+    job.ack().await?;
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// `into_inner` acks and returns the item.
+pub async fn into_inner_acks_and_returns_the_item(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<String>("jobs");
+    jobs.put(&"one".to_owned()).await?;
+
+    let job: String = jobs.lease().await?.into_inner().await?;
+
+    assert_eq!(job, "one");
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// Nacked, an item goes back to the front, with its attempt counted and everything it was put with.
+pub async fn nack_returns_the_item_to_the_front(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.header("tenant", "a").put(&1).await?;
+    jobs.put(&2).await?;
+
+    jobs.lease().await?.nack().await?;
+    let again = jobs.lease().await?;
+
+    assert_eq!((*again, again.attempt()), (1, 2));
+    assert_eq!(again.headers().get("tenant"), Some("a"));
+    assert_eq!(again.message().body, "1");
+    again.ack().await?;
+    assert_eq!(jobs.try_get().await?, Some(2));
+    Ok(())
+}
+
+/// Headers belong to the puts of the handle they were set on, and to no other.
+pub async fn headers_reach_the_lease(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+
+    let traced = jobs.header("trace", "af01");
+    traced.header("tenant", "ä").put(&1).await?;
+    traced.put(&2).await?;
+    jobs.put(&3).await?;
+
+    let seen: [Lease<u32>; 3] = [
+        jobs.lease().await?,
+        jobs.lease().await?,
+        jobs.lease().await?,
+    ];
+    let seen = seen
+        .each_ref()
+        .map(|job| (job.headers().get("trace"), job.headers().get("tenant")));
+    assert_eq!(
+        seen,
+        [
+            (Some("af01"), Some("ä")),
+            (Some("af01"), None),
+            (None, None)
+        ]
+    );
+    Ok(())
+}
+
+/// Dropped unsettled, a lease gives its item back at once: a waiting taker has it long before the lease would end.
+pub async fn a_dropped_lease_returns_its_item_at_once(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus
+        .queue::<u32>("jobs")
+        .lease_time(Duration::from_secs(3_600));
+    jobs.put(&1).await?;
+    let job = jobs.lease().await?;
+    let waiting = tokio::spawn(async move { other.queue::<u32>("jobs").lease().await });
+
+    drop(job);
+
+    let again = soon("lease", waiting).await???;
+    assert_eq!((*again, again.attempt()), (1, 2));
+    again.ack().await?;
+    Ok(())
+}
+
+/// A lease may be dropped anywhere, also on a thread that knows no runtime.
+pub async fn a_lease_may_be_dropped_on_any_thread(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put(&1).await?;
+    let job = jobs.lease().await?;
+
+    let dropped = std::thread::spawn(move || drop(job)).join();
+
+    assert!(dropped.is_ok());
+    assert_eq!(*soon("lease", jobs.lease()).await??, 1);
+    Ok(())
+}
+
+/// Settling after the lease is over changes nothing and says so; the other taker's lease is untouched.
+pub async fn a_late_ack_is_lease_lost(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus.queue::<u32>("jobs").lease_time(SHORT_LEASE);
+    jobs.put(&1).await?;
+    let late = jobs.lease().await?;
+
+    let current = soon("lease", other.queue::<u32>("jobs").lease()).await??;
+
+    assert_eq!(current.attempt(), 2, "a lease that ran out counts");
+    assert_eq!(kind(&late.extend(LONG).await), Some(ErrorKind::LeaseLost));
+    assert_eq!(kind(&late.ack().await), Some(ErrorKind::LeaseLost));
+    current.ack().await?;
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// An extended lease holds longer than it would have.
+pub async fn extend_holds_the_lease(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").lease_time(SHORT_LEASE);
+    jobs.put(&1).await?;
+
+    let job = jobs.lease().await?;
+    job.extend(Duration::from_secs(600)).await?;
+
+    let other = jobs.lease_timeout(4 * SHORT_LEASE).await?;
+    assert!(other.is_none());
+    job.ack().await?;
+    Ok(())
+}
+
+/// `join` waits for the ack of a lease.
+pub async fn join_waits_for_ack(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put(&1).await?;
+    let job = jobs.lease().await?;
+
+    let joined = tokio::time::timeout(Duration::from_millis(100), jobs.join()).await;
+    assert!(joined.is_err());
+    job.ack().await?;
+
+    soon("join", jobs.join()).await??;
+    Ok(())
+}
+
+/// The forms of `lease` wait for ever, for a time, and not at all.
+pub async fn lease_timeout_answers_none(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+
+    assert!(jobs.try_lease().await?.is_none());
+    assert!(jobs.lease_timeout(Duration::ZERO).await?.is_none());
+    assert!(
+        soon("lease", jobs.lease_timeout(Duration::from_millis(20)))
+            .await??
+            .is_none()
+    );
+    let mut waiting = pin!(jobs.lease_timeout(LONG));
+    assert!(poll_once(waiting.as_mut()).await.is_pending());
+    jobs.put(&1).await?;
+
+    assert_eq!(soon("lease", waiting).await??.as_deref(), Some(&1));
+    Ok(())
+}
+
+/// Taking a lease makes space for a put that waits for it.
+pub async fn lease_makes_space(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    jobs.put(&1).await?;
+    let mut waiting = pin!(jobs.put(&2));
+    assert!(poll_once(waiting.as_mut()).await.is_pending());
+
+    let job = jobs.lease().await?;
+
+    soon("put", waiting).await??;
+    drop(job);
+    until("the item is back", || async {
+        jobs.stats().await.is_ok_and(|stats| stats.ready == 2)
+    })
+    .await
+}
+
+/// A closed queue hands out leases as long as something is in line, and leases held can still be settled.
+pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put_all(&[1, 2]).await?;
+    let first = jobs.lease().await?;
+
+    jobs.close();
+
+    assert_eq!(jobs.lease().await?.into_inner().await?, 2);
+    assert_eq!(
+        kind(&soon("lease", jobs.lease()).await?),
+        Some(ErrorKind::Closed)
+    );
+    first.nack().await?;
+    assert_eq!(jobs.lease().await?.into_inner().await?, 1);
+    Ok(())
+}
+
+/// Leases dropped while they wait, or just when they have taken something, lose nothing and count no attempt.
+pub async fn cancelled_leases_count_no_attempt(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").max_attempts(0);
+    jobs.put(&1).await?;
+    let mut handed_out = 0;
+
+    for round in 0..40 {
+        let taking = tokio::spawn({
+            let jobs = jobs.clone();
+            async move { jobs.lease().await }
+        });
+        pass(h, round % 8).await;
+        taking.abort();
+        if let Ok(job) = taking.await {
+            handed_out += 1;
+            job?.nack().await?;
+        }
+    }
+
+    let job = soon("lease", jobs.lease()).await??;
+    assert_eq!(job.attempt(), handed_out + 1);
+    job.ack().await?;
+    Ok(())
+}
+
+/// An ack that is dropped half-way leaves no lease behind: the item is finished or back.
+pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus
+        .queue::<u32>("jobs")
+        .max_attempts(0)
+        .lease_time(Duration::from_secs(3_600));
+
+    for polls in 0..6 {
+        jobs.put(&polls).await?;
+        let mut ack = Box::pin(jobs.lease().await?.ack());
+        for _ in 0..polls {
+            if let Poll::Ready(done) = poll_once(ack.as_mut()).await {
+                done?;
+                break;
+            }
+            pass(h, 1).await;
+        }
+        drop(ack);
+
+        until("nothing is leased", || async {
+            no_lease_is_left(&jobs).await
+        })
+        .await?;
+        jobs.clear().await?;
+    }
+    Ok(())
+}
+
+/// Lets other tasks run, a little longer for each step: the point at which something is interrupted.
+pub(crate) async fn pass(h: &dyn Harness, steps: u32) {
+    for _ in 0..steps {
+        match h.clock() {
+            Clock::Paused => yield_now().await,
+            Clock::Real => tokio::time::sleep(Duration::from_micros(150)).await,
+        }
+    }
+}
+
+pub(crate) async fn no_lease_is_left<T>(queue: &Queue<T>) -> bool {
+    queue.stats().await.is_ok_and(|stats| stats.leased == 0)
+}

@@ -1,0 +1,151 @@
+//! [`without`]: a provider that lacks a capability, to test how the lack is answered.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pymq::provider::{
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, Receipt, Redrive,
+    Settle, Stored, Subscription,
+};
+use pymq::{Error, ErrorKind, Message, Result};
+
+use crate::twist::{Twist, twisted};
+
+/// What a provider may lack.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Capability {
+    /// Subscriptions to patterns.
+    Patterns,
+    /// Leases, and with them dead letters.
+    Leases,
+    /// Delayed puts and nacks.
+    Delays,
+}
+
+impl Capability {
+    /// Tells whether a provider has it.
+    pub fn is_in(self, capabilities: Capabilities) -> bool {
+        match self {
+            Self::Patterns => capabilities.patterns,
+            Self::Leases => capabilities.leases,
+            Self::Delays => capabilities.delays,
+        }
+    }
+}
+
+/// Returns the provider itself where it lacks the capability, else one around it that does.
+pub fn without(capability: Capability, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+    if !capability.is_in(provider.capabilities()) {
+        return provider;
+    }
+    twisted(provider, Without(capability))
+}
+
+#[derive(Debug)]
+struct Without(Capability);
+
+impl Without {
+    /// Refuses what needs `capability`, if that is the missing one.
+    fn refuse(
+        &self,
+        capability: Capability,
+        inner: &dyn Provider,
+        operation: &str,
+        name: &str,
+    ) -> Result<()> {
+        if self.0 != capability {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{}: {operation} `{name}`", inner.name()),
+        ))
+    }
+}
+
+#[async_trait]
+impl Twist for Without {
+    fn capabilities(&self, inner: &dyn Provider) -> Capabilities {
+        let mut capabilities = inner.capabilities();
+        match self.0 {
+            Capability::Patterns => capabilities.patterns = false,
+            Capability::Leases => capabilities.leases = false,
+            Capability::Delays => capabilities.delays = false,
+        }
+        capabilities
+    }
+
+    async fn subscribe(&self, inner: &dyn Provider, filter: Filter) -> Result<Subscription> {
+        if matches!(filter, Filter::Pattern(_)) {
+            self.refuse(Capability::Patterns, inner, "subscribe to", filter.as_str())?;
+        }
+        inner.subscribe(filter).await
+    }
+
+    async fn queue_put(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        if !opts.delay.is_zero() {
+            self.refuse(Capability::Delays, inner, "put to", queue)?;
+        }
+        inner.queue_put(queue, messages, opts).await
+    }
+
+    async fn queue_get(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        if opts.lease.is_some() {
+            self.refuse(Capability::Leases, inner, "lease from", queue)?;
+        }
+        inner.queue_get(queue, opts).await
+    }
+
+    async fn queue_settle(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        self.refuse(Capability::Leases, inner, "settle in", queue)?;
+        if settlements
+            .iter()
+            .any(|(_, settle)| matches!(settle, Settle::Nack { delay } if !delay.is_zero()))
+        {
+            self.refuse(Capability::Delays, inner, "settle in", queue)?;
+        }
+        inner.queue_settle(queue, settlements).await
+    }
+
+    async fn queue_peek(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        part: Part,
+        max: usize,
+    ) -> Result<Vec<Stored>> {
+        if part == Part::Dead {
+            self.refuse(Capability::Leases, inner, "peek at dead letters of", queue)?;
+        }
+        if part == Part::Delayed {
+            self.refuse(Capability::Delays, inner, "peek at", queue)?;
+        }
+        inner.queue_peek(queue, part, max).await
+    }
+
+    async fn queue_redrive(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        which: Redrive,
+    ) -> Result<usize> {
+        self.refuse(Capability::Leases, inner, "redrive", queue)?;
+        inner.queue_redrive(queue, which).await
+    }
+}

@@ -1,0 +1,95 @@
+//! The servers of the tests: they come from where they should, and none is left behind.
+
+use std::env;
+use std::process::Command;
+
+use conformance_tests::redis::{self, Server, Source};
+use conformance_tests::wait::until;
+use conformance_tests::{Failure, Outcome};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn the_shared_server_comes_from_where_it_should() -> Outcome {
+    let expected = match env::var("PYMQ_TEST_REDIS").unwrap_or_default().as_str() {
+        "url" => Source::Url,
+        "docker" => Source::Docker,
+        "local" => Source::Local,
+        _ if env::var("PYMQ_TEST_REDIS_URL").is_ok_and(|url| !url.is_empty()) => Source::Url,
+        // Said in another way than the code under test does: an engine that answers has to be used.
+        _ if Command::new("docker")
+            .arg("ps")
+            .output()
+            .is_ok_and(|ps| ps.status.success()) =>
+        {
+            Source::Docker
+        }
+        _ => Source::Local,
+    };
+
+    assert_eq!(redis::shared().await?.source(), expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_ones_own_takes_options() -> Outcome {
+    let server = Server::start(&["--requirepass", "sesame"]).await?;
+
+    let refused = ping(server.url()).await.unwrap_err();
+
+    assert!(refused.to_string().contains("NOAUTH"), "{refused}");
+    ping(&server.url().replace("redis://", "redis://:sesame@")).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_server_is_gone() -> Outcome {
+    let server = Server::start(&[]).await?;
+    let url = server.url().to_owned();
+    ping(&url).await?;
+
+    drop(server);
+
+    assert!(ping(&url).await.is_err());
+    Ok(())
+}
+
+/// Names the server that a child process starts before it aborts.
+const CHILD: &str = "PYMQ_TEST_ABORTING_CHILD";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_process_leaves_no_server_behind() -> Outcome {
+    if env::var_os(CHILD).is_some() {
+        let server = Server::start(&[]).await?;
+        ping(server.url()).await?;
+        println!("\nserver={}", server.url());
+        std::process::abort();
+    }
+    let test = "an_aborted_process_leaves_no_server_behind";
+
+    let child = tokio::process::Command::new(env::current_exe()?)
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .await?;
+
+    assert!(!child.status.success());
+    let printed = String::from_utf8_lossy(&child.stdout);
+    let url = printed
+        .lines()
+        .find_map(|line| line.strip_prefix("server="))
+        .ok_or("the child started no server")?;
+    let address = url
+        .strip_prefix("redis://")
+        .ok_or("the child printed no address")?;
+    until("the server of the aborted process is gone", async || {
+        TcpStream::connect(address).await.is_err()
+    })
+    .await
+}
+
+async fn ping(url: &str) -> Result<(), Failure> {
+    let mut connection = ::redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    Ok(::redis::cmd("PING").exec_async(&mut connection).await?)
+}

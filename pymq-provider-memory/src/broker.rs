@@ -1,0 +1,148 @@
+//! [`MemoryBroker`]: the tables that handles share, one set for each namespace. It holds no task and no
+//! handle, so it dies with the last of those who hold it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+
+use dashmap::DashMap;
+
+use crate::queues::Queues;
+use crate::rpc::Channels;
+use crate::topics::Topics;
+
+/// A broker in this process; the backend that handles share.
+///
+/// Cheap to clone; all clones are one broker.
+///
+/// # Examples
+///
+/// ```
+/// use pymq_provider_memory::{MemoryBroker, MemoryConfig};
+///
+/// let broker = MemoryBroker::new();
+/// let config = MemoryConfig::from(&broker).namespace("shop");
+///
+/// assert!(broker.contents("shop").is_empty());
+/// ```
+#[derive(Clone, Default)]
+pub struct MemoryBroker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Present for a broker of the process-wide table.
+    name: Option<Box<str>>,
+    spaces: DashMap<Box<str>, Arc<Space>>,
+}
+
+/// What one namespace of a broker holds.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) topics: Topics,
+    pub(crate) queues: Queues,
+    pub(crate) channels: Channels,
+}
+
+/// The brokers of `memory://name`. Weak: being in the table keeps none of them alive.
+static NAMED: LazyLock<DashMap<Box<str>, Weak<Inner>>> = LazyLock::new(DashMap::new);
+
+impl MemoryBroker {
+    /// Creates a broker that nobody else can reach.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the broker of this name, which is created with its first handle and gone after its last.
+    pub fn named(name: &str) -> Self {
+        let mut entry = NAMED.entry(name.into()).or_default();
+        if let Some(inner) = entry.upgrade() {
+            return Self { inner };
+        }
+        let inner = Arc::new(Inner {
+            name: Some(name.into()),
+            spaces: DashMap::new(),
+        });
+        *entry = Arc::downgrade(&inner);
+        Self { inner }
+    }
+
+    /// Lists what a namespace holds right now, such as ``"queue `jobs`"``: the queues that are not empty or waited on,
+    /// the topics and patterns with a subscriber, the remotes with a server. For tests that prove nothing is left.
+    pub fn contents(&self, namespace: &str) -> Vec<String> {
+        let Some(space) = self
+            .inner
+            .spaces
+            .get(namespace)
+            .map(|space| Arc::clone(&space))
+        else {
+            return Vec::new();
+        };
+        let mut contents = space.topics.contents();
+        contents.extend(space.queues.contents());
+        contents.extend(space.channels.contents());
+        contents.sort();
+        contents
+    }
+
+    pub(crate) fn space(&self, namespace: &str) -> Arc<Space> {
+        Arc::clone(&self.inner.spaces.entry(namespace.into()).or_default())
+    }
+}
+
+impl fmt::Debug for MemoryBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBroker")
+            .field("name", &self.inner.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(name) = &self.name {
+            // The name may belong to a successor already.
+            NAMED.remove_if(name, |_, broker| broker.strong_count() == 0);
+        }
+    }
+}
+
+/// Returns a number nobody in this process had before, larger than all of them.
+///
+/// Receipts are such numbers, and queues come and go: one that started again at zero would honor the receipts of its
+/// predecessor.
+pub(crate) fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_broker_dies_with_its_last_handle() {
+        let first = MemoryBroker::named("mortal");
+        let space = first.space("");
+        assert!(Arc::ptr_eq(
+            &space,
+            &MemoryBroker::named("mortal").space("")
+        ));
+
+        drop(first);
+
+        assert!(!NAMED.contains_key("mortal"));
+        assert!(!Arc::ptr_eq(
+            &space,
+            &MemoryBroker::named("mortal").space("")
+        ));
+    }
+
+    #[test]
+    fn namespaces_of_a_broker_are_apart() {
+        let broker = MemoryBroker::new();
+
+        assert!(!Arc::ptr_eq(&broker.space("a"), &broker.space("b")));
+    }
+}

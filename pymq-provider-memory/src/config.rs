@@ -1,0 +1,195 @@
+//! Where a memory bus comes from: [`MemoryConfig`] in code, `memory://` and `memory://name` in a
+//! configuration file.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pymq::provider::Provider;
+use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme};
+use serde::de::{self, Deserialize, Deserializer};
+
+use crate::{MemoryBroker, MemoryProvider};
+
+/// Which broker to open a handle on, and in which namespace.
+///
+/// The default is a fresh broker for each connect. Parses and deserializes from a URL.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// use pymq::Connect;
+/// use pymq_provider_memory::MemoryConfig;
+///
+/// let config: MemoryConfig = "memory://tests?namespace=shop".parse()?;
+///
+/// assert_eq!(config.connect().await?.name(), "memory");
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryConfig {
+    place: Place,
+    namespace: String,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Place {
+    #[default]
+    Fresh,
+    /// Looked up at connect, so that a configuration keeps no broker alive.
+    Named(String),
+    Broker(MemoryBroker),
+}
+
+impl MemoryConfig {
+    /// Creates the configuration of a fresh broker.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Creates the configuration of the broker that goes by this name inside the process.
+    pub fn named(name: impl Into<String>) -> Self {
+        Self {
+            place: Place::Named(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the namespace; handles in different ones never meet.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Opens a handle. What [`Connect`] does, without waiting and with the type known.
+    pub fn open(&self) -> MemoryProvider {
+        let broker = match &self.place {
+            Place::Fresh => MemoryBroker::new(),
+            Place::Named(name) => MemoryBroker::named(name),
+            Place::Broker(broker) => broker.clone(),
+        };
+        MemoryProvider::new(&broker, &self.namespace)
+    }
+}
+
+impl From<&MemoryBroker> for MemoryConfig {
+    fn from(broker: &MemoryBroker) -> Self {
+        Self {
+            place: Place::Broker(broker.clone()),
+            ..Self::default()
+        }
+    }
+}
+
+impl TryFrom<&ProviderUrl> for MemoryConfig {
+    type Error = Error;
+
+    fn try_from(url: &ProviderUrl) -> Result<Self> {
+        let parameters = url.parameters(&["namespace"])?;
+        let fault = |fault: &str| {
+            Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("`{url}`: {fault}"),
+            ))
+        };
+        if url.scheme() != "memory" {
+            return fault("the scheme is not `memory`");
+        }
+        let parts = url.expose();
+        let is_bare = parts.username().is_empty()
+            && parts.password().is_none()
+            && parts.port().is_none()
+            && parts.fragment().is_none()
+            && matches!(parts.path(), "" | "/");
+        if !is_bare {
+            return fault("want `memory://` or `memory://name`");
+        }
+        let config = match parts.host_str() {
+            None | Some("") => Self::new(),
+            Some(name) => Self::named(name),
+        };
+        Ok(config.namespace(parameters.get("namespace").unwrap_or_default()))
+    }
+}
+
+impl FromStr for MemoryConfig {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        Self::try_from(&url.parse::<ProviderUrl>()?)
+    }
+}
+
+impl<'de> Deserialize<'de> for MemoryConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(&ProviderUrl::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[async_trait]
+impl Connect for MemoryConfig {
+    async fn connect(self) -> Result<Arc<dyn Provider>> {
+        Ok(Arc::new(self.open()))
+    }
+}
+
+/// The scheme `memory://` for a [`Registry`](pymq::Registry).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// let registry = pymq::Registry::new().with(pymq_provider_memory::Memory);
+///
+/// assert_eq!(registry.provider("memory://shared").await?.name(), "memory");
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory;
+
+#[async_trait]
+impl Scheme for Memory {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["memory"]
+    }
+
+    async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>> {
+        MemoryConfig::try_from(url)?.connect().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_broker_and_namespace() {
+        let config: MemoryConfig = "memory://shared?namespace=shop".parse().unwrap();
+
+        assert!(matches!(&config.place, Place::Named(name) if name == "shared"));
+        assert_eq!(config.namespace, "shop");
+        assert!(matches!(
+            "memory://".parse::<MemoryConfig>().unwrap().place,
+            Place::Fresh
+        ));
+    }
+
+    #[test]
+    fn what_a_url_cannot_say_is_refused() {
+        for url in [
+            "redis://x",
+            "memory:x",
+            "memory://a/b",
+            "memory://u@a",
+            "memory://a:1",
+            "memory://a#b",
+            "memory://?x=1",
+        ] {
+            let error = url.parse::<MemoryConfig>().unwrap_err();
+
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+        }
+    }
+}

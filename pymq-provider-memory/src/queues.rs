@@ -1,0 +1,261 @@
+//! Queues: each a pure state machine behind one short lock, and the takers that wait for it.
+//!
+//! Every step on a queue runs under its entry in the table or on behalf of a seated taker; an entry is removed only
+//! while the queue is idle, and one with a taker is not. So no step ever lands on a queue that is not in the table.
+//! Lock order: the table, then the queue.
+
+mod state;
+mod waiters;
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker, ready};
+
+use dashmap::DashMap;
+use dashmap::mapref::one::Ref;
+use pymq::provider::{
+    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
+};
+use pymq::{Error, ErrorKind, Message, Result};
+use tokio::time::{Instant, sleep_until};
+
+use self::state::{Now, State};
+use self::waiters::Waiters;
+
+/// The queues of a namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Queues {
+    table: DashMap<Arc<str>, Arc<Queue>>,
+    /// How many more queues may be created before the idle ones are looked for.
+    until_sweep: AtomicUsize,
+}
+
+/// A std mutex: the critical sections are a few moves, and never an await.
+#[derive(Debug, Default)]
+struct Queue(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: State,
+    waiters: Waiters,
+}
+
+impl Queues {
+    pub(crate) fn put(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let put = |state: &mut State, now: &Now| state.put(messages, opts, now);
+        step_on(self.find_or_create(name), put).map_err(|kind| error(kind, "put to", name))
+    }
+
+    /// Takes what is there now.
+    pub(crate) fn take(&self, name: &str, opts: &GetOptions) -> Vec<Delivery> {
+        self.step(name, |state, now| state.take(opts.max, opts.lease, now))
+            .unwrap_or_default()
+    }
+
+    /// Waits as told for something to take.
+    ///
+    /// Cancel safe: a taker takes in the poll that returns what it took.
+    pub(crate) async fn wait(&self, name: &str, opts: &GetOptions) -> Vec<Delivery> {
+        let start = Now::default();
+        let deadline = match opts.wait {
+            Wait::For(time) => Some(start.plus(time)),
+            Wait::Forever => None,
+            _ => Some(start.get()),
+        };
+        let seat = self.sit(name);
+        let mut alarm = pin!(sleep_until(start.get()));
+        poll_fn(|cx| {
+            loop {
+                let next_event = match seat.take(opts, cx.waker()) {
+                    Ok(taken) => return Poll::Ready(taken),
+                    Err(next_event) => next_event,
+                };
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    return Poll::Ready(Vec::new());
+                }
+                let Some(wake_at) = next_event.into_iter().chain(deadline).min() else {
+                    return Poll::Pending;
+                };
+                alarm.as_mut().reset(wake_at);
+                ready!(alarm.as_mut().poll(cx));
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn settle(
+        &self,
+        name: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Vec<Result<()>> {
+        let error = |kind| error(kind, "settle on", name);
+        let count = settlements.len();
+        let settle_all = |state: &mut State, now: &Now| {
+            let results = settlements
+                .into_iter()
+                .map(|(receipt, settle)| state.settle(&receipt, settle, now));
+            results.map(|result| result.map_err(error)).collect()
+        };
+        let lost = || {
+            (0..count)
+                .map(|_| Err(error(ErrorKind::LeaseLost)))
+                .collect()
+        };
+        self.step(name, settle_all).unwrap_or_else(lost)
+    }
+
+    pub(crate) fn peek(&self, name: &str, part: Part, max: usize) -> Vec<Stored> {
+        self.step(name, |state, _| state.peek(part, max))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn redrive(&self, name: &str, which: Redrive) -> usize {
+        self.step(name, |state, _| state.redrive(which))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn clear(&self, name: &str, part: Part) -> usize {
+        self.step(name, |state, _| state.clear(part))
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn stats(&self, name: &str) -> QueueStats {
+        self.step(name, |state, _| state.stats())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn contents(&self) -> Vec<String> {
+        self.sweep();
+        self.table
+            .iter()
+            .map(|entry| format!("queue `{}`", entry.key()))
+            .collect()
+    }
+
+    /// Runs a step on a queue; one that does not exist is as good as empty.
+    fn step<R>(&self, name: &str, step: impl FnOnce(&mut State, &Now) -> R) -> Option<R> {
+        self.table.get(name).map(|queue| step_on(queue, step))
+    }
+
+    fn find_or_create(&self, name: &str) -> Ref<'_, Arc<str>, Arc<Queue>> {
+        if let Some(queue) = self.table.get(name) {
+            return queue;
+        }
+        self.sweep_if_many_are_new();
+        self.table.entry(name.into()).or_default().downgrade()
+    }
+
+    /// Removes idle queues once as many have been created as there were, which makes it free.
+    ///
+    /// Not done whenever a queue becomes empty: most are used again at once, and creating one costs as much as several
+    /// steps.
+    fn sweep_if_many_are_new(&self) {
+        const AT_LEAST: usize = 64;
+        let take_one = |left: usize| left.checked_sub(1);
+        if self
+            .until_sweep
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
+            .is_err()
+        {
+            self.sweep();
+            self.until_sweep
+                .store(self.table.len().max(AT_LEAST), Ordering::Relaxed);
+        }
+    }
+
+    fn sweep(&self) {
+        self.table.retain(|_, queue| !queue.is_idle());
+    }
+
+    /// Gives a taker its place in line.
+    fn sit(&self, name: &str) -> Seat {
+        let entry = self.find_or_create(name);
+        // Under the entry: from here on the queue is not idle.
+        let number = entry.lock().waiters.sit();
+        Seat {
+            queue: Arc::clone(&entry),
+            number,
+        }
+    }
+}
+
+impl Queue {
+    /// Brings the state up to now, runs the step, and finds out who is to be woken.
+    fn step<R>(&self, step: impl FnOnce(&mut State, &Now) -> R) -> (R, Option<Waker>) {
+        let now = Now::default();
+        let mut inner = self.lock();
+        inner.state.advance(&now);
+        let result = step(&mut inner.state, &now);
+        (result, inner.rouse())
+    }
+
+    fn is_idle(&self) -> bool {
+        let mut inner = self.lock();
+        inner.state.advance(&Now::default());
+        inner.state.is_empty() && inner.waiters.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn rouse(&mut self) -> Option<Waker> {
+        self.waiters
+            .rouse(self.state.ready(), self.state.next_event())
+    }
+}
+
+/// Runs a step on a queue of the table, and wakes whom it concerns when nothing is locked any more.
+fn step_on<R>(queue: Ref<'_, Arc<str>, Arc<Queue>>, step: impl FnOnce(&mut State, &Now) -> R) -> R {
+    let (result, roused) = queue.step(step);
+    drop(queue);
+    if let Some(waker) = roused {
+        waker.wake();
+    }
+    result
+}
+
+/// The place in line of a taker that waits. Left on drop, and whatever the taker was woken for goes to the next.
+struct Seat {
+    queue: Arc<Queue>,
+    number: u64,
+}
+
+impl Seat {
+    /// Takes what is there, or rests with this waker and answers when to look again without being woken.
+    fn take(&self, opts: &GetOptions, waker: &Waker) -> Result<Vec<Delivery>, Option<Instant>> {
+        let now = Now::default();
+        let mut inner = self.queue.lock();
+        inner.state.advance(&now);
+        let taken = inner.state.take(opts.max, opts.lease, &now);
+        if !taken.is_empty() {
+            // What this changes for others they hear when the seat is left.
+            return Ok(taken);
+        }
+        let next_event = inner.state.next_event();
+        Err(inner.waiters.rest(self.number, waker, next_event))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut inner = self.queue.lock();
+        inner.waiters.leave(self.number);
+        let roused = inner.rouse();
+        drop(inner);
+        if let Some(waker) = roused {
+            waker.wake();
+        }
+    }
+}
+
+fn error(kind: ErrorKind, operation: &str, name: &str) -> Error {
+    Error::new(kind, format!("memory: {operation} `{name}`"))
+}

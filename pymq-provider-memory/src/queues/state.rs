@@ -1,0 +1,339 @@
+//! What is in a queue, as a pure state machine: no lock, no task, no time but the [`Now`] it is given.
+//!
+//! Every method but [`advance`](State::advance) expects that it has just been called: what is due is ready, and no
+//! lease is over.
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use pymq::provider::{Delivery, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
+use pymq::{ErrorKind, Message, MessageId};
+use tokio::time::Instant;
+
+use crate::broker::unique;
+
+/// How long the id of a put-once is remembered.
+const ONCE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Further off than anybody waits; adding it overflows nothing.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// The time of a step, read when it is first asked for: most steps never do, and reading it costs as much as they do.
+#[derive(Debug, Default)]
+pub(super) struct Now(OnceCell<Instant>);
+
+impl Now {
+    pub(super) fn get(&self) -> Instant {
+        *self.0.get_or_init(Instant::now)
+    }
+
+    /// Returns the instant so much later; beyond a century there is only "much later".
+    pub(super) fn plus(&self, time: Duration) -> Instant {
+        self.get() + time.min(CENTURY)
+    }
+}
+
+/// The messages of one queue, each in exactly one part.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    ready: VecDeque<Item>,
+    /// By when they are due, then in the order they came.
+    delayed: BTreeMap<(Instant, u64), Item>,
+    leased: Leases,
+    /// In the order they died.
+    dead: BTreeMap<u64, DeadLetter>,
+    once: OnceIds,
+}
+
+#[derive(Debug)]
+struct Item {
+    message: Message,
+    /// How often it has been taken.
+    attempt: u32,
+}
+
+#[derive(Debug)]
+struct DeadLetter {
+    item: Item,
+    reason: String,
+}
+
+impl State {
+    /// Brings the queue up to `now`: due messages join at the back in due order, those of expired leases return
+    /// to the front in the order they would have expired.
+    pub(super) fn advance(&mut self, now: &Now) {
+        while let Some(item) = pop_until(&mut self.delayed, now) {
+            self.ready.push_back(item);
+        }
+        for item in self.leased.expired(now).into_iter().rev() {
+            self.ready.push_front(item);
+        }
+        self.once.forget(now);
+    }
+
+    /// Returns when [`advance`](Self::advance) will next make a message ready.
+    pub(super) fn next_event(&self) -> Option<Instant> {
+        let due = self.delayed.first_key_value().map(|((due, _), _)| *due);
+        due.into_iter().chain(self.leased.next_deadline()).min()
+    }
+
+    pub(super) fn put(
+        &mut self,
+        messages: Vec<Message>,
+        opts: PutOptions,
+        now: &Now,
+    ) -> Result<(), ErrorKind> {
+        if opts.once.as_ref().is_some_and(|id| self.once.contains(id)) {
+            return Ok(());
+        }
+        let is_ready = opts.delay.is_zero();
+        let fits = |maxsize: NonZeroUsize| self.ready.len() + messages.len() <= maxsize.get();
+        if is_ready && !opts.maxsize.is_none_or(fits) {
+            return Err(ErrorKind::Full);
+        }
+        if let Some(id) = opts.once {
+            self.once.remember(id, now);
+        }
+        let items = messages.into_iter().map(|message| Item {
+            message,
+            attempt: 0,
+        });
+        if is_ready {
+            self.ready.extend(items);
+        } else {
+            let due = now.plus(opts.delay);
+            self.delayed
+                .extend(items.map(|item| ((due, unique()), item)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn take(
+        &mut self,
+        max: NonZeroUsize,
+        lease: Option<Duration>,
+        now: &Now,
+    ) -> Vec<Delivery> {
+        let count = max.get().min(self.ready.len());
+        let taken = self.ready.drain(..count).map(|mut item| {
+            item.attempt = item.attempt.saturating_add(1);
+            let Some(lease) = lease else {
+                return Delivery::new(item.message, item.attempt, None);
+            };
+            let (message, attempt) = (item.message.clone(), item.attempt);
+            let token = self.leased.start(item, now.plus(lease));
+            Delivery::new(message, attempt, Some(receipt(token)))
+        });
+        taken.collect()
+    }
+
+    pub(super) fn settle(
+        &mut self,
+        receipt: &Receipt,
+        settle: Settle,
+        now: &Now,
+    ) -> Result<(), ErrorKind> {
+        let token = token(receipt).ok_or(ErrorKind::LeaseLost)?;
+        if let Settle::Extend { lease } = settle {
+            return self
+                .leased
+                .extend(token, now.plus(lease))
+                .ok_or(ErrorKind::LeaseLost);
+        }
+        let mut item = self.leased.end(token).ok_or(ErrorKind::LeaseLost)?;
+        match settle {
+            Settle::Nack { delay } if delay.is_zero() => self.ready.push_front(item),
+            Settle::Nack { delay } => {
+                self.delayed.insert((now.plus(delay), unique()), item);
+            }
+            Settle::Release => {
+                item.attempt -= 1;
+                self.ready.push_front(item);
+            }
+            Settle::Bury { reason } => {
+                self.dead.insert(unique(), DeadLetter { item, reason });
+            }
+            // `Ack`: it is done.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn peek(&self, part: Part, max: usize) -> Vec<Stored> {
+        let stored = |item: &Item| Stored::new(item.message.clone(), item.attempt);
+        match part {
+            Part::Ready => self.ready.iter().take(max).map(stored).collect(),
+            Part::Delayed => self.delayed.values().take(max).map(stored).collect(),
+            Part::Dead => self
+                .dead
+                .iter()
+                .take(max)
+                .map(|(id, letter)| letter.stored(*id))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn redrive(&mut self, which: Redrive) -> usize {
+        let letters: Vec<DeadLetter> = match which {
+            Redrive::Ids(ids) => {
+                let ids = ids.iter().filter_map(|id| id.as_str().parse::<u64>().ok());
+                ids.filter_map(|id| self.dead.remove(&id)).collect()
+            }
+            _ => std::mem::take(&mut self.dead).into_values().collect(),
+        };
+        let count = letters.len();
+        self.ready.extend(letters.into_iter().map(|letter| Item {
+            attempt: 0,
+            ..letter.item
+        }));
+        count
+    }
+
+    pub(super) fn clear(&mut self, part: Part) -> usize {
+        match part {
+            Part::Ready => std::mem::take(&mut self.ready).len(),
+            Part::Delayed => std::mem::take(&mut self.delayed).len(),
+            Part::Dead => std::mem::take(&mut self.dead).len(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn stats(&self) -> QueueStats {
+        QueueStats::new(
+            self.ready.len(),
+            self.delayed.len(),
+            self.leased.len(),
+            self.dead.len(),
+        )
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Tells whether nothing would be lost with this queue.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stats() == QueueStats::default() && self.once.is_empty()
+    }
+}
+
+impl DeadLetter {
+    fn stored(&self, id: u64) -> Stored {
+        let id = MessageId::new(id.to_string());
+        Stored::dead(
+            self.item.message.clone(),
+            self.item.attempt,
+            id,
+            self.reason.as_str(),
+        )
+    }
+}
+
+/// The messages that are out on lease.
+#[derive(Debug, Default)]
+struct Leases {
+    by_deadline: BTreeMap<(Instant, u64), Item>,
+    deadlines: HashMap<u64, Instant>,
+}
+
+impl Leases {
+    /// Starts a lease and returns its token, which nobody had before.
+    fn start(&mut self, item: Item, deadline: Instant) -> u64 {
+        let token = unique();
+        self.deadlines.insert(token, deadline);
+        self.by_deadline.insert((deadline, token), item);
+        token
+    }
+
+    fn end(&mut self, token: u64) -> Option<Item> {
+        let deadline = self.deadlines.remove(&token)?;
+        self.by_deadline.remove(&(deadline, token))
+    }
+
+    fn extend(&mut self, token: u64, until: Instant) -> Option<()> {
+        let deadline = self.deadlines.get_mut(&token)?;
+        let item = self.by_deadline.remove(&(*deadline, token))?;
+        *deadline = until;
+        self.by_deadline.insert((until, token), item);
+        Some(())
+    }
+
+    /// Ends the leases that are over, the first to expire first.
+    fn expired(&mut self, now: &Now) -> Vec<Item> {
+        let mut items = Vec::new();
+        while let Some(entry) = self
+            .by_deadline
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now.get())
+        {
+            let ((_, token), item) = entry.remove_entry();
+            self.deadlines.remove(&token);
+            items.push(item);
+        }
+        items
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.by_deadline
+            .first_key_value()
+            .map(|((deadline, _), _)| *deadline)
+    }
+
+    fn len(&self) -> usize {
+        self.deadlines.len()
+    }
+}
+
+/// The ids of recent put-onces.
+#[derive(Debug, Default)]
+struct OnceIds {
+    known: HashSet<MessageId>,
+    /// In the order they are forgotten.
+    until: VecDeque<(Instant, MessageId)>,
+}
+
+impl OnceIds {
+    fn contains(&self, id: &MessageId) -> bool {
+        self.known.contains(id)
+    }
+
+    fn remember(&mut self, id: MessageId, now: &Now) {
+        self.until.push_back((now.plus(ONCE_WINDOW), id.clone()));
+        self.known.insert(id);
+    }
+
+    fn forget(&mut self, now: &Now) {
+        while self
+            .until
+            .front()
+            .is_some_and(|(until, _)| *until <= now.get())
+        {
+            if let Some((_, id)) = self.until.pop_front() {
+                self.known.remove(&id);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+/// Removes the first that is due.
+fn pop_until(delayed: &mut BTreeMap<(Instant, u64), Item>, now: &Now) -> Option<Item> {
+    let entry = delayed
+        .first_entry()
+        .filter(|entry| entry.key().0 <= now.get())?;
+    Some(entry.remove())
+}
+
+fn receipt(token: u64) -> Receipt {
+    Receipt::new(token.to_be_bytes().to_vec())
+}
+
+fn token(receipt: &Receipt) -> Option<u64> {
+    receipt.as_bytes().try_into().ok().map(u64::from_be_bytes)
+}

@@ -1,0 +1,274 @@
+//! [`RedisConfig`]: where the server is and how long to wait for it; and [`Redis`], the URL schemes that name one.
+//! A password never prints.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pymq::provider::Provider;
+use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use serde::de::{self, Deserialize, Deserializer};
+use url::Url;
+
+use crate::RedisProvider;
+
+/// How to reach a Redis server, and which namespace of it to use.
+///
+/// Parses from a URL, deserialises from a string with one, or starts from [`default`](Self::default), which is
+/// `redis://127.0.0.1:6379` and Python PyMQ's namespace `global`.
+///
+/// | URL | means |
+/// |---|---|
+/// | `redis://user:password@host:6379/2` | TCP, database 2 |
+/// | `rediss://host` | TLS, needs the cargo feature `tls`; `rediss://host/#insecure` does not exist on purpose |
+/// | `unix:///run/redis.sock?db=2&user=u&pass=p` | a Unix socket; `redis+unix://` is the same |
+/// | `?namespace=shop` | whose names these are; everyone on one bus shares it |
+/// | `?connect_timeout=2s` | how long the first connection may take, 5 s by default |
+/// | `?op_timeout=500ms` | how long a command may take, 5 s by default; waiting takes are not commands |
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pymq_provider_redis::RedisConfig;
+///
+/// let config: RedisConfig = "redis://:secret@localhost:6380?namespace=shop".parse()?;
+/// let config = config.op_timeout(Duration::from_secs(1));
+///
+/// assert!(!format!("{config:?}").contains("secret"));
+/// # Ok::<(), pymq::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct RedisConfig {
+    server: ConnectionInfo,
+    namespace: String,
+    connect_timeout: Duration,
+    op_timeout: Duration,
+}
+
+impl RedisConfig {
+    /// Sets the namespace: the part of every Redis name that keeps buses on one server apart.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Sets the user of an ACL.
+    #[must_use]
+    pub fn username(mut self, username: impl AsRef<str>) -> Self {
+        let settings = self.server.redis_settings().clone().set_username(username);
+        self.server = self.server.set_redis_settings(settings);
+        self
+    }
+
+    /// Sets the password.
+    #[must_use]
+    pub fn password(mut self, password: impl AsRef<str>) -> Self {
+        let settings = self.server.redis_settings().clone().set_password(password);
+        self.server = self.server.set_redis_settings(settings);
+        self
+    }
+
+    /// Sets the number of the database, which callers and servers must share.
+    #[must_use]
+    pub fn database(mut self, database: u32) -> Self {
+        let settings = self.server.redis_settings().clone().set_db(database.into());
+        self.server = self.server.set_redis_settings(settings);
+        self
+    }
+
+    /// Sets how long the first connection may take.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a command may take, waiting for a lost connection included.
+    #[must_use]
+    pub fn op_timeout(mut self, timeout: Duration) -> Self {
+        self.op_timeout = timeout;
+        self
+    }
+
+    pub(crate) fn server(&self) -> &ConnectionInfo {
+        &self.server
+    }
+
+    pub(crate) fn timeouts(&self) -> (Duration, Duration) {
+        (self.connect_timeout, self.op_timeout)
+    }
+
+    pub(crate) fn namespace_name(&self) -> &str {
+        &self.namespace
+    }
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), 6379);
+        let server = address.into_connection_info().expect("an address is always a connection info");
+        let five_seconds = Duration::from_secs(5);
+        Self { server, namespace: "global".to_owned(), connect_timeout: five_seconds, op_timeout: five_seconds }
+    }
+}
+
+#[async_trait]
+impl Connect for RedisConfig {
+    /// Connects, and answers one clear error within the connect timeout when that fails.
+    async fn connect(self) -> Result<Arc<dyn Provider>> {
+        Ok(Arc::new(RedisProvider::connect(&self).await?))
+    }
+}
+
+impl TryFrom<&ProviderUrl> for RedisConfig {
+    type Error = Error;
+
+    fn try_from(url: &ProviderUrl) -> Result<Self> {
+        let over_tcp = matches!(url.scheme(), "redis" | "rediss");
+        let mut known = vec!["namespace", "connect_timeout", "op_timeout"];
+        if !over_tcp {
+            known.extend(["db", "user", "pass"]);
+        }
+        let parameters = url.parameters(&known)?;
+        let mut config = Self { server: server(url)?, ..Self::default() };
+        if let Some(namespace) = parameters.get("namespace") {
+            config.namespace = namespace.to_owned();
+        }
+        if let Some(timeout) = parameters.duration("connect_timeout")? {
+            config.connect_timeout = timeout;
+        }
+        if let Some(timeout) = parameters.duration("op_timeout")? {
+            config.op_timeout = timeout;
+        }
+        Ok(config)
+    }
+}
+
+impl FromStr for RedisConfig {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        Self::try_from(&url.parse::<ProviderUrl>()?)
+    }
+}
+
+impl<'de> Deserialize<'de> for RedisConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(&ProviderUrl::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("server", &self.server.addr().to_string())
+            .field("namespace", &self.namespace)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("op_timeout", &self.op_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The schemes `redis`, `rediss`, `unix` and `redis+unix` of a [`Registry`](pymq::Registry).
+///
+/// # Examples
+///
+/// ```
+/// let registry = pymq::Registry::new().with(pymq_provider_redis::Redis);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Redis;
+
+#[async_trait]
+impl Scheme for Redis {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["redis", "rediss", "unix", "redis+unix"]
+    }
+
+    async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>> {
+        RedisConfig::try_from(url)?.connect().await
+    }
+}
+
+/// Reads the part of the URL that is the redis crate's to read.
+fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
+    let fault = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("redis: URL `{url}`: {what}"));
+    let url: &Url = url.expose();
+    if url.scheme() == "rediss" && !cfg!(feature = "tls") {
+        let what = "`rediss://` needs the cargo feature `tls` of pymq-provider-redis";
+        return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));
+    }
+    if url.fragment().is_some() {
+        return Err(fault("a fragment (`#..`) means nothing here"));
+    }
+    let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
+    if is_socket && Path::new(url.path()).parent().is_none() {
+        return Err(fault("it names no socket"));
+    }
+    // What the crate says names the part of the URL at fault and never quotes a secret.
+    url.clone().into_connection_info().map_err(|error| fault("it cannot be used").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(url: &str) -> Error {
+        url.parse::<RedisConfig>().unwrap_err()
+    }
+
+    #[test]
+    fn a_url_says_everything() {
+        let config: RedisConfig = "redis://u:p%40ss@host:7000/3?namespace=shop&op_timeout=250ms".parse().unwrap();
+
+        assert_eq!(config.server.addr(), &ConnectionAddr::Tcp("host".to_owned(), 7000));
+        assert_eq!(config.server.redis_settings().username(), Some("u"));
+        assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
+        assert_eq!(config.server.redis_settings().db(), 3);
+        assert_eq!(config.namespace, "shop");
+        assert_eq!(config.timeouts(), (Duration::from_secs(5), Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn a_socket_takes_its_credentials_as_parameters() {
+        let config: RedisConfig = "unix:///run/redis.sock?db=2&user=u&pass=s3cret".parse().unwrap();
+
+        assert_eq!(config.server.addr(), &ConnectionAddr::Unix("/run/redis.sock".into()));
+        assert_eq!(config.server.redis_settings().db(), 2);
+        assert_eq!(config.server.redis_settings().password(), Some("s3cret"));
+    }
+
+    #[test]
+    fn no_secret_prints() {
+        let by_url: RedisConfig = "redis://user:s3cret@host".parse().unwrap();
+        let by_setter = RedisConfig::default().username("user").password("s3cret").database(1);
+        let bad = error("redis://user:s3cret@host/notanumber");
+
+        assert!(!format!("{by_url:?} {by_setter:?} {bad} {bad:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        for url in ["redis://host/x", "redis://host?db=1", "redis://host#insecure", "unix://", "redis://host?op_timeout=soon"]
+        {
+            assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
+        }
+        assert!(error("redis://host?namspace=a").to_string().contains("`namespace`"));
+    }
+
+    #[cfg(not(feature = "tls"))]
+    #[test]
+    fn tls_without_the_feature_names_it() {
+        let error = error("rediss://host");
+
+        assert_eq!(error.kind(), ErrorKind::Tls);
+        assert!(error.to_string().contains("feature `tls`"));
+    }
+}

@@ -1,0 +1,194 @@
+//! Connections to one Redis. [`Commands`] keeps one up for every command that does not block; the [`Connector`] dials
+//! the others: one for subscriptions, one for each thing that waits.
+
+mod backoff;
+mod connector;
+mod fault;
+mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymq::Result;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ToRedisArgs};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::backoff::{pause, random_fraction};
+pub(crate) use self::connector::{Connector, Live, Version};
+pub(crate) use self::fault::{Fault, Remedy};
+pub(crate) use self::script::Script;
+
+/// The pause before a command is sent again that the server was not ready for.
+const NOT_READY: Duration = Duration::from_millis(50);
+
+/// The one connection for commands, replaced whenever it is lost. Cheap to clone.
+///
+/// Every call ends within the `op_timeout`. A command that was never sent waits for a connection; one that may have
+/// run is not sent again, its error says so instead.
+#[derive(Clone, Debug)]
+pub(crate) struct Commands {
+    connector: Connector,
+    state: watch::Receiver<State>,
+    /// What is sent may be sent twice.
+    repeatable: bool,
+}
+
+/// Where the connection stands; written by [`supervise`] alone.
+#[derive(Clone, Debug)]
+enum State {
+    Up(Arc<Live>),
+    /// With what the last attempt to connect came to.
+    Down(Option<Fault>),
+    Closed,
+}
+
+impl Commands {
+    /// Puts the first connection to work; `supervise` is to be spawned and runs until `hangup`.
+    pub(crate) fn new(connector: Connector, first: Live, hangup: CancellationToken) -> (Self, impl Future<Output = ()>) {
+        let first = Arc::new(first);
+        let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
+        let supervisor = supervise(connector.clone(), first, sender, hangup);
+        (Self { connector, state, repeatable: false }, supervisor)
+    }
+
+    /// Returns a handle whose commands are sent once more when their connection breaks: for those that do no harm when
+    /// they run twice.
+    pub(crate) fn repeatable(&self) -> Self {
+        Self { repeatable: true, ..self.clone() }
+    }
+
+    /// Runs a command. `context` names the operation of the user, as in ``redis: put to `jobs` ``.
+    pub(crate) async fn query<T: FromRedisValue>(
+        &self,
+        context: impl FnOnce() -> String + Send,
+        cmd: &Cmd,
+    ) -> Result<T> {
+        self.run(&Call::One(cmd)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+    }
+
+    /// Runs a pipeline, in a transaction or not.
+    pub(crate) async fn pipe<T: FromRedisValue>(
+        &self,
+        context: impl FnOnce() -> String + Send,
+        pipeline: &Pipeline,
+    ) -> Result<T> {
+        self.run(&Call::Many(pipeline)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+    }
+
+    /// Runs a script: by its hash, or in full where the server does not know it, or the user may not use the hash.
+    pub(crate) async fn script<T: FromRedisValue>(
+        &self,
+        context: impl FnOnce() -> String + Send,
+        script: &Script,
+        keys: &[impl ToRedisArgs + Sync],
+        args: &[impl ToRedisArgs + Sync],
+    ) -> Result<T> {
+        let by_hash = script.by_hash(keys, args);
+        let outcome = match self.run(&Call::One(&by_hash)).await {
+            Err(fault) if fault.remedy == Remedy::InFull => self.run(&Call::One(&script.in_full(keys, args))).await,
+            outcome => outcome,
+        };
+        outcome.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+    }
+
+    /// Tells whether there is a connection now.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Up(live) if !live.lost.is_cancelled())
+    }
+
+    async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Fault> {
+        let deadline = Instant::now() + self.connector.op_timeout();
+        let mut repeatable = self.repeatable;
+        loop {
+            let live = self.live(deadline).await?;
+            let fault = match timeout_at(deadline, call.send(&live)).await {
+                Ok(Ok(value)) => {
+                    live.answered();
+                    return Ok(value);
+                }
+                Ok(Err(error)) => Fault::of_command(error),
+                Err(_elapsed) => {
+                    live.timed_out();
+                    return Err(Fault::timeout());
+                }
+            };
+            match fault.remedy {
+                Remedy::Wait => {}
+                Remedy::Reconnect => live.lost.cancel(),
+                Remedy::Lost if repeatable => repeatable = false,
+                Remedy::Lost | Remedy::InFull | Remedy::None => return Err(fault),
+            }
+            if Instant::now() + NOT_READY >= deadline {
+                return Err(fault);
+            }
+            sleep(NOT_READY).await;
+        }
+    }
+
+    /// Returns the connection, waiting for one until the deadline.
+    async fn live(&self, deadline: Instant) -> Result<Arc<Live>, Fault> {
+        if let State::Up(live) = &*self.state.borrow()
+            && !live.lost.is_cancelled()
+        {
+            return Ok(Arc::clone(live));
+        }
+        let mut state = self.state.clone();
+        let found = timeout_at(deadline, state.wait_for(|state| match state {
+            State::Up(live) => !live.lost.is_cancelled(),
+            State::Down(_) => false,
+            State::Closed => true,
+        }));
+        match found.await {
+            Ok(Ok(state)) => match &*state {
+                State::Up(live) => return Ok(Arc::clone(live)),
+                State::Down(_) | State::Closed => return Err(Fault::closed()),
+            },
+            // The supervisor is gone: the runtime is shutting down.
+            Ok(Err(_)) => return Err(Fault::closed()),
+            Err(_elapsed) => {}
+        }
+        match &*self.state.borrow() {
+            State::Down(Some(fault)) => Err(fault.clone()),
+            _ => Err(Fault::new(pymq::ErrorKind::Disconnected, "no connection")),
+        }
+    }
+}
+
+/// What is sent, as the redis crate takes it.
+enum Call<'a> {
+    One(&'a Cmd),
+    Many(&'a Pipeline),
+}
+
+impl Call<'_> {
+    async fn send<T: FromRedisValue>(&self, live: &Live) -> RedisResult<T> {
+        let mut connection = live.connection.clone();
+        match self {
+            Self::One(cmd) => cmd.query_async(&mut connection).await,
+            Self::Many(pipeline) => pipeline.query_async(&mut connection).await,
+        }
+    }
+}
+
+/// Replaces the connection each time it is lost, without end.
+async fn supervise(connector: Connector, first: Arc<Live>, state: watch::Sender<State>, hangup: CancellationToken) {
+    let keep_up = async {
+        let mut live = first;
+        loop {
+            live.lost.cancelled().await;
+            tracing::warn!(address = connector.address(), "connection lost");
+            state.send_replace(State::Down(None));
+            let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
+            live = Arc::new(connector.dial_again(&live, drop, report).await);
+            tracing::info!(address = connector.address(), "connected again");
+            state.send_replace(State::Up(Arc::clone(&live)));
+        }
+    };
+    tokio::select! {
+        () = hangup.cancelled() => {}
+        () = keep_up => {}
+    }
+    state.send_replace(State::Closed);
+}

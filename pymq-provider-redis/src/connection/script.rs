@@ -1,0 +1,44 @@
+//! A Lua script and the hash Redis knows it by.
+
+use std::sync::OnceLock;
+
+use redis::{Cmd, ToRedisArgs};
+
+/// A script of ours; a `static` of each file under `scripts/`.
+#[derive(Debug)]
+pub(crate) struct Script {
+    code: &'static str,
+    hash: OnceLock<String>,
+}
+
+impl Script {
+    pub(crate) const fn new(code: &'static str) -> Self {
+        Self { code, hash: OnceLock::new() }
+    }
+
+    /// Returns the call by hash: what goes over the wire each time.
+    pub(crate) fn by_hash(&self, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
+        call("EVALSHA", self.hash(), keys, args)
+    }
+
+    /// Returns the call with the whole code, by which Redis also learns the hash. Needs no right to `SCRIPT LOAD`.
+    pub(crate) fn in_full(&self, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
+        call("EVAL", self.code, keys, args)
+    }
+
+    fn hash(&self) -> &str {
+        self.hash.get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
+    }
+}
+
+fn call(command: &str, script: &str, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
+    let mut cmd = redis::cmd(command);
+    cmd.arg(script).arg(keys.len());
+    for key in keys {
+        cmd.arg(key);
+    }
+    for arg in args {
+        cmd.arg(arg);
+    }
+    cmd
+}

@@ -1,0 +1,184 @@
+//! [`RedisProvider`]: connects, delegates to the modules named after what they carry, and closes.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pymq::provider::{
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Replies,
+    RequestOptions, Requests, Settle, Stored, Subscription,
+};
+use pymq::{Error, ErrorKind, Message, Result};
+use redis::InfoDict;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::RedisConfig;
+use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
+use crate::core::Core;
+use crate::keys::Keys;
+use crate::queues::Queues;
+use crate::topics::Topics;
+
+/// How long a `close` waits for what is left to send.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A connection to a Redis server, in one namespace of it.
+///
+/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close`, it ends all the same, but
+/// answers not sent yet are lost.
+pub struct RedisProvider {
+    core: Core,
+    /// Ends the connection for commands, after everything else has ended.
+    hangup: CancellationToken,
+    topics: Topics,
+    queues: Queues,
+}
+
+impl RedisProvider {
+    /// Connects, or says within the connect timeout why that cannot be.
+    ///
+    /// # Errors
+    ///
+    /// `Disconnected`, `Auth`, `Permission`, `Tls`, `Timeout`, `Unsupported` for a server older than 6.2, and
+    /// `InvalidConfig`.
+    pub async fn connect(config: &RedisConfig) -> Result<Self> {
+        let connector = Connector::new(config).map_err(|fault| fault.into_error("redis: connect", "no server"))?;
+        let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;
+        let (live, version) = connecting
+            .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
+            .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
+        warn_of_eviction(&live).await;
+
+        let (close, hangup, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (commands, supervisor) = Commands::new(connector.clone(), live, hangup.clone());
+        tasks.spawn(supervisor);
+        let keys = Keys::new(config.namespace_name());
+        let core = Core { commands, connector, keys, version, close, tasks };
+        Ok(Self { topics: Topics::new(core.clone()), queues: Queues::new(core.clone()), core, hangup })
+    }
+}
+
+#[async_trait]
+impl Provider for RedisProvider {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::none().with_patterns().with_leases().with_delays().with_shared().with_durable()
+    }
+
+    async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
+        self.core.check_open(|| format!("redis: publish to `{topic}`"))?;
+        self.topics.publish(topic, &message).await
+    }
+
+    async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
+        self.core.check_open(|| format!("redis: subscribe to `{}`", filter.as_str()))?;
+        self.topics.subscribe(filter).await
+    }
+
+    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+        self.core.check_open(|| format!("redis: put to `{queue}`"))?;
+        self.queues.put(queue, messages, opts).await
+    }
+
+    async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        self.core.check_open(|| format!("redis: get from `{queue}`"))?;
+        self.queues.get(queue, opts).await
+    }
+
+    async fn queue_settle(&self, queue: &str, settlements: Vec<(Receipt, Settle)>) -> Result<Vec<Result<()>>> {
+        self.core.check_open(|| format!("redis: settle in `{queue}`"))?;
+        self.queues.settle(queue, settlements).await
+    }
+
+    async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
+        self.core.check_open(|| format!("redis: peek into `{queue}`"))?;
+        self.queues.peek(queue, part, max).await
+    }
+
+    async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
+        self.core.check_open(|| format!("redis: redrive in `{queue}`"))?;
+        self.queues.redrive(queue, which).await
+    }
+
+    async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
+        self.core.check_open(|| format!("redis: clear `{queue}`"))?;
+        self.queues.clear(queue, part).await
+    }
+
+    async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
+        self.core.check_open(|| format!("redis: stats of `{queue}`"))?;
+        self.queues.stats(queue).await
+    }
+
+    async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
+        Err(Error::new(ErrorKind::Unsupported, format!("redis: serve `{channel}`")))
+    }
+
+    async fn rpc_request(&self, channel: &str, _request: Message, _opts: RequestOptions) -> Result<Replies> {
+        Err(Error::new(ErrorKind::Unsupported, format!("redis: call `{channel}`")))
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.core.close.cancel();
+        self.core.tasks.close();
+        // All tasks but the supervisor end by themselves; it goes last, as they may have something left to send.
+        let only_the_supervisor = async {
+            while self.core.tasks.len() > 1 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        if timeout(LAST_WORDS, only_the_supervisor).await.is_err() {
+            tracing::warn!("closed before everything was sent");
+        }
+        self.hangup.cancel();
+        self.core.tasks.wait().await;
+        Ok(())
+    }
+}
+
+impl Drop for RedisProvider {
+    fn drop(&mut self) {
+        self.core.close.cancel();
+        self.hangup.cancel();
+    }
+}
+
+impl fmt::Debug for RedisProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisProvider").field("address", &self.core.connector.address()).finish_non_exhaustive()
+    }
+}
+
+/// Dials and makes sure that the server is one we can work with, and ready. Does not retry: who configures a wrong
+/// address wants to hear of it now.
+async fn first_connection(connector: &Connector) -> Result<(Live, Version), Fault> {
+    let live = connector.dial(drop).await?;
+    let version = live.version().await?.check()?;
+    loop {
+        let mut connection = live.connection.clone();
+        // Any command that reads the data would do: this one needs no key and no right but its own.
+        let ready: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
+        match ready.map_err(Fault::of_command) {
+            Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
+            // Not allowed to ask is not being refused.
+            Err(fault) if fault.kind == ErrorKind::Permission => return Ok((live, version)),
+            Err(fault) => return Err(fault),
+            Ok(()) => return Ok((live, version)),
+        }
+    }
+}
+
+/// Warns when the server may throw away whole queues to make room. Says nothing where it may not be asked.
+async fn warn_of_eviction(live: &Live) {
+    let mut connection = live.connection.clone();
+    let info: Result<InfoDict, _> = redis::cmd("INFO").arg("memory").query_async(&mut connection).await;
+    let policy: Option<String> = info.ok().and_then(|info| info.get("maxmemory_policy"));
+    if let Some(policy) = policy.filter(|policy| policy.starts_with("allkeys-")) {
+        tracing::warn!(policy, "the server evicts any key when memory runs out, whole queues included; use `noeviction`");
+    }
+}

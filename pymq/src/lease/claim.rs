@@ -1,0 +1,100 @@
+//! The untyped half of a lease: a receipt that is settled exactly once, by its owner or by being
+//! dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::held::Ticket;
+use crate::bus::Bus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::{Provider, Receipt, Settle};
+
+/// The right to settle one delivery.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    bus: Bus,
+    queue: Arc<str>,
+    receipt: Receipt,
+    ticket: Ticket,
+    /// What a drop does; none once the provider has answered a settlement.
+    on_drop: Option<Settle>,
+}
+
+impl Claim {
+    /// Takes over the receipt of a delivery. Dropped, it gives the message back at once.
+    pub(crate) fn new(bus: &Bus, queue: &Arc<str>, receipt: Receipt) -> Self {
+        let ticket = bus.leases().hold(queue, receipt.clone());
+        Self {
+            bus: bus.clone(),
+            queue: Arc::clone(queue),
+            receipt,
+            ticket,
+            on_drop: Some(Settle::Nack {
+                delay: Duration::ZERO,
+            }),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<str> {
+        &self.queue
+    }
+
+    /// Settles the delivery. Dropped before the provider answers, it is settled as a drop does.
+    ///
+    /// If the settlement got through all the same, the second one finds the lease gone and changes nothing.
+    pub(crate) async fn settle(mut self, settlement: Settle) -> Result<()> {
+        let answer = self.send(settlement).await;
+        // After an error too: what did not get through is over when the lease is.
+        self.on_drop = None;
+        answer
+    }
+
+    /// Moves the delivery to the dead letters, also when the future is dropped before that has happened.
+    pub(crate) async fn bury(mut self, reason: String) -> Result<()> {
+        let settlement = Settle::Bury { reason };
+        self.on_drop = Some(settlement.clone());
+        self.settle(settlement).await
+    }
+
+    /// Prolongs the lease, which stays open.
+    pub(crate) async fn send(&self, settlement: Settle) -> Result<()> {
+        let provider = self.bus.provider();
+        send(&**provider, &self.queue, self.receipt.clone(), settlement).await
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let Some(settlement) = self.on_drop.take() else {
+            self.bus.leases().let_go(self.ticket);
+            return;
+        };
+        if !self.bus.leases().holds(self.ticket) {
+            return;
+        }
+        let (bus, queue) = (self.bus.clone(), Arc::clone(&self.queue));
+        let (receipt, ticket) = (self.receipt.clone(), self.ticket);
+        // A drop cannot wait. Should a shutdown end this task early, the ticket is still there for it to find.
+        drop(self.bus.tasks().spawn(async move {
+            if let Err(error) = send(&**bus.provider(), &queue, receipt, settlement).await {
+                tracing::debug!(queue = &*queue, %error, "a dropped lease was not given back");
+            }
+            bus.leases().let_go(ticket);
+        }));
+    }
+}
+
+async fn send(
+    provider: &dyn Provider,
+    queue: &str,
+    receipt: Receipt,
+    settlement: Settle,
+) -> Result<()> {
+    let answers = provider
+        .queue_settle(queue, vec![(receipt, settlement)])
+        .await?;
+    answers.into_iter().next().unwrap_or_else(|| {
+        let context = format!("{}: settle on `{queue}`: no answer", provider.name());
+        Err(Error::new(ErrorKind::Provider, context))
+    })
+}

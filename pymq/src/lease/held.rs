@@ -1,0 +1,123 @@
+//! The leases a bus holds, so that a shutdown can wait for them and give back what is left. A lease is
+//! in here from the moment it is taken until the provider has answered its settlement.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::error::ErrorKind;
+use crate::provider::{Provider, Receipt, Settle};
+
+/// The unsettled leases of a bus.
+#[derive(Debug, Default)]
+pub(crate) struct HeldLeases {
+    /// A std mutex: the critical sections are one access to a map, never an await.
+    held: Mutex<Held>,
+    none_left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// In the order they were taken.
+    receipts: BTreeMap<Ticket, (Arc<str>, Receipt)>,
+    next: Ticket,
+}
+
+/// Names one lease among those of its bus.
+pub(crate) type Ticket = u64;
+
+impl HeldLeases {
+    pub(crate) fn hold(&self, queue: &Arc<str>, receipt: Receipt) -> Ticket {
+        let mut held = self.lock();
+        let ticket = held.next;
+        held.next += 1;
+        held.receipts.insert(ticket, (Arc::clone(queue), receipt));
+        ticket
+    }
+
+    pub(crate) fn let_go(&self, ticket: Ticket) {
+        let mut held = self.lock();
+        held.receipts.remove(&ticket);
+        let none_left = held.receipts.is_empty();
+        drop(held);
+        if none_left {
+            self.none_left.notify_waiters();
+        }
+    }
+
+    /// Tells whether a lease is still ours to settle: a shutdown may have given it back.
+    pub(crate) fn holds(&self, ticket: Ticket) -> bool {
+        self.lock().receipts.contains_key(&ticket)
+    }
+
+    /// Resolves once no lease is held.
+    pub(crate) async fn settled(&self) {
+        loop {
+            let none_left = self.none_left.notified();
+            if self.lock().receipts.is_empty() {
+                return;
+            }
+            none_left.await;
+        }
+    }
+
+    /// Gives every lease back to the front of its queue, this attempt not counted.
+    pub(crate) async fn release_all(&self, provider: &dyn Provider) {
+        // Copied, and let go only when it is done: another shutdown waits for that before it closes the provider.
+        let left = self.lock().receipts.clone();
+        let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
+        // The last taken first, so that they stand at the front in their old order.
+        for (queue, receipt) in left.values().rev() {
+            let settlements = by_queue.entry(queue).or_default();
+            settlements.push((receipt.clone(), Settle::Release));
+        }
+        for (queue, settlements) in by_queue {
+            let Err(error) = provider.queue_settle(queue, settlements).await else {
+                continue;
+            };
+            tracing::warn!(queue, %error, "leases run out instead of being given back");
+            // One wait for an unreachable provider is enough.
+            if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
+                break;
+            }
+        }
+        for ticket in left.into_keys() {
+            self.let_go(ticket);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn settled_waits_for_the_last_lease() {
+        let leases = HeldLeases::default();
+        let queue = Arc::from("jobs");
+        let (a, b) = (
+            leases.hold(&queue, Receipt::new("a")),
+            leases.hold(&queue, Receipt::new("b")),
+        );
+        let mut settled = pin!(leases.settled());
+
+        leases.let_go(a);
+        tokio::select! {
+            biased;
+            () = &mut settled => panic!("one is still held"),
+            () = std::future::ready(()) => {}
+        }
+        leases.let_go(b);
+        leases.let_go(b);
+
+        settled.await;
+        assert!(!leases.holds(b));
+    }
+}

@@ -1,0 +1,214 @@
+//! What a [`Queue`](super::Queue) is without its type: every operation on messages, once for all types.
+
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{self, Instant};
+
+use super::local::LocalQueue;
+use crate::bus::Bus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Claim;
+use crate::message::{Headers, Message};
+use crate::name;
+use crate::provider::{Delivery, GetOptions, Provider, PutOptions, Wait};
+use crate::retry::{Backoff, MaxAttempts};
+
+/// The lease time unless told otherwise.
+const LEASE_TIME: Duration = Duration::from_secs(30);
+
+/// A queue of one bus and the settings of one handle on it.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    pub(super) bus: Bus,
+    pub(super) local: Arc<LocalQueue>,
+    pub(super) maxsize: Option<NonZeroUsize>,
+    pub(super) max_attempts: MaxAttempts,
+    pub(super) lease_time: Duration,
+    pub(super) headers: Headers,
+}
+
+impl Handle {
+    pub(super) fn new(bus: &Bus, name: &str) -> Self {
+        Self {
+            bus: bus.clone(),
+            local: bus.queues().queue(name),
+            maxsize: None,
+            max_attempts: MaxAttempts::default(),
+            lease_time: LEASE_TIME,
+            headers: Headers::new(),
+        }
+    }
+
+    pub(super) fn provider(&self) -> &dyn Provider {
+        &**self.bus.provider()
+    }
+
+    /// Returns the name, which may be used only if it is valid.
+    pub(super) fn name(&self) -> Result<&str> {
+        let name = self.local.name();
+        name::check(name).map(|()| &**name)
+    }
+
+    /// Says what was done to which queue, as every error does.
+    pub(super) fn context(&self, verb: &str) -> String {
+        format!("{}: {verb} `{}`", self.provider().name(), self.local.name())
+    }
+
+    pub(super) fn error(&self, kind: ErrorKind, verb: &str) -> Error {
+        Error::new(kind, self.context(verb))
+    }
+
+    /// Puts messages, waiting for space until the deadline. Tries again only when the queue was full: after
+    /// any other error the messages may be in it.
+    pub(super) async fn put(&self, messages: Vec<Message>, deadline: Deadline) -> Result<()> {
+        let name = self.name()?;
+        for message in &messages {
+            self.bus.check_size(|| self.context("put to"), message)?;
+        }
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let Some(maxsize) = self.maxsize else {
+            return self.put_once(name, messages, PutOptions::default()).await;
+        };
+        if messages.len() > maxsize.get() {
+            return Err(self.error(ErrorKind::Full, "put to"));
+        }
+        let opts = PutOptions::default().maxsize(self.maxsize);
+        let mut backoff = Backoff::put();
+        loop {
+            // Listening before trying: a place that becomes free in between is not overheard.
+            let mut space = pin!(self.local.space());
+            space.as_mut().enable();
+            let full = match self.put_once(name, messages.clone(), opts.clone()).await {
+                Err(error) if error.kind() == ErrorKind::Full => error,
+                done => return done,
+            };
+            let Some(left) = deadline.left() else {
+                return Err(full);
+            };
+            tokio::select! {
+                () = space => {}
+                () = self.local.closed() => {}
+                () = time::sleep(backoff.next_wait().min(left)) => {}
+            }
+        }
+    }
+
+    /// Puts a message that becomes ready later; the bound is on what is ready.
+    pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<()> {
+        let name = self.name()?;
+        self.bus.check_size(|| self.context("put to"), &message)?;
+        let opts = PutOptions::default().delay(delay);
+        self.put_once(name, vec![message], opts).await
+    }
+
+    /// Asks the provider once, unless this queue is closed.
+    async fn put_once(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+        if self.local.is_closed() {
+            return Err(self.error(ErrorKind::Closed, "put to"));
+        }
+        self.provider().queue_put(name, messages, opts).await
+    }
+
+    /// Takes messages. A closed queue is drained without waiting; a bus that shuts down takes nothing more.
+    pub(super) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        let name = self.name()?;
+        let drain = self.bus.tasks().drain();
+        if drain.is_cancelled() {
+            return Err(self.error(ErrorKind::Closed, verb));
+        }
+        if !self.local.is_closed() {
+            // A take that is dropped here leaves its message in the queue: the seam promises that.
+            tokio::select! {
+                biased;
+                taken = self.provider().queue_get(name, opts.clone()) => return taken.inspect(|taken| self.took(taken)),
+                () = self.local.closed() => {}
+                () = drain.cancelled() => return Err(self.error(ErrorKind::Closed, verb)),
+            }
+        }
+        let rest = self.provider().queue_get(name, opts.wait(Wait::No)).await?;
+        if rest.is_empty() {
+            return Err(self.error(ErrorKind::Closed, verb));
+        }
+        self.took(&rest);
+        Ok(rest)
+    }
+
+    fn took(&self, deliveries: &[Delivery]) {
+        self.local.freed(deliveries.len());
+    }
+
+    /// Leases the next message that has attempts left; those that have none become dead letters on the way.
+    pub(super) async fn claim(&self, deadline: Deadline) -> Result<Option<(Claim, Delivery)>> {
+        const VERB: &str = "lease from";
+        loop {
+            let opts = GetOptions::default()
+                .wait(deadline.wait())
+                .lease(self.lease_time);
+            let Some(mut delivery) = self.take(VERB, opts).await?.pop() else {
+                return Ok(None);
+            };
+            let Some(receipt) = delivery.receipt.take() else {
+                let context = format!("{}: the delivery has no receipt", self.context(VERB));
+                return Err(Error::new(ErrorKind::Provider, context));
+            };
+            let claim = Claim::new(&self.bus, self.local.name(), receipt);
+            let Some(reason) = self.max_attempts.verdict(delivery.attempt) else {
+                return Ok(Some((claim, delivery)));
+            };
+            tracing::warn!(
+                queue = &**self.local.name(),
+                attempt = delivery.attempt,
+                reason,
+                "dead letter"
+            );
+            match claim.bury(reason).await {
+                // Lost: it took so long that the message is somebody else's to bury.
+                Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes the error of a message that is not a `T`; it carries the payload.
+    pub(super) fn unreadable<T>(&self, verb: &str, message: &Message, cause: Error) -> Error {
+        let context = format!("{} as `{}`", self.context(verb), std::any::type_name::<T>());
+        Error::new(ErrorKind::Codec, context)
+            .with_source(cause)
+            .with_payload(message.body.clone())
+    }
+}
+
+/// Until when an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Waits for ever.
+    pub(super) const NEVER: Self = Self(None);
+
+    /// Waits for a time from now; one beyond what a clock can say is for ever.
+    pub(super) fn after(timeout: Duration) -> Self {
+        Self(Instant::now().checked_add(timeout))
+    }
+
+    /// Returns the time left; none when it is over.
+    fn left(self) -> Option<Duration> {
+        let Some(at) = self.0 else {
+            return Some(Duration::MAX);
+        };
+        Some(at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+
+    fn wait(self) -> Wait {
+        match (self.0, self.left()) {
+            (None, _) => Wait::Forever,
+            (Some(_), Some(left)) => Wait::For(left),
+            (Some(_), None) => Wait::No,
+        }
+    }
+}
