@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::backoff::{pause, random_fraction};
+pub(crate) use self::backoff::pause;
 pub(crate) use self::connector::{Connector, Live, Version};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::script::Script;
@@ -209,7 +209,7 @@ async fn supervise(
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
             let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
-            live = Arc::new(connector.dial_again(&live, drop, report).await);
+            live = Arc::new(connector.dial_again(Some(&live), drop, report).await);
             tracing::info!(address = connector.address(), "connected again");
             state.send_replace(State::Up(Arc::clone(&live)));
         }

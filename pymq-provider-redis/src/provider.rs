@@ -8,7 +8,7 @@ use pymq::provider::{
     Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
     Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq::{ErrorKind, Message, Result};
 use redis::InfoDict;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
 use crate::core::Core;
 use crate::keys::Keys;
 use crate::queues::Queues;
+use crate::rpc::Rpc;
+use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
 /// How long a `close` waits for what is left to send.
@@ -34,6 +36,7 @@ pub struct RedisProvider {
     hangup: CancellationToken,
     topics: Topics,
     queues: Queues,
+    rpc: Rpc,
 }
 
 impl RedisProvider {
@@ -68,9 +71,11 @@ impl RedisProvider {
             close,
             tasks,
         };
+        let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
-            topics: Topics::new(core.clone()),
+            topics: Topics::new(core.clone(), subscriptions.clone()),
             queues: Queues::new(core.clone()),
+            rpc: Rpc::new(core.clone(), subscriptions),
             core,
             hangup,
         })
@@ -150,22 +155,20 @@ impl Provider for RedisProvider {
     }
 
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("redis: serve `{channel}`"),
-        ))
+        self.core
+            .check_open(|| format!("redis: serve `{channel}`"))?;
+        self.rpc.listen(channel).await
     }
 
     async fn rpc_request(
         &self,
         channel: &str,
-        _request: Message,
-        _opts: RequestOptions,
+        request: Message,
+        opts: RequestOptions,
     ) -> Result<Replies> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            format!("redis: call `{channel}`"),
-        ))
+        self.core
+            .check_open(|| format!("redis: call `{channel}`"))?;
+        self.rpc.request(channel, &request, &opts).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -130,16 +130,16 @@ impl Connector {
         self.dial(drop).await
     }
 
-    /// Dials until it works, pausing ever longer. `last` is the connection this one replaces; `report` hears of each
-    /// failure.
+    /// Dials until it works, pausing ever longer. `last` is the connection this one replaces, if any; `report` hears
+    /// of each failure.
     pub(crate) async fn dial_again(
         &self,
-        last: &Live,
+        last: Option<&Live>,
         on_push: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
         mut report: impl FnMut(Fault),
     ) -> Live {
         let mut failures = 0;
-        if last.born.elapsed() < SHORT_LIFE {
+        if last.is_some_and(|last| last.born.elapsed() < SHORT_LIFE) {
             sleep(backoff::pause(0)).await;
         }
         loop {
