@@ -24,8 +24,14 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod capabilities;
 pub mod delays;
+pub mod disruption;
+pub mod errors;
 pub mod leases;
+pub mod lifecycle;
+pub mod messages;
+pub mod patterns;
 pub mod queues;
 pub mod topics;
 pub mod typed_dead_letters;

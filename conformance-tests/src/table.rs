@@ -32,9 +32,82 @@ macro_rules! behaviours {
     (required, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            lifecycle {
+                connects_and_closes,
+                close_is_idempotent,
+                operations_after_close_fail_closed,
+                close_ends_subscriptions,
+                close_wakes_waiting_get,
+                close_wakes_pending_reply,
+                close_ends_served_channels,
+                replies_given_before_close_are_sent,
+                closing_one_connection_leaves_others,
+                dropping_a_handle_closes_it,
+                concurrent_connect_and_close,
+                reopen_after_close,
+                concurrent_use_from_many_tasks,
+                no_leaks,
+            }
             topics {
                 delivers_to_subscriber,
                 delivers_to_every_subscriber,
+                routes_by_topic,
+                same_topic_many_messages_in_order,
+                order_per_publisher_with_many_publishers,
+                publish_without_subscribers_reports_zero,
+                publish_reports_nonzero_when_reached,
+                no_delivery_before_subscribe,
+                subscribe_is_a_barrier,
+                drop_unsubscribes,
+                unsubscribe_is_a_barrier,
+                dropping_one_of_two_keeps_the_other,
+                resubscribe_after_drop,
+                cancelled_subscribe_leaves_nothing,
+                two_subscriptions_same_topic_same_connection,
+                unsubscribe_while_publishing,
+                slow_subscriber_does_not_block_others,
+                slow_subscriber_does_not_block_publisher,
+                overflow_is_reported_as_lag,
+                many_topics_many_subscribers,
+                publishing_inside_a_receiver_loop,
+                self_delivery,
+                large_message,
+                empty_body,
+                exact_name_with_glob_characters_is_literal,
+                long_and_unicode_names,
+                namespaces_are_isolated,
+            }
+            messages {
+                headers_round_trip,
+                many_and_large_headers,
+                unicode_headers,
+                empty_header_value,
+                body_is_kept_byte_for_byte,
+                every_top_level_form_round_trips,
+                body_that_looks_like_a_frame_round_trips,
+                non_utf8_body,
+                encoding_is_kept,
+                fan_out_copies_are_independent,
+                a_batch_keeps_its_messages_apart,
+            }
+            capabilities {
+                every_declared_capability_works,
+                every_missing_capability_refuses,
+                missing_patterns_are_refused,
+                missing_leases_are_refused,
+                missing_delays_are_refused,
+            }
+            errors {
+                provider_errors_name_provider_and_operation,
+                transient_errors_are_retryable,
+                permanent_errors_are_not,
+                missing_rights_are_permission,
+            }
+            disruption {
+                subscription_survives_disconnect,
+                gap_is_reported_once,
+                waiting_get_survives_disconnect,
+                backend_down_at_start_is_a_clear_error,
             }
             queues {
                 put_then_get,
@@ -111,6 +184,19 @@ macro_rules! behaviours {
     (patterns, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            patterns {
+                star_matches_any_run,
+                question_mark_matches_one,
+                class_and_negated_class,
+                escape_makes_literal,
+                several_stars_match,
+                incoming_carries_the_concrete_topic,
+                pattern_and_exact_both_receive,
+                pattern_does_not_match_others,
+                pattern_and_exact_end_apart,
+                pattern_never_sees_rpc_or_reply_traffic,
+                patterns_stay_in_their_namespace,
+            }
         }
     };
     (leases, $with:ident, $($args:tt)*) => {

@@ -61,6 +61,21 @@ impl Without {
             format!("{}: {operation} `{name}`", inner.name()),
         ))
     }
+
+    /// Refuses a part of a queue that is only there with the missing capability.
+    fn refuse_part(
+        &self,
+        part: Part,
+        inner: &dyn Provider,
+        operation: &str,
+        queue: &str,
+    ) -> Result<()> {
+        match part {
+            Part::Dead => self.refuse(Capability::Leases, inner, operation, queue),
+            Part::Delayed => self.refuse(Capability::Delays, inner, operation, queue),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
@@ -130,13 +145,13 @@ impl Twist for Without {
         part: Part,
         max: usize,
     ) -> Result<Vec<Stored>> {
-        if part == Part::Dead {
-            self.refuse(Capability::Leases, inner, "peek at dead letters of", queue)?;
-        }
-        if part == Part::Delayed {
-            self.refuse(Capability::Delays, inner, "peek at", queue)?;
-        }
+        self.refuse_part(part, inner, "peek at", queue)?;
         inner.queue_peek(queue, part, max).await
+    }
+
+    async fn queue_clear(&self, inner: &dyn Provider, queue: &str, part: Part) -> Result<usize> {
+        self.refuse_part(part, inner, "clear", queue)?;
+        inner.queue_clear(queue, part).await
     }
 
     async fn queue_redrive(
