@@ -32,6 +32,7 @@ pub mod leases;
 pub mod lifecycle;
 pub mod messages;
 pub mod patterns;
+pub mod properties;
 pub mod queues;
 pub mod topics;
 pub mod typed_dead_letters;

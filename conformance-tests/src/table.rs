@@ -154,6 +154,12 @@ macro_rules! behaviours {
                 clear_empties_and_reports_count,
                 peek_takes_nothing,
             }
+            properties {
+                queue_matches_model,
+                two_consumers_partition_the_items,
+                json_round_trip,
+                frame_round_trip,
+            }
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
