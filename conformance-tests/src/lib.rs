@@ -23,6 +23,7 @@ pub mod wait;
 pub mod without;
 
 pub mod topics;
+pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
 pub mod typed_leases;
