@@ -2,32 +2,71 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
+use crate::codec::Decode;
 use crate::connect::Connect;
+use crate::counters::Counters;
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::handler::Handler;
 use crate::lease::HeldLeases;
-use crate::message::Message;
-use crate::provider::Provider;
+use crate::message::{Headers, Message};
+use crate::name;
+use crate::pattern::Pattern;
+use crate::provider::{Filter, Provider};
+use crate::publication::Publication;
 use crate::queue::LocalQueues;
+use crate::registration::Owner;
+use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Stub};
 use crate::shutdown::Tasks;
+use crate::subscription::{SubscriptionBuilder, SubscriptionGuard};
+use crate::topic::Topic;
 
 /// The largest payload a bus sends unless told otherwise: 16 MiB.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
+/// What [`Bus::ping`] looks at: a name of our own, which nobody can put to.
+const PING_QUEUE: &str = "__rpc_ping";
+
 /// A connection to the bus: topics, queues and remotes.
 ///
-/// Cheap to clone; all clones are one bus.
+/// Cheap to clone; all clones are one bus, and guards, streams, queues and stubs are handles to it as well. When the
+/// last of them is dropped its tasks end, without waiting; [`shutdown`](Self::shutdown) lets them finish. A handler
+/// that holds a clone keeps its bus alive until then.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// use std::time::Duration;
+///
+/// use pymq::Bus;
+/// use pymq_provider_memory::MemoryConfig;
+///
+/// let bus = Bus::connect(MemoryConfig::default()).await?;
+///
+/// bus.topic("greetings").publish("hello").await?;
+///
+/// bus.shutdown(Duration::from_secs(5)).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Bus {
     shared: Arc<Shared>,
+    max_payload: usize,
 }
 
+/// What all handles share. No task holds it, or a bus nobody uses would never end.
 struct Shared {
     provider: Arc<dyn Provider>,
     tasks: Tasks,
+    counters: Arc<Counters>,
+    exposed: Exposed,
     queues: LocalQueues,
     leases: HeldLeases,
-    max_payload: usize,
 }
 
 impl Bus {
@@ -42,15 +81,312 @@ impl Bus {
 
     /// Creates a bus on a connected provider. Must be called on a tokio runtime, which the bus keeps for its tasks.
     pub fn new(provider: Arc<dyn Provider>) -> Self {
+        let shared = Shared {
+            provider,
+            tasks: Tasks::new(),
+            counters: Arc::default(),
+            exposed: Exposed::default(),
+            queues: LocalQueues::default(),
+            leases: HeldLeases::default(),
+        };
         Self {
-            shared: Arc::new(Shared {
-                provider,
-                tasks: Tasks::new(),
-                queues: LocalQueues::default(),
-                leases: HeldLeases::default(),
-                max_payload: MAX_PAYLOAD,
-            }),
+            shared: Arc::new(shared),
+            max_payload: MAX_PAYLOAD,
         }
+    }
+
+    /// Sets the largest payload this handle sends, and what is made from it: clones, topics, queues, stubs, remotes.
+    ///
+    /// A payload is the body with its headers; [`MAX_PAYLOAD`] unless set. A larger one is
+    /// [`TooLarge`](ErrorKind::TooLarge) before anything is sent; a larger reply is answered as an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # use pymq_provider_memory::MemoryConfig;
+    /// use pymq::{Bus, ErrorKind};
+    ///
+    /// let bus = Bus::connect(MemoryConfig::default()).await?.max_payload(8);
+    ///
+    /// let error = bus.topic("news").publish("far too long").await.unwrap_err();
+    ///
+    /// assert_eq!(error.kind(), ErrorKind::TooLarge);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// Publishes an event on the topic of its type, and returns how many it reached.
+    ///
+    /// Every bus counts once for its handlers of the topic and once for each of its patterns that match.
+    ///
+    /// # Delivery
+    ///
+    /// At most once to everyone subscribed now, in order for this publisher. Nothing is stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the event may or may not have been sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec) before anything is sent;
+    /// [`Disconnected`](ErrorKind::Disconnected), [`Timeout`](ErrorKind::Timeout) and [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Deserialize, Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed);
+    ///
+    /// let reached = bus.publish(&Placed { order: 7 }).await?;
+    ///
+    /// assert_eq!(reached, 0, "nobody has subscribed");
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish<E: Event>(&self, event: &E) -> Result<usize> {
+        self.header_free().publish(event).await
+    }
+
+    /// Starts a publication that carries a header: `bus.header("trace", "af01").publish(&event)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// # #[derive(serde::Serialize)] struct Placed { order: u64 }
+    /// # pymq::event!(Placed);
+    /// bus.header("tenant", "a").header("trace", "af01").publish(&Placed { order: 7 }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> Publication {
+        self.header_free().header(name, value)
+    }
+
+    fn header_free(&self) -> Publication {
+        Publication::new(Owner::Bus(self.clone()))
+    }
+
+    /// Subscribes a handler to the topic of the event it takes; resolves once it is live.
+    ///
+    /// Events are handled one after the other, in order; for several at once say
+    /// `bus.topic(Placed::TOPIC).concurrency(4).subscribe(handler)`. A handler that fails or panics, and an event that
+    /// does not decode, are logged and counted; the next event still arrives.
+    ///
+    /// # Delivery
+    ///
+    /// At most once. A handler too slow for its topic loses the oldest of what waits: that is logged and counted too.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, nothing stays subscribed.
+    ///
+    /// # Errors
+    ///
+    /// [`Disconnected`](ErrorKind::Disconnected), [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// # use serde::{Deserialize, Serialize};
+    /// use pymq::Meta;
+    ///
+    /// #[derive(Deserialize, Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed);
+    ///
+    /// async fn bill(placed: Placed) {
+    ///     println!("order {}", placed.order);
+    /// }
+    ///
+    /// async fn audit(placed: Placed, meta: Meta) -> Result<(), String> {
+    ///     println!("order {} on {}", placed.order, meta.topic());
+    ///     Ok(())
+    /// }
+    ///
+    /// bus.subscribe(bill).await?.keep();
+    /// let auditing = bus.subscribe(audit).await?;
+    ///
+    /// bus.publish(&Placed { order: 7 }).await?;
+    /// auditing.unsubscribe().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn subscribe<E, Form>(
+        &self,
+        handler: impl Handler<E, Form>,
+    ) -> Result<SubscriptionGuard>
+    where
+        E: Event + Decode + 'static,
+    {
+        let topic = Filter::Topic(E::TOPIC.to_owned());
+        SubscriptionBuilder::new(Owner::Bus(self.clone()), topic)
+            .subscribe(handler)
+            .await
+    }
+
+    /// Names a topic, to publish on and to subscribe to.
+    pub fn topic(&self, name: impl Into<String>) -> Topic {
+        Topic::new(Owner::Bus(self.clone()), name.into())
+    }
+
+    /// Names all topics a glob matches, to subscribe to.
+    pub fn pattern(&self, glob: impl Into<String>) -> Pattern {
+        Pattern::new(Owner::Bus(self.clone()), glob.into())
+    }
+
+    /// Exposes a function under a name; resolves once it can be called.
+    ///
+    /// The function takes up to eight arguments, and a [`CallMeta`](crate::CallMeta) as its last one if it wants to know
+    /// headers and remaining time. It returns anything that is [`IntoReply`](crate::IntoReply), a `Result` of it
+    /// included. 64 calls run at once; 1,024 more may wait, the next are answered "overloaded". A panic and
+    /// wrong arguments are answered as errors, and a request whose caller has given up is not run.
+    ///
+    /// # Delivery
+    ///
+    /// At most once for each call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, nothing stays exposed.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExposed`](ErrorKind::AlreadyExposed) when this bus already exposes the name; other buses may.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// async fn product(a: i64, b: i64) -> i64 {
+    ///     a * b
+    /// }
+    ///
+    /// let exposed = bus.expose("product", product).await?;
+    ///
+    /// assert_eq!(bus.stub::<(i64, i64), i64>("product").call((6, 7)).await?, 42);
+    /// exposed.unexpose().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn expose<P: Params, Form>(
+        &self,
+        name: impl Into<String>,
+        function: impl RemoteFunction<P, Form>,
+    ) -> Result<RemoteGuard> {
+        RemoteGuard::expose(&Owner::Bus(self.clone()), name.into(), function).await
+    }
+
+    /// Creates the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.
+    pub fn stub<A, R>(&self, name: impl Into<String>) -> Stub<A, R> {
+        Stub::new(self.clone(), name.into())
+    }
+
+    /// Calls every server that exposes the name, with the default timeout of 10 seconds.
+    ///
+    /// Short for [`Stub::call_all`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::call_all`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// bus.expose("load", || async { 0.5 }).await?.keep();
+    ///
+    /// let mut loads = bus.call_all::<f64>("load", ()).await?;
+    ///
+    /// while let Some(load) = loads.recv().await {
+    ///     println!("{}", load?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn call_all<R: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        args: impl Args,
+    ) -> Result<Responses<R>> {
+        self.stub(name).call_all(args).await
+    }
+
+    /// Checks that the provider answers: the connection, the rights, the scripts.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.provider().queue_stats(PING_QUEUE).await.map(drop)
+    }
+
+    /// Shuts the bus down: takes no new work, lets handlers and calls finish within `grace`, ends the rest, gives back
+    /// the leases that are not settled by then, and closes the provider. When it returns nothing runs any more.
+    ///
+    /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
+    /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
+    /// time is over. A handler that blocks its thread cannot be ended and is waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the bus takes no new work and is not closed; call it again.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers to its closing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// bus.shutdown(Duration::from_secs(30)).await?;
+    ///
+    /// assert!(bus.is_closed());
+    /// # Ok(()) }
+    /// ```
+    pub async fn shutdown(&self, grace: Duration) -> Result<()> {
+        let Shared {
+            provider,
+            tasks,
+            leases,
+            ..
+        } = &*self.shared;
+        tasks.shutdown(grace, leases.settled()).await;
+        leases.release_all(&**provider).await;
+        provider.close().await
+    }
+
+    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers to its closing.
+    pub async fn close(&self) -> Result<()> {
+        self.shutdown(Duration::ZERO).await
+    }
+
+    /// Tells whether a shutdown has begun.
+    pub fn is_closed(&self) -> bool {
+        self.shared.tasks.drain().is_cancelled()
     }
 
     /// Returns the provider under this bus.
@@ -58,8 +394,35 @@ impl Bus {
         &self.shared.provider
     }
 
+    /// Tells whether both are handles to one bus.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.shared.tasks
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    pub(crate) fn exposed(&self) -> &Exposed {
+        &self.shared.exposed
+    }
+
+    /// Returns the largest payload this handle sends.
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.max_payload
+    }
+
+    /// Checks that new work is still taken.
+    pub(crate) fn check_open(&self, operation: impl FnOnce() -> String) -> Result<()> {
+        if self.is_closed() {
+            Err(Error::new(ErrorKind::Closed, operation()))
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn queues(&self) -> &LocalQueues {
@@ -76,7 +439,7 @@ impl Bus {
         operation: impl FnOnce() -> String,
         message: &Message,
     ) -> Result<()> {
-        let limit = self.shared.max_payload;
+        let limit = self.max_payload;
         if message.size() <= limit {
             return Ok(());
         }
@@ -86,6 +449,28 @@ impl Bus {
             message.size()
         );
         Err(Error::new(ErrorKind::TooLarge, context))
+    }
+
+    /// Publishes what was encoded.
+    pub(crate) async fn send(
+        &self,
+        topic: &str,
+        message: Result<Message>,
+        headers: Headers,
+    ) -> Result<usize> {
+        name::check(topic)?;
+        let operation = || format!("publish to `{topic}`");
+        let mut message =
+            message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
+        message.headers = headers;
+        self.check_size(operation, &message)?;
+        self.provider().publish(topic, message).await
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.abandon();
     }
 }
 

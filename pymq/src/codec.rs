@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::ser::{CharEscape, Formatter};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
 use crate::message::Message;
 
 /// A value that can be a payload: every serde type, and [`Raw`].
@@ -85,8 +86,34 @@ impl Decode for Raw {
 pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Bytes> {
     let mut buf = Vec::with_capacity(128);
     let mut serializer = serde_json::Serializer::with_formatter(&mut buf, PythonForm);
-    value.serialize(&mut serializer).map_err(|error| Error::new(ErrorKind::Codec, "encode").with_source(error))?;
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| Error::new(ErrorKind::Codec, "encode").with_source(error))?;
     Ok(buf.into())
+}
+
+/// Writes the payload of an event: tagged if it has a [`CLASS`](Event::CLASS), bare if not.
+///
+/// # Errors
+///
+/// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
+    let json = to_json(event)?;
+    let Some(class) = E::CLASS else {
+        return Ok(Message::json(json));
+    };
+    let class = serde_json::Value::from(class);
+    Ok(Message::json(match json.strip_suffix(b"}") {
+        Some(b"{") => format!(r#"{{"__type": {class}}}"#),
+        Some(fields) => format!(
+            r#"{}, "__type": {class}}}"#,
+            String::from_utf8_lossy(fields)
+        ),
+        None => format!(
+            r#"{{"__obj": {}, "__type": {class}}}"#,
+            String::from_utf8_lossy(&json)
+        ),
+    }))
 }
 
 /// Reads a value from JSON without an envelope.
@@ -95,27 +122,50 @@ pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Bytes> {
 ///
 /// [`Codec`](ErrorKind::Codec), with the payload, when the text does not fit `T`.
 pub fn from_json<T: DeserializeOwned>(json: &Bytes) -> Result<T> {
-    serde_json::from_slice(json)
-        .map_err(|error| Error::new(ErrorKind::Codec, "decode").with_source(error).with_payload(json.clone()))
+    serde_json::from_slice(json).map_err(|error| {
+        Error::new(ErrorKind::Codec, "decode")
+            .with_source(error)
+            .with_payload(json.clone())
+    })
 }
 
 /// Python's spacing and escaping: `", "`, `": "`, and ASCII only.
 struct PythonForm;
 
 impl Formatter for PythonForm {
-    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { writer.write_all(b", ") }
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
     }
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
         writer.write_all(b": ")
     }
 
-    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
         let mut units = [0; 2];
         for c in fragment.chars() {
             if matches!(c, ' '..='~') {
@@ -129,7 +179,11 @@ impl Formatter for PythonForm {
         Ok(())
     }
 
-    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
         match escape {
             CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
             CharEscape::Quote => writer.write_all(b"\\\""),

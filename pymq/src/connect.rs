@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::de::{self, Deserialize, Deserializer};
 use url::Url;
 
+use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Provider;
 
@@ -62,7 +63,34 @@ impl Registry {
         self
     }
 
-    /// Opens the provider a URL names. Most programs want `connect`, which puts a `Bus` around it.
+    /// Connects a bus to what a URL names.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
+    /// (the nearest name is suggested); else what the provider answers within its connect timeout.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// let registry = pymq::Registry::new().with(pymq_provider_memory::Memory).with(pymq_provider_redis::Redis);
+    ///
+    /// let url = std::env::var("SHOP_BUS_URL").unwrap_or("memory://".to_owned());
+    /// let bus = registry.connect(url).await?;
+    ///
+    /// bus.ping().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect<U>(&self, url: U) -> Result<Bus>
+    where
+        U: TryInto<ProviderUrl> + Send,
+        U::Error: Into<Error>,
+    {
+        self.provider(url).await.map(Bus::new)
+    }
+
+    /// Opens the provider a URL names. Most programs want [`connect`](Self::connect), which puts a [`Bus`] around it.
     ///
     /// # Errors
     ///

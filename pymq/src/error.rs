@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Closed,
     /// The process-wide bus is used before `init`.
     NotInitialized,
+    /// There is a process-wide bus already.
+    AlreadyInitialized,
     /// A bounded queue has no place left.
     Full,
     /// The lease is over: settled, expired, or taken by another.
@@ -219,6 +221,7 @@ impl fmt::Display for ErrorKind {
             Self::Disconnected => "disconnected",
             Self::Closed => "closed",
             Self::NotInitialized => "not initialized, call `pymq::init` first",
+            Self::AlreadyInitialized => "already initialized, call `pymq::shutdown` first",
             Self::Full => "full",
             Self::LeaseLost => "lease lost",
             Self::NoSuchRemote => "no such remote",

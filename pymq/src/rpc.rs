@@ -1,5 +1,20 @@
 //! Remote calls: what callers and servers say to each other.
 
+mod args;
+mod function;
 mod remote_error;
+mod reply;
+mod responses;
+pub(crate) mod skeleton;
+mod stub;
 
+pub use self::args::{Args, Params};
+pub use self::function::{CallMeta, RemoteFunction};
 pub use self::remote_error::RemoteError;
+pub use self::reply::{IntoReply, Json};
+pub use self::responses::Responses;
+pub use self::skeleton::RemoteGuard;
+pub use self::stub::Stub;
+
+pub(crate) use self::function::RemoteFn;
+pub(crate) use self::skeleton::Exposed;

@@ -2,10 +2,12 @@
 //! shutdown. Nothing is detached.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// Where a bus spawns, and how it stops what it spawned.
@@ -51,16 +53,131 @@ impl Tasks {
         &self.drain
     }
 
-    /// Takes no new work, waits for what runs up to `grace`, and ends the rest.
-    pub(crate) async fn shutdown(&self, grace: std::time::Duration) {
+    /// Takes no new work, waits for what runs and then for `settled` up to `grace`, and ends the rest.
+    ///
+    /// May be called again and concurrently: the shortest grace time wins, and every call returns only
+    /// when nothing runs any more. A task spawned later ends before it starts.
+    pub(crate) async fn shutdown(&self, grace: Duration, settled: impl Future<Output = ()>) {
         self.drain.cancel();
         self.tracker.close();
-        if tokio::time::timeout(grace, self.tracker.wait())
-            .await
-            .is_err()
-        {
-            self.abort.cancel();
-            self.tracker.wait().await;
+        let finish = async {
+            tokio::select! {
+                () = async { self.tracker.wait().await; settled.await } => {}
+                () = self.abort.cancelled() => {}
+            }
+        };
+        // Out of time is no failure: it is what the next line is for.
+        drop(tokio::time::timeout(grace, finish).await);
+        self.abort.cancel();
+        self.tracker.wait().await;
+    }
+
+    /// Ends everything without waiting for it.
+    pub(crate) fn abandon(&self) {
+        self.drain.cancel();
+        self.abort.cancel();
+    }
+}
+
+/// Creates the two ends of something that runs until its owner or its bus ends it.
+pub(crate) fn lifeline() -> (Stop, Arc<Running>) {
+    let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+    let running = Running {
+        stop: stop.clone(),
+        _ended: ended.clone().drop_guard(),
+    };
+    (Stop { stop, ended }, Arc::new(running))
+}
+
+/// The owner's end: asks to stop, and can wait for the end.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl Stop {
+    /// Asks to stop; returns at once.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves once the other end is gone.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
+
+/// The end held by what runs, from its registration to its last handler.
+#[derive(Debug)]
+pub(crate) struct Running {
+    stop: CancellationToken,
+    _ended: DropGuard,
+}
+
+impl Running {
+    /// Tells whether the owner asked to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Resolves once the owner asks to stop or the bus drains.
+    pub(crate) async fn stopped(&self, tasks: &Tasks) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tasks.drain.cancelled() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_waits_for_tasks_within_its_grace() {
+        let tasks = Tasks::new();
+        let (done, mut finished) = oneshot::channel();
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            done.send(()).unwrap();
+        });
+
+        tasks.shutdown(Duration::from_secs(2), ready(())).await;
+
+        assert_eq!(finished.try_recv(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_shutdown_with_less_grace_ends_the_first() {
+        let tasks = Tasks::new();
+        tasks.spawn(pending());
+        let first = tokio::spawn({
+            let tasks = tasks.clone();
+            async move { tasks.shutdown(Duration::MAX, ready(())).await }
+        });
+        tokio::task::yield_now().await;
+
+        tasks.shutdown(Duration::ZERO, ready(())).await;
+
+        first.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_spawned_after_a_shutdown_never_starts() {
+        let tasks = Tasks::new();
+        tasks.shutdown(Duration::ZERO, ready(())).await;
+
+        let (started, start) = oneshot::channel();
+        tasks
+            .spawn(async move { started.send(()).unwrap() })
+            .await
+            .unwrap();
+
+        assert!(start.await.is_err());
     }
 }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -52,15 +51,8 @@ impl HeldLeases {
         self.lock().receipts.contains_key(&ticket)
     }
 
-    /// Waits up to `grace` until all are settled, and gives back the rest.
-    pub(crate) async fn finish(&self, grace: Duration, provider: &dyn Provider) {
-        // Out of time is no failure: it is what the next line is for.
-        drop(tokio::time::timeout(grace, self.settled()).await);
-        self.release_all(provider).await;
-    }
-
     /// Resolves once no lease is held.
-    async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         loop {
             let none_left = self.none_left.notified();
             if self.lock().receipts.is_empty() {
@@ -71,7 +63,7 @@ impl HeldLeases {
     }
 
     /// Gives every lease back to the front of its queue, this attempt not counted.
-    async fn release_all(&self, provider: &dyn Provider) {
+    pub(crate) async fn release_all(&self, provider: &dyn Provider) {
         // Copied, and let go only when it is done: another shutdown waits for that before it closes the provider.
         let left = self.lock().receipts.clone();
         let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();

@@ -39,7 +39,11 @@ impl RemoteError {
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         let message = message.into();
         let args = crate::codec::to_json(&[&message]).expect("a string is always valid JSON");
-        Self { type_name: type_name.into(), message, args }
+        Self {
+            type_name: type_name.into(),
+            message,
+            args,
+        }
     }
 
     /// Creates an error with several arguments, given as a tuple, array or vector.
@@ -59,9 +63,15 @@ impl RemoteError {
     /// [`Codec`](crate::ErrorKind::Codec) when `args` is not a JSON array.
     pub fn from_wire(type_name: impl Into<String>, args: Bytes) -> Result<Self> {
         let items: Vec<Box<serde_json::value::RawValue>> = crate::codec::from_json(&args)?;
-        let shown: Vec<String> =
-            items.iter().map(|item| serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned())).collect();
-        Ok(Self { type_name: type_name.into(), message: shown.join(", "), args })
+        let shown: Vec<String> = items
+            .iter()
+            .map(|item| serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned()))
+            .collect();
+        Ok(Self {
+            type_name: type_name.into(),
+            message: shown.join(", "),
+            args,
+        })
     }
 
     /// The answer of a server that has too many requests waiting.

@@ -1,0 +1,171 @@
+//! From async functions to handlers: what a subscriber may look like, and the one shape it has inside.
+//!
+//! A handler's failure is its own: it is logged and counted, and the next event still arrives.
+
+use std::any::{Any, type_name};
+use std::fmt;
+use std::future::{Future, poll_fn, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::codec::Decode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Headers, Message};
+
+/// What is known about an event besides its value.
+///
+/// A handler gets it by a second argument.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    topic: Arc<str>,
+    headers: Headers,
+}
+
+impl Meta {
+    pub(crate) fn new(topic: Arc<str>, headers: Headers) -> Self {
+        Self { topic, headers }
+    }
+
+    /// Returns the concrete topic the event was published on, also for a handler of a pattern.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Returns the headers the event was published with.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+/// An async function that handles events of type `E`: `Fn(E)` or `Fn(E, Meta)`.
+///
+/// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
+/// `Result<(), impl Display>`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of events",
+    label = "not an async function of one event, or of an event and a `Meta`",
+    note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: Meta| async move {{ .. }}`",
+    note = "a handler returns `()` or `Result<(), E>` where `E: Display`, and its future is `Send + 'static`",
+    note = "the type of a closure's argument has to be written out"
+)]
+pub trait Handler<E, Form>: Send + Sync + 'static {
+    /// Starts the handler on one event.
+    #[doc(hidden)]
+    fn handle(
+        &self,
+        event: E,
+        meta: Meta,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+}
+
+impl<F, Fut, E> Handler<E, fn(E)> for F
+where
+    F: Fn(E) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+{
+    fn handle(
+        &self,
+        event: E,
+        _: Meta,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let handling = self(event);
+        Box::pin(async { handling.await.into_result() })
+    }
+}
+
+impl<F, Fut, E> Handler<E, fn(E, Meta)> for F
+where
+    F: Fn(E, Meta) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+{
+    fn handle(
+        &self,
+        event: E,
+        meta: Meta,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let handling = self(event, meta);
+        Box::pin(async { handling.await.into_result() })
+    }
+}
+
+/// What a handler of events may return: `()`, or a `Result` whose error can be shown.
+#[diagnostic::on_unimplemented(
+    message = "a handler of events cannot return `{Self}`",
+    note = "it returns `()` or `Result<(), E>` where `E: Display`"
+)]
+pub trait HandlerOutput {
+    /// Returns the failure as text.
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl HandlerOutput for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> HandlerOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        // With its causes where a formatter knows them, as that of `anyhow` does.
+        self.map_err(|error| format!("{error:#}"))
+    }
+}
+
+/// A handler with its types erased: decodes, then handles.
+pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Handling + Send + Sync>;
+
+/// One event being handled.
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// Why an event was not handled.
+pub(crate) enum Failure {
+    Undecodable(Error),
+    Failed(String),
+}
+
+/// Erases the types of a handler.
+pub(crate) fn erase<E, Form>(handler: impl Handler<E, Form>) -> EventFn
+where
+    E: Decode + 'static,
+{
+    Arc::new(move |message, meta| match decode(meta.topic(), message) {
+        Ok(event) => {
+            let handling = handler.handle(event, meta);
+            Box::pin(async { handling.await.map_err(Failure::Failed) })
+        }
+        Err(error) => Box::pin(ready(Err(Failure::Undecodable(error)))),
+    })
+}
+
+/// Decodes an event; the error names the type and the topic, and carries the payload.
+pub(crate) fn decode<E: Decode>(topic: &str, message: &Message) -> Result<E> {
+    E::decode(message).map_err(|error| {
+        let context = format!("event on `{topic}` as {}", type_name::<E>());
+        Error::new(ErrorKind::Codec, context)
+            .with_source(error)
+            .with_payload(message.body.clone())
+    })
+}
+
+/// Runs `make` and its future to the end; answers the text of a panic in either.
+pub(crate) async fn catch_panic<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, String> {
+    // Unwind safe: what panicked is dropped, and what it shares with others it shares through `&self`.
+    let future = catch_unwind(AssertUnwindSafe(make)).map_err(|panic| text(&*panic))?;
+    let mut future = pin!(future);
+    poll_fn(
+        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(text(&*panic))),
+        },
+    )
+    .await
+}
+
+fn text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a value that is not text").to_owned()
+}

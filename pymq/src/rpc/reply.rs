@@ -1,0 +1,279 @@
+//! Results of a remote: what a Rust function returns, as a [`Reply`] with the type name Python knows.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec;
+use crate::event::Event;
+use crate::provider::Reply;
+use crate::rpc::RemoteError;
+
+/// What a remote may return.
+///
+/// Unit, scalars, strings, `Option`, collections, sets, maps, tuples, every [`Event`], [`Json`] around any other serde
+/// type, and `Result` of these with an error that can be displayed. Only this trait can tell Python a set from a list.
+///
+/// An error arrives at the caller as a `RuntimeError` with its text; a [`RemoteError`], also one in a
+/// `Box<dyn Error + Send + Sync>`, keeps its type and its arguments.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::provider::Reply;
+/// use pymq::{IntoReply, RemoteError};
+///
+/// let found: Result<u32, RemoteError> = Ok(7);
+/// assert_eq!(found.into_reply(), Reply::Ok { body: "7".into(), type_name: "int".into() });
+///
+/// let missing: Result<u32, RemoteError> = Err(RemoteError::new("KeyError", "no such user"));
+/// assert_eq!(missing.into_reply(), Reply::Err(RemoteError::new("KeyError", "no such user")));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a remote cannot return `{Self}`",
+    label = "not a reply",
+    note = "wrap a serde type: `pymq::Json(value)`, or make it an event: `pymq::event!({Self});`",
+    note = "in a `Result<T, E>`, `T` must be a reply and `E: Display`"
+)]
+pub trait IntoReply {
+    /// Makes the answer; a value that cannot be written is an error answer.
+    fn into_reply(self) -> Reply;
+}
+
+/// Any serde type as a result of a remote; it arrives in Python as plain data.
+///
+/// Transparent for serde, so that it can be an argument as well.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::{IntoReply, Json};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Stock {
+///     left: u32,
+/// }
+///
+/// async fn stock() -> Json<Stock> {
+///     Json(Stock { left: 3 })
+/// }
+/// # fn takes_a_reply(_: impl IntoReply) {}
+/// # takes_a_reply(Json(Stock { left: 3 }));
+/// ```
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+#[serde(transparent)]
+pub struct Json<T>(pub T);
+
+impl<T: Serialize> IntoReply for Json<T> {
+    fn into_reply(self) -> Reply {
+        let reply = reply(&self.0, "");
+        let Reply::Ok { body, .. } = reply else {
+            return reply;
+        };
+        let type_name = python_type(&body).to_owned();
+        Reply::Ok { body, type_name }
+    }
+}
+
+impl<E: Event> IntoReply for E {
+    fn into_reply(self) -> Reply {
+        match E::CLASS {
+            Some(class) => reply(&self, class),
+            None => Json(self).into_reply(),
+        }
+    }
+}
+
+impl<T: IntoReply, E: Display + 'static> IntoReply for Result<T, E> {
+    fn into_reply(self) -> Reply {
+        match self {
+            Ok(value) => value.into_reply(),
+            Err(error) => Reply::Err(remote_error(&error)),
+        }
+    }
+}
+
+impl<T: IntoReply> IntoReply for Option<T> {
+    fn into_reply(self) -> Reply {
+        match self {
+            Some(value) => value.into_reply(),
+            None => ().into_reply(),
+        }
+    }
+}
+
+macro_rules! replies {
+    ($($python:literal: $([$($generics:tt)*] $rust:ty,)+)+) => {$($(
+        impl<$($generics)*> IntoReply for $rust {
+            fn into_reply(self) -> Reply {
+                reply(&self, $python)
+            }
+        }
+    )+)+};
+}
+
+replies! {
+    "NoneType": [] (),
+    "bool": [] bool,
+    "int": [] i8, [] i16, [] i32, [] i64, [] i128, [] isize,
+        [] u8, [] u16, [] u32, [] u64, [] u128, [] usize,
+    "float": [] f32, [] f64,
+    "str": [] char, [] &str, [] String, [] Box<str>, [] Cow<'_, str>,
+    "list": [T: Serialize] Vec<T>, [T: Serialize] VecDeque<T>, [T: Serialize] &[T],
+    "set": [T: Serialize, S] HashSet<T, S>, [T: Serialize] BTreeSet<T>,
+    "dict": [K: Serialize, V: Serialize, S] HashMap<K, V, S>, [K: Serialize, V: Serialize] BTreeMap<K, V>,
+    "tuple": [A: Serialize] (A,),
+        [A: Serialize, B: Serialize] (A, B),
+        [A: Serialize, B: Serialize, C: Serialize] (A, B, C),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize] (A, B, C, D),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize] (A, B, C, D, E),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize] (A, B, C, D, E, F),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize, G: Serialize]
+        (A, B, C, D, E, F, G),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize, G: Serialize, H: Serialize]
+        (A, B, C, D, E, F, G, H),
+}
+
+impl<T, const LEN: usize> IntoReply for [T; LEN]
+where
+    T: Serialize,
+{
+    fn into_reply(self) -> Reply {
+        // By way of the slice: serde knows arrays of up to 32 elements only.
+        self.as_slice().into_reply()
+    }
+}
+
+fn reply(value: &(impl Serialize + ?Sized), type_name: &str) -> Reply {
+    match codec::to_json(value) {
+        Ok(body) => Reply::Ok {
+            body,
+            type_name: type_name.to_owned(),
+        },
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .map_or_else(|| error.to_string(), ToString::to_string);
+            Reply::Err(RemoteError::new(
+                "ValueError",
+                format!("the result cannot be sent: {cause}"),
+            ))
+        }
+    }
+}
+
+/// Names the Python type a JSON text becomes by itself.
+fn python_type(json: &[u8]) -> &'static str {
+    match json.first() {
+        Some(b'{') => "dict",
+        Some(b'[') => "list",
+        Some(b'"') => "str",
+        Some(b't' | b'f') => "bool",
+        Some(b'n') => "NoneType",
+        _ if json.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => "float",
+        _ => "int",
+    }
+}
+
+fn remote_error<E: Display + 'static>(error: &E) -> RemoteError {
+    type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+    let any: &dyn Any = error;
+    let boxed = || any.downcast_ref::<Boxed>()?.downcast_ref::<RemoteError>();
+    let remote = any.downcast_ref::<RemoteError>().or_else(boxed);
+    remote
+        .cloned()
+        .unwrap_or_else(|| RemoteError::new("RuntimeError", error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(reply: impl IntoReply) -> (String, String) {
+        match reply.into_reply() {
+            Reply::Ok { body, type_name } => (String::from_utf8(body.into()).unwrap(), type_name),
+            Reply::Err(error) => (error.message().to_owned(), error.type_name().to_owned()),
+        }
+    }
+
+    fn text(body: &str, type_name: &str) -> (String, String) {
+        (body.to_owned(), type_name.to_owned())
+    }
+
+    #[derive(Serialize)]
+    struct Point {
+        x: i32,
+    }
+    crate::event!(Point, topic = "points", class = "m.Point");
+
+    #[derive(Serialize)]
+    struct Plain {
+        x: f64,
+    }
+    crate::event!(Plain);
+
+    #[test]
+    fn every_kind_of_value_has_its_python_type() {
+        assert_eq!(answer(()), text("null", "NoneType"));
+        assert_eq!(answer(true), text("true", "bool"));
+        assert_eq!(
+            answer(u128::MAX),
+            text("340282366920938463463374607431768211455", "int")
+        );
+        assert_eq!(answer(1.0), text("1.0", "float"));
+        assert_eq!(answer('é'), text(r#""\u00e9""#, "str"));
+        assert_eq!(answer("s"), text(r#""s""#, "str"));
+        assert_eq!(answer(vec![1]), text("[1]", "list"));
+        assert_eq!(answer([1; 40]).1, "list");
+        assert_eq!(answer(BTreeSet::from([1, 2])), text("[1, 2]", "set"));
+        assert_eq!(
+            answer(HashMap::from([(1, "a")])),
+            text(r#"{"1": "a"}"#, "dict")
+        );
+        assert_eq!(answer((1, "a")), text(r#"[1, "a"]"#, "tuple"));
+        assert_eq!(answer(Some(5)), text("5", "int"));
+        assert_eq!(answer(None::<i32>), text("null", "NoneType"));
+    }
+
+    #[test]
+    fn an_event_is_its_class_or_a_dict() {
+        assert_eq!(answer(Point { x: 1 }), text(r#"{"x": 1}"#, "m.Point"));
+        assert_eq!(answer(Plain { x: 1.0 }), text(r#"{"x": 1.0}"#, "dict"));
+        assert_eq!(answer(vec![Point { x: 1 }]), text(r#"[{"x": 1}]"#, "list"));
+    }
+
+    #[test]
+    fn any_serde_type_goes_as_plain_data() {
+        assert_eq!(
+            answer(Json(Plain { x: 1.0 })),
+            text(r#"{"x": 1.0}"#, "dict")
+        );
+        assert_eq!(answer(Json([1, 2])), text("[1, 2]", "list"));
+        assert_eq!(answer(Json(1e16)), text("1e+16", "float"));
+        assert_eq!(answer(Json(7)), text("7", "int"));
+        assert_eq!(answer(Json(None::<u8>)), text("null", "NoneType"));
+        assert_eq!(answer(Json("x")), text(r#""x""#, "str"));
+        assert_eq!(answer(Json(false)), text("false", "bool"));
+    }
+
+    #[test]
+    fn an_error_is_a_runtime_error_unless_it_says_what_it_is() {
+        let failed: Result<(), &str> = Err("boom");
+        assert_eq!(answer(failed), text("boom", "RuntimeError"));
+
+        let remote = RemoteError::with_args("KeyError", &("k", 2)).unwrap();
+        assert_eq!(
+            Err::<(), _>(remote.clone()).into_reply(),
+            Reply::Err(remote.clone())
+        );
+
+        let boxed: Box<dyn std::error::Error + Send + Sync> = remote.clone().into();
+        assert_eq!(Err::<(), _>(boxed).into_reply(), Reply::Err(remote));
+    }
+}

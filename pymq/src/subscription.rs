@@ -1,0 +1,299 @@
+//! Typed subscriptions: the stream [`Events`], the guard of a handler, and the task that runs one.
+//!
+//! Each handler has a task and a bounded buffer of its own, so that a slow one delays nobody else.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::bus::Bus;
+use crate::codec::Decode;
+use crate::counters::Counters;
+use crate::error::{ErrorKind, Result, end_of_stream};
+use crate::handler::{self, EventFn, Failure, Handler, Meta, catch_panic};
+use crate::message::Message;
+use crate::name;
+use crate::provider::{Filter, Incoming, Subscription};
+use crate::registration::{Guard, Owner, Registration};
+use crate::shutdown::{Running, Tasks};
+
+/// A handler that is subscribed. Dropping it unsubscribes.
+#[derive(Debug)]
+#[must_use = "dropping it unsubscribes at once; `keep()` leaves the handler subscribed until shutdown"]
+pub struct SubscriptionGuard(Guard);
+
+impl SubscriptionGuard {
+    /// Unsubscribes, and resolves once the provider no longer delivers and the events being handled are finished.
+    ///
+    /// Events still waiting are dropped. A handler that unsubscribes itself would wait for itself; let it drop the
+    /// guard instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, it unsubscribes all the same, only nobody waits for it.
+    pub async fn unsubscribe(self) {
+        self.0.end().await;
+    }
+
+    /// Leaves the handler subscribed until the bus is shut down, or its last handle dropped.
+    pub fn keep(self) {
+        self.0.keep();
+    }
+}
+
+/// What a stream of [`Events`] yields.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Received<T> {
+    /// An event, and what is known about it.
+    Event(T, Meta),
+    /// Events are missing here, as the reader was too slow or the connection broke: so many, or none when nobody
+    /// can know.
+    Lagged(Option<u64>),
+}
+
+impl<T> Received<T> {
+    /// Returns the event, if it is one.
+    pub fn into_event(self) -> Option<T> {
+        match self {
+            Self::Event(event, _) => Some(event),
+            Self::Lagged(_) => None,
+        }
+    }
+}
+
+/// The events of a topic or pattern as a [`Stream`]. Dropping it unsubscribes.
+///
+/// An event that does not decode is an error with its payload; the stream goes on with the next one. It ends when
+/// the bus is closed.
+pub struct Events<T> {
+    subscription: Subscription,
+    /// Keeps the bus alive while somebody listens.
+    _bus: Bus,
+    event: PhantomData<fn() -> T>,
+}
+
+impl<T: Decode> Events<T> {
+    /// Opens a stream; resolves once it is live.
+    pub(crate) async fn open(bus: Bus, filter: Filter) -> Result<Self> {
+        name::check(filter.as_str())?;
+        bus.check_open(|| format!("subscribe to `{}`", filter.as_str()))?;
+        let subscription = bus.provider().subscribe(filter).await?;
+        Ok(Self {
+            subscription,
+            _bus: bus,
+            event: PhantomData,
+        })
+    }
+
+    /// Returns the next event or lag, waiting until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](ErrorKind::Codec), with the payload, for an event that is no `T`; [`Closed`](ErrorKind::Closed) after
+    /// the bus was closed, each time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is taken only when it is returned.
+    pub async fn recv(&mut self) -> Result<Received<T>> {
+        self.subscription.recv().await.and_then(receive)
+    }
+
+    /// Unsubscribes, and resolves once the provider no longer delivers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, it unsubscribes all the same, only nobody waits for it.
+    pub async fn unsubscribe(self) {
+        self.subscription.unsubscribe().await;
+    }
+}
+
+impl<T: Decode> Stream for Events<T> {
+    type Item = Result<Received<T>>;
+
+    /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let incoming = ready!(self.subscription.poll_recv(cx));
+        Poll::Ready(end_of_stream(incoming.and_then(receive)))
+    }
+}
+
+impl<T> fmt::Debug for Events<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
+}
+
+fn receive<T: Decode>(incoming: Incoming) -> Result<Received<T>> {
+    match incoming {
+        Incoming::Lagged { missed } => Ok(Received::Lagged(missed)),
+        Incoming::Message { topic, message } => {
+            let event = handler::decode(&topic, &message)?;
+            Ok(Received::Event(event, Meta::new(topic, message.headers)))
+        }
+    }
+}
+
+/// How a handler is to be subscribed; made by [`Topic::concurrency`](crate::Topic::concurrency) and
+/// [`Pattern::concurrency`](crate::Pattern::concurrency).
+#[derive(Clone, Debug)]
+#[must_use = "nothing is subscribed until `subscribe` is awaited"]
+pub struct SubscriptionBuilder {
+    owner: Owner,
+    filter: Filter,
+    concurrency: usize,
+}
+
+impl SubscriptionBuilder {
+    pub(crate) fn new(owner: Owner, filter: Filter) -> Self {
+        Self {
+            owner,
+            filter,
+            concurrency: 1,
+        }
+    }
+
+    /// Lets the handler work on so many events at once, which gives up their order; zero counts as one.
+    pub fn concurrency(mut self, events: usize) -> Self {
+        // The semaphore that keeps the limit has one of its own.
+        self.concurrency = events.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Subscribes the handler; else as [`Topic::subscribe`](crate::Topic::subscribe).
+    ///
+    /// # Errors
+    ///
+    /// As [`Topic::subscribe`](crate::Topic::subscribe).
+    pub async fn subscribe<E, Form>(
+        self,
+        handler: impl Handler<E, Form>,
+    ) -> Result<SubscriptionGuard>
+    where
+        E: Decode + 'static,
+    {
+        let registration = Registration::Subscription {
+            filter: self.filter,
+            concurrency: self.concurrency,
+            handler: handler::erase(handler),
+        };
+        self.owner
+            .register(registration)
+            .await
+            .map(SubscriptionGuard)
+    }
+}
+
+/// Subscribes an erased handler and spawns what runs it.
+pub(crate) async fn start(
+    bus: &Bus,
+    filter: Filter,
+    concurrency: usize,
+    handler: EventFn,
+    running: Arc<Running>,
+) -> Result<()> {
+    bus.check_open(|| format!("subscribe to `{}`", filter.as_str()))?;
+    let subscription = bus.provider().subscribe(filter).await?;
+    let runner = Runner {
+        handler,
+        running,
+        slots: Arc::new(Semaphore::new(concurrency)),
+        tasks: bus.tasks().clone(),
+        counters: Arc::clone(bus.counters()),
+    };
+    bus.tasks().spawn(runner.run(subscription));
+    Ok(())
+}
+
+/// What hands the events of one subscription to its handler.
+struct Runner {
+    handler: EventFn,
+    running: Arc<Running>,
+    /// One for each event that may be handled at a time. Taken before the event, so that none waits outside the
+    /// bounded buffer, and one slot means one after the other.
+    slots: Arc<Semaphore>,
+    tasks: Tasks,
+    counters: Arc<Counters>,
+}
+
+impl Runner {
+    async fn run(self, mut subscription: Subscription) {
+        while let Some((slot, incoming)) = self.next(&mut subscription).await {
+            match incoming {
+                Incoming::Message { topic, message } => self.spawn(slot, topic, message),
+                Incoming::Lagged { missed } => {
+                    self.counters.missed.add(missed.unwrap_or(0));
+                    tracing::warn!(missed, "a handler missed events");
+                }
+            }
+        }
+        subscription.unsubscribe().await;
+    }
+
+    /// Waits for a free slot and an event; none when it is to stop.
+    async fn next(
+        &self,
+        subscription: &mut Subscription,
+    ) -> Option<(OwnedSemaphorePermit, Incoming)> {
+        let received = async {
+            let slot = Arc::clone(&self.slots)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            (slot, subscription.recv().await)
+        };
+        tokio::select! {
+            biased;
+            () = self.running.stopped(&self.tasks) => None,
+            (slot, incoming) = received => match incoming {
+                Ok(incoming) => Some((slot, incoming)),
+                Err(error) => {
+                    if error.kind() != ErrorKind::Closed {
+                        tracing::error!(error = &error as &dyn StdError, "a subscription ended");
+                    }
+                    None
+                }
+            },
+        }
+    }
+
+    fn spawn(&self, slot: OwnedSemaphorePermit, topic: Arc<str>, message: Message) {
+        let (handler, counters) = (Arc::clone(&self.handler), Arc::clone(&self.counters));
+        // Held to the end: an `unsubscribe` waits for the events being handled.
+        let running = Arc::clone(&self.running);
+        self.tasks.spawn(async move {
+            handle(&handler, &counters, topic, message).await;
+            drop((slot, running));
+        });
+    }
+}
+
+/// Handles one event; what goes wrong ends here.
+async fn handle(handler: &EventFn, counters: &Counters, topic: Arc<str>, message: Message) {
+    let meta = Meta::new(Arc::clone(&topic), message.headers.clone());
+    match catch_panic(|| handler(&message, meta)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(Failure::Undecodable(error))) => {
+            counters.undecodable.add(1);
+            tracing::warn!(error = &error as &dyn StdError, "an event does not decode");
+        }
+        Ok(Err(Failure::Failed(error))) => {
+            counters.failed.add(1);
+            tracing::warn!(topic = &*topic, error, "a handler failed");
+        }
+        Err(panic) => {
+            counters.panicked.add(1);
+            tracing::error!(topic = &*topic, panic, "a handler panicked");
+        }
+    }
+}
