@@ -166,6 +166,7 @@ macro_rules! behaviours {
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
+                a_put_is_not_repeated_when_its_outcome_is_unknown,
                 zero_timeouts_do_not_wait,
                 get_timeout_answers_none,
                 is_full_and_is_empty_agree_with_len,
@@ -263,8 +264,11 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            typed_cancellation {
                 cancelled_leases_count_no_attempt,
                 a_dropped_ack_leaves_no_lease_behind,
+                a_cancelled_lease_keeps_no_spent_item,
             }
             typed_dead_letters {
                 dead_letter_after_max_attempts,
@@ -275,7 +279,6 @@ macro_rules! behaviours {
                 an_undecodable_item_is_buried_by_lease,
                 dead_letters_can_be_put_back,
                 dead_letters_are_peeked_and_cleared,
-                a_cancelled_lease_keeps_no_spent_item,
                 join_passes_over_dead_letters,
             }
         }

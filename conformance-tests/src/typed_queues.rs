@@ -5,11 +5,14 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use pymq::codec::Raw;
-use pymq::{Bus, ErrorKind, Message, Result};
+use pymq::provider::{Provider, PutOptions};
+use pymq::{Bus, Error, ErrorKind, Message, Result};
 use tokio::time::Instant;
 
+use crate::twist::{Twist, twisted};
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
@@ -25,7 +28,7 @@ pub(crate) async fn open(h: &dyn Harness) -> Result<Bus> {
 
 /// Returns the kind of the error, if it is one.
 pub(crate) fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
-    result.as_ref().err().map(pymq::Error::kind)
+    result.as_ref().err().map(Error::kind)
 }
 
 /// Polls a future once.
@@ -119,6 +122,39 @@ pub async fn put_timeout_gives_full(h: &dyn Harness) -> Outcome {
     assert!(start.elapsed() >= SHORT);
     assert_eq!(jobs.len().await?, 1);
     Ok(())
+}
+
+/// A put that may have happened is reported, not repeated: the item is in the queue once.
+pub async fn a_put_is_not_repeated_when_its_outcome_is_unknown(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let bus = Bus::new(twisted(provider, LostAnswers));
+    let jobs = bus.queue::<u32>("jobs").maxsize(9);
+
+    let Err(error) = soon("put", jobs.put(&1)).await? else {
+        return Err("the answer was lost".into());
+    };
+
+    assert!(error.outcome_unknown(), "{error}");
+    assert_eq!(jobs.len().await?, 1);
+    Ok(())
+}
+
+/// Puts, and loses the answer.
+#[derive(Debug)]
+struct LostAnswers;
+
+#[async_trait]
+impl Twist for LostAnswers {
+    async fn queue_put(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        inner.queue_put(queue, messages, opts).await?;
+        Err(Error::new(ErrorKind::Timeout, "test: put").with_outcome_unknown())
+    }
 }
 
 /// A zero timeout and the `try_` forms do not wait.
