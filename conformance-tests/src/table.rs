@@ -73,6 +73,8 @@ macro_rules! behaviours {
         $crate::$with! {
             [$($args)*]
             typed_leases {
+                unsettled_deliveries_return_on_shutdown,
+                shutdown_ends_waiting_takes,
                 ack_finishes_the_item,
                 into_inner_acks_and_returns_the_item,
                 nack_returns_the_item_to_the_front,

@@ -453,7 +453,11 @@ pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     let bytes = raw.get().await?;
 
     bus.provider()
-        .queue_put("jobs", vec![Message::json(payload.0)], Default::default())
+        .queue_put(
+            "jobs",
+            vec![Message::json(payload.0)],
+            PutOptions::default(),
+        )
         .await?;
     assert_eq!(numbers.get().await?, [1, 2]);
     assert_eq!(bytes, Raw::from(&b"\x00\xff"[..]));
