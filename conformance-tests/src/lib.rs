@@ -12,7 +12,9 @@
 )]
 
 pub mod harness;
+pub mod jobs;
 pub mod memory;
+pub mod moment;
 pub mod mutants;
 pub mod proxy;
 pub mod redis;
@@ -22,6 +24,9 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod delays;
+pub mod leases;
+pub mod queues;
 pub mod topics;
 pub mod typed_cancellation;
 pub mod typed_dead_letters;

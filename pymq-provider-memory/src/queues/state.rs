@@ -1,8 +1,9 @@
-//! What is in a queue, as a pure state machine: no lock, no task, no clock but the `now` it is given.
+//! What is in a queue, as a pure state machine: no lock, no task, no time but the [`Now`] it is given.
 //!
 //! Every method but [`advance`](State::advance) expects that it has just been called: what is due is ready, and no
 //! lease is over.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -14,12 +15,24 @@ use tokio::time::Instant;
 use crate::broker::unique;
 
 /// How long the id of a put-once is remembered.
-pub(super) const ONCE_WINDOW: Duration = Duration::from_secs(120);
+const ONCE_WINDOW: Duration = Duration::from_secs(120);
 
-/// Returns the instant so much later; beyond a century there is only "much later".
-pub(super) fn later(now: Instant, time: Duration) -> Instant {
-    const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
-    now + time.min(CENTURY)
+/// Further off than anybody waits; adding it overflows nothing.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// The time of a step, read when it is first asked for: most steps never do, and reading it costs as much as they do.
+#[derive(Debug, Default)]
+pub(super) struct Now(OnceCell<Instant>);
+
+impl Now {
+    pub(super) fn get(&self) -> Instant {
+        *self.0.get_or_init(Instant::now)
+    }
+
+    /// Returns the instant so much later; beyond a century there is only "much later".
+    pub(super) fn plus(&self, time: Duration) -> Instant {
+        self.get() + time.min(CENTURY)
+    }
 }
 
 /// The messages of one queue, each in exactly one part.
@@ -50,7 +63,7 @@ struct DeadLetter {
 impl State {
     /// Brings the queue up to `now`: due messages join at the back in due order, those of expired leases return
     /// to the front in the order they would have expired.
-    pub(super) fn advance(&mut self, now: Instant) {
+    pub(super) fn advance(&mut self, now: &Now) {
         while let Some(item) = pop_until(&mut self.delayed, now) {
             self.ready.push_back(item);
         }
@@ -70,7 +83,7 @@ impl State {
         &mut self,
         messages: Vec<Message>,
         opts: PutOptions,
-        now: Instant,
+        now: &Now,
     ) -> Result<(), ErrorKind> {
         if opts.once.as_ref().is_some_and(|id| self.once.contains(id)) {
             return Ok(());
@@ -90,7 +103,7 @@ impl State {
         if is_ready {
             self.ready.extend(items);
         } else {
-            let due = later(now, opts.delay);
+            let due = now.plus(opts.delay);
             self.delayed
                 .extend(items.map(|item| ((due, unique()), item)));
         }
@@ -101,7 +114,7 @@ impl State {
         &mut self,
         max: NonZeroUsize,
         lease: Option<Duration>,
-        now: Instant,
+        now: &Now,
     ) -> Vec<Delivery> {
         let count = max.get().min(self.ready.len());
         let taken = self.ready.drain(..count).map(|mut item| {
@@ -110,7 +123,7 @@ impl State {
                 return Delivery::new(item.message, item.attempt, None);
             };
             let (message, attempt) = (item.message.clone(), item.attempt);
-            let token = self.leased.start(item, later(now, lease));
+            let token = self.leased.start(item, now.plus(lease));
             Delivery::new(message, attempt, Some(receipt(token)))
         });
         taken.collect()
@@ -120,20 +133,20 @@ impl State {
         &mut self,
         receipt: &Receipt,
         settle: Settle,
-        now: Instant,
+        now: &Now,
     ) -> Result<(), ErrorKind> {
         let token = token(receipt).ok_or(ErrorKind::LeaseLost)?;
         if let Settle::Extend { lease } = settle {
             return self
                 .leased
-                .extend(token, later(now, lease))
+                .extend(token, now.plus(lease))
                 .ok_or(ErrorKind::LeaseLost);
         }
         let mut item = self.leased.end(token).ok_or(ErrorKind::LeaseLost)?;
         match settle {
             Settle::Nack { delay } if delay.is_zero() => self.ready.push_front(item),
             Settle::Nack { delay } => {
-                self.delayed.insert((later(now, delay), unique()), item);
+                self.delayed.insert((now.plus(delay), unique()), item);
             }
             Settle::Release => {
                 item.attempt -= 1;
@@ -249,12 +262,12 @@ impl Leases {
     }
 
     /// Ends the leases that are over, the first to expire first.
-    fn expired(&mut self, now: Instant) -> Vec<Item> {
+    fn expired(&mut self, now: &Now) -> Vec<Item> {
         let mut items = Vec::new();
         while let Some(entry) = self
             .by_deadline
             .first_entry()
-            .filter(|entry| entry.key().0 <= now)
+            .filter(|entry| entry.key().0 <= now.get())
         {
             let ((_, token), item) = entry.remove_entry();
             self.deadlines.remove(&token);
@@ -287,13 +300,17 @@ impl OnceIds {
         self.known.contains(id)
     }
 
-    fn remember(&mut self, id: MessageId, now: Instant) {
-        self.until.push_back((later(now, ONCE_WINDOW), id.clone()));
+    fn remember(&mut self, id: MessageId, now: &Now) {
+        self.until.push_back((now.plus(ONCE_WINDOW), id.clone()));
         self.known.insert(id);
     }
 
-    fn forget(&mut self, now: Instant) {
-        while self.until.front().is_some_and(|(until, _)| *until <= now) {
+    fn forget(&mut self, now: &Now) {
+        while self
+            .until
+            .front()
+            .is_some_and(|(until, _)| *until <= now.get())
+        {
             if let Some((_, id)) = self.until.pop_front() {
                 self.known.remove(&id);
             }
@@ -306,8 +323,10 @@ impl OnceIds {
 }
 
 /// Removes the first that is due.
-fn pop_until(delayed: &mut BTreeMap<(Instant, u64), Item>, now: Instant) -> Option<Item> {
-    let entry = delayed.first_entry().filter(|entry| entry.key().0 <= now)?;
+fn pop_until(delayed: &mut BTreeMap<(Instant, u64), Item>, now: &Now) -> Option<Item> {
+    let entry = delayed
+        .first_entry()
+        .filter(|entry| entry.key().0 <= now.get())?;
     Some(entry.remove())
 }
 
