@@ -84,6 +84,7 @@ macro_rules! behaviours {
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
+                blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
