@@ -163,6 +163,7 @@ macro_rules! behaviours {
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
+                blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
@@ -252,6 +253,8 @@ macro_rules! behaviours {
                 clear_dead_leaves_the_line,
             }
             typed_leases {
+                unsettled_deliveries_return_on_shutdown,
+                shutdown_ends_waiting_takes,
                 ack_finishes_the_item,
                 into_inner_acks_and_returns_the_item,
                 nack_returns_the_item_to_the_front,
