@@ -1,29 +1,26 @@
-//! Runs a command with `PYMQ_URL` naming a Redis that is there for as long as the command runs:
-//! `cargo run -p conformance-tests --example with_redis -- cargo run -p pymq --example quickstart`.
+//! Runs a command with `PYMQ_URL` naming a throw-away Redis, found as the tests find theirs.
 //!
-//! Where the Redis comes from is chosen as for the tests, see [`conformance_tests::redis`].
+//!     cargo run -p conformance-tests --example with_redis -- cargo run -p pymq --example quickstart
 
-use std::env;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use conformance_tests::Failure;
-use conformance_tests::redis;
+use conformance_tests::{Failure, redis};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Failure> {
-    let mut arguments = env::args_os().skip(1);
-    let program = arguments.next().ok_or("want a command to run")?;
-    let server = redis::shared().await?;
+    let mut words = std::env::args().skip(1);
+    let program = words
+        .next()
+        .ok_or("usage: with_redis PROGRAM [ARGUMENT ...]")?;
+    let server = redis::Server::start(&[]).await?;
 
-    let status = Command::new(program)
-        .args(arguments)
+    let status = tokio::process::Command::new(program)
+        .args(words)
         .env("PYMQ_URL", server.url())
-        .status()?;
+        .status()
+        .await?;
 
-    // A command that a signal ended has no code.
-    let code = status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(u8::MAX);
-    Ok(ExitCode::from(code))
+    Ok(ExitCode::from(
+        u8::try_from(status.code().unwrap_or(1)).unwrap_or(1),
+    ))
 }

@@ -35,6 +35,7 @@ pub mod patterns;
 pub mod properties;
 pub mod queues;
 pub mod topics;
+pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
 pub mod typed_leases;

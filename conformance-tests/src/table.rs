@@ -163,9 +163,11 @@ macro_rules! behaviours {
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
+                blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
+                a_put_is_not_repeated_when_its_outcome_is_unknown,
                 zero_timeouts_do_not_wait,
                 get_timeout_answers_none,
                 is_full_and_is_empty_agree_with_len,
@@ -251,6 +253,8 @@ macro_rules! behaviours {
                 clear_dead_leaves_the_line,
             }
             typed_leases {
+                unsettled_deliveries_return_on_shutdown,
+                shutdown_ends_waiting_takes,
                 ack_finishes_the_item,
                 into_inner_acks_and_returns_the_item,
                 nack_returns_the_item_to_the_front,
@@ -263,8 +267,11 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            typed_cancellation {
                 cancelled_leases_count_no_attempt,
                 a_dropped_ack_leaves_no_lease_behind,
+                a_cancelled_lease_keeps_no_spent_item,
             }
             typed_dead_letters {
                 dead_letter_after_max_attempts,
@@ -275,7 +282,6 @@ macro_rules! behaviours {
                 an_undecodable_item_is_buried_by_lease,
                 dead_letters_can_be_put_back,
                 dead_letters_are_peeked_and_cleared,
-                a_cancelled_lease_keeps_no_spent_item,
                 join_passes_over_dead_letters,
             }
         }
