@@ -193,6 +193,7 @@ macro_rules! behaviours {
         $crate::$with! {
             [$($args)*]
             patterns {
+                glob_agrees_with_server,
                 star_matches_any_run,
                 question_mark_matches_one,
                 class_and_negated_class,
