@@ -36,6 +36,39 @@ macro_rules! behaviours {
                 delivers_to_subscriber,
                 delivers_to_every_subscriber,
             }
+            typed {
+                typed_event_by_default_topic,
+                typed_event_with_named_topic,
+                handlers_are_told_topic_and_headers,
+                raw_bytes_pass_through_a_topic,
+                decode_error_names_type_and_topic,
+                a_slow_stream_is_told_what_it_missed,
+                a_stream_ends_with_its_bus,
+                handler_error_does_not_stop_the_subscription,
+                handler_panic_does_not_stop_it,
+                undecodable_event_does_not_stop_it,
+                one_slow_handler_does_not_delay_another,
+                handlers_keep_order_by_default,
+                concurrency_allows_overlap,
+                dropping_the_guard_unsubscribes,
+                a_busy_handler_does_not_delay_unsubscribing,
+                unsubscribe_waits_for_the_handler,
+                a_handler_may_drop_its_own_guard,
+                shutdown_waits_for_handlers_within_grace,
+                shutdown_aborts_after_grace,
+                nothing_runs_after_a_shutdown,
+                handlers_may_publish_while_they_finish,
+                a_second_shutdown_finds_nothing_to_do,
+                a_cancelled_shutdown_can_be_repeated,
+                operations_after_shutdown_are_closed,
+                a_shutdown_concerns_one_bus,
+                dropping_the_last_handle_ends_its_tasks,
+                a_guard_keeps_its_bus_alive,
+                a_bus_may_be_dropped_anywhere,
+                names_are_validated,
+                oversized_payloads_are_refused,
+                what_cannot_be_encoded_is_refused,
+            }
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
@@ -67,6 +100,10 @@ macro_rules! behaviours {
     (patterns, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            typed_patterns {
+                pattern_handlers_see_the_concrete_topic,
+                pattern_streams_yield_the_concrete_topic,
+            }
         }
     };
     (leases, $with:ident, $($args:tt)*) => {
@@ -85,6 +122,7 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+                unsettled_deliveries_return_on_shutdown,
             }
             typed_cancellation {
                 cancelled_leases_count_no_attempt,

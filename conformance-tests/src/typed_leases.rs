@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use pymq::{ErrorKind, Lease};
+use tokio::sync::mpsc::unbounded_channel;
 
+use crate::typed::next;
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
@@ -223,5 +225,38 @@ pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     );
     first.nack().await?;
     assert_eq!(jobs.lease().await?.into_inner().await?, 1);
+    Ok(())
+}
+
+/// A lease that is held at a shutdown goes back, its attempt not counted; one that a handler holds as well.
+pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus.queue::<u64>("jobs");
+    jobs.put_all(&[1, 2]).await?;
+    let held = jobs.lease().await?;
+    let (started, mut starts) = unbounded_channel();
+    let handler = {
+        let jobs = jobs.clone();
+        move |n: u64| {
+            let (jobs, started) = (jobs.clone(), started.clone());
+            async move {
+                let lease = jobs.lease().await;
+                drop(started.send(n));
+                std::future::pending::<()>().await;
+                drop(lease);
+            }
+        }
+    };
+    bus.topic("work").subscribe(handler).await?.keep();
+    bus.topic("work").publish(&0).await?;
+    next(&mut starts).await?;
+
+    soon("the shutdown", bus.shutdown(SHORT_LEASE)).await??;
+
+    let jobs = other.queue::<u64>("jobs");
+    let (first, second) = (jobs.try_lease().await?, jobs.try_lease().await?);
+    let seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
+    assert_eq!(seen, [Some((1, 1)), Some((2, 1))]);
+    drop(held);
     Ok(())
 }
