@@ -10,7 +10,7 @@ use pymq::provider::Provider;
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a behaviour returns; it fails by an error or by a failed assertion.
-pub type Outcome = Result<(), Failure>;
+pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// One backend, fresh for each test.
 #[async_trait]

@@ -12,7 +12,9 @@
 )]
 
 pub mod harness;
+pub mod jobs;
 pub mod memory;
+pub mod moment;
 pub mod mutants;
 pub mod proxy;
 pub mod redis;
@@ -22,6 +24,16 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod capabilities;
+pub mod delays;
+pub mod disruption;
+pub mod errors;
+pub mod leases;
+pub mod lifecycle;
+pub mod messages;
+pub mod patterns;
+pub mod properties;
+pub mod queues;
 pub mod topics;
 pub mod typed;
 pub mod typed_cancellation;

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use pymq::{ErrorKind, Queue, Result};
+use pymq::{DeadLetter, ErrorKind, Queue, Result};
 
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
@@ -203,7 +203,7 @@ pub async fn dead_letters_are_peeked_and_cleared(h: &dyn Harness) -> Outcome {
         .peek(2)
         .await?
         .iter()
-        .map(|letter| letter.read())
+        .map(DeadLetter::read)
         .collect::<Result<_>>()?;
     assert_eq!(oldest, [1, 2]);
     assert_eq!(dead.len().await?, 3);

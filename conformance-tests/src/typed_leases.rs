@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pymq::{ErrorKind, Lease};
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::yield_now;
 
 use crate::typed::next;
 use crate::typed_queues::{kind, open, poll_once};
@@ -228,8 +229,8 @@ pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A lease that is held at a shutdown goes back, its attempt not counted; one that a handler holds as well.
-pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome {
+/// A lease that is held by a handler which a shutdown ends goes back, its attempt not counted, as does one held elsewhere.
+pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u64>("jobs");
     jobs.put_all(&[1, 2]).await?;
@@ -258,5 +259,58 @@ pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome
     let seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
     assert_eq!(seen, [Some((1, 1)), Some((2, 1))]);
     drop(held);
+    Ok(())
+}
+
+/// A shutdown gives back the leases that are still held when its grace time is over, the attempt not counted and
+/// their order kept; it waits for those that are settled in time.
+pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus
+        .queue::<u32>("jobs")
+        .lease_time(Duration::from_secs(3_600));
+    jobs.put_all(&[1, 2, 3, 4]).await?;
+    let quick = jobs.lease().await?;
+    let held = [jobs.lease().await?, jobs.lease().await?];
+
+    let (down, acked) = tokio::join!(
+        soon("shutdown", bus.shutdown(Duration::from_millis(100))),
+        async {
+            yield_now().await;
+            quick.ack().await
+        }
+    );
+
+    down??;
+    acked?;
+    let jobs = other.queue::<u32>("jobs");
+    for item in 2..=4 {
+        let job = soon("lease", jobs.lease()).await??;
+        assert_eq!((*job, job.attempt()), (item, 1));
+        job.ack().await?;
+    }
+    let [late, dropped] = held;
+    assert!(kind(&late.ack().await).is_some());
+    drop(dropped);
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
+    Ok(())
+}
+
+/// Once a shutdown has begun nothing is taken any more, not even by who waits already.
+pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let (mut get, mut lease) = (pin!(jobs.get()), pin!(jobs.lease()));
+    assert!(poll_once(get.as_mut()).await.is_pending());
+    assert!(poll_once(lease.as_mut()).await.is_pending());
+
+    let (got, leased, down) =
+        tokio::join!(soon("get", get), soon("lease", lease), bus.shutdown(LONG));
+
+    down?;
+    assert_eq!(kind(&got?), Some(ErrorKind::Closed));
+    assert_eq!(kind(&leased?), Some(ErrorKind::Closed));
+    assert_eq!(kind(&jobs.try_get().await), Some(ErrorKind::Closed));
+    assert_eq!(kind(&jobs.put(&1).await), Some(ErrorKind::Closed));
     Ok(())
 }

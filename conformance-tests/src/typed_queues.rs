@@ -10,6 +10,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use pymq::codec::Raw;
 use pymq::provider::{Provider, PutOptions};
 use pymq::{Bus, Error, ErrorKind, Message, Result};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::twist::{Twist, twisted};
@@ -65,6 +66,46 @@ pub async fn blocking_put_waits_for_space(h: &dyn Harness) -> Outcome {
     assert_eq!(jobs.try_get().await?, Some(2));
     assert_eq!(jobs.try_get().await?, None);
     Ok(())
+}
+
+/// Space made while the provider is still saying "full" is not overheard.
+pub async fn blocking_put_notices_space_made_while_it_asks(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let bus = Bus::new(twisted(provider, SlowRefusals));
+    let jobs = bus.queue::<u32>("jobs").maxsize(2);
+    jobs.put_all(&[1, 2]).await?;
+    let start = Instant::now();
+
+    let puts = async { tokio::try_join!(jobs.put(&3), jobs.put(&4)) };
+    let gets = async { Ok((jobs.get().await?, jobs.get().await?)) };
+    let (_, taken) = soon("put", async { tokio::try_join!(puts, gets) }).await??;
+
+    assert_eq!(taken, (1, 2));
+    if h.clock() == Clock::Paused {
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+    Ok(())
+}
+
+/// Puts like the provider inside, and is slow to say no.
+#[derive(Debug)]
+struct SlowRefusals;
+
+#[async_trait]
+impl Twist for SlowRefusals {
+    async fn queue_put(
+        &self,
+        inner: &dyn Provider,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        let answer = inner.queue_put(queue, messages, opts).await;
+        if answer.is_err() {
+            yield_now().await;
+        }
+        answer
+    }
 }
 
 /// A put into a full queue goes on as well when somebody else makes space.
@@ -453,7 +494,11 @@ pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     let bytes = raw.get().await?;
 
     bus.provider()
-        .queue_put("jobs", vec![Message::json(payload.0)], Default::default())
+        .queue_put(
+            "jobs",
+            vec![Message::json(payload.0)],
+            PutOptions::default(),
+        )
         .await?;
     assert_eq!(numbers.get().await?, [1, 2]);
     assert_eq!(bytes, Raw::from(&b"\x00\xff"[..]));

@@ -113,9 +113,16 @@ impl RedisConfig {
 impl Default for RedisConfig {
     fn default() -> Self {
         let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), 6379);
-        let server = address.into_connection_info().expect("an address is always a connection info");
+        let server = address
+            .into_connection_info()
+            .expect("an address is always a connection info");
         let five_seconds = Duration::from_secs(5);
-        Self { server, namespace: "global".to_owned(), connect_timeout: five_seconds, op_timeout: five_seconds }
+        Self {
+            server,
+            namespace: "global".to_owned(),
+            connect_timeout: five_seconds,
+            op_timeout: five_seconds,
+        }
     }
 }
 
@@ -137,9 +144,12 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
             known.extend(["db", "user", "pass"]);
         }
         let parameters = url.parameters(&known)?;
-        let mut config = Self { server: server(url)?, ..Self::default() };
+        let mut config = Self {
+            server: server(url)?,
+            ..Self::default()
+        };
         if let Some(namespace) = parameters.get("namespace") {
-            config.namespace = namespace.to_owned();
+            config = config.namespace(namespace);
         }
         if let Some(timeout) = parameters.duration("connect_timeout")? {
             config.connect_timeout = timeout;
@@ -199,7 +209,12 @@ impl Scheme for Redis {
 
 /// Reads the part of the URL that is the redis crate's to read.
 fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
-    let fault = |what: &str| Error::new(ErrorKind::InvalidConfig, format!("redis: URL `{url}`: {what}"));
+    let fault = |what: &str| {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            format!("redis: URL `{url}`: {what}"),
+        )
+    };
     let url: &Url = url.expose();
     if url.scheme() == "rediss" && !cfg!(feature = "tls") {
         let what = "`rediss://` needs the cargo feature `tls` of pymq-provider-redis";
@@ -213,7 +228,9 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
         return Err(fault("it names no socket"));
     }
     // What the crate says names the part of the URL at fault and never quotes a secret.
-    url.clone().into_connection_info().map_err(|error| fault("it cannot be used").with_source(error))
+    url.clone()
+        .into_connection_info()
+        .map_err(|error| fault("it cannot be used").with_source(error))
 }
 
 #[cfg(test)]
@@ -226,21 +243,34 @@ mod tests {
 
     #[test]
     fn a_url_says_everything() {
-        let config: RedisConfig = "redis://u:p%40ss@host:7000/3?namespace=shop&op_timeout=250ms".parse().unwrap();
+        let config: RedisConfig = "redis://u:p%40ss@host:7000/3?namespace=shop&op_timeout=250ms"
+            .parse()
+            .unwrap();
 
-        assert_eq!(config.server.addr(), &ConnectionAddr::Tcp("host".to_owned(), 7000));
+        assert_eq!(
+            config.server.addr(),
+            &ConnectionAddr::Tcp("host".to_owned(), 7000)
+        );
         assert_eq!(config.server.redis_settings().username(), Some("u"));
         assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
         assert_eq!(config.server.redis_settings().db(), 3);
         assert_eq!(config.namespace, "shop");
-        assert_eq!(config.timeouts(), (Duration::from_secs(5), Duration::from_millis(250)));
+        assert_eq!(
+            config.timeouts(),
+            (Duration::from_secs(5), Duration::from_millis(250))
+        );
     }
 
     #[test]
     fn a_socket_takes_its_credentials_as_parameters() {
-        let config: RedisConfig = "unix:///run/redis.sock?db=2&user=u&pass=s3cret".parse().unwrap();
+        let config: RedisConfig = "unix:///run/redis.sock?db=2&user=u&pass=s3cret"
+            .parse()
+            .unwrap();
 
-        assert_eq!(config.server.addr(), &ConnectionAddr::Unix("/run/redis.sock".into()));
+        assert_eq!(
+            config.server.addr(),
+            &ConnectionAddr::Unix("/run/redis.sock".into())
+        );
         assert_eq!(config.server.redis_settings().db(), 2);
         assert_eq!(config.server.redis_settings().password(), Some("s3cret"));
     }
@@ -248,7 +278,10 @@ mod tests {
     #[test]
     fn no_secret_prints() {
         let by_url: RedisConfig = "redis://user:s3cret@host".parse().unwrap();
-        let by_setter = RedisConfig::default().username("user").password("s3cret").database(1);
+        let by_setter = RedisConfig::default()
+            .username("user")
+            .password("s3cret")
+            .database(1);
         let bad = error("redis://user:s3cret@host/notanumber");
 
         assert!(!format!("{by_url:?} {by_setter:?} {bad} {bad:?}").contains("s3cret"));
@@ -256,11 +289,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_refused() {
-        for url in ["redis://host/x", "redis://host?db=1", "redis://host#insecure", "unix://", "redis://host?op_timeout=soon"]
-        {
+        for url in [
+            "redis://host/x",
+            "redis://host?db=1",
+            "redis://host#insecure",
+            "unix://",
+            "redis://host?op_timeout=soon",
+        ] {
             assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
         }
-        assert!(error("redis://host?namspace=a").to_string().contains("`namespace`"));
+        assert!(
+            error("redis://host?namspace=a")
+                .to_string()
+                .contains("`namespace`")
+        );
     }
 
     #[cfg(not(feature = "tls"))]

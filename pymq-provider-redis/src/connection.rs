@@ -6,13 +6,14 @@ mod connector;
 mod fault;
 mod script;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::Result;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ToRedisArgs};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::backoff::{pause, random_fraction};
@@ -22,6 +23,9 @@ pub(crate) use self::script::Script;
 
 /// The pause before a command is sent again that the server was not ready for.
 const NOT_READY: Duration = Duration::from_millis(50);
+
+/// How much longer a late answer is waited for that must not be lost. A server that was stopped still sends it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The one connection for commands, replaced whenever it is lost. Cheap to clone.
 ///
@@ -33,6 +37,8 @@ pub(crate) struct Commands {
     state: watch::Receiver<State>,
     /// What is sent may be sent twice.
     repeatable: bool,
+    /// The answer must not be lost.
+    patient: bool,
 }
 
 /// Where the connection stands; written by [`supervise`] alone.
@@ -46,17 +52,42 @@ enum State {
 
 impl Commands {
     /// Puts the first connection to work; `supervise` is to be spawned and runs until `hangup`.
-    pub(crate) fn new(connector: Connector, first: Live, hangup: CancellationToken) -> (Self, impl Future<Output = ()>) {
+    pub(crate) fn new(
+        connector: Connector,
+        first: Live,
+        hangup: CancellationToken,
+    ) -> (Self, impl Future<Output = ()>) {
         let first = Arc::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
         let supervisor = supervise(connector.clone(), first, sender, hangup);
-        (Self { connector, state, repeatable: false }, supervisor)
+        (
+            Self {
+                connector,
+                state,
+                repeatable: false,
+                patient: false,
+            },
+            supervisor,
+        )
     }
 
     /// Returns a handle whose commands are sent once more when their connection breaks: for those that do no harm when
     /// they run twice.
     pub(crate) fn repeatable(&self) -> Self {
-        Self { repeatable: true, ..self.clone() }
+        Self {
+            repeatable: true,
+            ..self.clone()
+        }
+    }
+
+    /// Returns a handle whose commands wait for an answer beyond the `op_timeout`, for as long as one may come: for
+    /// those that take something out of Redis, which is then in the answer and nowhere else. Whoever asks keeps the
+    /// time.
+    pub(crate) fn patient(&self) -> Self {
+        Self {
+            patient: true,
+            ..self.clone()
+        }
     }
 
     /// Runs a command. `context` names the operation of the user, as in ``redis: put to `jobs` ``.
@@ -65,7 +96,9 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         cmd: &Cmd,
     ) -> Result<T> {
-        self.run(&Call::One(cmd)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+        self.run(&Call::One(cmd))
+            .await
+            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
 
     /// Runs a pipeline, in a transaction or not.
@@ -74,7 +107,9 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         pipeline: &Pipeline,
     ) -> Result<T> {
-        self.run(&Call::Many(pipeline)).await.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+        self.run(&Call::Many(pipeline))
+            .await
+            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
 
     /// Runs a script: by its hash, or in full where the server does not know it, or the user may not use the hash.
@@ -87,7 +122,9 @@ impl Commands {
     ) -> Result<T> {
         let by_hash = script.by_hash(keys, args);
         let outcome = match self.run(&Call::One(&by_hash)).await {
-            Err(fault) if fault.remedy == Remedy::InFull => self.run(&Call::One(&script.in_full(keys, args))).await,
+            Err(fault) if fault.remedy == Remedy::InFull => {
+                self.run(&Call::One(&script.in_full(keys, args))).await
+            }
             outcome => outcome,
         };
         outcome.map_err(|fault| fault.into_error(&context(), self.connector.address()))
@@ -103,16 +140,19 @@ impl Commands {
         let mut repeatable = self.repeatable;
         loop {
             let live = self.live(deadline).await?;
-            let fault = match timeout_at(deadline, call.send(&live)).await {
+            let mut answer = pin!(call.send(&live));
+            let in_time = timeout_at(deadline, answer.as_mut()).await;
+            if in_time.is_err() {
+                live.timed_out();
+            }
+            let fault = match in_time {
                 Ok(Ok(value)) => {
                     live.answered();
                     return Ok(value);
                 }
                 Ok(Err(error)) => Fault::of_command(error),
-                Err(_elapsed) => {
-                    live.timed_out();
-                    return Err(Fault::timeout());
-                }
+                Err(_elapsed) if self.patient => return self.late(answer).await,
+                Err(_elapsed) => return Err(Fault::timeout()),
             };
             match fault.remedy {
                 Remedy::Wait => {}
@@ -127,6 +167,15 @@ impl Commands {
         }
     }
 
+    /// Waits on for an answer that is late already.
+    async fn late<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Fault> {
+        let mut state = self.state.clone();
+        tokio::select! {
+            answer = timeout(PATIENCE, answer) => answer.map_err(|_| Fault::timeout())?.map_err(Fault::of_command),
+            _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
+        }
+    }
+
     /// Returns the connection, waiting for one until the deadline.
     async fn live(&self, deadline: Instant) -> Result<Arc<Live>, Fault> {
         if let State::Up(live) = &*self.state.borrow()
@@ -135,11 +184,14 @@ impl Commands {
             return Ok(Arc::clone(live));
         }
         let mut state = self.state.clone();
-        let found = timeout_at(deadline, state.wait_for(|state| match state {
-            State::Up(live) => !live.lost.is_cancelled(),
-            State::Down(_) => false,
-            State::Closed => true,
-        }));
+        let found = timeout_at(
+            deadline,
+            state.wait_for(|state| match state {
+                State::Up(live) => !live.lost.is_cancelled(),
+                State::Down(_) => false,
+                State::Closed => true,
+            }),
+        );
         match found.await {
             Ok(Ok(state)) => match &*state {
                 State::Up(live) => return Ok(Arc::clone(live)),
@@ -173,7 +225,12 @@ impl Call<'_> {
 }
 
 /// Replaces the connection each time it is lost, without end.
-async fn supervise(connector: Connector, first: Arc<Live>, state: watch::Sender<State>, hangup: CancellationToken) {
+async fn supervise(
+    connector: Connector,
+    first: Arc<Live>,
+    state: watch::Sender<State>,
+    hangup: CancellationToken,
+) {
     let keep_up = async {
         let mut live = first;
         loop {
@@ -181,7 +238,7 @@ async fn supervise(connector: Connector, first: Arc<Live>, state: watch::Sender<
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
             let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
-            live = Arc::new(connector.dial_again(&live, drop, report).await);
+            live = Arc::new(connector.dial_again(Some(&live), drop, report).await);
             tracing::info!(address = connector.address(), "connected again");
             state.send_replace(State::Up(Arc::clone(&live)));
         }

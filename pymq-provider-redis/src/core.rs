@@ -27,6 +27,10 @@ pub(crate) struct Core {
 impl Core {
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
     pub(crate) fn check_open(&self, context: impl FnOnce() -> String) -> Result<()> {
-        if self.close.is_cancelled() { Err(Error::new(ErrorKind::Closed, context())) } else { Ok(()) }
+        if self.close.is_cancelled() {
+            Err(Error::new(ErrorKind::Closed, context()))
+        } else {
+            Ok(())
+        }
     }
 }

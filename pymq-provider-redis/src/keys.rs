@@ -1,52 +1,162 @@
-//! Every Redis name of this provider: Python PyMQ's, `__eventbus:<namespace>:<name>`.
+//! Every name this provider uses in Redis, made here and nowhere else: Python's own names, and ours beside them
+//! in the same slot.
 
 use std::sync::Arc;
 
-/// Makes Redis names from ours. Cheap to clone.
+use pymq::glob;
+
+/// What follows a queue's key in the names of our own; the version lets two releases share a Redis.
+const VERSION: &str = "v1";
+
+/// The names of one namespace. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
+    /// `__eventbus:<namespace>:`, as in Python.
     prefix: Arc<str>,
 }
 
 impl Keys {
     pub(crate) fn new(namespace: &str) -> Self {
-        Self { prefix: format!("__eventbus:{namespace}:").into() }
+        Self {
+            prefix: format!("__eventbus:{namespace}:").into(),
+        }
     }
 
-    /// Returns the channel of a topic or remote, the list of a queue.
+    /// Returns Python's name for a topic, an RPC channel, a queue or a reply inbox.
     pub(crate) fn name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// Returns the pattern of a glob; the namespace matches literally whatever characters it has.
-    pub(crate) fn pattern(&self, glob: &str) -> String {
-        format!("{}{glob}", pymq::glob::escape(&self.prefix))
+    /// Returns the glob for `PSUBSCRIBE`; the namespace in it means itself.
+    pub(crate) fn pattern(&self, pattern: &str) -> String {
+        format!("{}{pattern}", glob::escape(&self.prefix))
     }
 
-    /// Returns the name in a channel.
+    /// Returns the name behind a channel of this namespace.
     pub(crate) fn strip<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&*self.prefix)
     }
+
+    /// Returns the key that a call to `channel` is claimed under: the server that sets it runs the call.
+    pub(crate) fn claim(&self, channel: &str, call: &str) -> String {
+        beside(&self.name(channel), &format!("claim:{call}"))
+    }
+
+    /// Returns all keys of a queue.
+    pub(crate) fn queue(&self, name: &str) -> QueueKeys {
+        let list = self.name(name);
+        QueueKeys {
+            delayed: beside(&list, "delayed"),
+            leases: beside(&list, "leases"),
+            lease: beside(&list, "lease:"),
+            dead: beside(&list, "dead"),
+            once: beside(&list, "once:"),
+            list,
+        }
+    }
+}
+
+/// The keys of one queue. All but the list are ours, and exist only while they hold something.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueKeys {
+    /// List, Python's own: everything ready; put at the left, taken at the right.
+    pub(crate) list: String,
+    /// Sorted set: what is not due yet, by due time.
+    pub(crate) delayed: String,
+    /// Sorted set: the lease batches by the end of their lease.
+    pub(crate) leases: String,
+    /// Start of the hash of each lease batch: index to payload.
+    pub(crate) lease: String,
+    /// Sorted set: the dead letters by their ids.
+    pub(crate) dead: String,
+    /// Start of the names of the marks of what may be repeated.
+    pub(crate) once: String,
+}
+
+impl QueueKeys {
+    /// Returns the keys in the order in which every script takes them.
+    pub(crate) fn all(&self) -> [&str; 5] {
+        [
+            &self.list,
+            &self.delayed,
+            &self.leases,
+            &self.lease,
+            &self.dead,
+        ]
+    }
+
+    /// Returns the mark of something that may be asked for twice and is to be done once.
+    pub(crate) fn once(&self, id: &str) -> String {
+        format!("{}{id}", self.once)
+    }
+}
+
+/// Names a key of ours beside Python's, in the same cluster slot.
+///
+/// A key with a hash tag keeps it; any other becomes the tag. Only a `}` in a name without a tag would cut that tag
+/// short, and puts the two in different slots: such a queue needs a Redis that is no cluster.
+fn beside(key: &str, part: &str) -> String {
+    match hash_tag(key) {
+        Some(_) => format!("{key}:{VERSION}:{part}"),
+        None => format!("{{{key}}}:{VERSION}:{part}"),
+    }
+}
+
+/// Returns what Redis hashes instead of the whole key: the text in the first braces, if there is any.
+fn hash_tag(key: &str) -> Option<&str> {
+    let (_, rest) = key.split_once('{')?;
+    let (tag, _) = rest.split_once('}')?;
+    (!tag.is_empty()).then_some(tag)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn names_are_pythons() {
-        let keys = Keys::new("global");
-
-        assert_eq!(keys.name("jobs"), "__eventbus:global:jobs");
-        assert_eq!(keys.strip("__eventbus:global:a/b"), Some("a/b"));
-        assert_eq!(keys.strip("__eventbus:other:a"), None);
+    fn slot_text(key: &str) -> &str {
+        hash_tag(key).unwrap_or(key)
     }
 
     #[test]
-    fn a_namespace_with_glob_characters_matches_only_itself() {
-        let pattern = Keys::new("a*[b]").pattern("x.*");
+    fn the_list_is_pythons_and_the_rest_lies_beside_it() {
+        let keys = Keys::new("global").queue("jobs");
 
-        assert!(pymq::glob::matches(&pattern, "__eventbus:a*[b]:x.y"));
-        assert!(!pymq::glob::matches(&pattern, "__eventbus:aab:x.y"));
+        assert_eq!(keys.list, "__eventbus:global:jobs");
+        assert_eq!(keys.delayed, "{__eventbus:global:jobs}:v1:delayed");
+        assert_eq!(keys.once("a"), "{__eventbus:global:jobs}:v1:once:a");
+    }
+
+    #[test]
+    fn a_name_with_a_hash_tag_keeps_it() {
+        let keys = Keys::new("global").queue("jobs{eu}");
+
+        assert_eq!(keys.dead, "__eventbus:global:jobs{eu}:v1:dead");
+    }
+
+    #[test]
+    fn the_namespace_in_a_pattern_is_literal() {
+        assert_eq!(Keys::new("a*").pattern("b*"), r"__eventbus:a\*:b*");
+    }
+
+    #[test]
+    fn a_channel_of_another_namespace_has_no_name_here() {
+        let keys = Keys::new("a");
+
+        assert_eq!(keys.strip("__eventbus:a:b:c"), Some("b:c"));
+        assert_eq!(keys.strip("__eventbus:ab:c"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_keys_of_a_queue_share_a_slot(name in "[a-z{:]{0,8}([{][a-z]{0,3}[}][a-z}]{0,3})?") {
+            let keys = Keys::new("global").queue(&name);
+            prop_assume!(hash_tag(&keys.list).is_some() || !name.contains('}'));
+
+            for ours in [&keys.delayed, &keys.leases, &keys.lease, &keys.dead, &keys.once] {
+                prop_assert_eq!(slot_text(ours), slot_text(&keys.list));
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ mod core;
 mod keys;
 mod provider;
 mod queues;
+mod rpc;
+mod subscriptions;
 mod topics;
 mod wire;
 

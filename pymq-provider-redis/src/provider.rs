@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Replies,
-    RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
+    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq::{ErrorKind, Message, Result};
 use redis::InfoDict;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
 use crate::core::Core;
 use crate::keys::Keys;
 use crate::queues::Queues;
+use crate::rpc::Rpc;
+use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
 /// How long a `close` waits for what is left to send.
@@ -34,6 +36,7 @@ pub struct RedisProvider {
     hangup: CancellationToken,
     topics: Topics,
     queues: Queues,
+    rpc: Rpc,
 }
 
 impl RedisProvider {
@@ -44,19 +47,38 @@ impl RedisProvider {
     /// `Disconnected`, `Auth`, `Permission`, `Tls`, `Timeout`, `Unsupported` for a server older than 6.2, and
     /// `InvalidConfig`.
     pub async fn connect(config: &RedisConfig) -> Result<Self> {
-        let connector = Connector::new(config).map_err(|fault| fault.into_error("redis: connect", "no server"))?;
+        let connector = Connector::new(config)
+            .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
         let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;
         let (live, version) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
         warn_of_eviction(&live).await;
 
-        let (close, hangup, tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let (close, hangup, tasks) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            TaskTracker::new(),
+        );
         let (commands, supervisor) = Commands::new(connector.clone(), live, hangup.clone());
         tasks.spawn(supervisor);
         let keys = Keys::new(config.namespace_name());
-        let core = Core { commands, connector, keys, version, close, tasks };
-        Ok(Self { topics: Topics::new(core.clone()), queues: Queues::new(core.clone()), core, hangup })
+        let core = Core {
+            commands,
+            connector,
+            keys,
+            version,
+            close,
+            tasks,
+        };
+        let subscriptions = Subscriptions::new(core.clone());
+        Ok(Self {
+            topics: Topics::new(core.clone(), subscriptions.clone()),
+            queues: Queues::new(core.clone()),
+            rpc: Rpc::new(core.clone(), subscriptions),
+            core,
+            hangup,
+        })
     }
 }
 
@@ -67,41 +89,57 @@ impl Provider for RedisProvider {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none().with_patterns().with_leases().with_delays().with_shared().with_durable()
+        Capabilities::none()
+            .with_patterns()
+            .with_leases()
+            .with_delays()
+            .with_shared()
+            .with_durable()
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
-        self.core.check_open(|| format!("redis: publish to `{topic}`"))?;
+        self.core
+            .check_open(|| format!("redis: publish to `{topic}`"))?;
         self.topics.publish(topic, &message).await
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        self.core.check_open(|| format!("redis: subscribe to `{}`", filter.as_str()))?;
+        self.core
+            .check_open(|| format!("redis: subscribe to `{}`", filter.as_str()))?;
         self.topics.subscribe(filter).await
     }
 
     async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
-        self.core.check_open(|| format!("redis: put to `{queue}`"))?;
+        self.core
+            .check_open(|| format!("redis: put to `{queue}`"))?;
         self.queues.put(queue, messages, opts).await
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        self.core.check_open(|| format!("redis: get from `{queue}`"))?;
+        self.core
+            .check_open(|| format!("redis: get from `{queue}`"))?;
         self.queues.get(queue, opts).await
     }
 
-    async fn queue_settle(&self, queue: &str, settlements: Vec<(Receipt, Settle)>) -> Result<Vec<Result<()>>> {
-        self.core.check_open(|| format!("redis: settle in `{queue}`"))?;
+    async fn queue_settle(
+        &self,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        self.core
+            .check_open(|| format!("redis: settle in `{queue}`"))?;
         self.queues.settle(queue, settlements).await
     }
 
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        self.core.check_open(|| format!("redis: peek into `{queue}`"))?;
+        self.core
+            .check_open(|| format!("redis: peek into `{queue}`"))?;
         self.queues.peek(queue, part, max).await
     }
 
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
-        self.core.check_open(|| format!("redis: redrive in `{queue}`"))?;
+        self.core
+            .check_open(|| format!("redis: redrive in `{queue}`"))?;
         self.queues.redrive(queue, which).await
     }
 
@@ -111,16 +149,26 @@ impl Provider for RedisProvider {
     }
 
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
-        self.core.check_open(|| format!("redis: stats of `{queue}`"))?;
+        self.core
+            .check_open(|| format!("redis: stats of `{queue}`"))?;
         self.queues.stats(queue).await
     }
 
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
-        Err(Error::new(ErrorKind::Unsupported, format!("redis: serve `{channel}`")))
+        self.core
+            .check_open(|| format!("redis: serve `{channel}`"))?;
+        self.rpc.listen(channel).await
     }
 
-    async fn rpc_request(&self, channel: &str, _request: Message, _opts: RequestOptions) -> Result<Replies> {
-        Err(Error::new(ErrorKind::Unsupported, format!("redis: call `{channel}`")))
+    async fn rpc_request(
+        &self,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies> {
+        self.core
+            .check_open(|| format!("redis: call `{channel}`"))?;
+        self.rpc.request(channel, &request, &opts).await
     }
 
     async fn close(&self) -> Result<()> {
@@ -150,7 +198,9 @@ impl Drop for RedisProvider {
 
 impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisProvider").field("address", &self.core.connector.address()).finish_non_exhaustive()
+        f.debug_struct("RedisProvider")
+            .field("address", &self.core.connector.address())
+            .finish_non_exhaustive()
     }
 }
 
@@ -176,9 +226,15 @@ async fn first_connection(connector: &Connector) -> Result<(Live, Version), Faul
 /// Warns when the server may throw away whole queues to make room. Says nothing where it may not be asked.
 async fn warn_of_eviction(live: &Live) {
     let mut connection = live.connection.clone();
-    let info: Result<InfoDict, _> = redis::cmd("INFO").arg("memory").query_async(&mut connection).await;
+    let info: Result<InfoDict, _> = redis::cmd("INFO")
+        .arg("memory")
+        .query_async(&mut connection)
+        .await;
     let policy: Option<String> = info.ok().and_then(|info| info.get("maxmemory_policy"));
     if let Some(policy) = policy.filter(|policy| policy.starts_with("allkeys-")) {
-        tracing::warn!(policy, "the server evicts any key when memory runs out, whole queues included; use `noeviction`");
+        tracing::warn!(
+            policy,
+            "the server evicts any key when memory runs out, whole queues included; use `noeviction`"
+        );
     }
 }

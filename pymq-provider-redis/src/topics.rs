@@ -1,29 +1,51 @@
-//! Topics: `PUBLISH` and, on a connection of their own, subscriptions.
+//! Topics: a `PUBLISH` for each event, a subscription for each listener.
 
-use pymq::provider::{Filter, Subscription};
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq::provider::{Filter, Subscription, subscription};
+use pymq::{Message, Result};
 
 use crate::core::Core;
+use crate::subscriptions::{Sink, Subscriptions, Target};
 use crate::wire;
 
 /// The topics of a provider.
 #[derive(Debug)]
 pub(crate) struct Topics {
     core: Core,
+    subscriptions: Subscriptions,
 }
 
 impl Topics {
-    pub(crate) fn new(core: Core) -> Self {
-        Self { core }
+    pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
+        Self {
+            core,
+            subscriptions,
+        }
     }
 
+    /// Publishes, and returns how many subscriptions Redis found.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.core.keys.name(topic)).arg(&*wire::encode(message));
-        self.core.commands.query(|| format!("redis: publish to `{topic}`"), &publish).await
+        publish
+            .arg(self.core.keys.name(topic))
+            .arg(&*wire::encode(message));
+        self.core
+            .commands
+            .query(|| format!("redis: publish to `{topic}`"), &publish)
+            .await
     }
 
+    /// Subscribes; live when this returns. Dropped before, it takes itself back.
     pub(crate) async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        Err(Error::new(ErrorKind::Unsupported, format!("redis: subscribe to `{}`", filter.as_str())))
+        let target = match &filter {
+            Filter::Pattern(glob) => Target::Pattern(self.core.keys.pattern(glob)),
+            _ => Target::Channel(self.core.keys.name(filter.as_str())),
+        };
+        let context = || format!("redis: subscribe to `{}`", filter.as_str());
+        let ticket = self.subscriptions.ticket(target);
+        let (inlet, subscription) = subscription(&filter, ticket.give_back());
+        self.subscriptions
+            .attach(context, &ticket, Sink::Topic(inlet))
+            .await?;
+        Ok(subscription)
     }
 }

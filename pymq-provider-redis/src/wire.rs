@@ -1,14 +1,424 @@
-//! Messages as payloads. A payload is always valid UTF-8: one that is not would end a Python event loop for good.
+//! Messages as the payloads on lists and channels, which Python reads too.
+//!
+//! A plain JSON message is its body, byte for byte. What Python does not know travels in one more top-level key:
+//!
+//! | body | frame |
+//! |---|---|
+//! | bare `V` | `{"__obj": V, "__pymq": {..}}` |
+//! | obj or list form | the same with `"__pymq": {..}` as its last member |
+//! | object form `{.., "__type": T}` | `{"__obj": {..}, "__type": T, "__pymq": {..}}` |
+//! | bytes | `{"__obj": "<base64>", "__pymq": {"enc": "base64", ..}}` |
+//!
+//! Python reads each frame as it reads the body. Two invariants: what is decoded is what was encoded, byte for byte; and
+//! nothing is written that Python cannot read, since one payload that is not valid UTF-8 ends its event loop for good.
 
+mod meta;
+mod scan;
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use pymq::Message;
+use pymq::{Encoding, Message};
+
+use self::meta::{Enc, Form, Meta};
+pub(crate) use self::scan::{Object, elements};
+
+const OBJ: &str = "__obj";
+const LIST: &str = "__list";
+const TYPE: &str = "__type";
+const PYMQ: &str = "__pymq";
+
+/// How our frames around a value start, continue and go on to our member.
+const OPEN: &str = r#"{"__obj": "#;
+const THEN_TYPE: &str = r#", "__type": "#;
+const THEN_PYMQ: &str = r#", "__pymq": "#;
+
+/// What a payload says besides the message.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Extra {
+    /// How often a queued message has been taken so far.
+    pub(crate) attempt: u32,
+    /// The time the caller of a remote has left.
+    pub(crate) timeout: Option<Duration>,
+    /// The key a server must win before it runs a call.
+    pub(crate) claim: Option<String>,
+    /// The one argument of a call is opaque bytes, written in base64.
+    pub(crate) is_opaque: bool,
+}
 
 /// Writes a message as a payload.
 pub(crate) fn encode(message: &Message) -> Bytes {
-    message.body.clone()
+    encode_with(message, &Extra::default())
 }
 
-/// Reads a payload.
+/// Writes a message and more as a payload.
+pub(crate) fn encode_with(message: &Message, extra: &Extra) -> Bytes {
+    let meta = Meta::new(message, extra);
+    let Some(text) = json_text(message) else {
+        return frame_bytes(message, meta);
+    };
+    if meta == Meta::default() && !text.contains(PYMQ) {
+        return message.body.clone();
+    }
+    match Object::scan(text) {
+        None if meta == Meta::default() => message.body.clone(),
+        None => wrap(text, &meta),
+        Some(object) => frame_object(message, text, &object, meta),
+    }
+}
+
+/// Reads a payload; one without a frame is a JSON message as it is.
 pub(crate) fn decode(payload: Bytes) -> Message {
-    Message::json(payload)
+    decode_with(payload).0
+}
+
+/// Reads a payload and what else it says.
+pub(crate) fn decode_with(payload: Bytes) -> (Message, Extra) {
+    unframe(&payload).unwrap_or_else(|| (Message::json(payload), Extra::default()))
+}
+
+/// Returns the body if it is a JSON text that Python can read.
+fn json_text(message: &Message) -> Option<&str> {
+    if message.encoding != Encoding::Json {
+        return None;
+    }
+    std::str::from_utf8(&message.body)
+        .ok()
+        .filter(|text| scan::is_readable(text))
+}
+
+fn frame_bytes(message: &Message, mut meta: Meta) -> Bytes {
+    meta.enc = Some(if message.encoding == Encoding::Json {
+        Enc::Base64Json
+    } else {
+        Enc::Base64
+    });
+    wrap(&format!("\"{}\"", BASE64.encode(&message.body)), &meta)
+}
+
+fn frame_object(message: &Message, text: &str, object: &Object<'_>, mut meta: Meta) -> Bytes {
+    if object.position(PYMQ).is_some() {
+        // Always wrapped, so that it cannot be mistaken for a frame.
+        return wrap(text, &meta);
+    }
+    if meta == Meta::default() {
+        return message.body.clone();
+    }
+    if object.position(OBJ).or(object.position(LIST)).is_some() {
+        if object.members.len() == 1 && object.position(OBJ).is_some() {
+            meta.form = Some(Form::Obj);
+        }
+        let (body, close) = text.split_at(object.end);
+        return concat(&[body, THEN_PYMQ, &json(&meta), close]);
+    }
+    match object.position(TYPE) {
+        Some(tag) => retag(text, object, tag, meta),
+        None => wrap(text, &meta),
+    }
+}
+
+fn wrap(text: &str, meta: &Meta) -> Bytes {
+    concat(&[OPEN, text, THEN_PYMQ, &json(meta), "}"])
+}
+
+/// Moves the tag of an object form from the object to the frame around it, and notes what was cut out where.
+fn retag(text: &str, object: &Object<'_>, tag: usize, mut meta: Meta) -> Bytes {
+    let member = &object.members[tag];
+    let (start, end) = match (tag.checked_sub(1), object.members.get(tag + 1)) {
+        (_, Some(next)) => (member.key.start, next.key.start),
+        (Some(previous), None) => (object.members[previous].value.end, member.value.end),
+        (None, None) => (member.key.start, member.value.end),
+    };
+    meta.cut = Some((start, text[start..end].to_owned()));
+    let tag = &text[member.value.clone()];
+    concat(&[
+        OPEN,
+        &text[..start],
+        &text[end..],
+        THEN_TYPE,
+        tag,
+        THEN_PYMQ,
+        &json(&meta),
+        "}",
+    ])
+}
+
+fn json(meta: &Meta) -> String {
+    serde_json::to_string(meta).expect("text, numbers and maps with text keys are always JSON")
+}
+
+fn concat(parts: &[&str]) -> Bytes {
+    parts.concat().into()
+}
+
+/// Reads a payload that is a frame; none when it is not one of ours.
+fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
+    let text = std::str::from_utf8(payload).ok()?;
+    if !text.contains(PYMQ) {
+        return None;
+    }
+    let object = Object::scan(text)?;
+    let (last, others) = object.members.split_last()?;
+    let head = text[..last.key.end]
+        .strip_suffix("\"__pymq\"")?
+        .strip_suffix(", ")?;
+    let tail = &text[last.value.end..];
+    if !tail.starts_with('}') {
+        return None;
+    }
+    let meta: Meta = serde_json::from_str(&text[last.value.clone()]).ok()?;
+
+    let inside = head.strip_prefix(OPEN);
+    let (encoding, body) = match (others, inside, &meta) {
+        ([_], Some(inside), Meta { enc: Some(enc), .. }) => {
+            let encoded = inside.strip_prefix('"')?.strip_suffix('"')?;
+            let encoding = if *enc == Enc::Base64 {
+                Encoding::Bytes
+            } else {
+                Encoding::Json
+            };
+            (encoding, BASE64.decode(encoded).ok()?.into())
+        }
+        ([_], Some(inside), Meta { form: None, .. }) => {
+            (Encoding::Json, payload.slice_ref(inside.as_bytes()))
+        }
+        (
+            [_, tag],
+            Some(inside),
+            Meta {
+                cut: Some((at, cut)),
+                ..
+            },
+        ) => {
+            let object = inside.get(..tag.key.start.checked_sub(OPEN.len() + 2)?)?;
+            let (before, after) = object.split_at_checked(*at)?;
+            (Encoding::Json, concat(&[before, cut, after]))
+        }
+        _ => (Encoding::Json, concat(&[head, tail])),
+    };
+    let (headers, extra) = meta.into_parts();
+    Some((
+        Message {
+            headers,
+            encoding,
+            body,
+        },
+        extra,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn framed(body: &str) -> String {
+        let payload = encode_with(
+            &Message::json(body.to_owned()),
+            &Extra {
+                attempt: 2,
+                ..Extra::default()
+            },
+        );
+        String::from_utf8(payload.into()).unwrap()
+    }
+
+    #[test]
+    fn a_plain_json_message_is_its_body() {
+        let body = Bytes::from_static(b" {\"a\": NaN, \"b\": {\"__pymq\": 1}}");
+        let payload = encode(&Message::json(body.clone()));
+
+        assert_eq!(payload, body);
+        assert_eq!(
+            decode(payload).body.as_ptr(),
+            body.as_ptr(),
+            "nothing is copied"
+        );
+    }
+
+    #[test]
+    fn each_form_is_framed_as_python_reads_it() {
+        for (body, frame) in [
+            ("5", r#"{"__obj": 5, "__pymq": {"attempt":2}}"#),
+            (
+                r#"{"a": 1}"#,
+                r#"{"__obj": {"a": 1}, "__pymq": {"attempt":2}}"#,
+            ),
+            (
+                r#"{"__obj": null, "__type": "NoneType"}"#,
+                r#"{"__obj": null, "__type": "NoneType", "__pymq": {"attempt":2}}"#,
+            ),
+            (
+                r#"{"__list": [{"a": 1}], "__type": "dict"}"#,
+                r#"{"__list": [{"a": 1}], "__type": "dict", "__pymq": {"attempt":2}}"#,
+            ),
+            (
+                r#"{"__obj": 5}"#,
+                r#"{"__obj": 5, "__pymq": {"attempt":2,"form":"obj"}}"#,
+            ),
+            (
+                r#"{"x": 1, "y": 2, "__type": "m.Point"}"#,
+                r#"{"__obj": {"x": 1, "y": 2}, "__type": "m.Point", "__pymq": {"attempt":2,"cut":[15,", \"__type\": \"m.Point\""]}}"#,
+            ),
+            (
+                r#"{"__type": "m.Empty"}"#,
+                r#"{"__obj": {}, "__type": "m.Empty", "__pymq": {"attempt":2,"cut":[1,"\"__type\": \"m.Empty\""]}}"#,
+            ),
+            (
+                r#"{"a": 1, "__pymq": {}}"#,
+                r#"{"__obj": {"a": 1, "__pymq": {}}, "__pymq": {"attempt":2}}"#,
+            ),
+        ] {
+            assert_eq!(framed(body), frame);
+        }
+    }
+
+    #[test]
+    fn bytes_and_broken_json_are_base64() {
+        for message in [
+            Message::bytes("\u{0}\u{1}"),
+            Message::json(&b"\xff"[..]),
+            Message::json(""),
+            Message::json("{"),
+        ] {
+            let payload = encode(&message);
+
+            assert!(scan::is_readable(std::str::from_utf8(&payload).unwrap()));
+            assert_eq!(decode(payload), message);
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_frame_is_a_plain_message() {
+        for payload in [
+            r#"{"__pymq": {}}"#,
+            r#"{"a": 1, "__pymq": {}, "b": 2}"#,
+            r#"{"a": 1, "__pymq": 5}"#,
+            r#"{"a": 1,"__pymq": {}}"#,
+            r#"{"a": 1, "__pymq": {} }"#,
+            r#"{"__obj": "no base64!", "__pymq": {"enc": "base64"}}"#,
+            r#"{"__obj": {}, "__type": "T", "__pymq": {"cut": [99, ""]}}"#,
+            r#"{"__obj": {"é": 1}, "__type": "T", "__pymq": {"cut": [3, ""]}}"#,
+        ] {
+            let (message, extra) = decode_with(Bytes::from_static(payload.as_bytes()));
+
+            assert_eq!(
+                (message.body.as_ref(), extra),
+                (payload.as_bytes(), Extra::default()),
+                "{payload}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_later_release_may_say_more() {
+        let (message, extra) =
+            decode_with(r#"{"__obj": 5, "__pymq": {"attempt": 3, "new": [1]}}"#.into());
+
+        assert_eq!((message, extra.attempt), (Message::json("5"), 3));
+    }
+
+    fn json() -> impl Strategy<Value = String> {
+        let key = prop_oneof![
+            Just("__obj".to_owned()),
+            Just("__list".to_owned()),
+            Just("__type".to_owned()),
+            Just("__pymq".to_owned()),
+            Just(r"__\u006fbj".to_owned()),
+            Just(r"__pym\u0071".to_owned()),
+            "[a-zé]{0,3}",
+        ];
+        let leaf = prop_oneof![
+            Just("NaN".to_owned()),
+            Just("null".to_owned()),
+            Just(r#""m.T""#.to_owned()),
+            Just(r#"{"attempt":1}"#.to_owned()),
+            Just(r#"{"enc": "base64"}"#.to_owned()),
+            Just(r#"{"cut": [3, "x"]}"#.to_owned()),
+            "-?[1-9][0-9]{0,3}",
+            any::<String>().prop_map(|text| serde_json::to_string(&text).unwrap()),
+        ];
+        leaf.prop_recursive(4, 24, 4, move |inner| {
+            let space = "[ \n]{0,2}";
+            let member = (key.clone(), space, inner.clone(), space).prop_map(
+                |(key, before, value, after)| format!("\"{key}\":{before}{value}{after}"),
+            );
+            prop_oneof![
+                (vec(member.clone(), 0..4), space)
+                    .prop_map(|(members, space)| format!("{{{space}{}}}", members.join(","))),
+                vec(member, 1..4).prop_map(|members| format!("{{{}}}", members.join(", "))),
+                (vec(inner, 0..3), space)
+                    .prop_map(|(items, space)| format!("{space}[{}]{space}", items.join(", "))),
+            ]
+        })
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        let body = prop_oneof![
+            4 => json().prop_map(|body| Message::json(body.into_bytes())),
+            // Frames as bodies, and frames in frames.
+            2 => (json(), extra()).prop_map(|(body, extra)| {
+                Message::json(encode_with(&Message::json(encode_with(&Message::json(body), &extra)), &extra))
+            }),
+            1 => vec(any::<u8>(), 0..64).prop_map(Message::json),
+            1 => vec(any::<u8>(), 0..64).prop_map(Message::bytes),
+        ];
+        (body, vec(("\\PC{0,4}|__pymq", any::<String>()), 0..3)).prop_map(
+            |(mut message, headers)| {
+                message.headers = headers.into_iter().collect();
+                message
+            },
+        )
+    }
+
+    fn extra() -> impl Strategy<Value = Extra> {
+        (
+            prop_oneof![Just(0), any::<u32>()],
+            any::<Option<u32>>(),
+            any::<Option<String>>(),
+            any::<bool>(),
+        )
+            .prop_map(|(attempt, timeout, claim, is_opaque)| Extra {
+                attempt,
+                timeout: timeout.map(|timeout| Duration::from_millis(timeout.into())),
+                claim,
+                is_opaque,
+            })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn what_is_decoded_is_what_was_encoded(message in message(), extra in extra()) {
+            let payload = encode_with(&message, &extra);
+
+            prop_assert!(scan::is_readable(std::str::from_utf8(&payload).unwrap()));
+            prop_assert_eq!(decode_with(payload), (message.clone(), extra));
+            prop_assert_eq!(decode(encode(&message)), message);
+        }
+
+        #[test]
+        fn a_frame_of_any_payload_gives_the_payload_back(payload in json(), attempt in 1_u32..9) {
+            // As when an item that somebody else put is taken and given back.
+            let (message, extra) = decode_with(payload.clone().into());
+            let again = decode_with(encode_with(&message, &Extra { attempt, ..extra }));
+
+            prop_assert_eq!(again.0, message);
+            prop_assert_eq!(again.1.attempt, attempt);
+        }
+
+        #[test]
+        fn decoding_anything_never_panics(
+            start in vec(any::<u8>(), 0..32),
+            text in "[{}\\[\\]\",: ]{0,8}(\"__obj\": |\"__type\": |, |\"__pymq\": |\\{|\\}|[0-9]){0,12}",
+        ) {
+            decode(start.into());
+            decode(text.into());
+        }
+    }
 }

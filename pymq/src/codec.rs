@@ -1,17 +1,71 @@
 //! Between values and PyMQ's JSON dialect, in the byte form Python writes.
 //!
 //! [`Encode`] and [`Decode`] stand for every serde type and for [`Raw`]; nothing else implements them.
+//!
+//! # What is written
+//!
+//! What Python's `json` would write, byte for byte: `", "` and `": "` between things, ASCII only, floats as `repr` has
+//! them. serde's view of a value decides its top level; nothing inside is tagged:
+//!
+//! | Value | Payload |
+//! |---|---|
+//! | scalars, strings, lists, maps, structs, enums | as `serde_json` has them |
+//! | unit and none | `{"__obj": null, "__type": "NoneType"}` |
+//! | tuples, tuple structs, arrays | `{"__obj": [..], "__type": "tuple"}` |
+//! | a list with an element `"__type"`, `"__obj"` or `"__list"` | `{"__obj": [..], "__type": "list"}` |
+//! | a map or struct with such a key | `{"__obj": {..}, "__type": "dict"}` |
+//! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}`; if it is no object, `{"__obj": .., "__type": CLASS}` |
+//!
+//! NaN and the infinities are refused at any depth. serde cannot tell a set from a list, so a set is a list here; only
+//! what a remote returns is told apart, by [`IntoReply`](crate::IntoReply).
+//!
+//! # What is read
+//!
+//! Any JSON text. A top-level `__type` is taken off without a look at it, the value is that of the last `__obj`, else of
+//! `__list`, else the rest of the object, and it is read by the shape of the target: structs by name or by position,
+//! [`Option`]s from null, maps with keys in quotes. Of keys that repeat the last one wins in a map; a derived struct
+//! refuses them.
+//!
+//! Refused, with the payload in the error: the words `NaN`, `Infinity` and `-Infinity`, floats past `f64`, integers past
+//! 128 bits, or past 64 where the target would make a float of them without having asked for one, lone surrogates,
+//! nesting over 128 levels, a byte order mark, text behind the value, an empty payload, what is not UTF-8.
+//!
+//! # Examples
+//!
+//! ```
+//! use pymq::codec::{Decode, Encode};
+//!
+//! let message = ("eggs", 12).encode()?;
+//! assert_eq!(message.body, r#"{"__obj": ["eggs", 12], "__type": "tuple"}"#);
+//!
+//! let (item, count) = <(String, u32)>::decode(&message)?;
+//! assert_eq!((item.as_str(), count), ("eggs", 12));
+//! # Ok::<(), pymq::Error>(())
+//! ```
 
-use std::io;
+mod dialect;
+mod envelope;
+mod exact;
+mod python;
+mod read;
+mod scan;
+mod write;
 
-use bytes::Bytes;
+use std::any::type_name;
+
+use bytes::{Buf, Bytes};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::ser::{CharEscape, Formatter};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::message::Message;
+
+/// The keys with a meaning at the top level of a payload. As elements of a bare list they make Python fail.
+const RESERVED: [&str; 3] = [TYPE, OBJ, LIST];
+const TYPE: &str = "__type";
+const OBJ: &str = "__obj";
+const LIST: &str = "__list";
 
 /// A value that can be a payload: every serde type, and [`Raw`].
 pub trait Encode {
@@ -27,22 +81,27 @@ pub trait Encode {
 pub trait Decode: Sized {
     /// Reads the payload; the envelope is taken off, tags are inert.
     ///
+    /// A serde type reads opaque bytes, too, if they are JSON: a sender of [`Raw`] may have written it.
+    ///
     /// # Errors
     ///
     /// [`Codec`](ErrorKind::Codec), with the payload, for what does not fit.
     fn decode(message: &Message) -> Result<Self>;
 }
 
-/// Bytes that pass as they are, read as they came.
+/// Bytes that pass as they are, read as they came: of what was written as JSON, the whole payload with its envelope.
 ///
 /// # Examples
 ///
 /// ```
-/// use pymq::codec::{Decode, Encode, Raw};
+/// use pymq::Raw;
+/// use pymq::codec::{Decode, Encode};
 ///
 /// let message = Raw::from("any bytes").encode()?;
-///
 /// assert_eq!(Raw::decode(&message)?.0, "any bytes");
+///
+/// let message = ().encode()?;
+/// assert_eq!(Raw::decode(&message)?.0, r#"{"__obj": null, "__type": "NoneType"}"#);
 /// # Ok::<(), pymq::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -56,7 +115,7 @@ impl<T: Into<Bytes>> From<T> for Raw {
 
 impl<T: Serialize + ?Sized> Encode for T {
     fn encode(&self) -> Result<Message> {
-        to_json(self).map(Message::json)
+        payload(self, None)
     }
 }
 
@@ -68,7 +127,7 @@ impl Encode for Raw {
 
 impl<T: DeserializeOwned> Decode for T {
     fn decode(message: &Message) -> Result<Self> {
-        from_json(&message.body)
+        read::payload(&message.body).map_err(|error| unreadable::<T>(error, &message.body))
     }
 }
 
@@ -78,42 +137,52 @@ impl Decode for Raw {
     }
 }
 
-/// Writes a value as JSON in the byte form of Python's `json`, without an envelope.
-///
-/// # Errors
-///
-/// [`Codec`](ErrorKind::Codec) for what JSON cannot say.
-pub fn to_json(value: &(impl Serialize + ?Sized)) -> Result<Bytes> {
-    let mut buf = Vec::with_capacity(128);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut buf, PythonForm);
-    value
-        .serialize(&mut serializer)
-        .map_err(|error| Error::new(ErrorKind::Codec, "encode").with_source(error))?;
-    Ok(buf.into())
-}
-
 /// Writes the payload of an event: tagged if it has a [`CLASS`](Event::CLASS), bare if not.
 ///
 /// # Errors
 ///
 /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+///
+/// # Examples
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Placed {
+///     order: u64,
+/// }
+/// pymq::event!(Placed, class = "shop.events.Placed");
+///
+/// let message = pymq::codec::encode_event(&Placed { order: 17 })?;
+///
+/// assert_eq!(message.body, r#"{"order": 17, "__type": "shop.events.Placed"}"#);
+/// # Ok::<(), pymq::Error>(())
+/// ```
 pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
-    let json = to_json(event)?;
-    let Some(class) = E::CLASS else {
-        return Ok(Message::json(json));
-    };
-    let class = serde_json::Value::from(class);
-    Ok(Message::json(match json.strip_suffix(b"}") {
-        Some(b"{") => format!(r#"{{"__type": {class}}}"#),
-        Some(fields) => format!(
-            r#"{}, "__type": {class}}}"#,
-            String::from_utf8_lossy(fields)
-        ),
-        None => format!(
-            r#"{{"__obj": {}, "__type": {class}}}"#,
-            String::from_utf8_lossy(&json)
-        ),
-    }))
+    payload(event, E::CLASS)
+}
+
+fn payload<T: Serialize + ?Sized>(value: &T, class: Option<&str>) -> Result<Message> {
+    let (json, start) = write::payload(value, class).map_err(unwritable::<T>)?;
+    let mut body = Bytes::from(json);
+    body.advance(start);
+    Ok(Message::json(body))
+}
+
+/// Writes a value as JSON in the byte form of Python's `json`, without an envelope.
+///
+/// # Errors
+///
+/// [`Codec`](ErrorKind::Codec) for what JSON cannot say.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(pymq::codec::to_json(&("é", 1e16))?, r#"["\u00e9", 1e+16]"#);
+/// assert!(pymq::codec::to_json(&[f64::NAN]).is_err());
+/// # Ok::<(), pymq::Error>(())
+/// ```
+pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
+    write::bare(value).map(Bytes::from).map_err(unwritable::<T>)
 }
 
 /// Reads a value from JSON without an envelope.
@@ -121,79 +190,29 @@ pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
 /// # Errors
 ///
 /// [`Codec`](ErrorKind::Codec), with the payload, when the text does not fit `T`.
+///
+/// # Examples
+///
+/// ```
+/// let error = pymq::codec::from_json::<u64>(&"[1, NaN]".into()).unwrap_err();
+///
+/// assert_eq!(error.payload().unwrap(), "[1, NaN]");
+/// ```
 pub fn from_json<T: DeserializeOwned>(json: &Bytes) -> Result<T> {
-    serde_json::from_slice(json).map_err(|error| {
-        Error::new(ErrorKind::Codec, "decode")
-            .with_source(error)
-            .with_payload(json.clone())
-    })
+    read::bare(json).map_err(|error| unreadable::<T>(error, json))
 }
 
-/// Python's spacing and escaping: `", "`, `": "`, and ASCII only.
-struct PythonForm;
+/// Reads a value from a part of a JSON text.
+pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    read::bare(text.as_bytes())
+}
 
-impl Formatter for PythonForm {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
+fn unwritable<T: ?Sized>(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Codec, format!("encode `{}`", type_name::<T>())).with_source(error)
+}
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(b": ")
-    }
-
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
-        let mut units = [0; 2];
-        for c in fragment.chars() {
-            if matches!(c, ' '..='~') {
-                writer.write_all(&[c as u8])?;
-                continue;
-            }
-            for unit in c.encode_utf16(&mut units) {
-                write!(writer, "\\u{unit:04x}")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn write_char_escape<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        escape: CharEscape,
-    ) -> io::Result<()> {
-        match escape {
-            CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
-            CharEscape::Quote => writer.write_all(b"\\\""),
-            CharEscape::ReverseSolidus => writer.write_all(b"\\\\"),
-            CharEscape::Solidus => writer.write_all(b"/"),
-            CharEscape::Backspace => writer.write_all(b"\\b"),
-            CharEscape::FormFeed => writer.write_all(b"\\f"),
-            CharEscape::LineFeed => writer.write_all(b"\\n"),
-            CharEscape::CarriageReturn => writer.write_all(b"\\r"),
-            CharEscape::Tab => writer.write_all(b"\\t"),
-        }
-    }
+fn unreadable<T>(error: serde_json::Error, payload: &Bytes) -> Error {
+    Error::new(ErrorKind::Codec, format!("decode `{}`", type_name::<T>()))
+        .with_source(error)
+        .with_payload(payload.clone())
 }

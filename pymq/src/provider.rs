@@ -109,7 +109,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// the caller goes back to the front.
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>>;
 
-    /// Settles leased messages; answers one result for each, in order.
+    /// Settles leased messages, one after the other; answers one result for each, in order.
+    ///
+    /// What one call gives back to the front keeps the order of the call: the first of it is the next to be taken.
+    /// So a prefetched batch that is released stays first in, first out.
     ///
     /// A receipt whose lease is over (settled, expired, taken by another) is
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing.
@@ -124,12 +127,17 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<Result<()>>>;
 
     /// Looks at up to `max` messages of a part of the queue, the next to leave first, and takes nothing.
+    ///
+    /// Messages that are due and those whose lease has ended are seen in line, as
+    /// [`queue_stats`](Self::queue_stats) counts them.
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
 
     /// Moves dead letters to the back of the queue as new messages with no attempt counted, and returns how many.
+    /// Ids are taken in the order given.
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize>;
 
-    /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased.
+    /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased; what is due
+    /// and what has its lease ended is in line, as [`queue_stats`](Self::queue_stats) counts it.
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
     /// Counts the messages in each part of the queue. Messages that are due and leases that have ended are

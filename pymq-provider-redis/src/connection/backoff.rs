@@ -33,7 +33,9 @@ mod tests {
 
     #[test]
     fn the_limit_doubles_up_to_five_seconds() {
-        let limits: Vec<_> = [0, 1, 6, 7, 40, u32::MAX].map(|failures| jittered(failures, 1.0).as_millis()).into();
+        let limits: Vec<_> = [0, 1, 6, 7, 40, u32::MAX]
+            .map(|failures| jittered(failures, 1.0).as_millis())
+            .into();
 
         assert_eq!(limits, [50, 100, 3_200, 5_000, 5_000, 5_000]);
     }
@@ -48,7 +50,15 @@ mod tests {
     fn fractions_stay_in_range_and_differ() {
         let fractions: Vec<f64> = (0..100).map(|_| random_fraction()).collect();
 
-        assert!(fractions.iter().all(|fraction| (0.0..=1.0).contains(fraction)));
-        assert!(fractions.iter().any(|fraction| (fraction - fractions[0]).abs() > 0.01));
+        assert!(
+            fractions
+                .iter()
+                .all(|fraction| (0.0..=1.0).contains(fraction))
+        );
+        assert!(
+            fractions
+                .iter()
+                .any(|fraction| (fraction - fractions[0]).abs() > 0.01)
+        );
     }
 }

@@ -48,12 +48,20 @@ pub(crate) struct Live {
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
         let server = config.server();
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(KEEPALIVE);
         // RESP3 for its push messages: they carry subscriptions, and the news that a connection has ended.
-        let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let info = server.clone().set_tcp_settings(tcp).set_redis_settings(settings);
+        let settings = server
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        let info = server
+            .clone()
+            .set_tcp_settings(tcp)
+            .set_redis_settings(settings);
         let (connect_timeout, op_timeout) = config.timeouts();
         let shared = Shared {
             address: info.addr().to_string(),
@@ -62,7 +70,9 @@ impl Connector {
             connect_timeout,
             op_timeout,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Returns where the server is, for errors; without secrets.
@@ -81,7 +91,10 @@ impl Connector {
 
     /// Dials once. `on_push` gets what the server sends unasked; it runs in the task that reads the connection, so it
     /// must not block.
-    pub(crate) async fn dial(&self, on_push: impl Fn(PushInfo) + Send + Sync + 'static) -> Result<Live, Fault> {
+    pub(crate) async fn dial(
+        &self,
+        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<Live, Fault> {
         let lost = CancellationToken::new();
         // The reading task owns the closure and with it the guard: whatever ends the one drops the other.
         let guard = lost.clone().drop_guard();
@@ -96,9 +109,18 @@ impl Connector {
                 on_push(push);
                 Ok::<(), ()>(())
             });
-        let connection = self.shared.client.get_multiplexed_async_connection_with_config(&config).await;
+        let connection = self
+            .shared
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
         match connection {
-            Ok(connection) => Ok(Live { connection, lost, born: Instant::now(), timeouts: AtomicU32::new(0) }),
+            Ok(connection) => Ok(Live {
+                connection,
+                lost,
+                born: Instant::now(),
+                timeouts: AtomicU32::new(0),
+            }),
             Err(error) => Err(Fault::of_connect(error, self.shared.is_tls)),
         }
     }
@@ -108,16 +130,16 @@ impl Connector {
         self.dial(drop).await
     }
 
-    /// Dials until it works, pausing ever longer. `last` is the connection this one replaces; `report` hears of each
-    /// failure.
+    /// Dials until it works, pausing ever longer. `last` is the connection this one replaces, if any; `report` hears
+    /// of each failure.
     pub(crate) async fn dial_again(
         &self,
-        last: &Live,
+        last: Option<&Live>,
         on_push: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
         mut report: impl FnMut(Fault),
     ) -> Live {
         let mut failures = 0;
-        if last.born.elapsed() < SHORT_LIFE {
+        if last.is_some_and(|last| last.born.elapsed() < SHORT_LIFE) {
             sleep(backoff::pause(0)).await;
         }
         loop {
@@ -153,11 +175,20 @@ impl Live {
     /// Asks the server for its version, which needs no right.
     pub(crate) async fn version(&self) -> Result<Version, Fault> {
         let mut connection = self.connection.clone();
-        let hello: Result<Value, _> = redis::cmd("HELLO").arg(3).query_async(&mut connection).await;
-        let Value::Map(fields) = hello.map_err(Fault::of_command)? else { return Ok(Version(0, 0)) };
+        let hello: Result<Value, _> = redis::cmd("HELLO")
+            .arg(3)
+            .query_async(&mut connection)
+            .await;
+        let Value::Map(fields) = hello.map_err(Fault::of_command)? else {
+            return Ok(Version(0, 0));
+        };
         let version = fields.into_iter().find_map(|(name, value)| {
             let name: String = redis::from_redis_value(name).ok()?;
-            if name == "version" { redis::from_redis_value::<String>(value).ok() } else { None }
+            if name == "version" {
+                redis::from_redis_value::<String>(value).ok()
+            } else {
+                None
+            }
         });
         Ok(Version::parse(&version.unwrap_or_default()))
     }
@@ -175,7 +206,11 @@ impl Version {
 
     /// Refuses a server we cannot work with.
     pub(crate) fn check(self) -> Result<Self, Fault> {
-        if self < Self(6, 2) { Err(Fault::new(ErrorKind::Unsupported, TOO_OLD)) } else { Ok(self) }
+        if self < Self(6, 2) {
+            Err(Fault::new(ErrorKind::Unsupported, TOO_OLD))
+        } else {
+            Ok(self)
+        }
     }
 }
 

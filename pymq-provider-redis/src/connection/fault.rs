@@ -33,13 +33,32 @@ pub(crate) enum Remedy {
 
 impl Fault {
     pub(crate) fn new(kind: ErrorKind, cause: &'static str) -> Self {
-        Self { kind, remedy: Remedy::None, cause, outcome_unknown: false, source: None }
+        Self {
+            kind,
+            remedy: Remedy::None,
+            cause,
+            outcome_unknown: false,
+            source: None,
+        }
     }
 
     /// No answer in time.
     pub(crate) fn timeout() -> Self {
         let fault = Self::new(ErrorKind::Timeout, "no answer in time");
-        Self { outcome_unknown: true, remedy: Remedy::Lost, ..fault }
+        Self {
+            outcome_unknown: true,
+            remedy: Remedy::Lost,
+            ..fault
+        }
+    }
+
+    /// The connection ended while nothing was asked of it.
+    pub(crate) fn lost() -> Self {
+        let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
+        Self {
+            remedy: Remedy::Lost,
+            ..fault
+        }
     }
 
     /// The provider was closed.
@@ -60,18 +79,27 @@ impl Fault {
         let mut fault = Self::read(&error);
         let text = error.to_string();
         if text.contains("certificate") {
-            (fault.kind, fault.cause) = (ErrorKind::Tls, "the certificate of the server is not trusted");
+            (fault.kind, fault.cause) = (
+                ErrorKind::Tls,
+                "the certificate of the server is not trusted",
+            );
         } else if is_tls && text.contains("InvalidContentType") {
-            (fault.kind, fault.cause) = (ErrorKind::Tls, "the server does not speak TLS here, did you mean `redis://`?");
+            (fault.kind, fault.cause) = (
+                ErrorKind::Tls,
+                "the server does not speak TLS here, did you mean `redis://`?",
+            );
         } else if error.is_connection_refusal() {
             fault.cause = "nobody listens there";
         } else if error.is_timeout() && is_tls {
-            (fault.kind, fault.cause) =
-                (ErrorKind::Timeout, "no answer in time; if the server does not speak TLS here, use `redis://`");
+            (fault.kind, fault.cause) = (
+                ErrorKind::Timeout,
+                "no answer in time; if the server does not speak TLS here, use `redis://`",
+            );
         } else if error.is_timeout() {
             (fault.kind, fault.cause) = (ErrorKind::Timeout, "no answer in time");
         } else if !is_tls && fault.remedy == Remedy::Lost {
-            fault.cause = "the server hung up; is it a TLS port (`rediss://`), or at its limit of clients?";
+            fault.cause =
+                "the server hung up; is it a TLS port (`rediss://`), or at its limit of clients?";
         }
         fault.source = Some(error);
         fault
@@ -83,7 +111,11 @@ impl Fault {
         if let Some(source) = self.source {
             error = error.with_source(source);
         }
-        if self.outcome_unknown { error.with_outcome_unknown() } else { error }
+        if self.outcome_unknown {
+            error.with_outcome_unknown()
+        } else {
+            error
+        }
     }
 
     fn read(error: &RedisError) -> Self {
@@ -92,46 +124,102 @@ impl Fault {
             return Self::of_code(first.code(), first.details().unwrap_or_default());
         }
         match error.kind() {
-            redis::ErrorKind::AuthenticationFailed => Self::new(ErrorKind::Auth, "wrong user or password"),
-            redis::ErrorKind::RESP3NotSupported => Self::new(ErrorKind::Unsupported, TOO_OLD),
-            redis::ErrorKind::InvalidClientConfig => Self::new(ErrorKind::InvalidConfig, "unusable configuration"),
-            redis::ErrorKind::Server(_) => Self::new(ErrorKind::InvalidConfig, "the server refuses the database"),
-            redis::ErrorKind::Io | redis::ErrorKind::Parse => {
-                let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
-                Self { remedy: Remedy::Lost, ..fault }
+            redis::ErrorKind::AuthenticationFailed => {
+                Self::new(ErrorKind::Auth, "wrong user or password")
             }
+            redis::ErrorKind::RESP3NotSupported => Self::new(ErrorKind::Unsupported, TOO_OLD),
+            redis::ErrorKind::InvalidClientConfig => {
+                Self::new(ErrorKind::InvalidConfig, "unusable configuration")
+            }
+            redis::ErrorKind::Server(_) => {
+                Self::new(ErrorKind::InvalidConfig, "the server refuses the database")
+            }
+            redis::ErrorKind::Io | redis::ErrorKind::Parse => Self::lost(),
             _ => Self::new(ErrorKind::Provider, "an answer nobody expected"),
         }
     }
 
     fn of_code(code: &str, details: &str) -> Self {
         let (kind, cause, remedy) = match code {
-            "LOADING" => (ErrorKind::Disconnected, "the server is loading its data", Remedy::Wait),
-            "MASTERDOWN" => (ErrorKind::Disconnected, "the replica has lost its master", Remedy::Wait),
-            "CLUSTERDOWN" | "TRYAGAIN" => (ErrorKind::Disconnected, "the cluster is not ready", Remedy::Wait),
-            "READONLY" => (ErrorKind::Disconnected, "the server is a read-only replica", Remedy::Reconnect),
-            "OOM" => (ErrorKind::OutOfMemory, "the server is at its maxmemory", Remedy::None),
+            "LOADING" => (
+                ErrorKind::Disconnected,
+                "the server is loading its data",
+                Remedy::Wait,
+            ),
+            "MASTERDOWN" => (
+                ErrorKind::Disconnected,
+                "the replica has lost its master",
+                Remedy::Wait,
+            ),
+            "CLUSTERDOWN" | "TRYAGAIN" => (
+                ErrorKind::Disconnected,
+                "the cluster is not ready",
+                Remedy::Wait,
+            ),
+            "READONLY" => (
+                ErrorKind::Disconnected,
+                "the server is a read-only replica",
+                Remedy::Reconnect,
+            ),
+            "OOM" => (
+                ErrorKind::OutOfMemory,
+                "the server is at its maxmemory",
+                Remedy::None,
+            ),
             "NOAUTH" => (ErrorKind::Auth, "the server wants a password", Remedy::None),
             "WRONGPASS" => (ErrorKind::Auth, "wrong user or password", Remedy::None),
             // Only our own hash-only call: an inner command without its right must not run the script twice.
-            "NOPERM" if details.contains("'evalsha'") => (ErrorKind::Permission, NO_RIGHT, Remedy::InFull),
+            "NOPERM" if details.contains("'evalsha'") => {
+                (ErrorKind::Permission, NO_RIGHT, Remedy::InFull)
+            }
             "NOPERM" => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
-            "NOSCRIPT" => (ErrorKind::Provider, "the server does not know the script", Remedy::InFull),
-            "WRONGTYPE" => (ErrorKind::WrongType, "the key holds something of another type", Remedy::None),
-            "MISCONF" => (ErrorKind::Provider, "the server cannot save its data and refuses writes", Remedy::None),
-            "MOVED" | "ASK" | "CROSSSLOT" => (ErrorKind::Unsupported, "the server is part of a cluster", Remedy::None),
-            "BUSY" => (ErrorKind::Disconnected, "the server is busy with a script", Remedy::Wait),
+            "NOSCRIPT" => (
+                ErrorKind::Provider,
+                "the server does not know the script",
+                Remedy::InFull,
+            ),
+            "WRONGTYPE" => (
+                ErrorKind::WrongType,
+                "the key holds something of another type",
+                Remedy::None,
+            ),
+            "MISCONF" => (
+                ErrorKind::Provider,
+                "the server cannot save its data and refuses writes",
+                Remedy::None,
+            ),
+            "MOVED" | "ASK" | "CROSSSLOT" => (
+                ErrorKind::Unsupported,
+                "the server is part of a cluster",
+                Remedy::None,
+            ),
+            "BUSY" => (
+                ErrorKind::Disconnected,
+                "the server is busy with a script",
+                Remedy::Wait,
+            ),
             // Before version 7 the code of an error inside a script stands in the middle of the text.
-            "ERR" if details.contains("user_script") => match details.split([' ', '-']).find(|word| is_inner(word)) {
-                Some(inner) => return Self::of_code(inner, ""),
-                None => (ErrorKind::Provider, "a script failed", Remedy::None),
-            },
-            _ if details.contains("maximum number of clients") || details.contains("max number of clients") => {
-                (ErrorKind::Disconnected, "the server is at its limit of clients", Remedy::None)
+            "ERR" if details.contains("user_script") => {
+                match details.split([' ', '-']).find(|word| is_inner(word)) {
+                    Some(inner) => return Self::of_code(inner, ""),
+                    None => (ErrorKind::Provider, "a script failed", Remedy::None),
+                }
+            }
+            _ if details.contains("maximum number of clients")
+                || details.contains("max number of clients") =>
+            {
+                (
+                    ErrorKind::Disconnected,
+                    "the server is at its limit of clients",
+                    Remedy::None,
+                )
             }
             _ => (ErrorKind::Provider, "the server refused", Remedy::None),
         };
-        Self { remedy, ..Self::new(kind, cause) }
+        Self {
+            remedy,
+            ..Self::new(kind, cause)
+        }
     }
 }
 
@@ -141,7 +229,10 @@ pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2";
 const NO_RIGHT: &str = "the user lacks a right (ACL)";
 
 fn is_inner(word: &str) -> bool {
-    matches!(word, "OOM" | "WRONGTYPE" | "NOPERM" | "READONLY" | "MISCONF")
+    matches!(
+        word,
+        "OOM" | "WRONGTYPE" | "NOPERM" | "READONLY" | "MISCONF"
+    )
 }
 
 impl fmt::Display for Fault {
@@ -155,7 +246,10 @@ mod tests {
     use super::*;
 
     fn fault(code: &str, details: &str) -> Fault {
-        Fault::of_command(redis::make_extension_error(code.to_owned(), Some(details.to_owned())))
+        Fault::of_command(redis::make_extension_error(
+            code.to_owned(),
+            Some(details.to_owned()),
+        ))
     }
 
     #[test]
@@ -179,15 +273,24 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_script_of_an_old_server_keeps_its_kind() {
-        let fault = fault("ERR", "Error running script (call to f_1): @user_script:3: -OOM command not allowed");
+        let fault = fault(
+            "ERR",
+            "Error running script (call to f_1): @user_script:3: -OOM command not allowed",
+        );
 
         assert_eq!(fault.kind, ErrorKind::OutOfMemory);
     }
 
     #[test]
     fn only_the_hash_only_call_is_repeated_in_full() {
-        let outer = fault("NOPERM", "User u has no permissions to run the 'evalsha' command");
-        let inner = fault("NOPERM", "User u has no permissions to run the 'rpush' command script: 12, on @user_script:1.");
+        let outer = fault(
+            "NOPERM",
+            "User u has no permissions to run the 'evalsha' command",
+        );
+        let inner = fault(
+            "NOPERM",
+            "User u has no permissions to run the 'rpush' command script: 12, on @user_script:1.",
+        );
 
         assert_eq!((outer.remedy, inner.remedy), (Remedy::InFull, Remedy::None));
     }
@@ -201,6 +304,9 @@ mod tests {
 
         assert!(unknown.outcome_unknown() && unknown.kind() == ErrorKind::Disconnected);
         assert!(!refused.outcome_unknown());
-        assert_eq!(refused.to_string(), "redis: put to `q`: the server is at its maxmemory (h:1): out of memory");
+        assert_eq!(
+            refused.to_string(),
+            "redis: put to `q`: the server is at its maxmemory (h:1): out of memory"
+        );
     }
 }

@@ -13,7 +13,10 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) const fn new(code: &'static str) -> Self {
-        Self { code, hash: OnceLock::new() }
+        Self {
+            code,
+            hash: OnceLock::new(),
+        }
     }
 
     /// Returns the call by hash: what goes over the wire each time.
@@ -27,7 +30,8 @@ impl Script {
     }
 
     fn hash(&self) -> &str {
-        self.hash.get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
+        self.hash
+            .get_or_init(|| redis::Script::new(self.code).get_hash().to_owned())
     }
 }
 

@@ -111,9 +111,11 @@ impl Filter {
 pub struct PutOptions {
     /// The most ready messages the queue may hold afterwards; none is unbounded.
     pub maxsize: Option<NonZeroUsize>,
-    /// How long the messages stay hidden; zero puts them in line now.
+    /// How long the messages stay hidden; zero puts them in line now. Those that are due join at the back in the order in
+    /// which they are due, and of the same moment in the order in which they were put.
     pub delay: Duration,
-    /// Makes a put of the same id within 2 minutes a no-op that succeeds.
+    /// Makes a put with the same id to the same queue within 2 minutes a no-op that succeeds, whatever became of the
+    /// messages meanwhile. A put that is refused does not use up its id.
     pub once: Option<MessageId>,
 }
 

@@ -1,5 +1,7 @@
 //! Arguments of a call: a tuple on the caller's side, a JSON array on the wire, a tuple again.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::de::value::Error as Absent;
 use serde::de::{DeserializeOwned, Visitor};
@@ -62,7 +64,10 @@ pub trait Params: sealed::Sealed + Send + Sized {
     fn from_json(function: &str, json: &Bytes) -> Result<Self, RemoteError>;
 }
 
-#[expect(unnameable_types, reason = "nothing outside implements it: that is what seals")]
+#[expect(
+    unnameable_types,
+    reason = "nothing outside implements it: that is what seals"
+)]
 mod sealed {
     pub trait Sealed {}
 }
@@ -114,8 +119,12 @@ impl Params for () {
 }
 
 fn values(json: &Bytes) -> Result<Vec<Box<RawValue>>, RemoteError> {
-    codec::from_json(json)
-        .map_err(|error| RemoteError::new("ValueError", format!("arguments: {}", cause(&error))))
+    let text = str::from_utf8(json).map_err(|cause| unreadable(&cause))?;
+    codec::from_text(text).map_err(|cause| unreadable(&cause))
+}
+
+fn unreadable(cause: &dyn fmt::Display) -> RemoteError {
+    RemoteError::new("ValueError", format!("arguments: {cause}"))
 }
 
 /// The arguments of one call, read from left to right.
@@ -150,11 +159,11 @@ impl<'a> Given<'a> {
             return T::deserialize(Missing).map_err(|_| self.miscounted());
         };
         self.taken += 1;
-        codec::from_json(&Bytes::copy_from_slice(value.get().as_bytes())).map_err(|error| {
+        codec::from_text(value.get()).map_err(|cause| {
             let (position, function) = (self.taken, self.function);
             RemoteError::new(
                 "TypeError",
-                format!("argument {position} of {function}: {}", cause(&error)),
+                format!("argument {position} of {function}: {cause}"),
             )
         })
     }
@@ -177,11 +186,6 @@ impl<'a> Given<'a> {
             format!("{function} takes {wanted} {arguments} but {given} {were} given"),
         )
     }
-}
-
-/// The part of a codec error that tells a caller what is wrong.
-fn cause(error: &crate::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Stands for an argument that was not given: an `Option` reads it as none, all else refuses it.
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn every_arity_round_trips() {
-        fn check<T: Args + Params + PartialEq + std::fmt::Debug>(args: &T) {
+        fn check<T: Args + Params + PartialEq + fmt::Debug>(args: &T) {
             let json = args.to_json().unwrap();
             assert_eq!(T::from_json("f", &json).as_ref(), Ok(args));
         }

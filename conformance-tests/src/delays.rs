@@ -1,0 +1,236 @@
+//! D: a delayed message is hidden until it is due, then joins the line at the back.
+
+use std::time::Duration;
+
+use pymq::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
+use tokio::time::{Instant, sleep};
+
+use crate::jobs::{Jobs, LONG, SHORT, assert_took};
+use crate::moment::parked;
+use crate::wait::until;
+use crate::{Harness, Outcome};
+
+/// Before it is due a message is not in line; when it is, whoever waits gets it.
+pub async fn delayed_put_is_hidden_until_due(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    let put = Instant::now();
+    jobs.put_with([1], after(SHORT * 2)).await?;
+
+    assert_eq!(jobs.try_get().await?, None);
+    assert_eq!(jobs.stats().await?, QueueStats::new(0, 1, 0, 0));
+    assert_eq!(other.get().await?, 1);
+
+    assert_took(h, put, SHORT * 2);
+    assert_eq!(jobs.stats().await?, QueueStats::default());
+    assert_eq!(h.leftovers().await, Vec::<String>::new());
+    Ok(())
+}
+
+/// A delay of zero is none.
+pub async fn zero_delay_is_in_line_at_once(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    jobs.put_with([1], after(Duration::ZERO)).await?;
+
+    assert_eq!(jobs.try_get().await?, Some(1));
+    Ok(())
+}
+
+/// A get that waits wakes when the message is due, also when that was put on another handle and after the wait began.
+pub async fn waiting_get_wakes_at_due_time(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    let mut put_at = Instant::now();
+
+    let putting = async {
+        parked().await;
+        put_at = Instant::now();
+        jobs.put_with([1], after(SHORT)).await
+    };
+    let (got, put) = tokio::join!(other.get(), putting);
+    put?;
+
+    assert_eq!(got?, 1);
+    assert_took(h, put_at, SHORT);
+    Ok(())
+}
+
+/// A get that gives up before the message is due gets nothing, and the message is there for the next.
+pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let put = Instant::now();
+    jobs.put_with([1], after(SHORT * 3)).await?;
+
+    let taken = jobs
+        .take(GetOptions::default().wait(Wait::For(SHORT)))
+        .await?;
+
+    assert_eq!(taken, []);
+    assert_eq!(jobs.get().await?, 1);
+    assert_took(h, put, SHORT * 3);
+    Ok(())
+}
+
+/// What is due first leaves first, in whatever order it was put.
+pub async fn delayed_items_ordered_by_due_time(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    for n in [3, 1, 2] {
+        jobs.put_with([n], after(SHORT * n)).await?;
+    }
+
+    assert_eq!(jobs.peek(Part::Delayed).await?, [1, 2, 3]);
+    assert_eq!(jobs.get_many(3).await?, [1, 2, 3]);
+    Ok(())
+}
+
+/// Messages of one delayed batch stay in order.
+pub async fn delayed_batch_keeps_its_order(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    jobs.put_with(0..20, after(SHORT)).await?;
+
+    assert_eq!(jobs.peek(Part::Delayed).await?, (0..20).collect::<Vec<_>>());
+    assert_eq!(jobs.get_many(20).await?, (0..20).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Messages in line pass those that are not due.
+pub async fn delay_does_not_block_ready_items(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    jobs.put_with([1], after(LONG)).await?;
+    jobs.put([2]).await?;
+
+    assert_eq!(jobs.drain().await?, [2]);
+    assert_eq!(jobs.stats().await?, QueueStats::new(0, 1, 0, 0));
+    Ok(())
+}
+
+/// A message that is due goes behind those in line by then.
+pub async fn due_items_join_at_the_back(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    jobs.put_with([9], after(SHORT)).await?;
+    jobs.put([1, 2]).await?;
+    until("the message is due", async || {
+        jobs.len().await.is_ok_and(|len| len == 3)
+    })
+    .await?;
+
+    assert_eq!(jobs.drain().await?, [1, 2, 9]);
+    Ok(())
+}
+
+/// What is due is in line for everyone who counts, looks or clears, without anybody taking.
+pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    jobs.put_with([1, 2], after(SHORT)).await?;
+    sleep(SHORT * 2).await;
+
+    assert_eq!(jobs.clear(Part::Delayed).await?, 0);
+    assert_eq!(jobs.peek(Part::Ready).await?, [1, 2]);
+    assert_eq!(jobs.stats().await?, QueueStats::new(2, 0, 0, 0));
+    assert_eq!(jobs.clear(Part::Ready).await?, 2);
+    Ok(())
+}
+
+/// The delayed part is cleared alone.
+pub async fn clear_delayed_leaves_the_line(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    jobs.put_with([1, 2], after(LONG)).await?;
+    jobs.put([3]).await?;
+
+    assert_eq!(jobs.clear(Part::Ready).await?, 1);
+    jobs.put([4]).await?;
+    assert_eq!(jobs.clear(Part::Delayed).await?, 2);
+
+    assert_eq!(jobs.drain().await?, [4]);
+    assert_eq!(h.leftovers().await, Vec::<String>::new());
+    Ok(())
+}
+
+/// A delayed message does not need the handle it was put through.
+pub async fn delayed_item_outlives_its_producer(h: &dyn Harness) -> Outcome {
+    let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    producer.put_with([1], after(SHORT)).await?;
+
+    producer.provider().close().await?;
+    drop(producer);
+
+    assert_eq!(consumer.get().await?, 1);
+    Ok(())
+}
+
+/// Nacked with a delay, a message is hidden so long and then joins at the back, as the next attempt.
+pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    jobs.put([1, 2]).await?;
+    let held = jobs.lease(LONG).await?;
+
+    let nacked = Instant::now();
+    jobs.settle(&held, Settle::Nack { delay: SHORT }).await?;
+    assert_eq!(jobs.stats().await?, QueueStats::new(1, 1, 0, 0));
+    until("the message is due", async || {
+        jobs.len().await.is_ok_and(|len| len == 2)
+    })
+    .await?;
+
+    assert!(
+        nacked.elapsed() + Duration::from_millis(2) >= SHORT,
+        "due after {:?}",
+        nacked.elapsed()
+    );
+    assert_eq!(jobs.get().await?, 2);
+    let again = jobs.lease(LONG).await?;
+    assert_eq!((again.item, again.attempt), (1, 2));
+    Ok(())
+}
+
+/// A delayed nack wakes who waits, when it is due.
+pub async fn waiting_get_wakes_when_a_nack_is_due(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    jobs.put([1]).await?;
+    let held = jobs.lease(LONG).await?;
+    let mut nacked = Instant::now();
+
+    let nacking = async {
+        parked().await;
+        nacked = Instant::now();
+        jobs.settle(&held, Settle::Nack { delay: SHORT }).await
+    };
+    let (got, settled) = tokio::join!(other.get(), nacking);
+    settled?;
+
+    assert_eq!(got?, 1);
+    assert_took(h, nacked, SHORT);
+    Ok(())
+}
+
+/// No delay is too long, of a put or of a nack, and none overflows into the past.
+pub async fn extreme_delay_saturates(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    for delay in [
+        Duration::MAX,
+        Duration::from_secs(u64::MAX / 1_000),
+        Duration::from_secs(1 << 40),
+    ] {
+        jobs.put_with([1], after(delay)).await?;
+        jobs.put([2]).await?;
+        let held = jobs.lease(LONG).await?;
+        jobs.settle(&held, Settle::Nack { delay }).await?;
+
+        assert_eq!(jobs.try_get().await?, None, "{delay:?}");
+        assert_eq!(
+            jobs.stats().await?,
+            QueueStats::new(0, 2, 0, 0),
+            "{delay:?}"
+        );
+        assert_eq!(jobs.clear(Part::Delayed).await?, 2, "{delay:?}");
+    }
+    Ok(())
+}
+
+fn after(delay: Duration) -> PutOptions {
+    PutOptions::default().delay(delay)
+}

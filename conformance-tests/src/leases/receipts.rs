@@ -1,0 +1,200 @@
+//! A receipt is good for one lease, once; any other use is refused and changes nothing.
+
+use pymq::ErrorKind;
+use pymq::provider::{QueueStats, Receipt, Settle};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::jobs::{Held, Jobs, LONG, SHORT, bury, nack};
+use crate::wait::soon;
+use crate::{Harness, Outcome};
+
+/// When the lease has ended no settlement is accepted any more, also when nobody has taken the message since.
+pub async fn stale_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let ways = every_way();
+    jobs.put(0..5).await?;
+    let batch = jobs.lease_batch(5, SHORT).await?;
+    sleep(SHORT * 2).await;
+
+    let answers = jobs.settle_all(batch.iter().zip(ways)).await?;
+
+    assert_eq!(kinds(answers), [Some(ErrorKind::LeaseLost); 5]);
+    assert_eq!(jobs.stats().await?, QueueStats::new(5, 0, 0, 0));
+    let again = jobs.lease_batch(5, LONG).await?;
+    assert_eq!(
+        again
+            .iter()
+            .map(|held| (held.item, held.attempt))
+            .collect::<Vec<_>>(),
+        [(0, 2), (1, 2), (2, 2), (3, 2), (4, 2)]
+    );
+    Ok(())
+}
+
+/// When another holds the message now, the old receipt is refused and the current one works.
+pub async fn superseded_receipt_is_lease_lost_and_current_works(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    jobs.put([1]).await?;
+    let old = jobs.lease(SHORT).await?;
+    let current = other.lease(LONG).await?;
+
+    for how in every_way() {
+        let refused = jobs.settle(&old, how.clone()).await;
+        assert_eq!(
+            refused.map_err(|error| error.kind()),
+            Err(ErrorKind::LeaseLost),
+            "{how:?}"
+        );
+    }
+
+    assert_eq!(jobs.stats().await?, QueueStats::new(0, 0, 1, 0));
+    other.settle(&current, Settle::Ack).await?;
+    assert_eq!(jobs.stats().await?, QueueStats::default());
+    Ok(())
+}
+
+/// A second settlement is refused whatever the first was, and touches no other message.
+pub async fn double_settle_is_lease_lost_and_harmless(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    for first in [Settle::Ack, nack(), Settle::Release, bury("first")] {
+        jobs.put([1]).await?;
+        let held = jobs.lease(LONG).await?;
+        jobs.settle(&held, first.clone()).await?;
+        jobs.put([2, 3]).await?;
+        let before = jobs.stats().await?;
+
+        for second in every_way() {
+            let refused = jobs.settle(&held, second.clone()).await;
+            assert_eq!(
+                refused.map_err(|error| error.kind()),
+                Err(ErrorKind::LeaseLost),
+                "{second:?} after {first:?}"
+            );
+        }
+
+        assert_eq!(jobs.stats().await?, before, "after {first:?}");
+        jobs.drain().await?;
+    }
+    Ok(())
+}
+
+/// A receipt given twice in one call settles once: the first counts.
+pub async fn receipt_twice_in_one_call_settles_once(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    jobs.put([1, 2]).await?;
+    let held = jobs.lease(LONG).await?;
+
+    let answers = jobs
+        .settle_all([(&held, nack()), (&held, Settle::Ack), (&held, nack())])
+        .await?;
+
+    assert_eq!(
+        kinds(answers),
+        [None, Some(ErrorKind::LeaseLost), Some(ErrorKind::LeaseLost)]
+    );
+    assert_eq!(jobs.drain().await?, [1, 2]);
+    Ok(())
+}
+
+/// Of many settlements at once from several handles exactly one wins.
+pub async fn concurrent_settle_has_one_winner(h: &dyn Harness) -> Outcome {
+    let handles = [Jobs::open(h).await?, Jobs::open(h).await?];
+
+    for round in 0..20 {
+        handles[0].put([round]).await?;
+        let held = handles[0].lease(LONG).await?;
+        let mut settling = JoinSet::new();
+        for n in 0..8 {
+            let (jobs, held) = (handles[n % 2].clone(), held.clone());
+            let how = if n % 3 == 0 { nack() } else { Settle::Ack };
+            settling.spawn(async move { (how.clone(), jobs.settle(&held, how).await) });
+        }
+        let mut winners = Vec::new();
+        while let Some(settled) = soon("a settlement", settling.join_next()).await? {
+            match settled? {
+                (how, Ok(())) => winners.push(how),
+                (_, Err(error)) => assert_eq!(error.kind(), ErrorKind::LeaseLost),
+            }
+        }
+
+        assert_eq!(winners.len(), 1, "{winners:?}");
+        let left = handles[1].drain().await?;
+        assert_eq!(
+            left.len(),
+            usize::from(winners[0] == nack()),
+            "after {winners:?}"
+        );
+    }
+    Ok(())
+}
+
+/// A batch is answered one by one and in order: one lost lease does not spoil the others.
+pub async fn settlements_are_answered_in_order(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    jobs.put([1, 2, 3]).await?;
+    let batch = jobs.lease_batch(3, LONG).await?;
+    jobs.settle(&batch[1], Settle::Ack).await?;
+
+    let answers = jobs
+        .settle_all(batch.iter().map(|held| (held, Settle::Ack)))
+        .await?;
+
+    assert_eq!(kinds(answers), [None, Some(ErrorKind::LeaseLost), None]);
+    assert_eq!(jobs.settle_all([]).await?.len(), 0);
+    assert_eq!(jobs.stats().await?, QueueStats::default());
+    Ok(())
+}
+
+/// A receipt of another queue, or no receipt of this provider at all, is a lease that is lost.
+pub async fn foreign_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let other = jobs.named("other");
+    jobs.put([1]).await?;
+    other.put([2]).await?;
+    let (held, others) = (jobs.lease(LONG).await?, other.lease(LONG).await?);
+    let made_up = [
+        "",
+        "0",
+        "not a receipt",
+        "\u{0}:\u{0}",
+        "99999999999999999999",
+    ];
+    let made_up = made_up.map(|receipt| Held {
+        receipt: Receipt::new(receipt),
+        ..held.clone()
+    });
+
+    for foreign in made_up.iter().chain([&others]) {
+        for how in every_way() {
+            let refused = jobs.settle(foreign, how).await;
+            assert_eq!(
+                refused.map_err(|error| error.kind()),
+                Err(ErrorKind::LeaseLost),
+                "{foreign:?}"
+            );
+        }
+    }
+
+    jobs.settle(&held, Settle::Ack).await?;
+    other.settle(&others, Settle::Ack).await?;
+    Ok(())
+}
+
+fn every_way() -> [Settle; 5] {
+    [
+        Settle::Ack,
+        nack(),
+        Settle::Release,
+        Settle::Extend { lease: LONG },
+        bury("stale"),
+    ]
+}
+
+fn kinds(answers: Vec<pymq::Result<()>>) -> Vec<Option<ErrorKind>> {
+    answers
+        .into_iter()
+        .map(|answer| answer.err().map(|error| error.kind()))
+        .collect()
+}

@@ -1,0 +1,47 @@
+//! Moments at which to do something to a future that is under way: exact where time is paused, spread over the first
+//! milliseconds where it is real.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures_util::future::{Either, select};
+use tokio::task::yield_now;
+use tokio::time::sleep;
+
+use crate::Clock;
+
+/// Lets a waiter reach its wait, which nothing outside can observe.
+///
+/// A waiter that is not there yet makes the behaviour easier to show, never wrong.
+pub async fn parked() {
+    sleep(Duration::from_millis(50)).await;
+}
+
+/// Passes at the `n`th moment: after `n` turns of the runtime, on a real clock spun out to 50 microseconds each.
+pub async fn moment(clock: Clock, n: u32) {
+    let started = Instant::now();
+    for _ in 0..n {
+        yield_now().await;
+    }
+    while clock == Clock::Real && started.elapsed() < Duration::from_micros(50) * n {
+        yield_now().await;
+    }
+}
+
+/// Runs a future until the `n`th moment and drops it there; answers what it had returned by then.
+///
+/// Every other moment comes just before the future would run on, when it has been woken and does not know it yet.
+pub async fn dropped_at<F: Future>(clock: Clock, n: u32, future: F) -> Option<F::Output> {
+    let (future, moment) = (pin!(future), pin!(moment(clock, n / 2)));
+    if n % 2 == 0 {
+        return match select(future, moment).await {
+            Either::Left((output, _)) => Some(output),
+            Either::Right(((), _)) => None,
+        };
+    }
+    match select(moment, future).await {
+        Either::Left(((), _)) => None,
+        Either::Right((output, _)) => Some(output),
+    }
+}

@@ -1,0 +1,45 @@
+//! What an item may be: any bytes, none, many.
+
+use bytes::Bytes;
+use pymq::Message;
+use pymq::provider::{GetOptions, PutOptions};
+
+use crate::{Harness, Outcome};
+
+/// All 256 byte values arrive as they were sent.
+pub async fn binary_body_round_trips(h: &dyn Harness) -> Outcome {
+    let all: Vec<u8> = (0..=255).collect();
+
+    round_trip(h, Message::bytes(all)).await
+}
+
+/// An item of a mebibyte arrives whole.
+pub async fn large_item(h: &dyn Harness) -> Outcome {
+    let text = format!("\"{}\"", "x".repeat(1 << 20));
+
+    round_trip(h, Message::json(text)).await?;
+    round_trip(h, Message::bytes(vec![0xA5; 1 << 20])).await
+}
+
+/// An item without a byte is an item.
+pub async fn empty_item(h: &dyn Harness) -> Outcome {
+    round_trip(h, Message::bytes(Bytes::new())).await
+}
+
+async fn round_trip(h: &dyn Harness, message: Message) -> Outcome {
+    let (sender, taker) = (h.connect().await?, h.connect().await?);
+
+    sender
+        .queue_put("jobs", vec![message.clone()], PutOptions::default())
+        .await?;
+    let taken = taker.queue_get("jobs", GetOptions::default()).await?;
+
+    assert_eq!(taken.len(), 1);
+    assert!(
+        taken[0].message == message,
+        "{} bytes came back as {}",
+        message.size(),
+        taken[0].message.size()
+    );
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! RPC as Python PyMQ speaks it: a request on a channel, an answer in a list. Ours adds a count of the servers, a
+//! claim where there are several, and one reply inbox for all calls of a process.
+
+mod answers;
+mod calls;
+mod envelope;
+mod server;
+
+use std::sync::Arc;
+
+use pymq::provider::{Replies, RequestOptions, Requests, requests};
+use pymq::{Message, Result};
+
+use self::answers::Answers;
+use self::calls::Calls;
+pub(crate) use self::envelope::is_request;
+use self::server::Office;
+pub(crate) use self::server::Server;
+use crate::core::Core;
+use crate::subscriptions::{Sink, Subscriptions, Target};
+
+/// The RPC channels of a provider: those it serves and those it calls.
+#[derive(Debug)]
+pub(crate) struct Rpc {
+    office: Arc<Office>,
+    calls: Calls,
+    subscriptions: Subscriptions,
+}
+
+impl Rpc {
+    pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
+        let answers = Answers::start(core.clone());
+        Self {
+            calls: Calls::new(core.clone()),
+            office: Arc::new(Office::new(core, answers)),
+            subscriptions,
+        }
+    }
+
+    /// Serves a channel; requests by anyone reach it when this returns. Dropped before, it takes itself back.
+    pub(crate) async fn listen(&self, channel: &str) -> Result<Requests> {
+        let target = Target::Channel(self.office.core.keys.name(channel));
+        let ticket = self.subscriptions.ticket(target);
+        let (inlet, requests) = requests(ticket.give_back());
+        let server = Server::new(Arc::clone(&self.office), channel, inlet);
+        self.subscriptions
+            .attach(
+                || format!("redis: serve `{channel}`"),
+                &ticket,
+                Sink::Remote(server),
+            )
+            .await?;
+        Ok(requests)
+    }
+
+    /// Sends a request to one server or to all.
+    pub(crate) async fn request(
+        &self,
+        channel: &str,
+        message: &Message,
+        opts: &RequestOptions,
+    ) -> Result<Replies> {
+        self.calls.request(channel, message, opts).await
+    }
+}

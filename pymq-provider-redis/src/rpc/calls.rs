@@ -1,0 +1,218 @@
+//! Calls under way: one reply inbox for all of them, drained by one task from the first call on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pymq::name::RESERVED_PREFIX;
+use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
+use pymq::{Error, ErrorKind, Message, Result};
+use tokio::time::{sleep, timeout};
+
+use super::envelope::{Response, read_response, write_request};
+use crate::connection::{Fault, Live, Remedy, Script, Version, pause};
+use crate::core::Core;
+
+static CALL: Script = Script::new(include_str!("../scripts/rpc_call.lua"));
+
+/// How long the server may keep a connection waiting for an answer; in vain, it is asked again.
+const BLOCK: Duration = Duration::from_secs(2);
+
+/// The most answers taken at once.
+const BATCH: usize = 256;
+
+/// The calls of a provider.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    core: Core,
+    /// The name of the list our answers come to.
+    inbox: String,
+    next_id: AtomicU64,
+    pending: Mutex<HashMap<u64, ReplyInlet>>,
+    is_drained: AtomicBool,
+}
+
+impl Calls {
+    pub(crate) fn new(core: Core) -> Self {
+        let shared = Shared {
+            core,
+            inbox: format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4()),
+            next_id: AtomicU64::new(1),
+            pending: Mutex::default(),
+            is_drained: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Sends a request if anyone serves the channel. Dropping the replies forgets the call.
+    pub(crate) async fn request(
+        &self,
+        channel: &str,
+        message: &Message,
+        opts: &RequestOptions,
+    ) -> Result<Replies> {
+        let shared = &self.shared;
+        let context = || format!("redis: call `{channel}`");
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let forget = Arc::clone(shared);
+        let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
+        shared.pending().insert(id, inlet);
+        // After a close, nobody ends what was not there yet.
+        shared.core.check_open(context)?;
+        if !shared.is_drained.swap(true, Ordering::Relaxed) {
+            shared.core.tasks.spawn(Arc::clone(shared).drain());
+        }
+        let parts = write_request(channel, id, &shared.inbox, message, opts.timeout)?;
+        let several = if opts.to == Target::One {
+            &parts.end_for_several
+        } else {
+            &parts.end_for_one
+        };
+        let channel = shared.core.keys.name(channel);
+        let args = [
+            channel.as_bytes(),
+            &parts.start,
+            &parts.end_for_one,
+            several,
+        ];
+        let servers: usize = shared
+            .core
+            .commands
+            .script(context, &CALL, NO_KEYS, &args)
+            .await?;
+        match opts.to {
+            _ if servers == 0 => Err(Error::new(ErrorKind::NoSuchRemote, context())),
+            Target::One => Ok(replies.expecting(1)),
+            _ => Ok(replies.expecting(servers)),
+        }
+    }
+}
+
+const NO_KEYS: &[&str] = &[];
+
+impl Shared {
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, ReplyInlet>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes answers until the provider is closed.
+    async fn drain(self: Arc<Self>) {
+        tokio::select! {
+            () = self.core.close.cancelled() => {}
+            () = self.keep_draining() => {}
+        }
+        self.end_all(&Error::new(ErrorKind::Closed, "redis: call"));
+        if self.core.commands.is_up() {
+            let mut del = redis::cmd("DEL");
+            del.arg(self.core.keys.name(&self.inbox));
+            let deleted: Result<()> = self
+                .core
+                .commands
+                .query(|| "redis: close".to_owned(), &del)
+                .await;
+            if let Err(error) = deleted {
+                tracing::debug!("the reply inbox ends by its own expiry: {error}");
+            }
+        }
+    }
+
+    async fn keep_draining(&self) {
+        let mut last = None;
+        let mut failures = 0;
+        loop {
+            let live = self
+                .core
+                .connector
+                .dial_again(last.as_ref(), drop, drop)
+                .await;
+            loop {
+                match self.take(&live).await {
+                    Ok(answers) => {
+                        failures = 0;
+                        for answer in answers {
+                            self.deliver(&answer);
+                        }
+                    }
+                    Err(fault) if fault.remedy == Remedy::Lost => break,
+                    // The server refuses: no call will ever be answered, and each should know why.
+                    Err(fault) => {
+                        self.end_all(
+                            &fault.into_error("redis: take answers", self.core.connector.address()),
+                        );
+                        sleep(pause(failures)).await;
+                        failures += 1;
+                    }
+                }
+            }
+            live.lost.cancel();
+            last = Some(live);
+        }
+    }
+
+    /// Waits for answers and takes all there are; none when none came in [`BLOCK`].
+    async fn take(&self, live: &Live) -> Result<Vec<Bytes>, Fault> {
+        let mut connection = live.connection.clone();
+        let key = self.core.keys.name(&self.inbox);
+        let taken = async {
+            if self.core.version >= Version(7, 0) {
+                let mut pop = redis::cmd("BLMPOP");
+                pop.arg(BLOCK.as_secs())
+                    .arg(1)
+                    .arg(&key)
+                    .arg("RIGHT")
+                    .arg("COUNT")
+                    .arg(BATCH);
+                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut connection).await?;
+                return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
+            }
+            let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
+                .arg(&key)
+                .arg(BLOCK.as_secs())
+                .query_async(&mut connection)
+                .await?;
+            let Some((_, first)) = first else {
+                return Ok(Vec::new());
+            };
+            let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
+                .arg(&key)
+                .arg(BATCH)
+                .query_async(&mut connection)
+                .await?;
+            Ok([first]
+                .into_iter()
+                .chain(rest.into_iter().flatten())
+                .collect())
+        };
+        match timeout(BLOCK * 2, taken).await {
+            Ok(taken) => taken.map_err(Fault::of_command),
+            Err(_elapsed) => Err(Fault::timeout()),
+        }
+    }
+
+    fn deliver(&self, answer: &Bytes) {
+        let Some(Response { id, reply }) = read_response(answer) else {
+            tracing::warn!(bytes = answer.len(), "an answer that cannot be read");
+            return;
+        };
+        // A late answer finds nobody.
+        let Some(inlet) = self.pending().get(&id).cloned() else {
+            return;
+        };
+        inlet.push(reply);
+    }
+
+    fn end_all(&self, error: &Error) {
+        for inlet in self.pending().values() {
+            inlet.end(error.clone());
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Requests and responses as Python PyMQ writes and reads them. What only our own kind understands (the time left,
+//! headers, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
+//! untouched, whatever Python writes there: `NaN`, numbers of any length.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use pymq::codec::to_json;
+use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
+use pymq::provider::Reply;
+use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
+
+use crate::wire::{self, Extra, Object, elements};
+
+/// The tag of a request; `pymq.RpcRequest` is the same class for Python.
+const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
+
+/// A request as a server finds it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The first element as it came, JSON text: the answer begins with it.
+    pub(crate) call: String,
+    /// Where the answer goes.
+    pub(crate) inbox: String,
+    pub(crate) message: Message,
+    /// The time the caller has left.
+    pub(crate) timeout: Option<Duration>,
+    /// Several servers have it, and the one that claims it under this name runs it.
+    pub(crate) claim: Option<String>,
+    /// Why it cannot be run; the answer.
+    pub(crate) refusal: Option<RemoteError>,
+}
+
+/// A request in the parts that the publishing script puts together.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Parts {
+    pub(crate) start: Bytes,
+    pub(crate) end_for_one: Bytes,
+    pub(crate) end_for_several: Bytes,
+}
+
+/// A response as the caller finds it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Response {
+    /// The number behind the `#` of the first element.
+    pub(crate) id: u64,
+    pub(crate) reply: Reply,
+}
+
+/// Tells whether a payload on a channel is a request; anything else is an event.
+pub(crate) fn is_request(payload: &[u8]) -> bool {
+    // The search is quick, and nearly every event ends here.
+    std::str::from_utf8(payload).is_ok_and(|text| {
+        let is_tagged = |object: Object<'_>| {
+            object
+                .get("__type")
+                .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
+        };
+        text.contains("RpcRequest") && Object::scan(text).is_some_and(is_tagged)
+    })
+}
+
+/// Reads a request, or nothing when there is no telling whom to answer.
+pub(crate) fn read_request(payload: Bytes) -> Option<Request> {
+    let (Message { headers, body, .. }, extra) = wire::decode_with(payload);
+    let frame = Object::scan(std::str::from_utf8(&body).ok()?)?;
+    let [call, inbox, args, kwargs] = fields(&frame, ["fn", "response_channel", "args", "kwargs"])?;
+    let inbox: String = serde_json::from_str(inbox?).ok()?;
+    // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
+    if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > MAX_NAME_BYTES {
+        return None;
+    }
+    let call = call.filter(|call| call.starts_with('"'))?.to_owned();
+    let has_names = |kwargs: &str| {
+        kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.is_empty())
+    };
+    let read = match args.and_then(|args| arguments(&body, args, extra.is_opaque)) {
+        _ if kwargs.is_some_and(has_names) => Err("keyword arguments are not supported"),
+        Some(message) => Ok(Message { headers, ..message }),
+        None => Err("the arguments are not an array"),
+    };
+    let (message, refusal) = match read {
+        Ok(message) => (message, None),
+        Err(why) => (
+            Message::json("[]"),
+            Some(RemoteError::new("TypeError", why)),
+        ),
+    };
+    Some(Request {
+        call,
+        inbox,
+        message,
+        timeout: extra.timeout,
+        claim: extra.claim,
+        refusal,
+    })
+}
+
+/// Writes a request of the call `id`, to be answered in `inbox`.
+pub(crate) fn write_request(
+    name: &str,
+    id: u64,
+    inbox: &str,
+    message: &Message,
+    timeout: Option<Duration>,
+) -> Result<Parts> {
+    let is_opaque = message.encoding == Encoding::Bytes;
+    let args = if is_opaque {
+        format!("[\"{}\"]", BASE64_STANDARD.encode(&message.body))
+    } else {
+        json_array(message)?
+    };
+    let call = quoted(&format!("{name}#{id}"));
+    let body = format!(
+        "{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {}}}",
+        REQUEST_TAGS[0]
+    );
+    // The extra key goes before the closing brace, so that is where the parts part.
+    let end = body.len() - 1;
+    let framed = Message {
+        headers: message.headers.clone(),
+        ..Message::json(body)
+    };
+    // Rounded up: a caller with time left has not given up.
+    let timeout = timeout.map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
+    let mut extra = Extra {
+        timeout,
+        is_opaque,
+        ..Extra::default()
+    };
+    let for_one = wire::encode_with(&framed, &extra);
+    extra.claim = Some(format!("{inbox}#{id}"));
+    let for_several = wire::encode_with(&framed, &extra);
+    Ok(Parts {
+        start: for_one.slice(..end),
+        end_for_one: for_one.slice(end..),
+        end_for_several: for_several.slice(end..),
+    })
+}
+
+/// Reads a response, or nothing when it belongs to no call.
+pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
+    let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
+    let [call, result, type_name, error] =
+        fields(&frame, ["fn", "result", "result_type", "error"])?;
+    let call: String = serde_json::from_str(call?).ok()?;
+    let (name, id) = call.rsplit_once('#')?;
+    let result = result?;
+    let type_name: String = type_name
+        .and_then(|name| serde_json::from_str(name).ok())
+        .unwrap_or_default();
+    let reply = if error == Some("true") {
+        // Python quotes the function by the name it was called: ours with the id.
+        let args = Bytes::from(result.replace(&call, name));
+        let shown = String::from_utf8_lossy(&args).into_owned();
+        Reply::Err(
+            RemoteError::from_wire(&*type_name, args)
+                .unwrap_or_else(|_| RemoteError::new(&*type_name, shown)),
+        )
+    } else {
+        Reply::Ok {
+            body: payload.slice_ref(result.as_bytes()),
+            type_name,
+        }
+    };
+    Some(Response {
+        id: id.parse().ok()?,
+        reply,
+    })
+}
+
+/// Writes the response to the request that began with `call`.
+pub(crate) fn write_response(call: &str, reply: Reply) -> Bytes {
+    let (result, type_name, failed) = match reply {
+        Reply::Ok { body, type_name } => (body, type_name, false),
+        Reply::Err(error) => (
+            error.args_json().clone(),
+            error.type_name().to_owned(),
+            true,
+        ),
+        _ => {
+            return write_response(
+                call,
+                unanswerable("the reply is of a kind this provider does not know"),
+            );
+        }
+    };
+    match std::str::from_utf8(&result) {
+        Ok(result) => {
+            let type_name = quoted(&type_name);
+            format!("{{\"__obj\": [{call}, {result}, {type_name}, {failed}], \"__type\": \"pymq.core.RpcResponse\"}}").into()
+        }
+        Err(_) => write_response(call, unanswerable("the result is not valid UTF-8")),
+    }
+}
+
+fn unanswerable(why: &str) -> Reply {
+    Reply::Err(RemoteError::new("RuntimeError", why))
+}
+
+/// Returns the fields of a frame: the elements of its `__obj`, or the members of these names.
+fn fields<'a, const N: usize>(
+    frame: &Object<'a>,
+    names: [&str; N],
+) -> Option<[Option<&'a str>; N]> {
+    let Some(object) = frame.get("__obj") else {
+        return Some(names.map(|name| frame.get(name)));
+    };
+    if let Some(elements) = elements(object) {
+        let mut elements = elements.into_iter();
+        return Some(names.map(|_| elements.next()));
+    }
+    let inner = Object::scan(object)?;
+    Some(names.map(|name| inner.get(name)))
+}
+
+fn arguments(body: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
+    let items = elements(args)?;
+    if !is_opaque {
+        return Some(Message::json(body.slice_ref(args.as_bytes())));
+    }
+    let encoded: String = serde_json::from_str(items.first()?).ok()?;
+    BASE64_STANDARD.decode(encoded).ok().map(Message::bytes)
+}
+
+fn json_array(message: &Message) -> Result<String> {
+    let text = std::str::from_utf8(&message.body)
+        .ok()
+        .filter(|text| elements(text).is_some());
+    text.map(str::to_owned).ok_or_else(|| {
+        Error::new(ErrorKind::Codec, "redis: arguments must be a JSON array")
+            .with_payload(message.body.clone())
+    })
+}
+
+fn quoted(text: &str) -> String {
+    let json = to_json(text).expect("a string is always valid JSON");
+    String::from_utf8(json.into()).expect("JSON is UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What live Python PyMQ wrote.
+    const VECTORS: &str = include_str!("../../../conformance-tests/data/wire-vectors.json");
+
+    fn vectors(operation: &str) -> Vec<Value> {
+        let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+        vectors
+            .into_iter()
+            .filter(|vector| vector["operation"] == operation)
+            .collect()
+    }
+
+    fn payload(vector: &Value) -> Bytes {
+        Bytes::from(vector["payload"].as_str().unwrap().to_owned())
+    }
+
+    fn failure(type_name: &str, message: &str) -> Reply {
+        Reply::Err(RemoteError::new(type_name, message))
+    }
+
+    fn joined(start: &Bytes, end: &Bytes) -> String {
+        String::from_utf8([&start[..], end].concat()).unwrap()
+    }
+
+    fn parsed(text: &[u8]) -> Value {
+        serde_json::from_slice(text).unwrap()
+    }
+
+    #[test]
+    fn every_python_request_is_read() {
+        let vectors = vectors("rpc.request");
+        assert!(vectors.len() > 20);
+        for vector in vectors {
+            let payload = payload(&vector);
+            let expected = &vector["expected_decoded_json"];
+
+            let request = read_request(payload.clone()).unwrap();
+
+            assert!(is_request(&payload));
+            assert_eq!(parsed(request.call.as_bytes()), expected["fn"]);
+            assert_eq!(request.inbox, expected["response_channel"]);
+            assert_eq!(parsed(&request.message.body), expected["args"]);
+            assert_eq!(
+                (request.refusal, request.timeout, request.claim),
+                (None, None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn every_python_response_is_read() {
+        for vector in vectors("rpc.response") {
+            let expected = &vector["expected_decoded_json"];
+            let name = vector["payload"]
+                .as_str()
+                .unwrap()
+                .split('"')
+                .nth(3)
+                .unwrap()
+                .to_owned();
+            let with_id = payload(&vector).to_vec();
+            let with_id =
+                String::from_utf8(with_id)
+                    .unwrap()
+                    .replacen(&name, &format!("{name}#17"), 1);
+
+            let response = read_response(&Bytes::from(with_id)).unwrap();
+
+            assert_eq!(response.id, 17);
+            match response.reply {
+                // NaN: not JSON, and handed on as it came.
+                Reply::Ok { body, .. } if expected.is_null() => assert_eq!(body, "NaN"),
+                Reply::Ok { body, type_name } => {
+                    assert_eq!(
+                        (parsed(&body), json!(type_name)),
+                        (expected["result"].clone(), expected["result_type"].clone())
+                    );
+                    assert_eq!(expected["error"], false);
+                }
+                Reply::Err(error) => {
+                    assert_eq!(parsed(error.args_json()), expected["result"]);
+                    assert_eq!(error.type_name(), expected["result_type"]);
+                    assert_eq!(expected["error"], true);
+                }
+                reply => panic!("{reply:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn our_requests_are_pythons_byte_for_byte() {
+        for vector in vectors("rpc.request") {
+            let request = read_request(payload(&vector)).unwrap();
+            let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
+
+            let parts = write_request(name, 3, &request.inbox, &request.message, None).unwrap();
+
+            let written = joined(&parts.start, &parts.end_for_one).replacen("#3", "", 1);
+            assert_eq!(written, vector["payload"].as_str().unwrap());
+        }
+    }
+
+    #[test]
+    fn our_responses_are_pythons_byte_for_byte() {
+        for vector in vectors("rpc.response") {
+            let text = vector["payload"].as_str().unwrap();
+            let frame = Object::scan(text).unwrap();
+            let [call, result, type_name, error] = fields(&frame, ["", "", "", ""]).unwrap();
+            let type_name: String = serde_json::from_str(type_name.unwrap()).unwrap();
+            let result = Bytes::from(result.unwrap().to_owned());
+            let reply = if error == Some("true") {
+                Reply::Err(RemoteError::from_wire(type_name, result).unwrap())
+            } else {
+                Reply::Ok {
+                    body: result,
+                    type_name,
+                }
+            };
+
+            assert_eq!(write_response(call.unwrap(), reply), text);
+        }
+    }
+
+    #[test]
+    fn what_only_we_know_comes_back() {
+        let message = Message::bytes(vec![0, 255])
+            .with_header("trace", "ä")
+            .with_header("a", "");
+        let parts = write_request(
+            "f",
+            9,
+            "__rpc_x",
+            &message,
+            Some(Duration::from_micros(1_500)),
+        )
+        .unwrap();
+
+        for (end, claim) in [
+            (&parts.end_for_one, None),
+            (&parts.end_for_several, Some("__rpc_x#9")),
+        ] {
+            let request = read_request(joined(&parts.start, end).into()).unwrap();
+
+            assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
+            assert_eq!(request.message, message);
+            assert_eq!(request.timeout, Some(Duration::from_millis(2)));
+            assert_eq!(request.claim.as_deref(), claim);
+        }
+    }
+
+    #[test]
+    fn the_object_form_is_read_too() {
+        for kwargs in ["", r#", "kwargs": null"#, r#", "kwargs": {}"#] {
+            let text = format!(
+                r#"{{"fn": "add", "args": [2, 4]{kwargs}, "response_channel": "__rpc_1", "__type": "pymq.RpcRequest"}}"#
+            );
+
+            let request = read_request(text.clone().into()).unwrap();
+
+            assert!(is_request(text.as_bytes()) && request.refusal.is_none());
+            assert_eq!(request.message.body, "[2, 4]");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_answered_and_what_cannot_be_answered_is_dropped() {
+        for args in [
+            r#"[1], {"a": 1}"#,
+            "null, {}",
+            r#""abc", {}"#,
+            r#"{"a": 1}, {}"#,
+        ] {
+            let text = format!(
+                r#"{{"__obj": ["f", "__rpc_1", {args}], "__type": "pymq.core.RpcRequest"}}"#
+            );
+            assert!(
+                read_request(text.into()).unwrap().refusal.is_some(),
+                "{args}"
+            );
+        }
+        for object in [
+            r#"["f", "jobs", [], {}]"#,
+            r#"["f"]"#,
+            r#"["f", 5, [], {}]"#,
+            "5",
+            r#"[5, "__rpc_1", [], {}]"#,
+        ] {
+            let text = format!(r#"{{"__obj": {object}, "__type": "pymq.core.RpcRequest"}}"#);
+            assert!(read_request(text.into()).is_none(), "{object}");
+        }
+    }
+
+    #[test]
+    fn an_untagged_payload_is_an_event() {
+        for text in [
+            r#"{"__obj": ["f", "__rpc_1", [], {}]}"#,
+            r#"{"__obj": ["f", "__rpc_1", [], {}], "__type": "tuple", "x": "pymq.core.RpcRequest"}"#,
+            r#""pymq.core.RpcRequest""#,
+            r#"{"a": {"__type": "pymq.core.RpcRequest"}}"#,
+        ] {
+            assert!(!is_request(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_id_does_not_show_in_pythons_own_message() {
+        let text = r#"{"__obj": ["f#12", ["f#12 takes 0 positional arguments but 3 were given"], "TypeError", true], "__type": "pymq.core.RpcResponse"}"#;
+
+        let response = read_response(&text.into()).unwrap();
+
+        assert_eq!(
+            response.reply,
+            failure(
+                "TypeError",
+                "f takes 0 positional arguments but 3 were given"
+            )
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! One served channel: reads requests, claims those that several servers have, and hands them to whoever listens.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pymq::provider::{Reply, Request, RequestInlet};
+use pymq::{Error, Result};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use super::answers::{Answer, Answers};
+use super::envelope::{self, read_request, write_response};
+use crate::connection::Script;
+use crate::core::Core;
+
+static CLAIM: Script = Script::new(include_str!("../scripts/rpc_claim.lua"));
+
+/// How much longer a server waits before it claims, for each call it is running.
+const PER_RUNNING_CALL: Duration = Duration::from_micros(200);
+
+/// Idle servers spread over this time, or the first subscriber would win nearly always. Timers count whole
+/// milliseconds: one alone would leave the order to chance too often.
+const SPREAD: Duration = Duration::from_millis(2);
+
+/// The longest a server waits before it claims.
+const LONGEST_WAIT: Duration = Duration::from_millis(5);
+
+/// How long a claim outlives the time the caller has: a server that reads its connection late must still find it.
+const CLAIM_OUTLIVES: Duration = Duration::from_secs(30);
+
+/// How long a claim lives when the caller waits for ever.
+const CLAIM_WITHOUT_END: Duration = Duration::from_secs(600);
+
+/// The most claims under way at once in one process; each holds a request.
+const MAX_CLAIMS: usize = 4_096;
+
+/// What the served channels of a provider share.
+#[derive(Debug)]
+pub(crate) struct Office {
+    pub(crate) core: Core,
+    pub(crate) answers: Answers,
+    /// Tells this process from the other servers.
+    id: u64,
+    /// Requests handed over and not answered yet.
+    running: Arc<AtomicUsize>,
+    claims: Arc<Semaphore>,
+}
+
+impl Office {
+    pub(crate) fn new(core: Core, answers: Answers) -> Self {
+        let (id, _) = uuid::Uuid::new_v4().as_u64_pair();
+        Self {
+            core,
+            answers,
+            id,
+            running: Arc::default(),
+            claims: Arc::new(Semaphore::new(MAX_CLAIMS)),
+        }
+    }
+}
+
+/// One served channel.
+#[derive(Debug)]
+pub(crate) struct Server {
+    office: Arc<Office>,
+    channel: String,
+    inlet: RequestInlet,
+}
+
+impl Server {
+    pub(crate) fn new(office: Arc<Office>, channel: &str, inlet: RequestInlet) -> Arc<Self> {
+        Arc::new(Self {
+            office,
+            channel: channel.to_owned(),
+            inlet,
+        })
+    }
+
+    /// Takes a request. Never waits: it runs in the task that reads the connection.
+    pub(crate) fn receive(self: Arc<Self>, payload: Bytes) {
+        let bytes = payload.len();
+        let Some(request) = read_request(payload) else {
+            tracing::warn!(
+                channel = self.channel,
+                bytes,
+                "a request that cannot be read or answered"
+            );
+            return;
+        };
+        let received = Instant::now();
+        let Some(claim) = request.claim.clone() else {
+            self.hand_over(request, received);
+            return;
+        };
+        if self.inlet.is_detached() {
+            // Another one will run it.
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.office.claims).try_acquire_owned() else {
+            tracing::warn!(
+                channel = self.channel,
+                "too many requests to claim, left to other servers"
+            );
+            return;
+        };
+        self.office.core.tasks.clone().spawn(async move {
+            let _permit = permit;
+            if self.claim(&claim, request.timeout).await {
+                self.hand_over(request, received);
+            }
+        });
+    }
+
+    /// Ends the channel: whoever listens gets the error.
+    pub(crate) fn end(&self, error: Error) {
+        self.inlet.end(error);
+    }
+
+    /// Waits its turn and tries to be the one. An error is a no: the call may be somebody else's.
+    async fn claim(&self, name: &str, timeout: Option<Duration>) -> bool {
+        let core = &self.office.core;
+        let running = self.office.running.load(Ordering::Relaxed);
+        let claim = core.keys.claim(&self.channel, name);
+        let nothing = format!("{claim}:-");
+        let context = || format!("redis: claim a call of `{}`", self.channel);
+        let turn = async {
+            sleep(turn(running, name, self.office.id)).await;
+            let (keys, args) = ([claim, nothing], [life_in_ms(timeout)]);
+            core.commands.script(context, &CLAIM, &keys, &args).await
+        };
+        let won: Result<bool> = tokio::select! {
+            () = core.close.cancelled() => return false,
+            won = turn => won,
+        };
+        won.unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            false
+        })
+    }
+
+    fn hand_over(&self, request: envelope::Request, received: Instant) {
+        let envelope::Request {
+            call,
+            inbox,
+            message,
+            timeout,
+            refusal,
+            ..
+        } = request;
+        let left = timeout.map(|timeout| timeout.saturating_sub(received.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return;
+        }
+        let running = Arc::clone(&self.office.running);
+        running.fetch_add(1, Ordering::Relaxed);
+        let answers = self.office.answers.clone();
+        let respond = move |reply: Reply| {
+            running.fetch_sub(1, Ordering::Relaxed);
+            answers.give(Answer {
+                inbox,
+                payload: write_response(&call, reply),
+            });
+        };
+        let request = Request::new(message, respond).with_timeout(left);
+        match refusal {
+            Some(error) => request.respond(Reply::Err(error)),
+            None => self.inlet.push(request),
+        }
+    }
+}
+
+/// Returns how long a claim lives.
+fn life_in_ms(timeout: Option<Duration>) -> u64 {
+    // Redis refuses a time that overflows its clock; 30 years do not.
+    const LONGEST: u64 = 1_000_000_000_000;
+    let life = timeout.map_or(CLAIM_WITHOUT_END, |timeout| {
+        timeout.saturating_add(CLAIM_OUTLIVES)
+    });
+    u64::try_from(life.as_millis()).map_or(LONGEST, |life| life.min(LONGEST))
+}
+
+/// How long a server waits before it claims a call: the busier, the longer.
+fn turn(running: usize, call: &str, server: u64) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    (call, server).hash(&mut hasher);
+    let busy = PER_RUNNING_CALL.saturating_mul(u32::try_from(running).unwrap_or(u32::MAX));
+    let spread = SPREAD.mul_f64(f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX));
+    busy.saturating_add(spread).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_server_waits_longer_but_never_long() {
+        assert!(turn(0, "a", 1) <= SPREAD);
+        assert!(turn(20, "a", 1) >= PER_RUNNING_CALL * 20);
+        assert_eq!(turn(usize::MAX, "a", 1), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn idle_servers_take_turns() {
+        let mut wins = [0; 3];
+        for call in 0..300 {
+            let first = (0..3)
+                .min_by_key(|server| turn(0, &call.to_string(), *server))
+                .unwrap();
+            wins[usize::try_from(first).unwrap()] += 1;
+        }
+
+        assert!(wins.iter().all(|wins| *wins > 50), "{wins:?}");
+    }
+}

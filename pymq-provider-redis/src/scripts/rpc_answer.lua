@@ -1,0 +1,11 @@
+-- Pushes answers into the reply inbox of a caller.
+--
+-- KEYS: 1 the inbox, a list
+-- ARGV: the answers
+-- Returns nothing.
+--
+-- Invariant: an inbox always ends by itself, as its caller may be gone. The LTRIM changes nothing; it is there because a
+-- script whose first write is one passes as a whole when memory is short.
+redis.call('LTRIM', KEYS[1], 0, -1)
+redis.call('LPUSH', KEYS[1], unpack(ARGV))
+redis.call('EXPIRE', KEYS[1], 300)

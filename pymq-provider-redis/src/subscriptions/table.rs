@@ -1,0 +1,435 @@
+//! Who in this process listens to what, and what Redis knows of it: a state machine without I/O. Each change marks its
+//! target; [`Table::plan`] says what to tell Redis, and its answers come back as [`joined`](Table::joined),
+//! [`left`](Table::left) and [`refused`](Table::refused).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use pymq::provider::{Detached, Inlet};
+use pymq::{Error, Message};
+use tokio::sync::oneshot;
+
+use crate::connection::Fault;
+use crate::rpc::Server;
+
+/// What one wire subscription is to, by its whole Redis name.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Target {
+    Channel(String),
+    Pattern(String),
+}
+
+/// What one local subscription hands its messages to.
+#[derive(Clone, Debug)]
+pub(crate) enum Sink {
+    Topic(Inlet),
+    Remote(Arc<Server>),
+}
+
+/// Tells apart the local subscriptions of one target.
+pub(crate) type Id = u64;
+
+/// What a `subscribe` waits for: Redis' confirmation, or its refusal.
+pub(crate) type Confirmed = oneshot::Receiver<Result<(), Fault>>;
+
+/// What Redis is to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub(crate) join: Vec<Target>,
+    pub(crate) leave: Vec<Target>,
+}
+
+impl Plan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.join.is_empty() && self.leave.is_empty()
+    }
+}
+
+/// All local subscriptions, by target.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    channels: HashMap<String, Entry>,
+    patterns: HashMap<String, Entry>,
+    /// Targets that may need to be joined or left.
+    changed: HashSet<Target>,
+    is_closed: bool,
+}
+
+/// One target: one subscription in Redis, any number here.
+#[derive(Debug, Default)]
+struct Entry {
+    wire: Wire,
+    topics: Vec<Topic>,
+    /// The newest one gets the requests, as Redis counts this process once.
+    remotes: Vec<(Id, Arc<Server>)>,
+    /// The last remote to go, until Redis sends no more requests: those on their way are answered, not lost.
+    departed: Option<Arc<Server>>,
+    waiting: Vec<oneshot::Sender<Result<(), Fault>>>,
+    /// Released once Redis has let go.
+    leaving: Vec<Detached>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    id: Id,
+    inlet: Inlet,
+    /// It has been live before: an outage is a gap for it.
+    was_live: bool,
+}
+
+/// What Redis knows of a target.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Wire {
+    #[default]
+    Off,
+    Joining,
+    On,
+    Leaving,
+}
+
+impl Table {
+    /// Adds a local subscription. Unless the target is live already, it is to be waited for.
+    pub(crate) fn attach(
+        &mut self,
+        target: &Target,
+        id: Id,
+        sink: Sink,
+    ) -> Result<Option<Confirmed>, Fault> {
+        if self.is_closed {
+            return Err(Fault::closed());
+        }
+        let entry = self.entry_or_new(target);
+        let is_live = entry.wire == Wire::On;
+        match sink {
+            Sink::Topic(inlet) => entry.topics.push(Topic {
+                id,
+                inlet,
+                was_live: is_live,
+            }),
+            Sink::Remote(server) => entry.remotes.push((id, server)),
+        }
+        if is_live {
+            return Ok(None);
+        }
+        let (waiting, confirmed) = oneshot::channel();
+        entry.waiting.push(waiting);
+        self.changed.insert(target.clone());
+        Ok(Some(confirmed))
+    }
+
+    /// Removes a local subscription; nothing is delivered to it any more. `detached` is let go at once while others
+    /// remain, and else when Redis has confirmed that it was the last.
+    pub(crate) fn detach(&mut self, target: &Target, id: Id, detached: Detached) {
+        let Some(entry) = self.entry(target) else {
+            return;
+        };
+        entry.topics.retain(|topic| topic.id != id);
+        if let Some(at) = entry.remotes.iter().position(|(remote, _)| *remote == id) {
+            let (_, server) = entry.remotes.remove(at);
+            entry.departed = Some(server);
+        }
+        if entry.is_wanted() {
+            return;
+        }
+        entry.leaving.push(detached);
+        self.changed.insert(target.clone());
+    }
+
+    /// Says what has to be told to Redis now, and takes it for being told.
+    pub(crate) fn plan(&mut self) -> Plan {
+        let mut plan = Plan::default();
+        for target in std::mem::take(&mut self.changed) {
+            let Some(entry) = self.entry(&target) else {
+                continue;
+            };
+            match (entry.wire, entry.is_wanted()) {
+                (Wire::Off, true) => {
+                    entry.wire = Wire::Joining;
+                    plan.join.push(target);
+                }
+                (Wire::On, false) => {
+                    entry.wire = Wire::Leaving;
+                    plan.leave.push(target);
+                }
+                (Wire::Off, false) => self.remove(&target),
+                // On its way: the answer marks the target again.
+                (Wire::Joining | Wire::Leaving, _) | (Wire::On, true) => {}
+            }
+        }
+        plan
+    }
+
+    /// Redis has confirmed a subscription.
+    pub(crate) fn joined(&mut self, targets: &[Target]) {
+        for target in targets {
+            let Some(entry) = self.entry(target) else {
+                continue;
+            };
+            entry.wire = Wire::On;
+            for topic in &mut entry.topics {
+                if std::mem::replace(&mut topic.was_live, true) {
+                    topic.inlet.gap();
+                }
+            }
+            entry.confirm(&Ok(()));
+            self.changed.insert(target.clone());
+        }
+    }
+
+    /// Redis has confirmed the end of a subscription.
+    pub(crate) fn left(&mut self, targets: &[Target]) {
+        for target in targets {
+            let Some(entry) = self.entry(target) else {
+                continue;
+            };
+            entry.wire = Wire::Off;
+            entry.leaving.clear();
+            entry.departed = None;
+            self.changed.insert(target.clone());
+        }
+    }
+
+    /// Redis will not have it: everyone who listens gets the error.
+    pub(crate) fn refused(&mut self, target: &Target, fault: &Fault, error: &Error) {
+        if let Some(entry) = self.entry(target) {
+            entry.confirm(&Err(fault.clone()));
+            entry.end(error);
+        }
+        self.remove(target);
+    }
+
+    /// The connection is gone, and all subscriptions with it.
+    pub(crate) fn lost(&mut self) {
+        for (name, entry) in &mut self.channels {
+            entry.wire = Wire::Off;
+            self.changed.insert(Target::Channel(name.clone()));
+        }
+        for (name, entry) in &mut self.patterns {
+            entry.wire = Wire::Off;
+            self.changed.insert(Target::Pattern(name.clone()));
+        }
+    }
+
+    /// Ends everything, now and for later.
+    pub(crate) fn close(&mut self, error: &Error) {
+        self.is_closed = true;
+        for (_, mut entry) in self.channels.drain().chain(self.patterns.drain()) {
+            entry.confirm(&Err(Fault::closed()));
+            entry.end(error);
+        }
+        self.changed.clear();
+    }
+
+    /// Hands a message to every local subscription of the target.
+    pub(crate) fn deliver(&self, target: TargetRef<'_>, topic: &Arc<str>, message: &Message) {
+        let entry = match target {
+            TargetRef::Channel(name) => self.channels.get(name),
+            TargetRef::Pattern(name) => self.patterns.get(name),
+        };
+        for local in entry.iter().flat_map(|entry| &entry.topics) {
+            local.inlet.push(topic, message);
+        }
+    }
+
+    /// Returns who serves the requests of a channel.
+    pub(crate) fn server(&self, channel: &str) -> Option<Arc<Server>> {
+        let entry = self.channels.get(channel)?;
+        let newest = entry.remotes.last().map(|(_, server)| server);
+        newest.or(entry.departed.as_ref()).cloned()
+    }
+
+    fn entry(&mut self, target: &Target) -> Option<&mut Entry> {
+        match target {
+            Target::Channel(name) => self.channels.get_mut(name),
+            Target::Pattern(name) => self.patterns.get_mut(name),
+        }
+    }
+
+    fn entry_or_new(&mut self, target: &Target) -> &mut Entry {
+        match target {
+            Target::Channel(name) => self.channels.entry(name.clone()).or_default(),
+            Target::Pattern(name) => self.patterns.entry(name.clone()).or_default(),
+        }
+    }
+
+    fn remove(&mut self, target: &Target) {
+        drop(match target {
+            Target::Channel(name) => self.channels.remove(name),
+            Target::Pattern(name) => self.patterns.remove(name),
+        });
+    }
+}
+
+/// A [`Target`] as it stands in a push message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TargetRef<'a> {
+    Channel(&'a str),
+    Pattern(&'a str),
+}
+
+impl Entry {
+    fn is_wanted(&self) -> bool {
+        !self.topics.is_empty() || !self.remotes.is_empty()
+    }
+
+    fn confirm(&mut self, outcome: &Result<(), Fault>) {
+        for waiting in self.waiting.drain(..) {
+            // Who does not wait any more has detached.
+            drop(waiting.send(outcome.clone()));
+        }
+    }
+
+    fn end(&mut self, error: &Error) {
+        for topic in self.topics.drain(..) {
+            topic.inlet.end(error.clone());
+        }
+        for (_, server) in self.remotes.drain(..) {
+            server.end(error.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pymq::ErrorKind;
+    use pymq::provider::{Filter, Incoming, Subscription, subscription};
+
+    use super::*;
+
+    fn channel() -> Target {
+        Target::Channel("c".to_owned())
+    }
+
+    fn topic() -> (Sink, Subscription) {
+        let (inlet, subscription) = subscription(&Filter::Topic("c".to_owned()), drop);
+        (Sink::Topic(inlet), subscription)
+    }
+
+    /// A subscription that hands out its `Detached` when dropped.
+    fn leaver() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
+        let (handed, taken) = oneshot::channel();
+        let (inlet, subscription) = subscription(&Filter::Topic("c".to_owned()), move |detached| {
+            drop(handed.send(detached))
+        });
+        (Sink::Topic(inlet), subscription, taken)
+    }
+
+    fn join(table: &mut Table) {
+        let plan = table.plan();
+        assert_eq!((plan.join.len(), plan.leave.len()), (1, 0));
+        table.joined(&[channel()]);
+        assert!(table.plan().join.is_empty());
+    }
+
+    #[test]
+    fn the_first_joins_and_the_second_finds_it_live() {
+        let mut table = Table::default();
+        let (first, _first) = topic();
+        let (second, _second) = topic();
+
+        let confirmed = table.attach(&channel(), 1, first).unwrap();
+        join(&mut table);
+
+        assert!(matches!(confirmed.unwrap().try_recv(), Ok(Ok(()))));
+        assert!(table.attach(&channel(), 2, second).unwrap().is_none());
+    }
+
+    #[test]
+    fn only_the_last_one_leaves() {
+        let mut table = Table::default();
+        let (first, first_end, mut first_gone) = leaver();
+        let (second, second_end, mut second_gone) = leaver();
+        table.attach(&channel(), 1, first).unwrap();
+        join(&mut table);
+        table.attach(&channel(), 2, second).unwrap();
+
+        drop((first_end, second_end));
+        table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+        assert!(table.plan().leave.is_empty());
+        table.detach(&channel(), 2, second_gone.try_recv().unwrap());
+
+        assert_eq!(table.plan().leave, [channel()]);
+        table.left(&[channel()]);
+        assert!(table.plan().join.is_empty());
+        assert!(table.channels.is_empty());
+    }
+
+    #[test]
+    fn who_comes_while_the_last_one_leaves_waits_for_a_new_subscription() {
+        let mut table = Table::default();
+        let (first, first_end, mut first_gone) = leaver();
+        let (second, _second) = topic();
+        table.attach(&channel(), 1, first).unwrap();
+        join(&mut table);
+        drop(first_end);
+        table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+        assert_eq!(table.plan().leave, [channel()]);
+
+        let confirmed = table.attach(&channel(), 2, second).unwrap();
+        let mut confirmed = confirmed.unwrap();
+        assert!(table.plan().join.is_empty());
+        table.left(&[channel()]);
+        assert!(confirmed.try_recv().is_err());
+        join(&mut table);
+
+        assert!(matches!(confirmed.try_recv(), Ok(Ok(()))));
+    }
+
+    #[test]
+    fn who_goes_before_the_confirmation_is_unsubscribed_after_it() {
+        let mut table = Table::default();
+        let (sink, end, mut gone) = leaver();
+        table.attach(&channel(), 1, sink).unwrap();
+        assert_eq!(table.plan().join, [channel()]);
+
+        drop(end);
+        table.detach(&channel(), 1, gone.try_recv().unwrap());
+        assert!(table.plan().leave.is_empty());
+        table.joined(&[channel()]);
+
+        assert_eq!(table.plan().leave, [channel()]);
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_a_gap_for_those_who_were_live() {
+        let mut table = Table::default();
+        let (live, mut live_end) = topic();
+        let (new, mut new_end) = topic();
+        table.attach(&channel(), 1, live).unwrap();
+        join(&mut table);
+
+        table.lost();
+        table.attach(&channel(), 2, new).unwrap();
+        join(&mut table);
+        table.close(&Error::new(ErrorKind::Closed, "test"));
+
+        assert_eq!(
+            live_end.recv().await.unwrap(),
+            Incoming::Lagged { missed: None }
+        );
+        assert_eq!(new_end.recv().await.unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    #[test]
+    fn what_redis_refuses_ends_and_can_be_tried_again() {
+        let mut table = Table::default();
+        let (sink, _end) = topic();
+        let (again, _again) = topic();
+        let confirmed = table.attach(&channel(), 1, sink).unwrap();
+        assert_eq!(table.plan().join, [channel()]);
+
+        let fault = Fault::new(ErrorKind::Permission, "no");
+        table.refused(
+            &channel(),
+            &fault,
+            &Error::new(ErrorKind::Permission, "test"),
+        );
+
+        assert_eq!(
+            confirmed.unwrap().try_recv().unwrap().unwrap_err().kind,
+            ErrorKind::Permission
+        );
+        table.attach(&channel(), 2, again).unwrap();
+        assert_eq!(table.plan().join, [channel()]);
+    }
+}

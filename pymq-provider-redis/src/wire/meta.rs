@@ -1,0 +1,119 @@
+//! What travels in the `__pymq` member of a frame: everything about a message that Python does not know.
+
+use std::fmt;
+use std::time::Duration;
+
+use pymq::{Headers, Message};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
+
+use super::Extra;
+
+/// The member, as JSON. Fields that say nothing are left out; fields we do not know are passed over.
+#[derive(Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(default)]
+pub(super) struct Meta {
+    #[serde(skip_serializing_if = "is_default")]
+    attempt: u32,
+    #[serde(skip_serializing_if = "is_default")]
+    headers: Map,
+    /// In milliseconds.
+    #[serde(skip_serializing_if = "is_default")]
+    timeout: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    claim: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
+    opaque: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) enc: Option<Enc>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) form: Option<Form>,
+    /// What was cut out of a body in object form, and where.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) cut: Option<(usize, String)>,
+}
+
+/// How the body is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+pub(super) enum Enc {
+    /// Opaque bytes.
+    #[serde(rename = "base64")]
+    Base64,
+    /// A body said to be JSON that no Python could read.
+    #[serde(rename = "base64/json")]
+    Base64Json,
+}
+
+/// What the members of a frame alone would not tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Form {
+    /// The body is `{"__obj": V}` itself, not V.
+    Obj,
+}
+
+impl Meta {
+    pub(super) fn new(message: &Message, extra: &Extra) -> Self {
+        Self {
+            attempt: extra.attempt,
+            headers: Map(message.headers.clone()),
+            timeout: extra
+                .timeout
+                .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            claim: extra.claim.clone(),
+            opaque: extra.is_opaque,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn into_parts(self) -> (Headers, Extra) {
+        let timeout = self.timeout.map(Duration::from_millis);
+        (
+            self.headers.0,
+            Extra {
+                attempt: self.attempt,
+                timeout,
+                claim: self.claim,
+                is_opaque: self.opaque,
+            },
+        )
+    }
+}
+
+/// Headers as a JSON object in their own order.
+#[derive(Debug, Default, PartialEq)]
+struct Map(Headers);
+
+impl Serialize for Map {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Map {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Map;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of text to text")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map, A::Error> {
+                let mut headers = Headers::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    headers.insert(name, value);
+                }
+                Ok(Map(headers))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,404 @@
+//! Where the members of a JSON text are, in the dialect Python reads. Nothing is decoded and nothing copied, so that
+//! what is cut out here can be put back byte for byte.
+
+use std::ops::Range;
+
+/// Deeper texts may exhaust Python's recursion limit (1,000 frames, some of them in use by the program).
+const MAX_DEPTH: usize = 500;
+
+/// Python refuses to read longer integers.
+const MAX_DIGITS: usize = 4_300;
+
+/// A top-level object. All ranges are offsets into the text.
+#[derive(Debug)]
+pub(crate) struct Object<'a> {
+    text: &'a str,
+    pub(super) members: Vec<Member>,
+    /// Where the closing brace is.
+    pub(super) end: usize,
+}
+
+/// A member of an object, without the white space around it.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    /// With its quotes.
+    pub(super) key: Range<usize>,
+    pub(super) value: Range<usize>,
+}
+
+impl<'a> Object<'a> {
+    /// Scans a text; none when it is no object.
+    pub(crate) fn scan(text: &'a str) -> Option<Self> {
+        let mut scanner = Scanner::new(text);
+        scanner.space();
+        scanner.eat(b'{')?;
+        let mut members = Vec::new();
+        loop {
+            scanner.space();
+            if members.is_empty() && scanner.peek()? == b'}' {
+                break;
+            }
+            let key = scanner.span(Scanner::string)?;
+            scanner.space();
+            scanner.eat(b':')?;
+            scanner.space();
+            let value = scanner.span(Scanner::value)?;
+            members.push(Member { key, value });
+            scanner.space();
+            match scanner.peek()? {
+                b',' => scanner.at += 1,
+                b'}' => break,
+                _ => return None,
+            }
+        }
+        let end = scanner.at;
+        scanner.at += 1;
+        scanner.finish()?;
+        Some(Self { text, members, end })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Returns the text of a member's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let member = &self.members[self.position(name)?];
+        Some(&self.text[member.value.clone()])
+    }
+
+    /// Finds a member as Python would, however its key is spelled: the last one of that name.
+    pub(super) fn position(&self, name: &str) -> Option<usize> {
+        self.members.iter().rposition(|member| {
+            let quoted = &self.text[member.key.clone()];
+            quoted[1..quoted.len() - 1] == *name
+                || quoted.contains('\\')
+                    && serde_json::from_str::<String>(quoted).is_ok_and(|key| key == name)
+        })
+    }
+}
+
+/// Scans a text and returns those of its elements; none when it is no array.
+pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    scanner.eat(b'[')?;
+    let mut elements = Vec::new();
+    loop {
+        scanner.space();
+        if elements.is_empty() && scanner.peek()? == b']' {
+            break;
+        }
+        elements.push(&text[scanner.span(Scanner::value)?]);
+        scanner.space();
+        match scanner.peek()? {
+            b',' => scanner.at += 1,
+            b']' => break,
+            _ => return None,
+        }
+    }
+    scanner.at += 1;
+    scanner.finish()?;
+    Some(elements)
+}
+
+/// Tells whether Python reads this text as one JSON value.
+pub(super) fn is_readable(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    scanner.value().and_then(|()| scanner.finish()).is_some()
+}
+
+/// Walks over a text; each step answers none where Python would raise.
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+        }
+    }
+
+    /// Passes one value. Not recursive: the depth is that of a hostile text.
+    fn value(&mut self) -> Option<()> {
+        let mut open = Vec::new();
+        loop {
+            self.space();
+            match self.peek()? {
+                start @ (b'{' | b'[') => {
+                    let close = if start == b'{' { b'}' } else { b']' };
+                    self.at += 1;
+                    self.space();
+                    if self.peek()? == close {
+                        self.at += 1;
+                    } else if open.len() + 1 >= MAX_DEPTH {
+                        return None;
+                    } else {
+                        open.push(close);
+                        self.key_in(close)?;
+                        continue;
+                    }
+                }
+                b'"' => self.string()?,
+                b'-' | b'0'..=b'9' => self.number()?,
+                _ => self.word()?,
+            }
+            // A value has ended, and perhaps what it is in.
+            loop {
+                let Some(&close) = open.last() else {
+                    return Some(());
+                };
+                self.space();
+                match self.peek()? {
+                    b',' => {
+                        self.at += 1;
+                        self.key_in(close)?;
+                        break;
+                    }
+                    byte if byte == close => {
+                        self.at += 1;
+                        open.pop();
+                    }
+                    _ => return None,
+                }
+            }
+        }
+    }
+
+    /// Passes a key and its colon if we are in an object.
+    fn key_in(&mut self, close: u8) -> Option<()> {
+        if close == b'}' {
+            self.space();
+            self.string()?;
+            self.space();
+            self.eat(b':')?;
+        }
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        self.eat(b'"')?;
+        loop {
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return Some(()),
+                b'\\' => self.escape()?,
+                0..0x20 => return None,
+                _ => {}
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => {
+                let digits = self.text.get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&mut self) -> Option<()> {
+        if self.peek()? == b'-' {
+            self.at += 1;
+            if self.peek()? == b'I' {
+                return self.literal("Infinity");
+            }
+        }
+        let leading_zero = self.peek()? == b'0';
+        let digits = self.digits()?;
+        if leading_zero && digits > 1 {
+            return None;
+        }
+        let mut is_int = true;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+            is_int = false;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+            is_int = false;
+        }
+        (!is_int || digits <= MAX_DIGITS).then_some(())
+    }
+
+    /// Passes one digit or more and returns how many.
+    fn digits(&mut self) -> Option<usize> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(self.at - start)
+    }
+
+    fn word(&mut self) -> Option<()> {
+        ["true", "false", "null", "NaN", "Infinity"]
+            .iter()
+            .find_map(|word| self.literal(word))
+    }
+
+    fn literal(&mut self, word: &str) -> Option<()> {
+        self.text[self.at..]
+            .starts_with(word.as_bytes())
+            .then(|| self.at += word.len())
+    }
+
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    fn finish(&mut self) -> Option<()> {
+        self.space();
+        (self.at == self.text.len()).then_some(())
+    }
+
+    fn span(&mut self, pass: impl FnOnce(&mut Self) -> Option<()>) -> Option<Range<usize>> {
+        let start = self.at;
+        pass(self)?;
+        Some(start..self.at)
+    }
+
+    fn eat(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn reads_what_python_reads() {
+        for text in [
+            "1",
+            "-0.0",
+            "1e-05",
+            "1E+5",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "\"\\ud800\"",
+            " [1, \"a\", null] \n",
+            "{}",
+            "[]",
+            "[[], {}]",
+            r#"{"a": {"b": [true, false]}, "a": 2}"#,
+            "\"\u{7f}\u{e9}\"",
+        ] {
+            assert!(is_readable(text), "{text}");
+        }
+        assert!(is_readable(&format!(
+            "{}{}",
+            "[".repeat(MAX_DEPTH - 1),
+            "]".repeat(MAX_DEPTH - 1)
+        )));
+        assert!(is_readable(&"9".repeat(MAX_DIGITS)));
+    }
+
+    #[test]
+    fn refuses_what_python_refuses() {
+        for text in [
+            "",
+            " ",
+            "01",
+            "+1",
+            ".5",
+            "1.",
+            "1e",
+            "-",
+            "nul",
+            "nan",
+            "'a'",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "[1,]",
+            "[,]",
+            "{1: 2}",
+            "{\"a\"}",
+            "{\"a\": 1,}",
+            "[1}",
+            "1 2",
+            "\u{feff}1",
+            "[",
+            "{\"a\": ",
+        ] {
+            assert!(!is_readable(text), "{text}");
+        }
+        assert!(!is_readable(&"[".repeat(1_000_000)));
+        assert!(!is_readable(&"9".repeat(MAX_DIGITS + 1)));
+    }
+
+    #[test]
+    fn members_are_found_where_they_are() {
+        let text = r#" {"a": {"b": 1} , "\u0061": [2]} "#;
+        let object = Object::scan(text).unwrap();
+
+        let values: Vec<_> = object
+            .members
+            .iter()
+            .map(|member| &text[member.value.clone()])
+            .collect();
+        assert_eq!(values, [r#"{"b": 1}"#, "[2]"]);
+        assert_eq!(object.position("a"), Some(1), "the last one wins");
+        assert_eq!(object.position("b"), None);
+        assert_eq!(&text[object.end..], "} ");
+        assert_eq!(object.get("a"), Some("[2]"));
+    }
+
+    #[test]
+    fn elements_are_found_where_they_are() {
+        let text = r#" [ "a,]\"", [1, 2],{"b": "}"} , NaN] "#;
+
+        assert_eq!(
+            elements(text).unwrap(),
+            [r#""a,]\"""#, "[1, 2]", r#"{"b": "}"}"#, "NaN"]
+        );
+        assert_eq!(elements("[ ]").unwrap(), [""; 0]);
+        for text in ["", "[", "]", "[1", "[1,]", "[[1]", "[1]]", "{}", "1"] {
+            assert_eq!(elements(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json_where_the_dialects_do(text in "[\\[\\]{}:,\"a\\\\ 0-9.eE+-]{0,16}") {
+            let strict = serde_json::from_str::<serde_json::Value>(&text);
+            // serde_json also refuses numbers past the range of a float.
+            let in_range = !strict.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
+            prop_assume!(in_range);
+            prop_assert_eq!(is_readable(&text), strict.is_ok());
+            prop_assert_eq!(Object::scan(&text).is_some(), strict.is_ok_and(|value| value.is_object()));
+        }
+
+        #[test]
+        fn never_panics(text in any::<String>()) {
+            is_readable(&text);
+            Object::scan(&text);
+            elements(&text);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The byte form of Python's `json`: `", "` and `": "`, ASCII only, floats as `repr` writes them.
+
+use std::fmt::LowerExp;
+use std::io;
+
+use serde_json::ser::{CompactFormatter, Formatter};
+
+/// Makes `serde_json` write what Python would; what is not here is the same in both.
+pub(super) struct PythonForm;
+
+impl Formatter for PythonForm {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first {
+            Ok(())
+        } else {
+            writer.write_all(b", ")
+        }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn write_f32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
+            write!(writer, "{value:?}")
+        } else {
+            write_exponent(writer, value)
+        }
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        if value == 0.0 || (1e-4..1e16).contains(&value.abs()) {
+            CompactFormatter.write_f64(writer, value)
+        } else {
+            write_exponent(writer, value)
+        }
+    }
+
+    /// Writes text in which `serde_json` found nothing to escape.
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        if fragment.is_ascii() && !fragment.contains('\x7f') {
+            return writer.write_all(fragment.as_bytes());
+        }
+        for c in fragment.chars() {
+            if c < '\x7f' {
+                writer.write_all(&[c as u8])?;
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write_unit(writer, *unit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `1e-05` and `1.5e+16`, where Rust says `1e-5` and `1.5e16`.
+fn write_exponent<W: ?Sized + io::Write>(writer: &mut W, value: impl LowerExp) -> io::Result<()> {
+    let text = format!("{value:e}");
+    let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let (sign, exponent) = exponent
+        .strip_prefix('-')
+        .map_or(('+', exponent), |rest| ('-', rest));
+    write!(writer, "{digits}e{sign}{exponent:0>2}")
+}
+
+fn write_unit<W: ?Sized + io::Write>(writer: &mut W, unit: u16) -> io::Result<()> {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let hex = |shift: u32| HEX[usize::from(unit >> shift & 0xf)];
+    writer.write_all(&[b'\\', b'u', hex(12), hex(8), hex(4), hex(0)])
+}

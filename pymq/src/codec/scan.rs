@@ -1,0 +1,306 @@
+//! One pass over a JSON text before `serde_json` reads it: finds what `serde_json` would let pass or change in silence.
+//! It does not check the grammar, which `serde_json` does anyway.
+
+use std::fmt;
+
+/// The deepest nesting that is read. `serde_json` stops there too, but not in what a target type ignores.
+const MAX_DEPTH: usize = 128;
+
+/// What a text has that the reader must know of.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Findings {
+    /// The top level is an object that may have a reserved key.
+    pub(super) maybe_enveloped: bool,
+    /// There is an integer that fits 128 bits, but not 64, so that `serde_json` may make it a float.
+    pub(super) wide_integers: bool,
+}
+
+/// What no target type may read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Fault {
+    TooDeep,
+    IntegerTooLong,
+    LoneSurrogate,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooDeep => write!(f, "nested more than {MAX_DEPTH} levels deep"),
+            Self::IntegerTooLong => f.write_str("an integer beyond 128 bits"),
+            Self::LoneSurrogate => f.write_str("a lone surrogate in a string"),
+        }
+    }
+}
+
+/// Scans a text: one pass, no recursion, nothing allocated.
+pub(super) fn scan(text: &str) -> Result<Findings, Fault> {
+    let mut scan = Scan {
+        text,
+        at: 0,
+        depth: 0,
+        is_object: false,
+        findings: Findings::default(),
+    };
+    scan.run()?;
+    Ok(scan.findings)
+}
+
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+    depth: usize,
+    /// Whether the top level is an object.
+    is_object: bool,
+    findings: Findings,
+}
+
+impl Scan<'_> {
+    fn run(&mut self) -> Result<(), Fault> {
+        while let Some(&byte) = self.text.as_bytes().get(self.at) {
+            match byte {
+                b'"' => self.string()?,
+                b'0'..=b'9' => self.number()?,
+                b'{' | b'[' => self.open(byte)?,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.at += 1;
+                }
+                _ => self.at += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, byte: u8) -> Result<(), Fault> {
+        if self.depth == 0 {
+            self.is_object = byte == b'{';
+        }
+        self.depth += 1;
+        self.at += 1;
+        if self.depth > MAX_DEPTH {
+            Err(Fault::TooDeep)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn string(&mut self) -> Result<(), Fault> {
+        self.at += 1;
+        let is_member = self.depth == 1 && self.is_object;
+        self.findings.maybe_enveloped |= is_member && self.rest().starts_with(b"__");
+        loop {
+            self.at += plain_len(self.rest());
+            if self.rest().first() != Some(&b'\\') {
+                break;
+            }
+            // An escape may spell a reserved key, too.
+            self.findings.maybe_enveloped |= is_member;
+            self.escape()?;
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), Fault> {
+        match surrogate(self.rest()) {
+            None => self.at += 2,
+            Some(Half::Low) => return Err(Fault::LoneSurrogate),
+            Some(Half::High) => {
+                self.at += ESCAPED_UNIT;
+                let Some(Half::Low) = surrogate(self.rest()) else {
+                    return Err(Fault::LoneSurrogate);
+                };
+                self.at += ESCAPED_UNIT;
+            }
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Fault> {
+        let start = self.at;
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+        self.at += self.rest().iter().take_while(is_part).count();
+        // 18 digits fit 64 bits with either sign.
+        if self.at - start <= 18 || self.text[start..self.at].contains(['.', 'e', 'E']) {
+            return Ok(());
+        }
+        let is_negative = self.text[..start].ends_with('-');
+        let literal = &self.text[start - usize::from(is_negative)..self.at];
+        if literal.parse::<u64>().is_err() && literal.parse::<i64>().is_err() {
+            self.findings.wide_integers = true;
+        }
+        if literal.parse::<u128>().is_err() && literal.parse::<i128>().is_err() {
+            return Err(Fault::IntegerTooLong);
+        }
+        Ok(())
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+}
+
+/// The bytes of a `\uXXXX`.
+const ESCAPED_UNIT: usize = 6;
+
+/// A half of a surrogate pair.
+enum Half {
+    High,
+    Low,
+}
+
+/// Tells which half, if any, is spelled by the escape that the text begins with.
+fn surrogate(text: &[u8]) -> Option<Half> {
+    match text {
+        [
+            b'\\',
+            b'u',
+            b'd' | b'D',
+            b'8' | b'9' | b'a' | b'b' | b'A' | b'B',
+            ..,
+        ] => Some(Half::High),
+        [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => Some(Half::Low),
+        _ => None,
+    }
+}
+
+/// Counts the bytes before the first quote or backslash, eight at a time.
+fn plain_len(text: &[u8]) -> usize {
+    let (chunks, _) = text.as_chunks();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        let found = zero_bytes(word ^ repeat(b'"')) | zero_bytes(word ^ repeat(b'\\'));
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let seen = chunks.len() * 8;
+    let tail = text[seen..]
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\'));
+    tail.map_or(text.len(), |at| seen + at)
+}
+
+/// Sets the high bit of each byte that is zero; above the lowest of them it may err.
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enveloped(text: &str) -> bool {
+        scan(text).unwrap().maybe_enveloped
+    }
+
+    fn wide(text: &str) -> Result<bool, Fault> {
+        scan(text).map(|findings| findings.wide_integers)
+    }
+
+    #[test]
+    fn only_members_of_a_top_level_object_can_be_reserved() {
+        for text in [
+            r#"{"__type": "x"}"#,
+            r#" { "a": 1, "__obj" : 2}"#,
+            r#"{"\u005f_type": 1}"#,
+        ] {
+            assert!(enveloped(text), "{text}");
+        }
+        for text in [
+            r#"{"a": {"__type": 1}}"#,
+            r#"["__type"]"#,
+            r#"[{"__obj": 1}]"#,
+            r#""__type""#,
+            r#"{"_type": 1}"#,
+        ] {
+            assert!(!enveloped(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_sorted_by_width() {
+        for text in [
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1e400",
+            "12345678901234567890123.5",
+            "[1e30, 7]",
+        ] {
+            assert_eq!(wide(text), Ok(false), "{text}");
+        }
+        for text in [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "[340282366920938463463374607431768211455]",
+        ] {
+            assert_eq!(wide(text), Ok(true), "{text}");
+        }
+        for text in [
+            "340282366920938463463374607431768211456",
+            "-170141183460469231731687303715884105729",
+        ] {
+            assert_eq!(wide(text), Err(Fault::IntegerTooLong), "{text}");
+        }
+        assert_eq!(
+            wide(
+                r#"{"9999999999999999999999999999999999999999999": "99999999999999999999999999999999999999999"}"#
+            ),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn lone_surrogates_are_found_wherever_they_are() {
+        for text in [
+            r#""\ud800""#,
+            r#""\udc00""#,
+            r#""\ud800\ud800""#,
+            r#""\ud800x""#,
+            r#"{"\uDFFF": 1}"#,
+            r#"["\\\ud834"]"#,
+            r#""\ud800"#,
+        ] {
+            assert_eq!(scan(text), Err(Fault::LoneSurrogate), "{text}");
+        }
+        for text in [
+            r#""\ud83d\ude00""#,
+            r#""\\ud800""#,
+            r#""\u00e9""#,
+            r#""\u12"#,
+            r#""\"#,
+        ] {
+            assert!(scan(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_what_is_open_and_not_what_is_quoted() {
+        let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+
+        assert!(scan(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(scan(&nested(MAX_DEPTH + 1)), Err(Fault::TooDeep));
+        assert!(scan(&format!("\"{}\"", nested(500))).is_ok());
+        assert!(scan(&"[],".repeat(500)).is_ok());
+    }
+
+    #[test]
+    fn the_end_of_a_string_is_found_at_any_offset() {
+        for len in 0..40 {
+            for end in ['"', '\\'] {
+                let text = format!(
+                    "{}{end}{}",
+                    "é".repeat(len % 3) + &"a".repeat(len),
+                    "\"\\".repeat(9)
+                );
+                assert_eq!(plain_len(text.as_bytes()), text.find(end).unwrap());
+            }
+            assert_eq!(plain_len("b".repeat(len).as_bytes()), len);
+        }
+    }
+}
