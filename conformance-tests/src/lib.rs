@@ -35,9 +35,12 @@ pub mod patterns;
 pub mod properties;
 pub mod queues;
 pub mod topics;
+pub mod typed;
+pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
 pub mod typed_leases;
+pub mod typed_patterns;
 pub mod typed_queues;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};

@@ -160,12 +160,47 @@ macro_rules! behaviours {
                 json_round_trip,
                 frame_round_trip,
             }
+            typed {
+                typed_event_by_default_topic,
+                typed_event_with_named_topic,
+                handlers_are_told_topic_and_headers,
+                raw_bytes_pass_through_a_topic,
+                decode_error_names_type_and_topic,
+                a_slow_stream_is_told_what_it_missed,
+                a_stream_ends_with_its_bus,
+                handler_error_does_not_stop_the_subscription,
+                handler_panic_does_not_stop_it,
+                undecodable_event_does_not_stop_it,
+                one_slow_handler_does_not_delay_another,
+                handlers_keep_order_by_default,
+                concurrency_allows_overlap,
+                dropping_the_guard_unsubscribes,
+                a_busy_handler_does_not_delay_unsubscribing,
+                unsubscribe_waits_for_the_handler,
+                a_handler_may_drop_its_own_guard,
+                shutdown_waits_for_handlers_within_grace,
+                shutdown_aborts_after_grace,
+                nothing_runs_after_a_shutdown,
+                handlers_may_publish_while_they_finish,
+                a_second_shutdown_finds_nothing_to_do,
+                a_cancelled_shutdown_can_be_repeated,
+                operations_after_shutdown_are_closed,
+                a_shutdown_concerns_one_bus,
+                dropping_the_last_handle_ends_its_tasks,
+                a_guard_keeps_its_bus_alive,
+                a_bus_may_be_dropped_anywhere,
+                names_are_validated,
+                oversized_payloads_are_refused,
+                what_cannot_be_encoded_is_refused,
+            }
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
+                blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
+                a_put_is_not_repeated_when_its_outcome_is_unknown,
                 zero_timeouts_do_not_wait,
                 get_timeout_answers_none,
                 is_full_and_is_empty_agree_with_len,
@@ -190,6 +225,10 @@ macro_rules! behaviours {
     (patterns, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            typed_patterns {
+                pattern_handlers_see_the_concrete_topic,
+                pattern_streams_yield_the_concrete_topic,
+            }
             patterns {
                 glob_agrees_with_server,
                 star_matches_any_run,
@@ -252,6 +291,9 @@ macro_rules! behaviours {
                 clear_dead_leaves_the_line,
             }
             typed_leases {
+                an_ended_handler_gives_its_lease_back,
+                unsettled_deliveries_return_on_shutdown,
+                shutdown_ends_waiting_takes,
                 ack_finishes_the_item,
                 into_inner_acks_and_returns_the_item,
                 nack_returns_the_item_to_the_front,
@@ -264,8 +306,11 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            typed_cancellation {
                 cancelled_leases_count_no_attempt,
                 a_dropped_ack_leaves_no_lease_behind,
+                a_cancelled_lease_keeps_no_spent_item,
             }
             typed_dead_letters {
                 dead_letter_after_max_attempts,
@@ -276,7 +321,6 @@ macro_rules! behaviours {
                 an_undecodable_item_is_buried_by_lease,
                 dead_letters_can_be_put_back,
                 dead_letters_are_peeked_and_cleared,
-                a_cancelled_lease_keeps_no_spent_item,
                 join_passes_over_dead_letters,
             }
         }

@@ -49,7 +49,7 @@ impl Without {
     fn refuse(
         &self,
         capability: Capability,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         operation: &str,
         name: &str,
     ) -> Result<()> {
@@ -66,7 +66,7 @@ impl Without {
     fn refuse_part(
         &self,
         part: Part,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         operation: &str,
         queue: &str,
     ) -> Result<()> {
@@ -80,7 +80,7 @@ impl Without {
 
 #[async_trait]
 impl Twist for Without {
-    fn capabilities(&self, inner: &dyn Provider) -> Capabilities {
+    fn capabilities(&self, inner: &Arc<dyn Provider>) -> Capabilities {
         let mut capabilities = inner.capabilities();
         match self.0 {
             Capability::Patterns => capabilities.patterns = false,
@@ -90,7 +90,7 @@ impl Twist for Without {
         capabilities
     }
 
-    async fn subscribe(&self, inner: &dyn Provider, filter: Filter) -> Result<Subscription> {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
         if matches!(filter, Filter::Pattern(_)) {
             self.refuse(Capability::Patterns, inner, "subscribe to", filter.as_str())?;
         }
@@ -99,7 +99,7 @@ impl Twist for Without {
 
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -112,7 +112,7 @@ impl Twist for Without {
 
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -124,7 +124,7 @@ impl Twist for Without {
 
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
@@ -140,7 +140,7 @@ impl Twist for Without {
 
     async fn queue_peek(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         part: Part,
         max: usize,
@@ -149,14 +149,19 @@ impl Twist for Without {
         inner.queue_peek(queue, part, max).await
     }
 
-    async fn queue_clear(&self, inner: &dyn Provider, queue: &str, part: Part) -> Result<usize> {
+    async fn queue_clear(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        part: Part,
+    ) -> Result<usize> {
         self.refuse_part(part, inner, "clear", queue)?;
         inner.queue_clear(queue, part).await
     }
 
     async fn queue_redrive(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         which: Redrive,
     ) -> Result<usize> {

@@ -149,7 +149,7 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
             ..Self::default()
         };
         if let Some(namespace) = parameters.get("namespace") {
-            config.namespace = namespace.to_owned();
+            config = config.namespace(namespace);
         }
         if let Some(timeout) = parameters.duration("connect_timeout")? {
             config.connect_timeout = timeout;

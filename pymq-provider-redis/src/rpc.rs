@@ -5,7 +5,6 @@ mod answers;
 mod calls;
 mod envelope;
 mod server;
-mod split;
 
 use std::sync::Arc;
 

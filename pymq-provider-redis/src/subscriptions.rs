@@ -2,31 +2,25 @@
 //! task that tells Redis what the [`Table`] plans. Messages go straight from the task that reads the connection into
 //! the bounded buffers of those who listen; nothing waits, and nothing is queued in between.
 
+mod link;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use pymq::provider::Detached;
-use pymq::{Error, ErrorKind, Result};
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use pymq::{ErrorKind, Result};
+use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use self::table::{Plan, Table, TargetRef};
 pub(crate) use self::table::{Sink, Target};
-use crate::connection::{Fault, Live, Remedy};
+use self::table::{Table, TargetRef};
+use crate::connection::Fault;
 use crate::core::Core;
 use crate::rpc;
 use crate::wire;
-
-/// So long after the last change the connection is asked whether it still lives.
-const PING_EVERY: Duration = Duration::from_secs(2);
-
-/// The most targets named in one command.
-const BATCH: usize = 512;
 
 /// The subscriptions of a provider. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -107,155 +101,6 @@ impl Subscriptions {
         }
     }
 
-    /// Keeps a connection with all subscriptions until the provider is closed.
-    async fn run(self) {
-        let keep_up = async {
-            let mut last = None;
-            loop {
-                let subscriptions = self.clone();
-                let on_push = move |push| subscriptions.deliver(push);
-                let report = |fault| self.shared.lock().down = Some(fault);
-                let live = self
-                    .core
-                    .connector
-                    .dial_again(last.as_ref(), on_push, report)
-                    .await;
-                self.shared.lock().down = None;
-                self.serve(&live).await;
-                // Whoever ended it: from here on there is nothing to expect from it.
-                live.lost.cancel();
-                self.shared.lock().table.lost();
-                last = Some(live);
-            }
-        };
-        tokio::select! {
-            () = self.core.close.cancelled() => {}
-            () = keep_up => {}
-        }
-        self.shared
-            .lock()
-            .table
-            .close(&Error::new(ErrorKind::Closed, "redis: subscription"));
-    }
-
-    /// Tells Redis what is planned, until the connection is lost.
-    async fn serve(&self, live: &Live) {
-        loop {
-            let plan = self.shared.lock().table.plan();
-            if !plan.join.is_empty() || !plan.leave.is_empty() {
-                let Ok(()) = self.carry_out(plan, live).await else {
-                    return;
-                };
-                continue;
-            }
-            tokio::select! {
-                biased;
-                () = live.lost.cancelled() => return,
-                () = self.shared.changed.notified() => {}
-                () = sleep(PING_EVERY) => {
-                    let mut connection = live.connection.clone();
-                    let pong = async { redis::cmd("PING").query_async::<()>(&mut connection).await };
-                    // A refusal is an answer too.
-                    let Ok(()) = self.answer(pong).await.or_else(unless_broken) else { return };
-                }
-            }
-        }
-    }
-
-    async fn carry_out(&self, plan: Plan, live: &Live) -> Result<(), Fault> {
-        for targets in plan.leave.chunks(BATCH) {
-            self.tell(Verb::Leave, targets, live).await?;
-            let mut state = self.shared.lock();
-            targets
-                .iter()
-                .for_each(|target| state.table.left(target.clone()));
-        }
-        for targets in plan.join.chunks(BATCH) {
-            match self
-                .tell(Verb::Join, targets, live)
-                .await
-                .or_else(unless_refused)
-            {
-                Ok(None) => {
-                    let mut state = self.shared.lock();
-                    targets
-                        .iter()
-                        .for_each(|target| state.table.joined(target.clone()));
-                }
-                // One of them spoils it for all: each by itself, then.
-                Ok(Some(_)) if targets.len() > 1 => self.join_each(targets, live).await?,
-                Ok(Some(fault)) => self.refuse(&targets[0], &fault),
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(())
-    }
-
-    async fn join_each(&self, targets: &[Target], live: &Live) -> Result<(), Fault> {
-        for target in targets {
-            match self
-                .tell(Verb::Join, std::slice::from_ref(target), live)
-                .await
-                .or_else(unless_refused)?
-            {
-                None => self.shared.lock().table.joined(target.clone()),
-                Some(fault) => self.refuse(target, &fault),
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(&self, target: &Target, fault: &Fault) {
-        let error = fault
-            .clone()
-            .into_error("redis: subscription", self.core.connector.address());
-        self.shared.lock().table.refused(target, fault, &error);
-    }
-
-    /// Sends one command for each kind of target and waits for all confirmations.
-    async fn tell(
-        &self,
-        verb: Verb,
-        targets: &[Target],
-        live: &Live,
-    ) -> Result<Option<Fault>, Fault> {
-        let (mut channels, mut patterns) = (Vec::new(), Vec::new());
-        for target in targets {
-            match target {
-                Target::Channel(name) => channels.push(name.as_str()),
-                Target::Pattern(name) => patterns.push(name.as_str()),
-            }
-        }
-        let mut connection = live.connection.clone();
-        if !channels.is_empty() {
-            self.answer(async {
-                match verb {
-                    Verb::Join => connection.subscribe(channels).await,
-                    Verb::Leave => connection.unsubscribe(channels).await,
-                }
-            })
-            .await?;
-        }
-        if !patterns.is_empty() {
-            self.answer(async {
-                match verb {
-                    Verb::Join => connection.psubscribe(patterns).await,
-                    Verb::Leave => connection.punsubscribe(patterns).await,
-                }
-            })
-            .await?;
-        }
-        Ok(None)
-    }
-
-    /// Waits for an answer as long as for any command; none in time means that the connection is half open.
-    async fn answer(&self, asked: impl Future<Output = RedisResult<()>>) -> Result<(), Fault> {
-        match timeout(self.core.connector.op_timeout(), asked).await {
-            Ok(answer) => answer.map_err(Fault::of_command),
-            Err(_elapsed) => Err(Fault::timeout()),
-        }
-    }
-
     /// Takes a push message to those who listen. Runs in the task that reads the connection.
     fn deliver(&self, push: PushInfo) {
         let is_pattern = match push.kind {
@@ -285,7 +130,7 @@ impl Subscriptions {
                 self.shared.lock().table.server(channel)
             };
             if let Some(server) = server {
-                server.receive(&payload);
+                server.receive(payload);
             }
             return;
         }
@@ -330,29 +175,5 @@ impl Ticket {
                 .detach(&target, id, detached);
             subscriptions.shared.changed.notify_one();
         }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Verb {
-    Join,
-    Leave,
-}
-
-/// Keeps only what breaks the connection: silence, or its end.
-fn unless_broken(fault: Fault) -> Result<(), Fault> {
-    if fault.remedy == Remedy::Lost {
-        Err(fault)
-    } else {
-        Ok(())
-    }
-}
-
-/// Turns the refusal of a subscription into a value; what passes with time is tried again on a new connection.
-fn unless_refused(fault: Fault) -> Result<Option<Fault>, Fault> {
-    if fault.remedy == Remedy::None {
-        Ok(Some(fault))
-    } else {
-        Err(fault)
     }
 }

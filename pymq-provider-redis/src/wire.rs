@@ -23,7 +23,7 @@ use bytes::Bytes;
 use pymq::{Encoding, Message};
 
 use self::meta::{Enc, Form, Meta};
-use self::scan::Object;
+pub(crate) use self::scan::{Object, elements};
 
 const OBJ: &str = "__obj";
 const LIST: &str = "__list";
@@ -44,6 +44,8 @@ pub(crate) struct Extra {
     pub(crate) timeout: Option<Duration>,
     /// The key a server must win before it runs a call.
     pub(crate) claim: Option<String>,
+    /// The one argument of a call is opaque bytes, written in base64.
+    pub(crate) is_opaque: bool,
 }
 
 /// Writes a message as a payload.
@@ -378,11 +380,13 @@ mod tests {
             prop_oneof![Just(0), any::<u32>()],
             any::<Option<u32>>(),
             any::<Option<String>>(),
+            any::<bool>(),
         )
-            .prop_map(|(attempt, timeout, claim)| Extra {
+            .prop_map(|(attempt, timeout, claim, is_opaque)| Extra {
                 attempt,
                 timeout: timeout.map(|timeout| Duration::from_millis(timeout.into())),
                 claim,
+                is_opaque,
             })
     }
 

@@ -52,6 +52,15 @@ impl Fault {
         }
     }
 
+    /// The connection ended while nothing was asked of it.
+    pub(crate) fn lost() -> Self {
+        let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
+        Self {
+            remedy: Remedy::Lost,
+            ..fault
+        }
+    }
+
     /// The provider was closed.
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the provider was closed")
@@ -125,13 +134,7 @@ impl Fault {
             redis::ErrorKind::Server(_) => {
                 Self::new(ErrorKind::InvalidConfig, "the server refuses the database")
             }
-            redis::ErrorKind::Io | redis::ErrorKind::Parse => {
-                let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
-                Self {
-                    remedy: Remedy::Lost,
-                    ..fault
-                }
-            }
+            redis::ErrorKind::Io | redis::ErrorKind::Parse => Self::lost(),
             _ => Self::new(ErrorKind::Provider, "an answer nobody expected"),
         }
     }

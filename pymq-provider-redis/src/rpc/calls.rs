@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pymq::name::RESERVED_PREFIX;
-use pymq::provider::{Replies, Reply, ReplyInlet, RequestOptions, Target, replies};
+use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq::{Error, ErrorKind, Message, Result};
 use tokio::time::{sleep, timeout};
 
@@ -66,6 +66,8 @@ impl Calls {
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
         shared.pending().insert(id, inlet);
+        // After a close, nobody ends what was not there yet.
+        shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.tasks.spawn(Arc::clone(shared).drain());
         }
@@ -75,8 +77,9 @@ impl Calls {
         } else {
             &parts.end_for_one
         };
+        let channel = shared.core.keys.name(channel);
         let args = [
-            &shared.core.keys.name(channel),
+            channel.as_bytes(),
             &parts.start,
             &parts.end_for_one,
             several,
@@ -135,7 +138,9 @@ impl Shared {
                 match self.take(&live).await {
                     Ok(answers) => {
                         failures = 0;
-                        answers.iter().for_each(|answer| self.deliver(answer));
+                        for answer in answers {
+                            self.deliver(&answer);
+                        }
                     }
                     Err(fault) if fault.remedy == Remedy::Lost => break,
                     // The server refuses: no call will ever be answered, and each should know why.
@@ -202,10 +207,7 @@ impl Shared {
         let Some(inlet) = self.pending().get(&id).cloned() else {
             return;
         };
-        inlet.push(match reply {
-            Ok((body, type_name)) => Reply::Ok { body, type_name },
-            Err(error) => Reply::Err(error),
-        });
+        inlet.push(reply);
     }
 
     fn end_all(&self, error: &Error) {

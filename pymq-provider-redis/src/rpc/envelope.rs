@@ -1,5 +1,6 @@
 //! Requests and responses as Python PyMQ writes and reads them. What only our own kind understands (the time left,
-//! headers, whether a server has to claim the request) travels in an extra key, which Python ignores.
+//! headers, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
+//! untouched, whatever Python writes there: `NaN`, numbers of any length.
 
 use std::time::Duration;
 
@@ -7,12 +8,11 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pymq::codec::to_json;
-use pymq::name::RESERVED_PREFIX;
+use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq::provider::Reply;
 use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
-use serde::{Deserialize, Serialize};
 
-use super::split::{elements, members};
+use crate::wire::{self, Extra, Object, elements};
 
 /// The tag of a request; `pymq.RpcRequest` is the same class for Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
@@ -27,117 +27,73 @@ pub(crate) struct Request {
     pub(crate) message: Message,
     /// The time the caller has left.
     pub(crate) timeout: Option<Duration>,
-    /// Several servers have it, and the one that claims it runs it.
-    pub(crate) is_claimed: bool,
+    /// Several servers have it, and the one that claims it under this name runs it.
+    pub(crate) claim: Option<String>,
     /// Why it cannot be run; the answer.
     pub(crate) refusal: Option<RemoteError>,
 }
 
-/// A request in the parts the publishing script puts together.
+/// A request in the parts that the publishing script puts together.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Parts {
-    pub(crate) start: String,
-    pub(crate) end_for_one: String,
-    pub(crate) end_for_several: String,
+    pub(crate) start: Bytes,
+    pub(crate) end_for_one: Bytes,
+    pub(crate) end_for_several: Bytes,
 }
 
 /// A response as the caller finds it.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Response {
-    /// The id behind the `#` of the first element.
+    /// The number behind the `#` of the first element.
     pub(crate) id: u64,
-    pub(crate) reply: ReplyText,
-}
-
-/// The reply in a response.
-pub(crate) type ReplyText = std::result::Result<(Bytes, String), RemoteError>;
-
-/// What Python does not know of.
-#[derive(Debug, Default, Deserialize, Serialize)]
-#[serde(default)]
-struct Extra {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout: Option<u64>,
-    #[serde(skip_serializing_if = "is_false")]
-    claim: bool,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    headers: Vec<(String, String)>,
-    /// The one argument is opaque bytes.
-    #[serde(skip_serializing_if = "is_false")]
-    base64: bool,
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for a reference"
-)]
-fn is_false(flag: &bool) -> bool {
-    !flag
+    pub(crate) reply: Reply,
 }
 
 /// Tells whether a payload on a channel is a request; anything else is an event.
 pub(crate) fn is_request(payload: &[u8]) -> bool {
     // The search is quick, and nearly every event ends here.
     std::str::from_utf8(payload).is_ok_and(|text| {
-        text.contains("RpcRequest")
-            && members(text).is_some_and(|members| {
-                member(&members, "\"__type\"").is_some_and(|tag| REQUEST_TAGS.contains(&tag))
-            })
+        let is_tagged = |object: Object<'_>| {
+            object
+                .get("__type")
+                .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
+        };
+        text.contains("RpcRequest") && Object::scan(text).is_some_and(is_tagged)
     })
 }
 
 /// Reads a request, or nothing when there is no telling whom to answer.
-pub(crate) fn read_request(payload: &Bytes) -> Option<Request> {
-    let text = std::str::from_utf8(payload).ok()?;
-    let frame = members(text)?;
-    let [call, inbox, args, kwargs] = fields(
-        &frame,
-        ["\"fn\"", "\"response_channel\"", "\"args\"", "\"kwargs\""],
-    )?;
+pub(crate) fn read_request(payload: Bytes) -> Option<Request> {
+    let (Message { headers, body, .. }, extra) = wire::decode_with(payload);
+    let frame = Object::scan(std::str::from_utf8(&body).ok()?)?;
+    let [call, inbox, args, kwargs] = fields(&frame, ["fn", "response_channel", "args", "kwargs"])?;
     let inbox: String = serde_json::from_str(inbox?).ok()?;
     // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
-    if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > pymq::name::MAX_NAME_BYTES {
+    if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > MAX_NAME_BYTES {
         return None;
     }
-    let call: String = serde_json::from_str::<String>(call?)
-        .ok()
-        .and(call.map(str::to_owned))?;
-    let extra: Extra = match member(&frame, "\"__pymq\"") {
-        Some(extra) => serde_json::from_str(extra).ok()?,
-        None => Extra::default(),
+    let call = call.filter(|call| call.starts_with('"'))?.to_owned();
+    let has_names = |kwargs: &str| {
+        kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.is_empty())
     };
-    let mut refusal = None;
-    if !kwargs.is_none_or(|kwargs| {
-        kwargs == "null" || members(kwargs).is_some_and(|members| members.is_empty())
-    }) {
-        refusal = Some(RemoteError::new(
-            "TypeError",
-            "keyword arguments are not supported",
-        ));
-    }
-    let message = match args.and_then(|args| arguments(payload, args, extra.base64)) {
-        Some(message) => message,
-        None => {
-            refusal = Some(RemoteError::new(
-                "TypeError",
-                "the arguments are not an array",
-            ));
-            Message::json("[]")
-        }
+    let read = match args.and_then(|args| arguments(&body, args, extra.is_opaque)) {
+        _ if kwargs.is_some_and(has_names) => Err("keyword arguments are not supported"),
+        Some(message) => Ok(Message { headers, ..message }),
+        None => Err("the arguments are not an array"),
     };
-    let message = extra
-        .headers
-        .into_iter()
-        .fold(message, |message, (name, value)| {
-            message.with_header(name, value)
-        });
-    let timeout = extra.timeout.map(Duration::from_millis);
+    let (message, refusal) = match read {
+        Ok(message) => (message, None),
+        Err(why) => (
+            Message::json("[]"),
+            Some(RemoteError::new("TypeError", why)),
+        ),
+    };
     Some(Request {
         call,
         inbox,
         message,
-        timeout,
-        is_claimed: extra.claim,
+        timeout: extra.timeout,
+        claim: extra.claim,
         refusal,
     })
 }
@@ -157,59 +113,57 @@ pub(crate) fn write_request(
         json_array(message)?
     };
     let call = quoted(&format!("{name}#{id}"));
-    let extra = |claim| {
-        let headers = message
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        // Rounded up: a caller with time left has not given up.
-        let timeout = timeout
-            .map(|timeout| u64::try_from(timeout.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX));
-        let extra = text(&Extra {
-            timeout,
-            claim,
-            headers,
-            base64: is_opaque,
-        });
-        if extra == "{}" {
-            "}".to_owned()
-        } else {
-            format!(", \"__pymq\": {extra}}}")
-        }
+    let body = format!(
+        "{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {}}}",
+        REQUEST_TAGS[0]
+    );
+    // The extra key goes before the closing brace, so that is where the parts part.
+    let end = body.len() - 1;
+    let framed = Message {
+        headers: message.headers.clone(),
+        ..Message::json(body)
     };
+    // Rounded up: a caller with time left has not given up.
+    let timeout = timeout.map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
+    let mut extra = Extra {
+        timeout,
+        is_opaque,
+        ..Extra::default()
+    };
+    let for_one = wire::encode_with(&framed, &extra);
+    extra.claim = Some(format!("{inbox}#{id}"));
+    let for_several = wire::encode_with(&framed, &extra);
     Ok(Parts {
-        start: format!(
-            "{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {}",
-            REQUEST_TAGS[0]
-        ),
-        end_for_one: extra(false),
-        end_for_several: extra(true),
+        start: for_one.slice(..end),
+        end_for_one: for_one.slice(end..),
+        end_for_several: for_several.slice(end..),
     })
 }
 
 /// Reads a response, or nothing when it belongs to no call.
 pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
-    let text = std::str::from_utf8(payload).ok()?;
-    let frame = members(text)?;
-    let [call, result, type_name, error] = fields(
-        &frame,
-        ["\"fn\"", "\"result\"", "\"result_type\"", "\"error\""],
-    )?;
+    let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
+    let [call, result, type_name, error] =
+        fields(&frame, ["fn", "result", "result_type", "error"])?;
     let call: String = serde_json::from_str(call?).ok()?;
     let (name, id) = call.rsplit_once('#')?;
+    let result = result?;
     let type_name: String = type_name
         .and_then(|name| serde_json::from_str(name).ok())
         .unwrap_or_default();
-    let result = result?;
     let reply = if error == Some("true") {
-        // Some callees quote the function by the name they were called: ours with the id.
+        // Python quotes the function by the name it was called: ours with the id.
         let args = Bytes::from(result.replace(&call, name));
         let shown = String::from_utf8_lossy(&args).into_owned();
-        Err(RemoteError::from_wire(&*type_name, args)
-            .unwrap_or_else(|_| RemoteError::new(type_name, shown)))
+        Reply::Err(
+            RemoteError::from_wire(&*type_name, args)
+                .unwrap_or_else(|_| RemoteError::new(&*type_name, shown)),
+        )
     } else {
-        Ok((payload.slice_ref(result.as_bytes()), type_name))
+        Reply::Ok {
+            body: payload.slice_ref(result.as_bytes()),
+            type_name,
+        }
     };
     Some(Response {
         id: id.parse().ok()?,
@@ -248,32 +202,24 @@ fn unanswerable(why: &str) -> Reply {
 
 /// Returns the fields of a frame: the elements of its `__obj`, or the members of these names.
 fn fields<'a, const N: usize>(
-    frame: &[(&'a str, &'a str)],
+    frame: &Object<'a>,
     names: [&str; N],
 ) -> Option<[Option<&'a str>; N]> {
-    let Some(object) = member(frame, "\"__obj\"") else {
-        return Some(names.map(|name| member(frame, name)));
+    let Some(object) = frame.get("__obj") else {
+        return Some(names.map(|name| frame.get(name)));
     };
     if let Some(elements) = elements(object) {
         let mut elements = elements.into_iter();
         return Some(names.map(|_| elements.next()));
     }
-    let inner = members(object)?;
-    Some(names.map(|name| member(&inner, name)))
+    let inner = Object::scan(object)?;
+    Some(names.map(|name| inner.get(name)))
 }
 
-/// Returns the member of a name, the last one as in Python.
-fn member<'a>(members: &[(&str, &'a str)], name: &str) -> Option<&'a str> {
-    members
-        .iter()
-        .rfind(|(key, _)| *key == name)
-        .map(|(_, value)| *value)
-}
-
-fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
+fn arguments(body: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
     let items = elements(args)?;
     if !is_opaque {
-        return Some(Message::json(payload.slice_ref(args.as_bytes())));
+        return Some(Message::json(body.slice_ref(args.as_bytes())));
     }
     let encoded: String = serde_json::from_str(items.first()?).ok()?;
     BASE64_STANDARD.decode(encoded).ok().map(Message::bytes)
@@ -289,12 +235,8 @@ fn json_array(message: &Message) -> Result<String> {
     })
 }
 
-fn quoted(text_: &str) -> String {
-    text(&text_)
-}
-
-fn text(value: &impl Serialize) -> String {
-    let json = to_json(value).expect("strings, numbers and flags are always valid JSON");
+fn quoted(text: &str) -> String {
+    let json = to_json(text).expect("a string is always valid JSON");
     String::from_utf8(json.into()).expect("JSON is UTF-8")
 }
 
@@ -319,6 +261,14 @@ mod tests {
         Bytes::from(vector["payload"].as_str().unwrap().to_owned())
     }
 
+    fn failure(type_name: &str, message: &str) -> Reply {
+        Reply::Err(RemoteError::new(type_name, message))
+    }
+
+    fn joined(start: &Bytes, end: &Bytes) -> String {
+        String::from_utf8([&start[..], end].concat()).unwrap()
+    }
+
     fn parsed(text: &[u8]) -> Value {
         serde_json::from_slice(text).unwrap()
     }
@@ -331,15 +281,15 @@ mod tests {
             let payload = payload(&vector);
             let expected = &vector["expected_decoded_json"];
 
-            let request = read_request(&payload).unwrap();
+            let request = read_request(payload.clone()).unwrap();
 
             assert!(is_request(&payload));
             assert_eq!(parsed(request.call.as_bytes()), expected["fn"]);
             assert_eq!(request.inbox, expected["response_channel"]);
             assert_eq!(parsed(&request.message.body), expected["args"]);
             assert_eq!(
-                (request.refusal, request.timeout, request.is_claimed),
-                (None, None, false)
+                (request.refusal, request.timeout, request.claim),
+                (None, None, None)
             );
         }
     }
@@ -366,19 +316,20 @@ mod tests {
             assert_eq!(response.id, 17);
             match response.reply {
                 // NaN: not JSON, and handed on as it came.
-                Ok((body, _)) if expected.is_null() => assert_eq!(body, "NaN"),
-                Ok((body, type_name)) => {
+                Reply::Ok { body, .. } if expected.is_null() => assert_eq!(body, "NaN"),
+                Reply::Ok { body, type_name } => {
                     assert_eq!(
                         (parsed(&body), json!(type_name)),
                         (expected["result"].clone(), expected["result_type"].clone())
                     );
                     assert_eq!(expected["error"], false);
                 }
-                Err(error) => {
+                Reply::Err(error) => {
                     assert_eq!(parsed(error.args_json()), expected["result"]);
                     assert_eq!(error.type_name(), expected["result_type"]);
                     assert_eq!(expected["error"], true);
                 }
+                reply => panic!("{reply:?}"),
             }
         }
     }
@@ -386,12 +337,12 @@ mod tests {
     #[test]
     fn our_requests_are_pythons_byte_for_byte() {
         for vector in vectors("rpc.request") {
-            let request = read_request(&payload(&vector)).unwrap();
+            let request = read_request(payload(&vector)).unwrap();
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
             let parts = write_request(name, 3, &request.inbox, &request.message, None).unwrap();
 
-            let written = format!("{}{}", parts.start, parts.end_for_one).replacen("#3", "", 1);
+            let written = joined(&parts.start, &parts.end_for_one).replacen("#3", "", 1);
             assert_eq!(written, vector["payload"].as_str().unwrap());
         }
     }
@@ -400,7 +351,7 @@ mod tests {
     fn our_responses_are_pythons_byte_for_byte() {
         for vector in vectors("rpc.response") {
             let text = vector["payload"].as_str().unwrap();
-            let frame = members(text).unwrap();
+            let frame = Object::scan(text).unwrap();
             let [call, result, type_name, error] = fields(&frame, ["", "", "", ""]).unwrap();
             let type_name: String = serde_json::from_str(type_name.unwrap()).unwrap();
             let result = Bytes::from(result.unwrap().to_owned());
@@ -431,13 +382,16 @@ mod tests {
         )
         .unwrap();
 
-        for (end, is_claimed) in [(&parts.end_for_one, false), (&parts.end_for_several, true)] {
-            let request = read_request(&format!("{}{end}", parts.start).into()).unwrap();
+        for (end, claim) in [
+            (&parts.end_for_one, None),
+            (&parts.end_for_several, Some("__rpc_x#9")),
+        ] {
+            let request = read_request(joined(&parts.start, end).into()).unwrap();
 
             assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
             assert_eq!(request.message, message);
             assert_eq!(request.timeout, Some(Duration::from_millis(2)));
-            assert_eq!(request.is_claimed, is_claimed);
+            assert_eq!(request.claim.as_deref(), claim);
         }
     }
 
@@ -448,7 +402,7 @@ mod tests {
                 r#"{{"fn": "add", "args": [2, 4]{kwargs}, "response_channel": "__rpc_1", "__type": "pymq.RpcRequest"}}"#
             );
 
-            let request = read_request(&text.clone().into()).unwrap();
+            let request = read_request(text.clone().into()).unwrap();
 
             assert!(is_request(text.as_bytes()) && request.refusal.is_none());
             assert_eq!(request.message.body, "[2, 4]");
@@ -459,7 +413,7 @@ mod tests {
     fn what_cannot_be_run_is_answered_and_what_cannot_be_answered_is_dropped() {
         for args in [
             r#"[1], {"a": 1}"#,
-            r#"null, {}"#,
+            "null, {}",
             r#""abc", {}"#,
             r#"{"a": 1}, {}"#,
         ] {
@@ -467,7 +421,7 @@ mod tests {
                 r#"{{"__obj": ["f", "__rpc_1", {args}], "__type": "pymq.core.RpcRequest"}}"#
             );
             assert!(
-                read_request(&text.into()).unwrap().refusal.is_some(),
+                read_request(text.into()).unwrap().refusal.is_some(),
                 "{args}"
             );
         }
@@ -479,7 +433,7 @@ mod tests {
             r#"[5, "__rpc_1", [], {}]"#,
         ] {
             let text = format!(r#"{{"__obj": {object}, "__type": "pymq.core.RpcRequest"}}"#);
-            assert!(read_request(&text.into()).is_none(), "{object}");
+            assert!(read_request(text.into()).is_none(), "{object}");
         }
     }
 
@@ -502,8 +456,11 @@ mod tests {
         let response = read_response(&text.into()).unwrap();
 
         assert_eq!(
-            response.reply.unwrap_err().message(),
-            "f takes 0 positional arguments but 3 were given"
+            response.reply,
+            failure(
+                "TypeError",
+                "f takes 0 positional arguments but 3 were given"
+            )
         );
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::Error;
 use pymq::provider::{Reply, Request, RequestInlet};
+use pymq::{Error, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -80,20 +80,21 @@ impl Server {
     }
 
     /// Takes a request. Never waits: it runs in the task that reads the connection.
-    pub(crate) fn receive(self: Arc<Self>, payload: &Bytes) {
+    pub(crate) fn receive(self: Arc<Self>, payload: Bytes) {
+        let bytes = payload.len();
         let Some(request) = read_request(payload) else {
             tracing::warn!(
                 channel = self.channel,
-                bytes = payload.len(),
+                bytes,
                 "a request that cannot be read or answered"
             );
             return;
         };
         let received = Instant::now();
-        if !request.is_claimed {
+        let Some(claim) = request.claim.clone() else {
             self.hand_over(request, received);
             return;
-        }
+        };
         if self.inlet.is_detached() {
             // Another one will run it.
             return;
@@ -107,7 +108,7 @@ impl Server {
         };
         self.office.core.tasks.clone().spawn(async move {
             let _permit = permit;
-            if self.claim(&request).await {
+            if self.claim(&claim, request.timeout).await {
                 self.hand_over(request, received);
             }
         });
@@ -118,37 +119,26 @@ impl Server {
         self.inlet.end(error);
     }
 
-    /// Waits its turn and tries to be the one. An error is a no: the request may be somebody else's.
-    async fn claim(&self, request: &envelope::Request) -> bool {
+    /// Waits its turn and tries to be the one. An error is a no: the call may be somebody else's.
+    async fn claim(&self, name: &str, timeout: Option<Duration>) -> bool {
         let core = &self.office.core;
-        let call = format!("{}{}", request.inbox, request.call);
+        let running = self.office.running.load(Ordering::Relaxed);
+        let claim = core.keys.claim(&self.channel, name);
+        let nothing = format!("{claim}:-");
+        let context = || format!("redis: claim a call of `{}`", self.channel);
         let turn = async {
-            sleep(turn(
-                self.office.running.load(Ordering::Relaxed),
-                &call,
-                self.office.id,
-            ))
-            .await;
-            let claim = core.keys.claim(&self.channel, &call);
-            let nothing = format!("{claim}:-");
-            let life = request.timeout.map_or(CLAIM_WITHOUT_END, |timeout| {
-                timeout.saturating_add(CLAIM_OUTLIVES)
-            });
-            let life = u64::try_from(life.as_millis())
-                .unwrap_or(u64::MAX)
-                .min(MAX_LIFE_MS);
-            let context = || format!("redis: claim a call of `{}`", self.channel);
-            core.commands
-                .script::<bool>(context, &CLAIM, &[claim, nothing], &[life])
-                .await
+            sleep(turn(running, name, self.office.id)).await;
+            let (keys, args) = ([claim, nothing], [life_in_ms(timeout)]);
+            core.commands.script(context, &CLAIM, &keys, &args).await
         };
-        tokio::select! {
-            () = core.close.cancelled() => false,
-            won = turn => won.unwrap_or_else(|error| {
-                tracing::warn!("{error}");
-                false
-            }),
-        }
+        let won: Result<bool> = tokio::select! {
+            () = core.close.cancelled() => return false,
+            won = turn => won,
+        };
+        won.unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            false
+        })
     }
 
     fn hand_over(&self, request: envelope::Request, received: Instant) {
@@ -182,8 +172,15 @@ impl Server {
     }
 }
 
-/// The longest life Redis takes for a key, with room to spare: about 30 years.
-const MAX_LIFE_MS: u64 = 1_000_000_000_000;
+/// Returns how long a claim lives.
+fn life_in_ms(timeout: Option<Duration>) -> u64 {
+    // Redis refuses a time that overflows its clock; 30 years do not.
+    const LONGEST: u64 = 1_000_000_000_000;
+    let life = timeout.map_or(CLAIM_WITHOUT_END, |timeout| {
+        timeout.saturating_add(CLAIM_OUTLIVES)
+    });
+    u64::try_from(life.as_millis()).map_or(LONGEST, |life| life.min(LONGEST))
+}
 
 /// How long a server waits before it claims a call: the busier, the longer.
 fn turn(running: usize, call: &str, server: u64) -> Duration {

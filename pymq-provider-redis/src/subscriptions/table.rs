@@ -39,6 +39,12 @@ pub(crate) struct Plan {
     pub(crate) leave: Vec<Target>,
 }
 
+impl Plan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.join.is_empty() && self.leave.is_empty()
+    }
+}
+
 /// All local subscriptions, by target.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -154,29 +160,33 @@ impl Table {
     }
 
     /// Redis has confirmed a subscription.
-    pub(crate) fn joined(&mut self, target: Target) {
-        let Some(entry) = self.entry(&target) else {
-            return;
-        };
-        entry.wire = Wire::On;
-        for topic in &mut entry.topics {
-            if std::mem::replace(&mut topic.was_live, true) {
-                topic.inlet.gap();
+    pub(crate) fn joined(&mut self, targets: &[Target]) {
+        for target in targets {
+            let Some(entry) = self.entry(target) else {
+                continue;
+            };
+            entry.wire = Wire::On;
+            for topic in &mut entry.topics {
+                if std::mem::replace(&mut topic.was_live, true) {
+                    topic.inlet.gap();
+                }
             }
+            entry.confirm(&Ok(()));
+            self.changed.insert(target.clone());
         }
-        entry.confirm(&Ok(()));
-        self.changed.insert(target);
     }
 
     /// Redis has confirmed the end of a subscription.
-    pub(crate) fn left(&mut self, target: Target) {
-        let Some(entry) = self.entry(&target) else {
-            return;
-        };
-        entry.wire = Wire::Off;
-        entry.leaving.clear();
-        entry.departed = None;
-        self.changed.insert(target);
+    pub(crate) fn left(&mut self, targets: &[Target]) {
+        for target in targets {
+            let Some(entry) = self.entry(target) else {
+                continue;
+            };
+            entry.wire = Wire::Off;
+            entry.leaving.clear();
+            entry.departed = None;
+            self.changed.insert(target.clone());
+        }
     }
 
     /// Redis will not have it: everyone who listens gets the error.
@@ -307,7 +317,7 @@ mod tests {
     fn join(table: &mut Table) {
         let plan = table.plan();
         assert_eq!((plan.join.len(), plan.leave.len()), (1, 0));
-        table.joined(channel());
+        table.joined(&[channel()]);
         assert!(table.plan().join.is_empty());
     }
 
@@ -339,7 +349,7 @@ mod tests {
         table.detach(&channel(), 2, second_gone.try_recv().unwrap());
 
         assert_eq!(table.plan().leave, [channel()]);
-        table.left(channel());
+        table.left(&[channel()]);
         assert!(table.plan().join.is_empty());
         assert!(table.channels.is_empty());
     }
@@ -358,7 +368,7 @@ mod tests {
         let confirmed = table.attach(&channel(), 2, second).unwrap();
         let mut confirmed = confirmed.unwrap();
         assert!(table.plan().join.is_empty());
-        table.left(channel());
+        table.left(&[channel()]);
         assert!(confirmed.try_recv().is_err());
         join(&mut table);
 
@@ -375,7 +385,7 @@ mod tests {
         drop(end);
         table.detach(&channel(), 1, gone.try_recv().unwrap());
         assert!(table.plan().leave.is_empty());
-        table.joined(channel());
+        table.joined(&[channel()]);
 
         assert_eq!(table.plan().leave, [channel()]);
     }

@@ -23,6 +23,8 @@ pub(super) struct Meta {
     #[serde(skip_serializing_if = "is_default")]
     claim: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
+    opaque: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) enc: Option<Enc>,
     #[serde(skip_serializing_if = "is_default")]
     pub(super) form: Option<Form>,
@@ -59,6 +61,7 @@ impl Meta {
                 .timeout
                 .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
             claim: extra.claim.clone(),
+            opaque: extra.is_opaque,
             ..Self::default()
         }
     }
@@ -71,6 +74,7 @@ impl Meta {
                 attempt: self.attempt,
                 timeout,
                 claim: self.claim,
+                is_opaque: self.opaque,
             },
         )
     }

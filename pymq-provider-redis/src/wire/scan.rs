@@ -11,7 +11,7 @@ const MAX_DIGITS: usize = 4_300;
 
 /// A top-level object. All ranges are offsets into the text.
 #[derive(Debug)]
-pub(super) struct Object<'a> {
+pub(crate) struct Object<'a> {
     text: &'a str,
     pub(super) members: Vec<Member>,
     /// Where the closing brace is.
@@ -28,7 +28,7 @@ pub(super) struct Member {
 
 impl<'a> Object<'a> {
     /// Scans a text; none when it is no object.
-    pub(super) fn scan(text: &'a str) -> Option<Self> {
+    pub(crate) fn scan(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         scanner.space();
         scanner.eat(b'{')?;
@@ -57,6 +57,16 @@ impl<'a> Object<'a> {
         Some(Self { text, members, end })
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Returns the text of a member's value.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let member = &self.members[self.position(name)?];
+        Some(&self.text[member.value.clone()])
+    }
+
     /// Finds a member as Python would, however its key is spelled: the last one of that name.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.members.iter().rposition(|member| {
@@ -66,6 +76,30 @@ impl<'a> Object<'a> {
                     && serde_json::from_str::<String>(quoted).is_ok_and(|key| key == name)
         })
     }
+}
+
+/// Scans a text and returns those of its elements; none when it is no array.
+pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
+    let mut scanner = Scanner::new(text);
+    scanner.space();
+    scanner.eat(b'[')?;
+    let mut elements = Vec::new();
+    loop {
+        scanner.space();
+        if elements.is_empty() && scanner.peek()? == b']' {
+            break;
+        }
+        elements.push(&text[scanner.span(Scanner::value)?]);
+        scanner.space();
+        match scanner.peek()? {
+            b',' => scanner.at += 1,
+            b']' => break,
+            _ => return None,
+        }
+    }
+    scanner.at += 1;
+    scanner.finish()?;
+    Some(elements)
 }
 
 /// Tells whether Python reads this text as one JSON value.
@@ -332,6 +366,21 @@ mod tests {
         assert_eq!(object.position("a"), Some(1), "the last one wins");
         assert_eq!(object.position("b"), None);
         assert_eq!(&text[object.end..], "} ");
+        assert_eq!(object.get("a"), Some("[2]"));
+    }
+
+    #[test]
+    fn elements_are_found_where_they_are() {
+        let text = r#" [ "a,]\"", [1, 2],{"b": "}"} , NaN] "#;
+
+        assert_eq!(
+            elements(text).unwrap(),
+            [r#""a,]\"""#, "[1, 2]", r#"{"b": "}"}"#, "NaN"]
+        );
+        assert_eq!(elements("[ ]").unwrap(), [""; 0]);
+        for text in ["", "[", "]", "[1", "[1,]", "[[1]", "[1]]", "{}", "1"] {
+            assert_eq!(elements(text), None, "{text}");
+        }
     }
 
     proptest! {
@@ -349,6 +398,7 @@ mod tests {
         fn never_panics(text in any::<String>()) {
             is_readable(&text);
             Object::scan(&text);
+            elements(&text);
         }
     }
 }

@@ -1,0 +1,157 @@
+//! The connection of the subscriptions: kept up without end, told what is planned, asked now and then whether it still
+//! lives.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use pymq::{Error, ErrorKind};
+use redis::RedisResult;
+use tokio::time::{sleep, timeout};
+
+use super::Subscriptions;
+use super::table::{Plan, Target};
+use crate::connection::{Fault, Live, Remedy};
+
+/// So long after the last change the connection is asked whether it still lives.
+const PING_EVERY: Duration = Duration::from_secs(2);
+
+/// The most targets named in one command.
+const BATCH: usize = 512;
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Join,
+    Leave,
+}
+
+impl Subscriptions {
+    /// Keeps a connection with all subscriptions until the provider is closed.
+    pub(super) async fn run(self) {
+        tokio::select! {
+            () = self.core.close.cancelled() => {}
+            () = self.keep_up() => {}
+        }
+        self.shared
+            .lock()
+            .table
+            .close(&Error::new(ErrorKind::Closed, "redis: subscription"));
+    }
+
+    async fn keep_up(&self) {
+        let mut last = None;
+        loop {
+            let subscriptions = self.clone();
+            let on_push = move |push| subscriptions.deliver(push);
+            let report = |fault| self.shared.lock().down = Some(fault);
+            let live = self
+                .core
+                .connector
+                .dial_again(last.as_ref(), on_push, report)
+                .await;
+            self.shared.lock().down = None;
+            let Err(fault) = self.serve(&live).await;
+            tracing::warn!(
+                address = self.core.connector.address(),
+                "subscriptions interrupted: {fault}"
+            );
+            // Whoever ended it: from here on there is nothing to expect from it.
+            live.lost.cancel();
+            self.shared.lock().table.lost();
+            last = Some(live);
+        }
+    }
+
+    /// Tells Redis what is planned, until the connection is lost.
+    async fn serve(&self, live: &Live) -> Result<Infallible, Fault> {
+        loop {
+            let plan = self.shared.lock().table.plan();
+            if !plan.is_empty() {
+                self.carry_out(&plan, live).await?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = live.lost.cancelled() => return Err(Fault::lost()),
+                () = self.shared.changed.notified() => {}
+                () = sleep(PING_EVERY) => self.ping(live).await?,
+            }
+        }
+    }
+
+    async fn carry_out(&self, plan: &Plan, live: &Live) -> Result<(), Fault> {
+        for targets in plan.leave.chunks(BATCH) {
+            self.tell(Verb::Leave, targets, live).await?;
+            self.shared.lock().table.left(targets);
+        }
+        for targets in plan.join.chunks(BATCH) {
+            self.join(targets, live).await?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes. What Redis refuses of several may be one of them only, so then each is tried by itself.
+    async fn join(&self, targets: &[Target], live: &Live) -> Result<(), Fault> {
+        match (self.tell(Verb::Join, targets, live).await, targets) {
+            (Ok(()), _) => self.shared.lock().table.joined(targets),
+            (Err(fault), _) if fault.remedy != Remedy::None => return Err(fault),
+            (Err(fault), [target]) => {
+                let error = fault
+                    .clone()
+                    .into_error("redis: subscription", self.core.connector.address());
+                self.shared.lock().table.refused(target, &fault, &error);
+            }
+            (Err(_), several) => {
+                for target in several {
+                    Box::pin(self.join(std::slice::from_ref(target), live)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one command for each kind of target and waits for all confirmations.
+    async fn tell(&self, verb: Verb, targets: &[Target], live: &Live) -> Result<(), Fault> {
+        let (mut channels, mut patterns) = (Vec::new(), Vec::new());
+        for target in targets {
+            match target {
+                Target::Channel(name) => channels.push(name.as_str()),
+                Target::Pattern(name) => patterns.push(name.as_str()),
+            }
+        }
+        let mut connection = live.connection.clone();
+        let told = async {
+            if !channels.is_empty() {
+                match verb {
+                    Verb::Join => connection.subscribe(channels).await?,
+                    Verb::Leave => connection.unsubscribe(channels).await?,
+                }
+            }
+            if !patterns.is_empty() {
+                match verb {
+                    Verb::Join => connection.psubscribe(patterns).await?,
+                    Verb::Leave => connection.punsubscribe(patterns).await?,
+                }
+            }
+            Ok(())
+        };
+        self.answer(told).await
+    }
+
+    async fn ping(&self, live: &Live) -> Result<(), Fault> {
+        let mut connection = live.connection.clone();
+        let asked = async { redis::cmd("PING").query_async(&mut connection).await };
+        match self.answer(asked).await {
+            Err(fault) if fault.remedy == Remedy::Lost => Err(fault),
+            // A refusal is an answer too.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits for an answer as long as for any command; none in time means that the connection is half open.
+    async fn answer(&self, asked: impl Future<Output = RedisResult<()>>) -> Result<(), Fault> {
+        match timeout(self.core.connector.op_timeout(), asked).await {
+            Ok(answer) => answer.map_err(Fault::of_command),
+            Err(_elapsed) => Err(Fault::timeout()),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What can be wrong about a server, and what is said about it.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use pymq::provider::{Filter, PutOptions};
+use pymq::{Connect, Error, ErrorKind, Message};
+use pymq_provider_redis::RedisConfig;
+
+use crate::server::Server;
+
+async fn refused(url: &str) -> Error {
+    let config: RedisConfig = url.parse().unwrap();
+    config
+        .connect_timeout(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn wrong_and_missing_passwords_are_told_apart_from_nobody_there() {
+    let server = Server::start(&["--requirepass", "sesame"]);
+
+    let missing = refused(&server.url("")).await;
+    let wrong = refused(&server.url(":s3cret@")).await;
+    let nobody = refused("redis://:s3cret@127.0.0.1:1").await;
+
+    assert_eq!(missing.kind(), ErrorKind::Auth, "{missing:?}");
+    assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
+    assert_eq!(nobody.kind(), ErrorKind::Disconnected, "{nobody:?}");
+    assert!(
+        server
+            .url(":sesame@")
+            .parse::<RedisConfig>()
+            .unwrap()
+            .connect()
+            .await
+            .is_ok()
+    );
+    assert!(!format!("{missing:?} {wrong:?} {nobody:?} {wrong} {nobody}").contains("s3cret"));
+    assert!(nobody.to_string().contains("127.0.0.1:1"), "{nobody}");
+}
+
+#[tokio::test]
+async fn a_mute_server_is_a_timeout_within_the_connect_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = Instant::now();
+
+    let error = refused(&format!("redis://{}", listener.local_addr().unwrap())).await;
+
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert!(before.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn who_hangs_up_may_be_a_tls_port() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || drop(listener.accept()));
+
+    let error = refused(&url).await;
+
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error:?}");
+    assert!(error.to_string().contains("rediss://"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_there_is_a_configuration_error() {
+    let server = Server::start(&[]);
+
+    let error = refused(&format!("{}/99", server.url(""))).await;
+
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+}
+
+#[tokio::test]
+async fn each_missing_right_is_named_and_hurts_only_its_operation() {
+    let acl = "user app on >pw ~__eventbus:* ~{__eventbus:* &__eventbus:global:ok* +ping +publish +subscribe +lpush";
+    let words: Vec<&str> = ["--user"]
+        .into_iter()
+        .chain(acl.split(' ').skip(1))
+        .collect();
+    let server = Server::start(&words);
+    let config: RedisConfig = server.url("app:pw@").parse().unwrap();
+    let provider = config.connect().await.unwrap();
+
+    let channel = provider
+        .publish("no", Message::json("1"))
+        .await
+        .unwrap_err();
+    let subscribe = provider
+        .subscribe(Filter::Topic("no".to_owned()))
+        .await
+        .unwrap_err();
+    let pattern = provider
+        .subscribe(Filter::Pattern("ok*".to_owned()))
+        .await
+        .unwrap_err();
+    let script = provider
+        .rpc_request("ok", Message::json("[]"), Default::default())
+        .await
+        .unwrap_err();
+
+    for error in [channel, subscribe, pattern, script] {
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error:?}");
+        assert!(!error.is_retryable() && !error.outcome_unknown());
+    }
+    assert_eq!(provider.publish("ok", Message::json("1")).await.unwrap(), 0);
+    let mut events = provider
+        .subscribe(Filter::Topic("ok".to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(provider.publish("ok", Message::json("1")).await.unwrap(), 1);
+    events.recv().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
+    let acl = "--user app on >pw ~__eventbus:* &__eventbus:* +@all -evalsha -script";
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>());
+    let config: RedisConfig = server.url("app:pw@").parse().unwrap();
+    let provider = config.connect().await.unwrap();
+
+    let error = provider
+        .rpc_request("f", Message::json("[]"), Default::default())
+        .await
+        .unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::NoSuchRemote, "{error:?}");
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_said_to_be() {
+    let server = Server::start(&[]);
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    let _: () = raw.run(&["SET", "__eventbus:global:q", "1"]).await;
+
+    let error = provider
+        .queue_put("q", vec![Message::json("1")], PutOptions::default())
+        .await
+        .unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::WrongType, "{error:?}");
+}
+
+#[tokio::test]
+async fn loading_is_waited_out() {
+    let server = Server::start(&["--key-load-delay", "200", "--enable-debug-command", "yes"]);
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    let _: () = raw.run(&["DEBUG", "POPULATE", "5000"]).await;
+    let reload = tokio::spawn(async move {
+        let _: () = raw.run(&["DEBUG", "RELOAD"]).await;
+    });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!reload.is_finished());
+
+    provider.queue_stats("q").await.unwrap();
+
+    assert!(server.config().connect().await.is_ok());
+    reload.await.unwrap();
+}
