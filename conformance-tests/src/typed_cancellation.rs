@@ -1,5 +1,6 @@
 //! R: leases whose futures are dropped at each point they can be. Nothing is lost, nothing stays leased.
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ struct SlowSettling;
 impl Twist for SlowSettling {
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
