@@ -34,6 +34,7 @@ pub mod messages;
 pub mod patterns;
 pub mod properties;
 pub mod queues;
+pub mod remotes;
 pub mod topics;
 pub mod typed;
 pub mod typed_cancellation;
