@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::backoff::pause;
+pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::connector::{Connector, Live, Version};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::script::Script;

@@ -22,7 +22,7 @@ fn jittered(failures: u32, fraction: f64) -> Duration {
 }
 
 /// Returns a number from 0 to 1. The ids this crate makes anyway are random enough for a pause.
-fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     let (high, _) = Uuid::new_v4().as_u64_pair();
     f64::from((high >> 32) as u32) / f64::from(u32::MAX)
 }
