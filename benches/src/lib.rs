@@ -44,6 +44,10 @@ impl Case {
 ///
 /// `PYMQ_BENCH_ROUNDS` sets the rounds (5), `PYMQ_BENCH_SCALE` multiplies the operations (1.0), and the first
 /// argument that is no option keeps only groups whose title contains it.
+///
+/// # Panics
+///
+/// When a case does.
 pub async fn group(title: &str, operations: usize, cases: Vec<Case>) {
     if std::env::args()
         .skip(1)
@@ -94,6 +98,10 @@ pub async fn group(title: &str, operations: usize, cases: Vec<Case>) {
 }
 
 /// Does so many operations from `tasks` tasks at once, each awaiting its own.
+///
+/// # Panics
+///
+/// When an operation does.
 pub async fn spread<F, Fut>(operations: usize, tasks: usize, operation: F)
 where
     F: Fn() -> Fut + Clone + Send + 'static,

@@ -24,13 +24,23 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod capabilities;
 pub mod delays;
+pub mod disruption;
+pub mod errors;
 pub mod leases;
+pub mod lifecycle;
+pub mod messages;
+pub mod patterns;
+pub mod properties;
 pub mod queues;
 pub mod topics;
+pub mod typed;
+pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
 pub mod typed_leases;
+pub mod typed_patterns;
 pub mod typed_queues;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};

@@ -1,5 +1,8 @@
 //! Providers broken on purpose. Each names the behaviour that must notice; a suite that does not is the one that fails.
 
+pub mod lifecycle;
+pub mod messages;
+pub mod patterns;
 pub mod topics;
 
 use std::fmt;
@@ -8,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::provider::Provider;
+use pymq::provider::{Incoming, Inlet, Provider, Subscription};
 
 use crate::harness::{Wrap, Wrapped};
 use crate::table::Behaviour;
@@ -39,8 +42,36 @@ macro_rules! mutants {
     ($open:expr) => {
         $crate::emit_mutants! {
             [$open]
+            lifecycle {
+                close_hangs => close_is_idempotent,
+                works_after_close => operations_after_close_fail_closed,
+                close_forgets_waiting_takes => close_wakes_waiting_get,
+                close_ends_nothing => close_ends_subscriptions,
+                close_drops_replies => replies_given_before_close_are_sent,
+                leaks_reply_keys => no_leaks,
+                leaks_tasks => no_leaks,
+            }
             topics {
                 first_subscriber_only => delivers_to_every_subscriber,
+                subscribe_returns_early => subscribe_is_a_barrier,
+                drop_does_not_unsubscribe => drop_unsubscribes,
+                silent_overflow => overflow_is_reported_as_lag,
+                slow_subscriber_blocks => slow_subscriber_does_not_block_others,
+                always_reaches_one => publish_without_subscribers_reports_zero,
+                folds_case => routes_by_topic,
+            }
+            patterns {
+                claims_patterns_without_them => star_matches_any_run,
+                requests_are_published => pattern_never_sees_rpc_or_reply_traffic,
+                knows_no_escape => escape_makes_literal,
+            }
+            messages {
+                drops_headers => headers_round_trip,
+                drops_empty_headers => empty_header_value,
+                utf8_only => non_utf8_body,
+                guesses_the_encoding => encoding_is_kept,
+                rewrites_bodies => body_is_kept_byte_for_byte,
+                unwraps_what_users_wrapped => body_that_looks_like_a_frame_round_trips,
             }
         }
     };
@@ -74,6 +105,22 @@ const HANGS: Duration = Duration::from_secs(24 * 3_600);
 /// Wraps each handle in a twist made for it.
 pub fn each<T: Twist>(make: impl Fn() -> T + Send + Sync + 'static) -> Wrap {
     Box::new(move |provider: Arc<dyn Provider>| twisted(provider, make()))
+}
+
+/// Passes on what `change` lets through, until either end is gone; a lag is passed on as a gap.
+async fn relay(
+    mut live: Subscription,
+    inlet: Inlet,
+    change: impl Fn(Incoming) -> Option<Incoming>,
+) {
+    while !inlet.is_detached() {
+        match live.recv().await.map(&change) {
+            Ok(Some(Incoming::Message { topic, message })) => inlet.push(&topic, &message),
+            Ok(Some(_)) => inlet.gap(),
+            Ok(None) => {}
+            Err(end) => return inlet.end(end),
+        }
+    }
 }
 
 /// Runs the behaviour that must catch a mutant: it has to pass on the provider as it is, and to fail on the mutant by

@@ -32,9 +32,82 @@ macro_rules! behaviours {
     (required, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            lifecycle {
+                connects_and_closes,
+                close_is_idempotent,
+                operations_after_close_fail_closed,
+                close_ends_subscriptions,
+                close_wakes_waiting_get,
+                close_wakes_pending_reply,
+                close_ends_served_channels,
+                replies_given_before_close_are_sent,
+                closing_one_connection_leaves_others,
+                dropping_a_handle_closes_it,
+                concurrent_connect_and_close,
+                reopen_after_close,
+                concurrent_use_from_many_tasks,
+                no_leaks,
+            }
             topics {
                 delivers_to_subscriber,
                 delivers_to_every_subscriber,
+                routes_by_topic,
+                same_topic_many_messages_in_order,
+                order_per_publisher_with_many_publishers,
+                publish_without_subscribers_reports_zero,
+                publish_reports_nonzero_when_reached,
+                no_delivery_before_subscribe,
+                subscribe_is_a_barrier,
+                drop_unsubscribes,
+                unsubscribe_is_a_barrier,
+                dropping_one_of_two_keeps_the_other,
+                resubscribe_after_drop,
+                cancelled_subscribe_leaves_nothing,
+                two_subscriptions_same_topic_same_connection,
+                unsubscribe_while_publishing,
+                slow_subscriber_does_not_block_others,
+                slow_subscriber_does_not_block_publisher,
+                overflow_is_reported_as_lag,
+                many_topics_many_subscribers,
+                publishing_inside_a_receiver_loop,
+                self_delivery,
+                large_message,
+                empty_body,
+                exact_name_with_glob_characters_is_literal,
+                long_and_unicode_names,
+                namespaces_are_isolated,
+            }
+            messages {
+                headers_round_trip,
+                many_and_large_headers,
+                unicode_headers,
+                empty_header_value,
+                body_is_kept_byte_for_byte,
+                every_top_level_form_round_trips,
+                body_that_looks_like_a_frame_round_trips,
+                non_utf8_body,
+                encoding_is_kept,
+                fan_out_copies_are_independent,
+                a_batch_keeps_its_messages_apart,
+            }
+            capabilities {
+                every_declared_capability_works,
+                every_missing_capability_refuses,
+                missing_patterns_are_refused,
+                missing_leases_are_refused,
+                missing_delays_are_refused,
+            }
+            errors {
+                provider_errors_name_provider_and_operation,
+                transient_errors_are_retryable,
+                permanent_errors_are_not,
+                missing_rights_are_permission,
+            }
+            disruption {
+                subscription_survives_disconnect,
+                gap_is_reported_once,
+                waiting_get_survives_disconnect,
+                backend_down_at_start_is_a_clear_error,
             }
             queues {
                 put_then_get,
@@ -81,12 +154,53 @@ macro_rules! behaviours {
                 clear_empties_and_reports_count,
                 peek_takes_nothing,
             }
+            properties {
+                queue_matches_model,
+                two_consumers_partition_the_items,
+                json_round_trip,
+                frame_round_trip,
+            }
+            typed {
+                typed_event_by_default_topic,
+                typed_event_with_named_topic,
+                handlers_are_told_topic_and_headers,
+                raw_bytes_pass_through_a_topic,
+                decode_error_names_type_and_topic,
+                a_slow_stream_is_told_what_it_missed,
+                a_stream_ends_with_its_bus,
+                handler_error_does_not_stop_the_subscription,
+                handler_panic_does_not_stop_it,
+                undecodable_event_does_not_stop_it,
+                one_slow_handler_does_not_delay_another,
+                handlers_keep_order_by_default,
+                concurrency_allows_overlap,
+                dropping_the_guard_unsubscribes,
+                a_busy_handler_does_not_delay_unsubscribing,
+                unsubscribe_waits_for_the_handler,
+                a_handler_may_drop_its_own_guard,
+                shutdown_waits_for_handlers_within_grace,
+                shutdown_aborts_after_grace,
+                nothing_runs_after_a_shutdown,
+                handlers_may_publish_while_they_finish,
+                a_second_shutdown_finds_nothing_to_do,
+                a_cancelled_shutdown_can_be_repeated,
+                operations_after_shutdown_are_closed,
+                a_shutdown_concerns_one_bus,
+                dropping_the_last_handle_ends_its_tasks,
+                a_guard_keeps_its_bus_alive,
+                a_bus_may_be_dropped_anywhere,
+                names_are_validated,
+                oversized_payloads_are_refused,
+                what_cannot_be_encoded_is_refused,
+            }
             typed_queues {
                 handles_of_one_name_are_one_queue,
                 blocking_put_waits_for_space,
+                blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,
                 many_blocking_puts_keep_the_bound,
                 put_timeout_gives_full,
+                a_put_is_not_repeated_when_its_outcome_is_unknown,
                 zero_timeouts_do_not_wait,
                 get_timeout_answers_none,
                 is_full_and_is_empty_agree_with_len,
@@ -111,6 +225,24 @@ macro_rules! behaviours {
     (patterns, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
+            typed_patterns {
+                pattern_handlers_see_the_concrete_topic,
+                pattern_streams_yield_the_concrete_topic,
+            }
+            patterns {
+                glob_agrees_with_server,
+                star_matches_any_run,
+                question_mark_matches_one,
+                class_and_negated_class,
+                escape_makes_literal,
+                several_stars_match,
+                incoming_carries_the_concrete_topic,
+                pattern_and_exact_both_receive,
+                pattern_does_not_match_others,
+                pattern_and_exact_end_apart,
+                pattern_never_sees_rpc_or_reply_traffic,
+                patterns_stay_in_their_namespace,
+            }
         }
     };
     (leases, $with:ident, $($args:tt)*) => {
@@ -159,6 +291,9 @@ macro_rules! behaviours {
                 clear_dead_leaves_the_line,
             }
             typed_leases {
+                an_ended_handler_gives_its_lease_back,
+                unsettled_deliveries_return_on_shutdown,
+                shutdown_ends_waiting_takes,
                 ack_finishes_the_item,
                 into_inner_acks_and_returns_the_item,
                 nack_returns_the_item_to_the_front,
@@ -171,8 +306,11 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            typed_cancellation {
                 cancelled_leases_count_no_attempt,
                 a_dropped_ack_leaves_no_lease_behind,
+                a_cancelled_lease_keeps_no_spent_item,
             }
             typed_dead_letters {
                 dead_letter_after_max_attempts,
@@ -183,7 +321,6 @@ macro_rules! behaviours {
                 an_undecodable_item_is_buried_by_lease,
                 dead_letters_can_be_put_back,
                 dead_letters_are_peeked_and_cleared,
-                a_cancelled_lease_keeps_no_spent_item,
                 join_passes_over_dead_letters,
             }
         }

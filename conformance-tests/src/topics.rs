@@ -1,16 +1,24 @@
 //! T: topics fan out, at most once, in order for each publisher.
 
-use pymq::Message;
-use pymq::provider::{Filter, Incoming};
+mod interest;
+mod load;
+mod order;
 
-use crate::traffic::{numbered, numbers, topic};
+use pymq::Message;
+use pymq::provider::Incoming;
+
+pub use self::interest::*;
+pub use self::load::*;
+pub use self::order::*;
+
+use crate::traffic::{numbered, numbers, receive, topic};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
 /// Body and topic arrive unchanged.
 pub async fn delivers_to_subscriber(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
-    let mut subscription = provider.subscribe(Filter::Topic("news".into())).await?;
+    let mut subscription = provider.subscribe(topic("news")).await?;
 
     let reached = provider.publish("news", Message::json("[1, 2]")).await?;
 
@@ -42,5 +50,170 @@ pub async fn delivers_to_every_subscriber(h: &dyn Harness) -> Outcome {
             (0..10).collect::<Vec<_>>()
         );
     }
+    Ok(())
+}
+
+/// Nothing crosses from one name to another, however alike they are.
+pub async fn routes_by_topic(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let names = ["orders", "orders.new", "order", "Orders", "orders "];
+    let mut subscriptions = Vec::new();
+    for name in names {
+        subscriptions.push(provider.subscribe(topic(name)).await?);
+    }
+
+    for (n, name) in names.into_iter().enumerate() {
+        provider.publish(name, numbered(n)).await?;
+        provider.publish(name, numbered(n + 100)).await?;
+    }
+
+    for (n, subscription) in subscriptions.iter_mut().enumerate() {
+        assert_eq!(numbers(subscription, 2).await?, [n, n + 100]);
+    }
+    Ok(())
+}
+
+/// With nobody there a publish succeeds and says so.
+pub async fn publish_without_subscribers_reports_zero(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let _elsewhere = provider.subscribe(topic("other")).await?;
+
+    assert_eq!(provider.publish("t", numbered(1)).await?, 0);
+    Ok(())
+}
+
+/// Each handle counts once for a topic, however many subscriptions it has.
+pub async fn publish_reports_nonzero_when_reached(h: &dyn Harness) -> Outcome {
+    let (one, other) = (h.connect().await?, h.connect().await?);
+    let publisher = h.connect().await?;
+    let _first = one.subscribe(topic("t")).await?;
+    assert_eq!(publisher.publish("t", numbered(1)).await?, 1);
+
+    let _second = one.subscribe(topic("t")).await?;
+    assert_eq!(
+        publisher.publish("t", numbered(2)).await?,
+        1,
+        "two subscriptions of one handle"
+    );
+
+    let _third = other.subscribe(topic("t")).await?;
+    assert_eq!(
+        publisher.publish("t", numbered(3)).await?,
+        2,
+        "a second handle"
+    );
+    Ok(())
+}
+
+/// Fire and forget: what was published before is not delivered.
+pub async fn no_delivery_before_subscribe(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    provider.publish("t", numbered(1)).await?;
+
+    let mut subscription = provider.subscribe(topic("t")).await?;
+    provider.publish("t", numbered(2)).await?;
+
+    assert_eq!(numbers(&mut subscription, 1).await?, [2]);
+    Ok(())
+}
+
+/// A handle receives what it publishes itself, and so does another.
+pub async fn self_delivery(h: &dyn Harness) -> Outcome {
+    let (one, other) = (h.connect().await?, h.connect().await?);
+    let mut own = one.subscribe(topic("t")).await?;
+    let mut others = other.subscribe(topic("t")).await?;
+
+    one.publish("t", numbered(1)).await?;
+
+    assert_eq!(numbers(&mut own, 1).await?, [1]);
+    assert_eq!(numbers(&mut others, 1).await?, [1]);
+    Ok(())
+}
+
+/// A body of 1 MiB arrives whole.
+pub async fn large_message(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscription = provider.subscribe(topic("t")).await?;
+    let message = Message::json(format!("\"{}\"", "x".repeat(1 << 20)));
+
+    provider.publish("t", message.clone()).await?;
+
+    // Compared by hand: a failure would print it twice.
+    assert!(
+        receive(&mut subscription).await?.1 == message,
+        "the body is another"
+    );
+    Ok(())
+}
+
+/// A body of no bytes is a message all the same.
+pub async fn empty_body(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscription = provider.subscribe(topic("t")).await?;
+
+    provider.publish("t", Message::bytes("")).await?;
+
+    assert_eq!(
+        receive(&mut subscription).await?,
+        ("t".into(), Message::bytes(""))
+    );
+    Ok(())
+}
+
+/// In the name of a topic no character has a meaning.
+pub async fn exact_name_with_glob_characters_is_literal(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    for (name, look_alike) in [
+        ("a*c", "abc"),
+        ("a?c", "abc"),
+        ("a[bx]c", "abc"),
+        (r"a\bc", "abc"),
+        ("*", "abc"),
+    ] {
+        let mut subscription = provider.subscribe(topic(name)).await?;
+
+        assert_eq!(
+            provider.publish(look_alike, numbered(1)).await?,
+            0,
+            "`{look_alike}` reached `{name}`"
+        );
+        assert_eq!(provider.publish(name, numbered(2)).await?, 1);
+
+        assert_eq!(
+            receive(&mut subscription).await?,
+            (name.into(), numbered(2))
+        );
+    }
+    Ok(())
+}
+
+/// The longest name, and names that are not ASCII.
+pub async fn long_and_unicode_names(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    for name in [
+        "n".repeat(512),
+        "größe/Ω/火".into(),
+        "with space: and {braces} \"quoted\"".into(),
+    ] {
+        let mut subscription = provider.subscribe(topic(&name)).await?;
+
+        provider.publish(&name, numbered(1)).await?;
+
+        assert_eq!(receive(&mut subscription).await?, (name, numbered(1)));
+    }
+    Ok(())
+}
+
+/// Two namespaces of one backend never meet.
+pub async fn namespaces_are_isolated(h: &dyn Harness) -> Outcome {
+    let (here, elsewhere) = (h.connect().await?, h.connect_elsewhere().await?);
+    let mut subscription_here = here.subscribe(topic("t")).await?;
+    let mut subscription_elsewhere = elsewhere.subscribe(topic("t")).await?;
+
+    assert_eq!(here.publish("t", numbered(1)).await?, 1);
+    assert_eq!(elsewhere.publish("t", numbered(2)).await?, 1);
+
+    assert_eq!(numbers(&mut subscription_here, 1).await?, [1]);
+    assert_eq!(numbers(&mut subscription_elsewhere, 1).await?, [2]);
     Ok(())
 }

@@ -17,21 +17,26 @@ use pymq::{Message, Result};
     reason = "each method is the one of `Provider`, with the provider inside as its first argument"
 )]
 pub trait Twist: fmt::Debug + Send + Sync + 'static {
-    fn capabilities(&self, inner: &dyn Provider) -> Capabilities {
+    fn capabilities(&self, inner: &Arc<dyn Provider>) -> Capabilities {
         inner.capabilities()
     }
 
-    async fn publish(&self, inner: &dyn Provider, topic: &str, message: Message) -> Result<usize> {
+    async fn publish(
+        &self,
+        inner: &Arc<dyn Provider>,
+        topic: &str,
+        message: Message,
+    ) -> Result<usize> {
         inner.publish(topic, message).await
     }
 
-    async fn subscribe(&self, inner: &dyn Provider, filter: Filter) -> Result<Subscription> {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
         inner.subscribe(filter).await
     }
 
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -41,7 +46,7 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
 
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -50,7 +55,7 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
 
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
@@ -59,7 +64,7 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
 
     async fn queue_peek(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         part: Part,
         max: usize,
@@ -69,28 +74,33 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
 
     async fn queue_redrive(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         which: Redrive,
     ) -> Result<usize> {
         inner.queue_redrive(queue, which).await
     }
 
-    async fn queue_clear(&self, inner: &dyn Provider, queue: &str, part: Part) -> Result<usize> {
+    async fn queue_clear(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        part: Part,
+    ) -> Result<usize> {
         inner.queue_clear(queue, part).await
     }
 
-    async fn queue_stats(&self, inner: &dyn Provider, queue: &str) -> Result<QueueStats> {
+    async fn queue_stats(&self, inner: &Arc<dyn Provider>, queue: &str) -> Result<QueueStats> {
         inner.queue_stats(queue).await
     }
 
-    async fn rpc_listen(&self, inner: &dyn Provider, channel: &str) -> Result<Requests> {
+    async fn rpc_listen(&self, inner: &Arc<dyn Provider>, channel: &str) -> Result<Requests> {
         inner.rpc_listen(channel).await
     }
 
     async fn rpc_request(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         channel: &str,
         request: Message,
         opts: RequestOptions,
@@ -98,7 +108,7 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
         inner.rpc_request(channel, request, opts).await
     }
 
-    async fn close(&self, inner: &dyn Provider) -> Result<()> {
+    async fn close(&self, inner: &Arc<dyn Provider>) -> Result<()> {
         inner.close().await
     }
 }
@@ -121,25 +131,25 @@ impl<T: Twist> Provider for Twisted<T> {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.twist.capabilities(&*self.inner)
+        self.twist.capabilities(&self.inner)
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
-        self.twist.publish(&*self.inner, topic, message).await
+        self.twist.publish(&self.inner, topic, message).await
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        self.twist.subscribe(&*self.inner, filter).await
+        self.twist.subscribe(&self.inner, filter).await
     }
 
     async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
         self.twist
-            .queue_put(&*self.inner, queue, messages, opts)
+            .queue_put(&self.inner, queue, messages, opts)
             .await
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        self.twist.queue_get(&*self.inner, queue, opts).await
+        self.twist.queue_get(&self.inner, queue, opts).await
     }
 
     async fn queue_settle(
@@ -148,28 +158,28 @@ impl<T: Twist> Provider for Twisted<T> {
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
         self.twist
-            .queue_settle(&*self.inner, queue, settlements)
+            .queue_settle(&self.inner, queue, settlements)
             .await
     }
 
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        self.twist.queue_peek(&*self.inner, queue, part, max).await
+        self.twist.queue_peek(&self.inner, queue, part, max).await
     }
 
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
-        self.twist.queue_redrive(&*self.inner, queue, which).await
+        self.twist.queue_redrive(&self.inner, queue, which).await
     }
 
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
-        self.twist.queue_clear(&*self.inner, queue, part).await
+        self.twist.queue_clear(&self.inner, queue, part).await
     }
 
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
-        self.twist.queue_stats(&*self.inner, queue).await
+        self.twist.queue_stats(&self.inner, queue).await
     }
 
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
-        self.twist.rpc_listen(&*self.inner, channel).await
+        self.twist.rpc_listen(&self.inner, channel).await
     }
 
     async fn rpc_request(
@@ -179,11 +189,11 @@ impl<T: Twist> Provider for Twisted<T> {
         opts: RequestOptions,
     ) -> Result<Replies> {
         self.twist
-            .rpc_request(&*self.inner, channel, request, opts)
+            .rpc_request(&self.inner, channel, request, opts)
             .await
     }
 
     async fn close(&self) -> Result<()> {
-        self.twist.close(&*self.inner).await
+        self.twist.close(&self.inner).await
     }
 }

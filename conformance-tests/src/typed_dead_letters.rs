@@ -3,15 +3,14 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use pymq::{ErrorKind, Queue, Result};
+use pymq::{DeadLetter, ErrorKind, Queue, Result};
 
-use crate::typed_leases::{no_lease_is_left, pass};
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
 /// Takes the item at the front as often as the queue allows, in vain, so that the next lease buries it.
-async fn spend(queue: &Queue<u32>, attempts: u32) -> Result<()> {
+pub(crate) async fn spend(queue: &Queue<u32>, attempts: u32) -> Result<()> {
     for attempt in 1..=attempts {
         let job = queue.lease().await?;
         assert_eq!(job.attempt(), attempt);
@@ -204,7 +203,7 @@ pub async fn dead_letters_are_peeked_and_cleared(h: &dyn Harness) -> Outcome {
         .peek(2)
         .await?
         .iter()
-        .map(|letter| letter.read())
+        .map(DeadLetter::read)
         .collect::<Result<_>>()?;
     assert_eq!(oldest, [1, 2]);
     assert_eq!(dead.len().await?, 3);
@@ -212,37 +211,6 @@ pub async fn dead_letters_are_peeked_and_cleared(h: &dyn Harness) -> Outcome {
 
     assert!(dead.is_empty().await?);
     assert_eq!(jobs.try_get().await?, Some(4));
-    Ok(())
-}
-
-/// A lease that is dropped while it buries a spent item buries it all the same, or leaves it to the next.
-pub async fn a_cancelled_lease_keeps_no_spent_item(h: &dyn Harness) -> Outcome {
-    let bus = open(h).await?;
-    let jobs = bus
-        .queue::<u32>("jobs")
-        .max_attempts(1)
-        .lease_time(Duration::from_secs(3_600));
-
-    for round in 0..12 {
-        jobs.put(&round).await?;
-        spend(&jobs, 1).await?;
-
-        let mut taking = Box::pin(jobs.try_lease());
-        for _ in 0..round {
-            if poll_once(taking.as_mut()).await.is_ready() {
-                break;
-            }
-            pass(h, 1).await;
-        }
-        drop(taking);
-
-        until("nothing is leased", || async {
-            no_lease_is_left(&jobs).await
-        })
-        .await?;
-        assert!(jobs.try_lease().await?.is_none());
-        assert_eq!(jobs.dead_letters().clear().await?, 1);
-    }
     Ok(())
 }
 

@@ -1,15 +1,16 @@
 //! R, G: `Lease`, settled by its owner, by being dropped, by a shutdown.
 
 use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use pymq::{ErrorKind, Lease, Queue};
+use pymq::{ErrorKind, Lease};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::yield_now;
 
+use crate::typed::next;
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
-use crate::{Clock, Harness, Outcome};
+use crate::{Harness, Outcome};
 
 /// A time nobody waits out: what is asked for with it must come earlier.
 const LONG: Duration = Duration::from_secs(60);
@@ -228,71 +229,88 @@ pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Leases dropped while they wait, or just when they have taken something, lose nothing and count no attempt.
-pub async fn cancelled_leases_count_no_attempt(h: &dyn Harness) -> Outcome {
-    let bus = open(h).await?;
-    let jobs = bus.queue::<u32>("jobs").max_attempts(0);
-    jobs.put(&1).await?;
-    let mut handed_out = 0;
-
-    for round in 0..40 {
-        let taking = tokio::spawn({
-            let jobs = jobs.clone();
-            async move { jobs.lease().await }
-        });
-        pass(h, round % 8).await;
-        taking.abort();
-        if let Ok(job) = taking.await {
-            handed_out += 1;
-            job?.nack().await?;
+/// A lease that is held by a handler which a shutdown ends goes back, its attempt not counted, as does one held elsewhere.
+pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus.queue::<u64>("jobs");
+    jobs.put_all(&[1, 2]).await?;
+    let held = jobs.lease().await?;
+    let (started, mut starts) = unbounded_channel();
+    let handler = {
+        let jobs = jobs.clone();
+        move |n: u64| {
+            let (jobs, started) = (jobs.clone(), started.clone());
+            async move {
+                let lease = jobs.lease().await;
+                drop(started.send(n));
+                std::future::pending::<()>().await;
+                drop(lease);
+            }
         }
-    }
+    };
+    bus.topic("work").subscribe(handler).await?.keep();
+    bus.topic("work").publish(&0).await?;
+    next(&mut starts).await?;
 
-    let job = soon("lease", jobs.lease()).await??;
-    assert_eq!(job.attempt(), handed_out + 1);
-    job.ack().await?;
+    soon("the shutdown", bus.shutdown(SHORT_LEASE)).await??;
+
+    let jobs = other.queue::<u64>("jobs");
+    let (first, second) = (jobs.try_lease().await?, jobs.try_lease().await?);
+    let seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
+    assert_eq!(seen, [Some((1, 1)), Some((2, 1))]);
+    drop(held);
     Ok(())
 }
 
-/// An ack that is dropped half-way leaves no lease behind: the item is finished or back.
-pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
-    let bus = open(h).await?;
+/// A shutdown gives back the leases that are still held when its grace time is over, the attempt not counted and
+/// their order kept; it waits for those that are settled in time.
+pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus
         .queue::<u32>("jobs")
-        .max_attempts(0)
         .lease_time(Duration::from_secs(3_600));
+    jobs.put_all(&[1, 2, 3, 4]).await?;
+    let quick = jobs.lease().await?;
+    let held = [jobs.lease().await?, jobs.lease().await?];
 
-    for polls in 0..6 {
-        jobs.put(&polls).await?;
-        let mut ack = Box::pin(jobs.lease().await?.ack());
-        for _ in 0..polls {
-            if let Poll::Ready(done) = poll_once(ack.as_mut()).await {
-                done?;
-                break;
-            }
-            pass(h, 1).await;
+    let (down, acked) = tokio::join!(
+        soon("shutdown", bus.shutdown(Duration::from_millis(100))),
+        async {
+            yield_now().await;
+            quick.ack().await
         }
-        drop(ack);
+    );
 
-        until("nothing is leased", || async {
-            no_lease_is_left(&jobs).await
-        })
-        .await?;
-        jobs.clear().await?;
+    down??;
+    acked?;
+    let jobs = other.queue::<u32>("jobs");
+    for item in 2..=4 {
+        let job = soon("lease", jobs.lease()).await??;
+        assert_eq!((*job, job.attempt()), (item, 1));
+        job.ack().await?;
     }
+    let [late, dropped] = held;
+    assert!(kind(&late.ack().await).is_some());
+    drop(dropped);
+    assert_eq!(jobs.stats().await?.unfinished(), 0);
     Ok(())
 }
 
-/// Lets other tasks run, a little longer for each step: the point at which something is interrupted.
-pub(crate) async fn pass(h: &dyn Harness, steps: u32) {
-    for _ in 0..steps {
-        match h.clock() {
-            Clock::Paused => yield_now().await,
-            Clock::Real => tokio::time::sleep(Duration::from_micros(150)).await,
-        }
-    }
-}
+/// Once a shutdown has begun nothing is taken any more, not even by who waits already.
+pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let (mut get, mut lease) = (pin!(jobs.get()), pin!(jobs.lease()));
+    assert!(poll_once(get.as_mut()).await.is_pending());
+    assert!(poll_once(lease.as_mut()).await.is_pending());
 
-pub(crate) async fn no_lease_is_left<T>(queue: &Queue<T>) -> bool {
-    queue.stats().await.is_ok_and(|stats| stats.leased == 0)
+    let (got, leased, down) =
+        tokio::join!(soon("get", get), soon("lease", lease), bus.shutdown(LONG));
+
+    down?;
+    assert_eq!(kind(&got?), Some(ErrorKind::Closed));
+    assert_eq!(kind(&leased?), Some(ErrorKind::Closed));
+    assert_eq!(kind(&jobs.try_get().await), Some(ErrorKind::Closed));
+    assert_eq!(kind(&jobs.put(&1).await), Some(ErrorKind::Closed));
+    Ok(())
 }

@@ -2,14 +2,19 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use pymq::codec::Raw;
-use pymq::{Bus, ErrorKind, Message, Result};
+use pymq::provider::{Provider, PutOptions};
+use pymq::{Bus, Error, ErrorKind, Message, Result};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
+use crate::twist::{Twist, twisted};
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
@@ -25,7 +30,7 @@ pub(crate) async fn open(h: &dyn Harness) -> Result<Bus> {
 
 /// Returns the kind of the error, if it is one.
 pub(crate) fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
-    result.as_ref().err().map(pymq::Error::kind)
+    result.as_ref().err().map(Error::kind)
 }
 
 /// Polls a future once.
@@ -62,6 +67,46 @@ pub async fn blocking_put_waits_for_space(h: &dyn Harness) -> Outcome {
     assert_eq!(jobs.try_get().await?, Some(2));
     assert_eq!(jobs.try_get().await?, None);
     Ok(())
+}
+
+/// Space made while the provider is still saying "full" is not overheard.
+pub async fn blocking_put_notices_space_made_while_it_asks(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let bus = Bus::new(twisted(provider, SlowRefusals));
+    let jobs = bus.queue::<u32>("jobs").maxsize(2);
+    jobs.put_all(&[1, 2]).await?;
+    let start = Instant::now();
+
+    let puts = async { tokio::try_join!(jobs.put(&3), jobs.put(&4)) };
+    let gets = async { Ok((jobs.get().await?, jobs.get().await?)) };
+    let (_, taken) = soon("put", async { tokio::try_join!(puts, gets) }).await??;
+
+    assert_eq!(taken, (1, 2));
+    if h.clock() == Clock::Paused {
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+    Ok(())
+}
+
+/// Puts like the provider inside, and is slow to say no.
+#[derive(Debug)]
+struct SlowRefusals;
+
+#[async_trait]
+impl Twist for SlowRefusals {
+    async fn queue_put(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        let answer = inner.queue_put(queue, messages, opts).await;
+        if answer.is_err() {
+            yield_now().await;
+        }
+        answer
+    }
 }
 
 /// A put into a full queue goes on as well when somebody else makes space.
@@ -119,6 +164,39 @@ pub async fn put_timeout_gives_full(h: &dyn Harness) -> Outcome {
     assert!(start.elapsed() >= SHORT);
     assert_eq!(jobs.len().await?, 1);
     Ok(())
+}
+
+/// A put that may have happened is reported, not repeated: the item is in the queue once.
+pub async fn a_put_is_not_repeated_when_its_outcome_is_unknown(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let bus = Bus::new(twisted(provider, LostAnswers));
+    let jobs = bus.queue::<u32>("jobs").maxsize(9);
+
+    let Err(error) = soon("put", jobs.put(&1)).await? else {
+        return Err("the answer was lost".into());
+    };
+
+    assert!(error.outcome_unknown(), "{error}");
+    assert_eq!(jobs.len().await?, 1);
+    Ok(())
+}
+
+/// Puts, and loses the answer.
+#[derive(Debug)]
+struct LostAnswers;
+
+#[async_trait]
+impl Twist for LostAnswers {
+    async fn queue_put(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<()> {
+        inner.queue_put(queue, messages, opts).await?;
+        Err(Error::new(ErrorKind::Timeout, "test: put").with_outcome_unknown())
+    }
 }
 
 /// A zero timeout and the `try_` forms do not wait.
@@ -417,7 +495,11 @@ pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     let bytes = raw.get().await?;
 
     bus.provider()
-        .queue_put("jobs", vec![Message::json(payload.0)], Default::default())
+        .queue_put(
+            "jobs",
+            vec![Message::json(payload.0)],
+            PutOptions::default(),
+        )
         .await?;
     assert_eq!(numbers.get().await?, [1, 2]);
     assert_eq!(bytes, Raw::from(&b"\x00\xff"[..]));

@@ -49,7 +49,7 @@ impl Without {
     fn refuse(
         &self,
         capability: Capability,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         operation: &str,
         name: &str,
     ) -> Result<()> {
@@ -61,11 +61,26 @@ impl Without {
             format!("{}: {operation} `{name}`", inner.name()),
         ))
     }
+
+    /// Refuses a part of a queue that is only there with the missing capability.
+    fn refuse_part(
+        &self,
+        part: Part,
+        inner: &Arc<dyn Provider>,
+        operation: &str,
+        queue: &str,
+    ) -> Result<()> {
+        match part {
+            Part::Dead => self.refuse(Capability::Leases, inner, operation, queue),
+            Part::Delayed => self.refuse(Capability::Delays, inner, operation, queue),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Twist for Without {
-    fn capabilities(&self, inner: &dyn Provider) -> Capabilities {
+    fn capabilities(&self, inner: &Arc<dyn Provider>) -> Capabilities {
         let mut capabilities = inner.capabilities();
         match self.0 {
             Capability::Patterns => capabilities.patterns = false,
@@ -75,7 +90,7 @@ impl Twist for Without {
         capabilities
     }
 
-    async fn subscribe(&self, inner: &dyn Provider, filter: Filter) -> Result<Subscription> {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
         if matches!(filter, Filter::Pattern(_)) {
             self.refuse(Capability::Patterns, inner, "subscribe to", filter.as_str())?;
         }
@@ -84,7 +99,7 @@ impl Twist for Without {
 
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -97,7 +112,7 @@ impl Twist for Without {
 
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -109,7 +124,7 @@ impl Twist for Without {
 
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
@@ -125,23 +140,28 @@ impl Twist for Without {
 
     async fn queue_peek(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         part: Part,
         max: usize,
     ) -> Result<Vec<Stored>> {
-        if part == Part::Dead {
-            self.refuse(Capability::Leases, inner, "peek at dead letters of", queue)?;
-        }
-        if part == Part::Delayed {
-            self.refuse(Capability::Delays, inner, "peek at", queue)?;
-        }
+        self.refuse_part(part, inner, "peek at", queue)?;
         inner.queue_peek(queue, part, max).await
+    }
+
+    async fn queue_clear(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        part: Part,
+    ) -> Result<usize> {
+        self.refuse_part(part, inner, "clear", queue)?;
+        inner.queue_clear(queue, part).await
     }
 
     async fn queue_redrive(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         which: Redrive,
     ) -> Result<usize> {

@@ -93,20 +93,13 @@ impl Queues {
         name: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Vec<Result<()>> {
-        let error = |kind| error(kind, "settle on", name);
         let count = settlements.len();
-        let settle_all = |state: &mut State, now: &Now| {
-            let results = settlements
-                .into_iter()
-                .map(|(receipt, settle)| state.settle(&receipt, settle, now));
-            results.map(|result| result.map_err(error)).collect()
-        };
-        let lost = || {
-            (0..count)
-                .map(|_| Err(error(ErrorKind::LeaseLost)))
-                .collect()
-        };
-        self.step(name, settle_all).unwrap_or_else(lost)
+        let settled = self.step(name, |state, now| state.settle(settlements, now));
+        let settled = settled.unwrap_or_else(|| vec![Err(ErrorKind::LeaseLost); count]);
+        settled
+            .into_iter()
+            .map(|result| result.map_err(|kind| error(kind, "settle on", name)))
+            .collect()
     }
 
     pub(crate) fn peek(&self, name: &str, part: Part, max: usize) -> Vec<Stored> {
@@ -258,4 +251,149 @@ impl Drop for Seat {
 
 fn error(kind: ErrorKind, operation: &str, name: &str) -> Error {
     Error::new(kind, format!("memory: {operation} `{name}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::task::JoinHandle;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    fn put(queues: &Queues, delay: Duration) {
+        let opts = PutOptions::default().delay(delay);
+        queues.put("q", vec![Message::json("1")], opts).unwrap();
+    }
+
+    /// Starts a taker and lets it take its seat.
+    async fn waiting(queues: &Arc<Queues>, opts: GetOptions) -> JoinHandle<usize> {
+        let queues = Arc::clone(queues);
+        let taker = tokio::spawn(async move { queues.wait("q", &opts).await.len() });
+        tokio::task::yield_now().await;
+        taker
+    }
+
+    fn forever() -> GetOptions {
+        GetOptions::default().wait(Wait::Forever)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_serves_all_who_wait_for_it() {
+        let queues = Arc::<Queues>::default();
+        let takers = [
+            waiting(&queues, forever()).await,
+            waiting(&queues, forever()).await,
+        ];
+
+        queues
+            .put(
+                "q",
+                vec![Message::json("1"), Message::json("2")],
+                PutOptions::default(),
+            )
+            .unwrap();
+
+        for taker in takers {
+            assert_eq!(taker.await.unwrap(), 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_woken_and_dropped_hands_the_message_on() {
+        let queues = Arc::<Queues>::default();
+        let first = waiting(&queues, forever()).await;
+        let second = waiting(&queues, forever()).await;
+
+        // Wakes the first, which never runs again.
+        put(&queues, Duration::ZERO);
+        first.abort();
+
+        assert_eq!(second.await.unwrap(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn takers_wake_at_the_moment_each_message_is_due() {
+        let queues = Arc::<Queues>::default();
+        let start = Instant::now();
+        let takers = [
+            waiting(&queues, forever()).await,
+            waiting(&queues, forever()).await,
+        ];
+
+        // The later one first: the alarm has to be set anew.
+        put(&queues, Duration::from_secs(7_200));
+        tokio::task::yield_now().await;
+        put(&queues, Duration::from_secs(3_600));
+
+        let [first, second] = takers;
+        first.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(3_600));
+        second.await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_secs(7_200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_alarm_passes_on_when_the_first_in_line_gives_up() {
+        let queues = Arc::<Queues>::default();
+        let start = Instant::now();
+        let brief = waiting(
+            &queues,
+            GetOptions::default().wait(Wait::For(Duration::from_secs(1))),
+        )
+        .await;
+        let patient = waiting(&queues, forever().lease(Duration::from_secs(5))).await;
+        let other = waiting(&queues, forever()).await;
+
+        put(&queues, Duration::from_secs(2));
+
+        assert_eq!(brief.await.unwrap(), 0);
+        assert_eq!(patient.await.unwrap(), 1);
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+        assert_eq!(other.await.unwrap(), 1);
+        assert_eq!(start.elapsed(), Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_queue_leaves_nothing_and_a_waiting_taker_keeps_it() {
+        let queues = Arc::<Queues>::default();
+        let taker = waiting(&queues, forever()).await;
+        assert_eq!(queues.contents(), ["queue `q`"]);
+
+        put(&queues, Duration::ZERO);
+        taker.await.unwrap();
+
+        assert!(queues.contents().is_empty());
+        for n in 0..10_000 {
+            queues
+                .put(
+                    &format!("q{n}"),
+                    vec![Message::json("1")],
+                    PutOptions::default(),
+                )
+                .unwrap();
+            queues.take(&format!("q{n}"), &GetOptions::default());
+        }
+        assert!(queues.table.len() <= 129);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_ids_of_a_queue_nobody_uses_go_in_time() {
+        let queues = Queues::default();
+        queues
+            .put(
+                "q",
+                vec![Message::json("1")],
+                PutOptions::default().once("id".into()),
+            )
+            .unwrap();
+        queues.take("q", &GetOptions::default());
+        assert_eq!(queues.contents(), ["queue `q`"]);
+
+        sleep(Duration::from_secs(120)).await;
+
+        assert!(queues.contents().is_empty());
+    }
 }

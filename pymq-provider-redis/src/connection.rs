@@ -6,13 +6,14 @@ mod connector;
 mod fault;
 mod script;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::Result;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ToRedisArgs};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::backoff::{pause, random_fraction};
@@ -22,6 +23,9 @@ pub(crate) use self::script::Script;
 
 /// The pause before a command is sent again that the server was not ready for.
 const NOT_READY: Duration = Duration::from_millis(50);
+
+/// How much longer a late answer is waited for that must not be lost. A server that was stopped still sends it.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The one connection for commands, replaced whenever it is lost. Cheap to clone.
 ///
@@ -33,6 +37,8 @@ pub(crate) struct Commands {
     state: watch::Receiver<State>,
     /// What is sent may be sent twice.
     repeatable: bool,
+    /// The answer must not be lost.
+    patient: bool,
 }
 
 /// Where the connection stands; written by [`supervise`] alone.
@@ -59,6 +65,7 @@ impl Commands {
                 connector,
                 state,
                 repeatable: false,
+                patient: false,
             },
             supervisor,
         )
@@ -69,6 +76,16 @@ impl Commands {
     pub(crate) fn repeatable(&self) -> Self {
         Self {
             repeatable: true,
+            ..self.clone()
+        }
+    }
+
+    /// Returns a handle whose commands wait for an answer beyond the `op_timeout`, for as long as one may come: for
+    /// those that take something out of Redis, which is then in the answer and nowhere else. Whoever asks keeps the
+    /// time.
+    pub(crate) fn patient(&self) -> Self {
+        Self {
+            patient: true,
             ..self.clone()
         }
     }
@@ -123,16 +140,19 @@ impl Commands {
         let mut repeatable = self.repeatable;
         loop {
             let live = self.live(deadline).await?;
-            let fault = match timeout_at(deadline, call.send(&live)).await {
+            let mut answer = pin!(call.send(&live));
+            let in_time = timeout_at(deadline, answer.as_mut()).await;
+            if in_time.is_err() {
+                live.timed_out();
+            }
+            let fault = match in_time {
                 Ok(Ok(value)) => {
                     live.answered();
                     return Ok(value);
                 }
                 Ok(Err(error)) => Fault::of_command(error),
-                Err(_elapsed) => {
-                    live.timed_out();
-                    return Err(Fault::timeout());
-                }
+                Err(_elapsed) if self.patient => return self.late(answer).await,
+                Err(_elapsed) => return Err(Fault::timeout()),
             };
             match fault.remedy {
                 Remedy::Wait => {}
@@ -144,6 +164,15 @@ impl Commands {
                 return Err(fault);
             }
             sleep(NOT_READY).await;
+        }
+    }
+
+    /// Waits on for an answer that is late already.
+    async fn late<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Fault> {
+        let mut state = self.state.clone();
+        tokio::select! {
+            answer = timeout(PATIENCE, answer) => answer.map_err(|_| Fault::timeout())?.map_err(Fault::of_command),
+            _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
         }
     }
 

@@ -69,12 +69,23 @@ pub(crate) struct QueueKeys {
     pub(crate) lease: String,
     /// Sorted set: the dead letters by their ids.
     pub(crate) dead: String,
-    /// Start of the marks of puts that may be repeated.
+    /// Start of the names of the marks of what may be repeated.
     pub(crate) once: String,
 }
 
 impl QueueKeys {
-    /// Returns the mark of a put that may be repeated.
+    /// Returns the keys in the order in which every script takes them.
+    pub(crate) fn all(&self) -> [&str; 5] {
+        [
+            &self.list,
+            &self.delayed,
+            &self.leases,
+            &self.lease,
+            &self.dead,
+        ]
+    }
+
+    /// Returns the mark of something that may be asked for twice and is to be done once.
     pub(crate) fn once(&self, id: &str) -> String {
         format!("{}{id}", self.once)
     }

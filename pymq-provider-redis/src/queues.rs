@@ -1,25 +1,70 @@
-//! Queues: Python's own lists.
+//! Queues: Python's own lists, with leases, delays and dead letters beside them.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `store` | one queue in Redis, each operation one command or script |
+//! | `taken` | what was taken and is not delivered yet: dropped anywhere, it goes back |
+//! | `keeper` | the task that takes for those who wait at a queue, and sweeps it |
+//! | `watch` | its connection, which sees messages come and takes none |
+//! | `receipt` | the name of a leased message |
 
-use std::num::NonZeroUsize;
+mod keeper;
+mod receipt;
+mod store;
+mod taken;
+mod watch;
 
-use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
 use pymq::provider::{
-    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored,
+    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
 };
 use pymq::{Error, ErrorKind, Message, Result};
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
+use self::keeper::Desks;
+use self::store::Store;
+use self::taken::Taken;
 use crate::core::Core;
-use crate::wire;
+
+/// A take that waits gets at least this long for its first look, however short its wait.
+const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// The queues of a provider.
 #[derive(Debug)]
 pub(crate) struct Queues {
+    shared: Arc<Shared>,
+}
+
+/// What the operations on all queues share.
+#[derive(Debug)]
+struct Shared {
     core: Core,
+    /// Captured at connect, since what was taken for a dropped future is given back from its `drop`.
+    runtime: Handle,
+    desks: Desks,
+}
+
+impl Shared {
+    /// Spawns a task that `close` waits for. Can be called from anywhere.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.core.tasks.spawn_on(task, &self.runtime);
+    }
 }
 
 impl Queues {
+    /// Must be called on the runtime that is to run the tasks.
     pub(crate) fn new(core: Core) -> Self {
-        Self { core }
+        let shared = Shared {
+            core,
+            runtime: Handle::current(),
+            desks: Desks::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     pub(crate) async fn put(
@@ -28,72 +73,106 @@ impl Queues {
         messages: Vec<Message>,
         opts: PutOptions,
     ) -> Result<()> {
-        if opts != PutOptions::default() {
-            return Err(unsupported("put with options", queue));
+        let store = self.store(queue);
+        let delay = opts.delay;
+        store.put(&messages, opts).await?;
+        if !delay.is_zero() && !messages.is_empty() {
+            keeper::note_due(&store, delay);
         }
-        let mut push = redis::cmd("LPUSH");
-        push.arg(self.core.keys.name(queue));
-        for message in &messages {
-            push.arg(&*wire::encode(message));
-        }
-        self.core
-            .commands
-            .query(|| context("put to", queue), &push)
-            .await
+        Ok(())
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let max: NonZeroUsize = opts.max;
-        let mut pop = redis::cmd("RPOP");
-        pop.arg(self.core.keys.name(queue)).arg(max.get());
-        let popped: Option<Vec<Bytes>> = self
-            .core
-            .commands
-            .query(|| context("get from", queue), &pop)
-            .await?;
-        let messages = popped.unwrap_or_default().into_iter().map(wire::decode);
-        Ok(messages
-            .map(|message| Delivery::new(message, 1, None))
-            .collect())
+        let store = self.store(queue);
+        tokio::select! {
+            biased;
+            taken = self.get_from(&store, &opts) => Ok(taken?.deliver()),
+            () = self.shared.core.close.cancelled() => {
+                Err(Error::new(ErrorKind::Closed, store.context("get from")))
+            }
+        }
+    }
+
+    async fn get_from(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
+        let start = Instant::now();
+        let deadline = match opts.wait {
+            Wait::Forever => None,
+            Wait::For(time) if !time.is_zero() => Some(start + time.min(store::CENTURY)),
+            _ => return self.get_now(store, opts).await,
+        };
+        // Whoever waits also keeps the queue swept, even if it is never empty.
+        keeper::touch(store);
+        let first_look = deadline.map_or(start + FIRST_LOOK, |end| end.max(start + FIRST_LOOK));
+        match timeout_at(first_look, self.take(store, opts)).await {
+            Ok(Ok(taken)) if !taken.is_empty() => return Ok(taken),
+            Ok(Err(error)) if !store::is_passing(&error) => return Err(error),
+            _ => {}
+        }
+        keeper::wait(store, opts, deadline).await
+    }
+
+    /// Takes without waiting; what is due counts.
+    async fn get_now(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
+        let taken = self.take(store, opts).await?;
+        if taken.is_empty() && store.sweep().await?.moved > 0 {
+            return self.take(store, opts).await;
+        }
+        Ok(taken)
+    }
+
+    async fn take(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
+        let taken = store.take(opts.max, opts.lease).await?;
+        if let (Some(lease), false) = (opts.lease, taken.is_empty()) {
+            keeper::note_due(store, lease);
+        }
+        Ok(taken)
     }
 
     pub(crate) async fn settle(
         &self,
         queue: &str,
-        _: Vec<(Receipt, Settle)>,
+        settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        Err(unsupported("settle in", queue))
+        let store = self.store(queue);
+        let next = settlements.iter().filter_map(|(_, settle)| match settle {
+            Settle::Nack { delay } if !delay.is_zero() => Some(*delay),
+            Settle::Extend { lease } => Some(*lease),
+            _ => None,
+        });
+        let next = next.min();
+        let results = store.settle(&settlements).await?;
+        if let Some(next) = next {
+            keeper::note_due(&store, next);
+        }
+        Ok(results)
     }
 
-    pub(crate) async fn peek(&self, queue: &str, _part: Part, _max: usize) -> Result<Vec<Stored>> {
-        Err(unsupported("peek into", queue))
+    pub(crate) async fn peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
+        let store = self.store(queue);
+        if part != Part::Dead {
+            store.sweep().await?;
+        }
+        store.peek(part, max).await
     }
 
-    pub(crate) async fn redrive(&self, queue: &str, _which: Redrive) -> Result<usize> {
-        Err(unsupported("redrive in", queue))
+    pub(crate) async fn redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
+        self.store(queue).redrive(which).await
     }
 
-    pub(crate) async fn clear(&self, queue: &str, _part: Part) -> Result<usize> {
-        Err(unsupported("clear", queue))
+    pub(crate) async fn clear(&self, queue: &str, part: Part) -> Result<usize> {
+        let store = self.store(queue);
+        if part != Part::Dead {
+            // What is due is ready, and so is what was leased too long ago.
+            store.sweep().await?;
+        }
+        store.clear(part).await
     }
 
     pub(crate) async fn stats(&self, queue: &str) -> Result<QueueStats> {
-        let mut len = redis::cmd("LLEN");
-        len.arg(self.core.keys.name(queue));
-        let ready = self
-            .core
-            .commands
-            .repeatable()
-            .query(|| context("stats of", queue), &len)
-            .await?;
-        Ok(QueueStats::new(ready, 0, 0, 0))
+        self.store(queue).stats().await
     }
-}
 
-fn context(operation: &str, queue: &str) -> String {
-    format!("redis: {operation} `{queue}`")
-}
-
-fn unsupported(operation: &str, queue: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, context(operation, queue))
+    fn store(&self, queue: &str) -> Store {
+        Store::new(Arc::clone(&self.shared), queue)
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example chat -- Ada
 
+use std::future::ready;
 use std::time::Duration;
 
 use pymq::Registry;
@@ -28,10 +29,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let own = me.clone();
     let printing = room
-        .subscribe(async move |said: Said| {
+        .subscribe(move |said: Said| {
             if said.who != own {
                 println!("{}: {}", said.who, said.text);
             }
+            ready(())
         })
         .await?;
 

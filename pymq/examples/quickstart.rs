@@ -3,6 +3,7 @@
 //!     cargo run -p pymq --example quickstart
 //!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example quickstart
 
+use std::future::ready;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -37,36 +38,33 @@ async fn main() -> pymq::Result<()> {
 
 async fn topics(bus: &Bus) -> pymq::Result<()> {
     println!("\n-- topics: everyone who listens gets the event");
-    let (seen, mut arrived) = mpsc::channel(8);
+    let (seen, mut arrived) = mpsc::unbounded_channel();
 
     let to_billing = seen.clone();
-    let billing = bus.subscribe(async move |placed: Placed| {
-        drop(
-            to_billing
-                .send(format!(
-                    "billing:  order {} over {:.2}",
-                    placed.order, placed.total
-                ))
-                .await,
-        );
-    });
+    let billing = bus
+        .subscribe(move |placed: Placed| {
+            ready(to_billing.send(format!(
+                "billing:  order {} over {:.2}",
+                placed.order, placed.total
+            )))
+        })
+        .await?;
     let to_shipping = seen.clone();
-    let shipping = bus.subscribe(async move |placed: Placed| {
-        drop(
-            to_shipping
-                .send(format!("shipping: order {}", placed.order))
-                .await,
-        );
-    });
-    let audit =
-        bus.pattern("quickstart.orders.*")
-            .subscribe(async move |placed: Placed, meta: Meta| {
-                drop(
-                    seen.send(format!("audit:    {} on {}", placed.order, meta.topic()))
-                        .await,
-                );
-            });
-    let guards = (billing.await?, shipping.await?, audit.await?);
+    let shipping = bus
+        .subscribe(move |placed: Placed| {
+            ready(to_shipping.send(format!("shipping: order {}", placed.order)))
+        })
+        .await?;
+    let audit = bus
+        .pattern("quickstart.orders.*")
+        .subscribe(move |placed: Placed, meta: Meta| {
+            ready(seen.send(format!(
+                "audit:    order {} on {}",
+                placed.order,
+                meta.topic()
+            )))
+        })
+        .await?;
 
     let reached = bus
         .publish(&Placed {
@@ -85,7 +83,10 @@ async fn topics(bus: &Bus) -> pymq::Result<()> {
         println!("  {line}");
     }
 
-    drop(guards);
+    // Dropping the guards would do; this waits until nothing more is delivered.
+    billing.unsubscribe().await;
+    shipping.unsubscribe().await;
+    audit.unsubscribe().await;
     Ok(())
 }
 

@@ -200,16 +200,54 @@ impl<T> Lease<T> {
     }
 
     /// Returns how often the item has been leased, this time included; starts at 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.put(&7).await?;
+    ///
+    /// drop(jobs.lease().await?);
+    ///
+    /// assert_eq!(jobs.lease().await?.attempt(), 2);
+    /// # Ok(()) }
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
     /// Returns the headers the item was put with.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.header("trace", "af01").put(&7).await?;
+    ///
+    /// assert_eq!(jobs.lease().await?.headers().get("trace"), Some("af01"));
+    /// # Ok(()) }
+    /// ```
     pub fn headers(&self) -> &Headers {
         &self.message.headers
     }
 
     /// Returns the message as it was put.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<Vec<u32>>("jobs");
+    /// jobs.put(&vec![7, 8]).await?;
+    ///
+    /// assert_eq!(jobs.lease().await?.message().body, "[7, 8]");
+    /// # Ok(()) }
+    /// ```
     pub fn message(&self) -> &Message {
         &self.message
     }

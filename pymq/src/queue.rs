@@ -169,6 +169,15 @@ impl<T> Queue<T> {
     }
 
     /// Returns the name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// assert_eq!(bus.queue::<u32>("jobs").name(), "jobs");
+    /// # Ok(()) }
+    /// ```
     pub fn name(&self) -> &str {
         self.handle.local.name()
     }
@@ -197,6 +206,19 @@ impl<T> Queue<T> {
     }
 
     /// Tells whether the queue was closed by this bus.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// jobs.close();
+    ///
+    /// assert!(bus.queue::<u32>("jobs").is_closed());
+    /// # Ok(()) }
+    /// ```
     pub fn is_closed(&self) -> bool {
         self.handle.local.is_closed()
     }

@@ -67,9 +67,8 @@ impl State {
         while let Some(item) = pop_until(&mut self.delayed, now) {
             self.ready.push_back(item);
         }
-        for item in self.leased.expired(now).into_iter().rev() {
-            self.ready.push_front(item);
-        }
+        let expired = self.leased.expired(now);
+        self.return_to_front(expired);
         self.once.forget(now);
     }
 
@@ -129,28 +128,43 @@ impl State {
         taken.collect()
     }
 
+    /// Settles one after the other. What goes back to the front does so together, so that it keeps its order.
     pub(super) fn settle(
+        &mut self,
+        settlements: Vec<(Receipt, Settle)>,
+        now: &Now,
+    ) -> Vec<Result<(), ErrorKind>> {
+        let mut front = Vec::new();
+        let mut settle = |(receipt, settle)| self.settle_one(&receipt, settle, &mut front, now);
+        let results = settlements
+            .into_iter()
+            .map(|one| settle(one).ok_or(ErrorKind::LeaseLost));
+        let results = results.collect();
+        self.return_to_front(front);
+        results
+    }
+
+    /// Settles one message, unless its lease is over. What is to go back is added to `front`.
+    fn settle_one(
         &mut self,
         receipt: &Receipt,
         settle: Settle,
+        front: &mut Vec<Item>,
         now: &Now,
-    ) -> Result<(), ErrorKind> {
-        let token = token(receipt).ok_or(ErrorKind::LeaseLost)?;
+    ) -> Option<()> {
+        let token = token(receipt)?;
         if let Settle::Extend { lease } = settle {
-            return self
-                .leased
-                .extend(token, now.plus(lease))
-                .ok_or(ErrorKind::LeaseLost);
+            return self.leased.extend(token, now.plus(lease));
         }
-        let mut item = self.leased.end(token).ok_or(ErrorKind::LeaseLost)?;
+        let mut item = self.leased.end(token)?;
         match settle {
-            Settle::Nack { delay } if delay.is_zero() => self.ready.push_front(item),
+            Settle::Nack { delay } if delay.is_zero() => front.push(item),
             Settle::Nack { delay } => {
                 self.delayed.insert((now.plus(delay), unique()), item);
             }
             Settle::Release => {
                 item.attempt -= 1;
-                self.ready.push_front(item);
+                front.push(item);
             }
             Settle::Bury { reason } => {
                 self.dead.insert(unique(), DeadLetter { item, reason });
@@ -158,7 +172,13 @@ impl State {
             // `Ack`: it is done.
             _ => {}
         }
-        Ok(())
+        Some(())
+    }
+
+    fn return_to_front(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.ready.push_front(item);
+        }
     }
 
     pub(super) fn peek(&self, part: Part, max: usize) -> Vec<Stored> {
@@ -336,4 +356,210 @@ fn receipt(token: u64) -> Receipt {
 
 fn token(receipt: &Receipt) -> Option<u64> {
     receipt.as_bytes().try_into().ok().map(u64::from_be_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(30);
+
+    /// A queue that is brought up to now before each step, as the lock around it does.
+    #[derive(Default)]
+    struct Queue(State);
+
+    impl Queue {
+        fn now(&mut self) -> (&mut State, Now) {
+            let now = Now::default();
+            self.0.advance(&now);
+            (&mut self.0, now)
+        }
+
+        fn put(&mut self, bodies: &[&'static str], opts: PutOptions) -> Result<(), ErrorKind> {
+            let (state, now) = self.now();
+            state.put(
+                bodies.iter().map(|body| Message::json(*body)).collect(),
+                opts,
+                &now,
+            )
+        }
+
+        fn lease(&mut self, max: usize) -> Vec<Delivery> {
+            let (state, now) = self.now();
+            state.take(NonZeroUsize::new(max).unwrap(), Some(LEASE), &now)
+        }
+
+        fn settle(&mut self, settlements: &[(&Delivery, Settle)]) -> Vec<Result<(), ErrorKind>> {
+            let (state, now) = self.now();
+            let with_receipt = |(delivery, settle): &(&Delivery, Settle)| {
+                (delivery.receipt.clone().unwrap(), settle.clone())
+            };
+            state.settle(settlements.iter().map(with_receipt).collect(), &now)
+        }
+
+        fn peek(&mut self, part: Part) -> Vec<(String, u32)> {
+            let stored = self.now().0.peek(part, usize::MAX);
+            let shown = |stored: Stored| (text(&stored.message), stored.attempt);
+            stored.into_iter().map(shown).collect()
+        }
+
+        fn stats(&mut self) -> QueueStats {
+            self.now().0.stats()
+        }
+    }
+
+    fn text(message: &Message) -> String {
+        String::from_utf8(message.body.to_vec()).unwrap()
+    }
+
+    fn shown(items: &[(&str, u32)]) -> Vec<(String, u32)> {
+        items
+            .iter()
+            .map(|(body, attempt)| ((*body).to_owned(), *attempt))
+            .collect()
+    }
+
+    fn queue_of(bodies: &[&'static str]) -> Queue {
+        let mut queue = Queue::default();
+        queue.put(bodies, PutOptions::default()).unwrap();
+        queue
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expired_leases_return_to_the_front_in_order_with_their_attempt() {
+        let mut queue = queue_of(&["a", "b", "c"]);
+        queue.lease(1);
+        queue.lease(1);
+
+        tokio::time::advance(LEASE).await;
+
+        assert_eq!(
+            queue.peek(Part::Ready),
+            shown(&[("a", 1), ("b", 1), ("c", 0)])
+        );
+        assert_eq!(queue.lease(1)[0].attempt, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_is_good_until_its_lease_is_over_and_never_again() {
+        let mut queue = queue_of(&["a"]);
+        let first = queue.lease(1).remove(0);
+        tokio::time::advance(LEASE).await;
+        let second = queue.lease(1).remove(0);
+
+        for settle in [
+            Settle::Ack,
+            Settle::Release,
+            Settle::Extend { lease: LEASE },
+        ] {
+            assert_eq!(
+                queue.settle(&[(&first, settle)]),
+                [Err(ErrorKind::LeaseLost)]
+            );
+        }
+
+        let twice = [(&second, Settle::Ack), (&second, Settle::Ack)];
+        assert_eq!(queue.settle(&twice), [Ok(()), Err(ErrorKind::LeaseLost)]);
+        assert!(queue.0.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_call_gives_back_keeps_its_order() {
+        let mut queue = queue_of(&["a", "b", "c", "d"]);
+        let [a, b, c] = queue.lease(3).try_into().unwrap();
+
+        let nack = Settle::Nack {
+            delay: Duration::ZERO,
+        };
+        queue.settle(&[(&a, Settle::Release), (&b, nack), (&c, Settle::Release)]);
+
+        assert_eq!(
+            queue.peek(Part::Ready),
+            shown(&[("a", 0), ("b", 1), ("c", 0), ("d", 0)])
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_joins_at_the_back_in_due_order() {
+        let mut queue = Queue::default();
+        let delay = |seconds| PutOptions::default().delay(Duration::from_secs(seconds));
+        queue.put(&["late"], delay(3)).unwrap();
+        queue.put(&["early", "early too"], delay(2)).unwrap();
+        queue.put(&["now"], PutOptions::default()).unwrap();
+        assert_eq!(queue.stats(), QueueStats::new(1, 3, 0, 0));
+
+        tokio::time::advance(Duration::from_secs(3)).await;
+
+        let expected = shown(&[("now", 0), ("early", 0), ("early too", 0), ("late", 0)]);
+        assert_eq!(queue.peek(Part::Ready), expected);
+        assert_eq!(queue.0.next_event(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn extend_counts_from_now_and_a_century_is_enough() {
+        let mut queue = queue_of(&["a"]);
+        let a = queue.lease(1).remove(0);
+        tokio::time::advance(LEASE / 2).await;
+        queue.settle(&[(&a, Settle::Extend { lease: LEASE })]);
+
+        tokio::time::advance(LEASE / 2).await;
+        assert_eq!(queue.stats().leased, 1);
+        assert_eq!(
+            queue.settle(&[(
+                &a,
+                Settle::Extend {
+                    lease: Duration::MAX
+                }
+            )]),
+            [Ok(())]
+        );
+
+        tokio::time::advance(LEASE * 10).await;
+        assert_eq!(queue.stats().leased, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_id_is_remembered_for_its_window_unless_the_put_was_refused() {
+        let mut queue = queue_of(&["a"]);
+        let once = || PutOptions::default().once("id".into());
+        let full = once().maxsize(NonZeroUsize::new(1));
+        assert_eq!(queue.put(&["b"], full.clone()), Err(ErrorKind::Full));
+
+        queue.put(&["b"], once()).unwrap();
+        queue.put(&["b"], full).unwrap();
+        assert_eq!(queue.stats().ready, 2);
+
+        tokio::time::advance(ONCE_WINDOW).await;
+        queue.put(&["b"], once()).unwrap();
+        assert_eq!(queue.stats().ready, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dead_letters_come_back_as_new_in_the_order_asked_for() {
+        let mut queue = queue_of(&["a", "b"]);
+        for delivery in queue.lease(2) {
+            queue.settle(&[(
+                &delivery,
+                Settle::Bury {
+                    reason: "why".to_owned(),
+                },
+            )]);
+        }
+        let letters = queue.now().0.peek(Part::Dead, 9);
+        assert_eq!(
+            (letters[0].attempt, letters[0].reason.as_deref()),
+            (1, Some("why"))
+        );
+
+        let mut ids: Vec<_> = letters
+            .iter()
+            .rev()
+            .filter_map(|letter| letter.id.clone())
+            .collect();
+        ids.insert(1, "unknown".into());
+        ids.push(ids[0].clone());
+
+        assert_eq!(queue.0.redrive(Redrive::Ids(ids)), 2);
+        assert_eq!(queue.peek(Part::Ready), shown(&[("b", 0), ("a", 0)]));
+    }
 }

@@ -59,21 +59,19 @@ impl Formatter for PythonForm {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
-        let mut rest = fragment;
-        while let Some(at) = rest.bytes().position(|byte| byte >= 0x7f) {
-            let (plain, tail) = rest.split_at(at);
-            writer.write_all(plain.as_bytes())?;
-            let mut chars = tail.chars();
-            for unit in chars
-                .next()
-                .iter()
-                .flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec())
-            {
-                write_unit(writer, unit)?;
-            }
-            rest = chars.as_str();
+        if fragment.is_ascii() && !fragment.contains('\x7f') {
+            return writer.write_all(fragment.as_bytes());
         }
-        writer.write_all(rest.as_bytes())
+        for c in fragment.chars() {
+            if c < '\x7f' {
+                writer.write_all(&[c as u8])?;
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write_unit(writer, *unit)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -103,39 +103,26 @@ impl Scan<'_> {
     }
 
     fn escape(&mut self) -> Result<(), Fault> {
-        let Some(unit) = escaped_unit(self.rest()) else {
-            self.at += 2;
-            return Ok(());
-        };
-        self.at += 6;
-        match unit {
-            0xd800..0xdc00 => match escaped_unit(self.rest()) {
-                Some(0xdc00..0xe000) => {
-                    self.at += 6;
-                    Ok(())
-                }
-                _ => Err(Fault::LoneSurrogate),
-            },
-            0xdc00..0xe000 => Err(Fault::LoneSurrogate),
-            _ => Ok(()),
+        match surrogate(self.rest()) {
+            None => self.at += 2,
+            Some(Half::Low) => return Err(Fault::LoneSurrogate),
+            Some(Half::High) => {
+                self.at += ESCAPED_UNIT;
+                let Some(Half::Low) = surrogate(self.rest()) else {
+                    return Err(Fault::LoneSurrogate);
+                };
+                self.at += ESCAPED_UNIT;
+            }
         }
+        Ok(())
     }
 
     fn number(&mut self) -> Result<(), Fault> {
         let start = self.at;
-        let digits = self
-            .rest()
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        self.at += digits;
-        if let Some(b'.' | b'e' | b'E') = self.rest().first() {
-            let part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
-            self.at += self.rest().iter().take_while(part).count();
-            return Ok(());
-        }
+        let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+        self.at += self.rest().iter().take_while(is_part).count();
         // 18 digits fit 64 bits with either sign.
-        if digits <= 18 {
+        if self.at - start <= 18 || self.text[start..self.at].contains(['.', 'e', 'E']) {
             return Ok(());
         }
         let is_negative = self.text[..start].ends_with('-');
@@ -154,10 +141,28 @@ impl Scan<'_> {
     }
 }
 
-/// Returns the UTF-16 unit of a `\uXXXX` that the text begins with.
-fn escaped_unit(text: &[u8]) -> Option<u16> {
-    let hex = text.strip_prefix(b"\\u")?.get(..4)?;
-    u16::from_str_radix(str::from_utf8(hex).ok()?, 16).ok()
+/// The bytes of a `\uXXXX`.
+const ESCAPED_UNIT: usize = 6;
+
+/// A half of a surrogate pair.
+enum Half {
+    High,
+    Low,
+}
+
+/// Tells which half, if any, is spelled by the escape that the text begins with.
+fn surrogate(text: &[u8]) -> Option<Half> {
+    match text {
+        [
+            b'\\',
+            b'u',
+            b'd' | b'D',
+            b'8' | b'9' | b'a' | b'b' | b'A' | b'B',
+            ..,
+        ] => Some(Half::High),
+        [b'\\', b'u', b'd' | b'D', b'c'..=b'f' | b'C'..=b'F', ..] => Some(Half::Low),
+        _ => None,
+    }
 }
 
 /// Counts the bytes before the first quote or backslash, eight at a time.

@@ -50,6 +50,20 @@ impl<T> DeadLetters<T> {
     /// # Errors
     ///
     /// What the provider answers; [`Closed`](crate::ErrorKind::Closed) after a shutdown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs").max_attempts(1);
+    /// # jobs.put(&7).await?;
+    /// # jobs.lease().await?.nack().await?;
+    /// # assert!(jobs.try_lease().await?.is_none());
+    ///
+    /// assert_eq!(jobs.dead_letters().len().await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn len(&self) -> Result<usize> {
         Ok(self
             .handle
@@ -64,6 +78,15 @@ impl<T> DeadLetters<T> {
     /// # Errors
     ///
     /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// assert!(bus.queue::<u32>("jobs").dead_letters().is_empty().await?);
+    /// # Ok(()) }
+    /// ```
     pub async fn is_empty(&self) -> Result<bool> {
         Ok(self.len().await? == 0)
     }
@@ -112,6 +135,21 @@ impl<T> DeadLetters<T> {
     /// # Errors
     ///
     /// As [`peek`](Self::peek).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs").max_attempts(1);
+    /// # jobs.put(&7).await?;
+    /// # jobs.lease().await?.nack().await?;
+    /// # assert!(jobs.try_lease().await?.is_none());
+    ///
+    /// assert_eq!(jobs.dead_letters().redrive().await?, 1);
+    /// assert_eq!(jobs.get().await?, 7);
+    /// # Ok(()) }
+    /// ```
     pub async fn redrive(&self) -> Result<usize> {
         self.redrive_which(Redrive::All).await
     }
@@ -156,6 +194,20 @@ impl<T> DeadLetters<T> {
     /// # Errors
     ///
     /// As [`peek`](Self::peek).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<u32>("jobs").max_attempts(1);
+    /// # jobs.put(&7).await?;
+    /// # jobs.lease().await?.nack().await?;
+    /// # assert!(jobs.try_lease().await?.is_none());
+    ///
+    /// assert_eq!(jobs.dead_letters().clear().await?, 1);
+    /// # Ok(()) }
+    /// ```
     pub async fn clear(&self) -> Result<usize> {
         self.handle
             .provider()
@@ -186,6 +238,26 @@ impl<T> fmt::Debug for DeadLetters<T> {
 }
 
 /// A look at one dead letter.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// let words = bus.queue::<String>("jobs");
+/// words.header("tenant", "a").put(&"seven".to_owned()).await?;
+/// let numbers = bus.queue::<u32>("jobs");
+/// assert!(numbers.lease().await.is_err(), "it is not a number");
+///
+/// let letters = numbers.dead_letters().peek(1).await?;
+///
+/// assert!(letters[0].reason().starts_with("not a `u32`"));
+/// assert_eq!(letters[0].attempt(), 1);
+/// assert_eq!(letters[0].headers().get("tenant"), Some("a"));
+/// assert_eq!(letters[0].message().body, "\"seven\"");
+/// assert!(letters[0].read().is_err());
+/// # Ok(()) }
+/// ```
 pub struct DeadLetter<T> {
     handle: Handle,
     id: MessageId,

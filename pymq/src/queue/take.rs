@@ -224,6 +224,22 @@ impl Handle {
 }
 
 /// The items of a queue as a [`Stream`], made by [`Queue::stream`].
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use futures_util::StreamExt;
+///
+/// let jobs = bus.queue::<u32>("jobs");
+/// jobs.put(&7).await?;
+///
+/// let first: Option<pymq::Result<u32>> = jobs.stream().next().await;
+///
+/// assert_eq!(first.transpose()?, Some(7));
+/// # Ok(()) }
+/// ```
 #[must_use = "a stream takes nothing unless it is polled"]
 pub struct Items<T> {
     queue: Queue<T>,

@@ -1,0 +1,138 @@
+//! X: what lives through a cut of every connection. Where there is nothing to cut, nothing may be missing either.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymq::provider::{GetOptions, Incoming, Provider, PutOptions, Subscription, Wait};
+use pymq::{Error, ErrorKind};
+use tokio::time::{Instant, sleep};
+
+use crate::errors::{full_text, not_shared};
+use crate::traffic::{number, numbered, numbers, topic};
+use crate::wait::{PATIENCE, soon, until};
+use crate::{Failure, Fault, Harness, Outcome};
+
+/// A subscription receives again after a cut, without anything being done about it.
+pub async fn subscription_survives_disconnect(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut subscription = subscriber.subscribe(topic("t")).await?;
+    for round in 1..4 {
+        cut(h).await?;
+
+        reach(&publisher, "t", round).await?;
+
+        while received(&mut subscription).await? != Some(round) {}
+    }
+    Ok(())
+}
+
+/// A reader is told once of what may be missing, before anything newer; and never when nothing was cut.
+pub async fn gap_is_reported_once(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut subscription = subscriber.subscribe(topic("t")).await?;
+    publisher.publish("t", numbered(1)).await?;
+    assert_eq!(numbers(&mut subscription, 1).await?, [1]);
+
+    let was_cut = cut(h).await?;
+    reach(&publisher, "t", 2).await?;
+    publisher.publish("t", numbered(3)).await?;
+
+    let mut gaps = 0;
+    loop {
+        match received(&mut subscription).await? {
+            None => gaps += 1,
+            Some(number) => {
+                assert_eq!(gaps, usize::from(was_cut), "gaps before message {number}");
+                if number == 3 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// A take that waits through a cut gets what is put after it.
+pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
+    let (putter, getter) = (h.connect().await?, h.connect().await?);
+    for depth in [
+        Duration::ZERO,
+        Duration::from_millis(5),
+        Duration::from_millis(100),
+    ] {
+        let waiting = {
+            let getter = Arc::clone(&getter);
+            tokio::spawn(async move {
+                getter
+                    .queue_get("q", GetOptions::default().wait(Wait::Forever))
+                    .await
+            })
+        };
+        sleep(depth).await;
+
+        cut(h).await?;
+        until("a put succeeds", async || {
+            putter
+                .queue_put("q", vec![numbered(1)], PutOptions::default())
+                .await
+                .is_ok()
+        })
+        .await?;
+
+        let taken = soon("the waiting take", waiting).await???;
+        assert_eq!(taken[0].message, numbered(1));
+        // A put whose answer was cut off may have been repeated.
+        putter.queue_clear("q", pymq::provider::Part::Ready).await?;
+    }
+    Ok(())
+}
+
+/// Nobody there at the start: one error, in time, that says where nobody is.
+pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome {
+    let began = Instant::now();
+    let Some(connected) = h.connect_despite(Fault::Down).await else {
+        return not_shared(h).await;
+    };
+    let error: Error = connected.expect_err("it connected to nobody");
+
+    assert!(
+        began.elapsed() < PATIENCE,
+        "the error took {:?}",
+        began.elapsed()
+    );
+    assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+    assert!(
+        full_text(&error).contains("127.0.0.1"),
+        "no address in: {}",
+        full_text(&error)
+    );
+    Ok(())
+}
+
+/// Cuts every connection; answers whether there was one, which a shared provider has.
+async fn cut(h: &dyn Harness) -> Result<bool, Failure> {
+    let was_cut = h.disrupt().await;
+    if !was_cut {
+        not_shared(h).await?;
+    }
+    Ok(was_cut)
+}
+
+/// Publishes until somebody is reached.
+async fn reach(publisher: &Arc<dyn Provider>, topic: &str, number: usize) -> Outcome {
+    until("somebody is reached", async || {
+        publisher
+            .publish(topic, numbered(number))
+            .await
+            .is_ok_and(|reached| reached > 0)
+    })
+    .await
+}
+
+/// Receives a number, or none for a gap.
+async fn received(subscription: &mut Subscription) -> Result<Option<usize>, Failure> {
+    match soon("recv", subscription.recv()).await?? {
+        Incoming::Message { message, .. } => number(&message).map(Some),
+        Incoming::Lagged { missed: None } => Ok(None),
+        other => Err(format!("expected a message or a gap, got {other:?}").into()),
+    }
+}

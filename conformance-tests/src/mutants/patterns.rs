@@ -1,0 +1,72 @@
+//! Faults in patterns.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pymq::provider::{Filter, Provider, Replies, RequestOptions, Subscription};
+use pymq::{Message, Result};
+
+use super::each;
+use crate::harness::Wrap;
+use crate::twist::Twist;
+
+/// Says that it has patterns, and takes each for the name of a topic.
+pub fn claims_patterns_without_them() -> Wrap {
+    each(|| Literal)
+}
+
+#[derive(Debug)]
+struct Literal;
+
+#[async_trait]
+impl Twist for Literal {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
+        inner
+            .subscribe(Filter::Topic(filter.as_str().to_owned()))
+            .await
+    }
+}
+
+/// A request goes over a topic of its channel's name, where every pattern sees it.
+pub fn requests_are_published() -> Wrap {
+    each(|| Overheard)
+}
+
+#[derive(Debug)]
+struct Overheard;
+
+#[async_trait]
+impl Twist for Overheard {
+    async fn rpc_request(
+        &self,
+        inner: &Arc<dyn Provider>,
+        channel: &str,
+        request: Message,
+        opts: RequestOptions,
+    ) -> Result<Replies> {
+        inner.publish(channel, request.clone()).await?;
+        inner.rpc_request(channel, request, opts).await
+    }
+}
+
+/// A backslash is a character like any other.
+pub fn knows_no_escape() -> Wrap {
+    each(|| Unescaped)
+}
+
+#[derive(Debug)]
+struct Unescaped;
+
+#[async_trait]
+impl Twist for Unescaped {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
+        match filter {
+            Filter::Pattern(glob) => {
+                inner
+                    .subscribe(Filter::Pattern(glob.replace('\\', r"\\")))
+                    .await
+            }
+            other => inner.subscribe(other).await,
+        }
+    }
+}

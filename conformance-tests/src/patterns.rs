@@ -1,0 +1,225 @@
+//! P: a subscription to a Redis glob gets every topic that matches, and nothing else.
+
+use pymq::Message;
+use pymq::provider::{PutOptions, Reply, RequestOptions};
+
+pub use crate::properties::glob_agrees_with_server;
+use crate::traffic::{numbered, pattern, receive, topic};
+use crate::wait::soon;
+use crate::{Harness, Outcome};
+
+/// `*` is any run of bytes, separators and the empty run included.
+pub async fn star_matches_any_run(h: &dyn Harness) -> Outcome {
+    matching(
+        h,
+        "channel/*",
+        &["channel/1", "channel/a/b", "channel/"],
+        &["channel", "channels/1", "a/channel/1"],
+    )
+    .await
+}
+
+/// `?` is one byte, whatever it is.
+pub async fn question_mark_matches_one(h: &dyn Harness) -> Outcome {
+    matching(h, "user/?", &["user/7", "user/*"], &["user/", "user/42"]).await
+}
+
+/// A class names the bytes it takes, or those it does not.
+pub async fn class_and_negated_class(h: &dyn Harness) -> Outcome {
+    matching(
+        h,
+        "h[ae]llo",
+        &["hello", "hallo"],
+        &["hillo", "hllo", "haello"],
+    )
+    .await?;
+    matching(h, "[a-c]x", &["ax", "bx", "cx"], &["dx", "x", "-x"]).await?;
+    matching(h, "h[^e]llo", &["hallo", "h^llo"], &["hello", "hllo"]).await
+}
+
+/// A backslash takes the meaning from what follows it.
+pub async fn escape_makes_literal(h: &dyn Harness) -> Outcome {
+    matching(h, r"a\*c", &["a*c"], &["abc", r"a\c"]).await?;
+    matching(h, r"\[a\]?", &["[a]x"], &["ax", "[a]"]).await
+}
+
+/// Many stars, as well as few.
+pub async fn several_stars_match(h: &dyn Harness) -> Outcome {
+    matching(
+        h,
+        "*.*.new",
+        &["a.b.new", "a.b.c.new", "..new"],
+        &["a.new", "a.b.new.x"],
+    )
+    .await?;
+    matching(h, "*", &["a", "*", "ä/b c"], &[]).await
+}
+
+/// Who subscribes to a pattern learns the name that was published on, once for each message.
+pub async fn incoming_carries_the_concrete_topic(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscription = provider.subscribe(pattern("orders.*")).await?;
+
+    for (n, name) in ["orders.new", "orders.paid", "orders.new"]
+        .into_iter()
+        .enumerate()
+    {
+        provider.publish(name, numbered(n)).await?;
+    }
+
+    assert_eq!(
+        receive(&mut subscription).await?,
+        ("orders.new".into(), numbered(0))
+    );
+    assert_eq!(
+        receive(&mut subscription).await?,
+        ("orders.paid".into(), numbered(1))
+    );
+    assert_eq!(
+        receive(&mut subscription).await?,
+        ("orders.new".into(), numbered(2))
+    );
+    Ok(())
+}
+
+/// A subscription to the topic and two to patterns: one copy each, and each is counted.
+pub async fn pattern_and_exact_both_receive(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscriptions = [
+        provider.subscribe(topic("orders.new")).await?,
+        provider.subscribe(pattern("orders.*")).await?,
+        provider.subscribe(pattern("*.new")).await?,
+        provider.subscribe(pattern("*.new")).await?,
+    ];
+
+    // Once for the topic, once for each of the two globs.
+    assert_eq!(provider.publish("orders.new", numbered(1)).await?, 3);
+    assert_eq!(provider.publish("orders.new", numbered(2)).await?, 3);
+
+    for subscription in &mut subscriptions {
+        assert_eq!(
+            receive(subscription).await?,
+            ("orders.new".into(), numbered(1))
+        );
+        assert_eq!(
+            receive(subscription).await?,
+            ("orders.new".into(), numbered(2))
+        );
+    }
+    Ok(())
+}
+
+/// A pattern that matches nothing is not reached, and one without special characters is its one topic.
+pub async fn pattern_does_not_match_others(h: &dyn Harness) -> Outcome {
+    matching(h, "plain", &["plain"], &["plain2", "Plain", "plai"]).await?;
+    matching(h, "a[", &[], &["a", "a[x"]).await
+}
+
+/// The end of a pattern subscription leaves the topic's, and the other way round.
+pub async fn pattern_and_exact_end_apart(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut exact = provider.subscribe(topic("a.b")).await?;
+    let globs = provider.subscribe(pattern("a.*")).await?;
+    assert_eq!(provider.publish("a.b", numbered(1)).await?, 2);
+
+    globs.unsubscribe().await;
+    assert_eq!(provider.publish("a.b", numbered(2)).await?, 1);
+    assert_eq!(receive(&mut exact).await?.1, numbered(1));
+    assert_eq!(receive(&mut exact).await?.1, numbered(2));
+
+    let mut globs = provider.subscribe(pattern("a.*")).await?;
+    exact.unsubscribe().await;
+    assert_eq!(provider.publish("a.b", numbered(3)).await?, 1);
+    assert_eq!(receive(&mut globs).await?.1, numbered(3));
+    Ok(())
+}
+
+/// However wide a pattern, it sees neither calls nor what carries their answers.
+pub async fn pattern_never_sees_rpc_or_reply_traffic(h: &dyn Harness) -> Outcome {
+    let (provider, other) = (h.connect().await?, h.connect().await?);
+    let mut everything = other.subscribe(pattern("*")).await?;
+    let mut same_name = other.subscribe(pattern("add*")).await?;
+    let mut requests = provider.rpc_listen("add").await?;
+    for round in 0..5 {
+        let arguments = Message::json(format!("[{round}]"));
+        let mut replies = other
+            .rpc_request("add", arguments, RequestOptions::default())
+            .await?;
+        let reply = Reply::Ok {
+            body: "1".into(),
+            type_name: "int".into(),
+        };
+        soon("the request", requests.recv())
+            .await??
+            .respond(reply.clone());
+        assert_eq!(
+            soon("the reply", replies.recv())
+                .await?
+                .ok_or("no reply")??,
+            reply
+        );
+    }
+    provider
+        .queue_put("add", vec![numbered(1)], PutOptions::default())
+        .await?;
+
+    provider.publish("added", numbered(2)).await?;
+
+    assert_eq!(
+        receive(&mut everything).await?,
+        ("added".into(), numbered(2))
+    );
+    assert_eq!(
+        receive(&mut same_name).await?,
+        ("added".into(), numbered(2))
+    );
+    Ok(())
+}
+
+/// The widest pattern ends at the border of its namespace.
+pub async fn patterns_stay_in_their_namespace(h: &dyn Harness) -> Outcome {
+    let (here, elsewhere) = (h.connect().await?, h.connect_elsewhere().await?);
+    let mut all_here = here.subscribe(pattern("*")).await?;
+    let mut all_elsewhere = elsewhere.subscribe(pattern("*")).await?;
+
+    assert_eq!(here.publish("a", numbered(1)).await?, 1);
+    assert_eq!(elsewhere.publish("b", numbered(2)).await?, 1);
+
+    assert_eq!(receive(&mut all_here).await?, ("a".into(), numbered(1)));
+    assert_eq!(
+        receive(&mut all_elsewhere).await?,
+        ("b".into(), numbered(2))
+    );
+    Ok(())
+}
+
+/// Publishes on names that match a glob, with names that do not in between, and demands that exactly the former come.
+async fn matching(h: &dyn Harness, glob: &str, matching: &[&str], others: &[&str]) -> Outcome {
+    let provider = h.connect().await?;
+    let mut subscription = provider.subscribe(pattern(glob)).await?;
+
+    for name in others {
+        assert_eq!(
+            provider.publish(name, numbered(0)).await?,
+            0,
+            "`{name}` reached `{glob}`"
+        );
+    }
+    for name in matching {
+        assert_eq!(
+            provider.publish(name, numbered(1)).await?,
+            1,
+            "`{name}` did not reach `{glob}`"
+        );
+    }
+
+    for name in matching {
+        assert_eq!(
+            receive(&mut subscription).await?,
+            ((*name).to_owned(), numbered(1)),
+            "`{glob}`"
+        );
+    }
+    provider.close().await?;
+    Ok(())
+}

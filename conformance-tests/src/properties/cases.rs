@@ -1,0 +1,133 @@
+//! Generated cases: from a seed that a failure names, shrunk where that costs no time.
+
+use std::env;
+use std::fmt;
+use std::future::Future;
+
+use futures_util::future::join_all;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use crate::{Clock, Failure, Harness, Outcome};
+
+/// The most simpler cases tried for one that failed.
+const SHRINK_STEPS: usize = 500;
+
+/// Runs a law on so many cases at once, and tells of the first that breaks it.
+///
+/// Takes a function that makes the strategy: what proptest makes cannot be held across an await in a test that may move
+/// to another thread.
+pub(super) async fn check<S, F>(
+    h: &dyn Harness,
+    cases: u64,
+    strategy: impl Fn() -> S,
+    law: impl Fn(S::Value) -> F,
+) -> Outcome
+where
+    S: Strategy,
+    F: Future<Output = Outcome>,
+{
+    let first = seed()?;
+    let laws: Vec<F> = (first..first + cases)
+        .map(|seed| {
+            Ok(law(
+                case(&strategy, seed, &[])?.ok_or("every seed has a case")?
+            ))
+        })
+        .collect::<Outcome<_>>()?;
+    for (seed, outcome) in (first..).zip(join_all(laws).await) {
+        let Err(failure) = outcome else { continue };
+        let fault = Fault {
+            failure,
+            // The first case is the only one until a simpler one fails too.
+            case: format!("{:?}", case(&strategy, seed, &[])?),
+        };
+        let Fault { failure, case } = match h.clock() {
+            Clock::Paused => shrunk(fault, seed, &strategy, &law).await?,
+            Clock::Real => fault,
+        };
+        return Err(Broken(format!(
+            "PYMQ_TEST_SEED={seed}: {failure}\nin the case {case}"
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// A broken law, told over several lines also where a test prints how it is to be debugged.
+struct Broken(String);
+
+impl fmt::Debug for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// How a case failed.
+struct Fault {
+    failure: Failure,
+    case: String,
+}
+
+fn seed() -> Outcome<u64> {
+    env::var("PYMQ_TEST_SEED").map_or(Ok(2_026), |seed| Ok(seed.parse()?))
+}
+
+/// Returns the case of a seed, or the one to try after so many tries, of which these failed; none when there is no more.
+fn case<S: Strategy>(
+    strategy: impl Fn() -> S,
+    seed: u64,
+    tries: &[bool],
+) -> Outcome<Option<S::Value>> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut tree = strategy()
+        .new_tree(&mut runner)
+        .map_err(|reason| format!("no case from seed {seed}: {reason}"))?;
+    for has_failed in tries {
+        let has_moved = if *has_failed {
+            tree.simplify()
+        } else {
+            tree.complicate()
+        };
+        if !has_moved {
+            return Ok(None);
+        }
+    }
+    Ok(Some(tree.current()))
+}
+
+/// Looks for the simplest case that still fails.
+async fn shrunk<S: Strategy, F: Future<Output = Outcome>>(
+    mut simplest: Fault,
+    seed: u64,
+    strategy: impl Fn() -> S,
+    law: impl Fn(S::Value) -> F,
+) -> Outcome<Fault> {
+    let mut tries = vec![true];
+    while tries.len() < SHRINK_STEPS {
+        let Some(value) = case(&strategy, seed, &tries)? else {
+            break;
+        };
+        let shown = format!("{value:?}");
+        let outcome = law(value).await;
+        tries.push(outcome.is_err());
+        if let Err(failure) = outcome {
+            simplest = Fault {
+                failure,
+                case: shown,
+            };
+        }
+    }
+    Ok(simplest)
+}

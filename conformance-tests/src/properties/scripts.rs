@@ -1,0 +1,208 @@
+//! Random work on a queue: it does what the model does, on every provider, for any number of hands.
+
+use std::fmt::{self, Write};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::Union;
+use pymq::provider::{Capabilities, GetOptions, Part};
+
+use super::actor::play;
+use super::cases::check;
+use super::model::{Answer, How, Model, Op, pulled_apart};
+use crate::jobs::{Jobs, at_most, item};
+use crate::{Harness, Outcome};
+
+/// Scripts, and the steps of one on average.
+const SCRIPTS: u64 = 64;
+const STEPS: usize = 60;
+
+/// Whatever is done to a queue, it answers as the plainest queue there is.
+pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
+    let capabilities = h.connect().await?.capabilities();
+
+    check(
+        h,
+        SCRIPTS,
+        || script(capabilities),
+        async |script| {
+            let transcript = play(h, &queue(), &script).await?;
+            let mut model = Model::default();
+            for (step, (op, answer)) in transcript.iter().enumerate() {
+                let expected = model.apply(op);
+                if *answer != expected {
+                    return Err(differs(
+                        &transcript[..=step],
+                        &format!("{expected:?}"),
+                        "the model",
+                    )
+                    .into());
+                }
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Two providers answer the same to the same: what was tested on the one holds on the other.
+///
+/// Not a line of the table: it takes two harnesses, whose time passes alike.
+pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Outcome {
+    let capabilities = one.connect().await?.capabilities();
+
+    check(
+        one,
+        SCRIPTS,
+        || script(capabilities),
+        async |script| {
+            let queue = queue();
+            let (one, other) =
+                tokio::try_join!(play(one, &queue, &script), play(other, &queue, &script))?;
+            for (step, (answer, expected)) in one.iter().zip(&other).enumerate() {
+                if answer != expected {
+                    return Err(
+                        differs(&one[..=step], &format!("{:?}", expected.1), "the other").into(),
+                    );
+                }
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Two consumers that take batches of any size share the items: each has some or none, nobody has another's.
+pub async fn two_consumers_partition_the_items(h: &dyn Harness) -> Outcome {
+    let puts = || vec(0..=7_u32, 0..12);
+    let takes = || vec((any::<bool>(), 1..=5_usize), 0..40);
+
+    check(
+        h,
+        32,
+        || (puts(), takes()),
+        async |(puts, takes)| {
+            let queue = queue();
+            let consumers = [
+                Jobs::open(h).await?.named(&queue),
+                Jobs::open(h).await?.named(&queue),
+            ];
+            let mut put = 0;
+            for count in puts {
+                consumers[0].put(put..put + count).await?;
+                put += count;
+            }
+            let mut shares = [Vec::new(), Vec::new()];
+            // At the end both take what is left.
+            let rest = [(true, 1_000), (false, 1_000)];
+            for (is_second, max) in takes.into_iter().chain(rest) {
+                let consumer = usize::from(is_second);
+                for delivery in consumers[consumer]
+                    .take(GetOptions::default().max(at_most(max)))
+                    .await?
+                {
+                    shares[consumer].push(item(&delivery.message)?);
+                }
+            }
+
+            let mut union = shares.concat();
+            union.sort_unstable();
+            if union != (0..put).collect::<Vec<_>>() {
+                return Err(format!("{put} items were shared as {shares:?}").into());
+            }
+            if !shares.iter().all(|share| share.is_sorted()) {
+                return Err(format!("a share is out of order: {shares:?}").into());
+            }
+            Ok(())
+        },
+    )
+    .await
+}
+
+/// Every case has a queue of its own.
+fn queue() -> String {
+    format!("case-{}", uuid::Uuid::new_v4())
+}
+
+fn differs(steps: &[(Op, Answer)], expected: &str, whose: &str) -> String {
+    let mut text = format!("{whose} answers {expected} at the end of");
+    for (op, answer) in steps {
+        // Writing to a string cannot fail.
+        write!(text, "\n  {op:?} -> {answer:?}").expect("a string grows");
+    }
+    text
+}
+
+/// What a provider of these capabilities can be asked.
+fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
+    let (leases, delays) = (
+        u32::from(capabilities.leases),
+        u32::from(capabilities.delays),
+    );
+    let op = weighted(vec![
+        (5, put(Just(None)).boxed()),
+        (3 * delays, put((0..4_usize).prop_map(Some)).boxed()),
+        (3, (1..=3_usize).prop_map(|max| Op::Get { max }).boxed()),
+        (
+            6 * leases,
+            (1..=3_usize, 0..4_usize)
+                .prop_map(|(max, ticks)| Op::Lease { max, ticks })
+                .boxed(),
+        ),
+        (
+            7 * leases,
+            vec((0..6_usize, how(delays)), 1..4)
+                .prop_map(Op::Settle)
+                .boxed(),
+        ),
+        (2, part(capabilities).prop_map(Op::Peek).boxed()),
+        (1, part(capabilities).prop_map(Op::Clear).boxed()),
+        (leases, Just(Op::RedriveAll).boxed()),
+        (leases, (0..4_usize).prop_map(Op::RedriveOne).boxed()),
+        (2, Just(Op::Stats).boxed()),
+        (5, Just(Op::Tick).boxed()),
+    ]);
+    vec(op, 1..2 * STEPS).prop_map(pulled_apart)
+}
+
+fn put(delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op> {
+    let maxsize = prop_oneof![3 => Just(None), 1 => (1..8_usize).prop_map(Some)];
+    let once = prop_oneof![4 => Just(None), 1 => (0..4_u8).prop_map(Some)];
+    (1..=3_usize, delay, maxsize, once).prop_map(|(count, delay, maxsize, once)| {
+        // A bound is on what is in line; of a put that is not, it says nothing.
+        let maxsize = maxsize.filter(|_| delay.is_none());
+        Op::Put {
+            count,
+            delay,
+            maxsize,
+            once,
+        }
+    })
+}
+
+fn how(delays: u32) -> impl Strategy<Value = How> {
+    weighted(vec![
+        (4, Just(How::Ack).boxed()),
+        (3, Just(How::Nack).boxed()),
+        (2 * delays, (0..3_usize).prop_map(How::NackLater).boxed()),
+        (2, Just(How::Release).boxed()),
+        (2, (0..4_usize).prop_map(How::Extend).boxed()),
+        (2, Just(How::Bury).boxed()),
+    ])
+}
+
+fn part(capabilities: Capabilities) -> impl Strategy<Value = Part> {
+    weighted(vec![
+        (1, Just(Part::Ready).boxed()),
+        (u32::from(capabilities.delays), Just(Part::Delayed).boxed()),
+        (u32::from(capabilities.leases), Just(Part::Dead).boxed()),
+    ])
+}
+
+/// One of these, by weight; shrinking never goes to what has none.
+fn weighted<T: fmt::Debug>(
+    mut strategies: Vec<(u32, BoxedStrategy<T>)>,
+) -> impl Strategy<Value = T> {
+    strategies.retain(|(weight, _)| *weight > 0);
+    Union::new_weighted(strategies)
+}

@@ -1,0 +1,167 @@
+//! Topics: what keeps its order, and what happens to who is slow.
+
+use std::sync::Arc;
+
+use pymq::provider::{BufferLimits, Incoming, Subscription};
+use tokio::task::JoinSet;
+
+use crate::traffic::{number, numbered, numbers, receive, topic};
+use crate::wait::soon;
+use crate::{Failure, Harness, Outcome};
+
+/// What one publisher sends arrives in its order.
+pub async fn same_topic_many_messages_in_order(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut subscription = subscriber.subscribe(topic("t")).await?;
+
+    for n in 0..500 {
+        publisher.publish("t", numbered(n)).await?;
+    }
+
+    assert_eq!(
+        numbers(&mut subscription, 500).await?,
+        (0..500).collect::<Vec<_>>()
+    );
+    Ok(())
+}
+
+/// With many publishers at once, the sequence of each is kept.
+pub async fn order_per_publisher_with_many_publishers(h: &dyn Harness) -> Outcome {
+    const EACH: usize = 100;
+    const PUBLISHERS: usize = 8;
+    let subscriber = h.connect().await?;
+    let mut subscription = subscriber.subscribe(topic("t")).await?;
+    let mut publishers = JoinSet::new();
+    for publisher in 0..PUBLISHERS {
+        let provider = h.connect().await?;
+        publishers.spawn(async move {
+            for n in 0..EACH {
+                provider
+                    .publish("t", numbered(publisher * EACH + n))
+                    .await?;
+            }
+            Ok::<_, pymq::Error>(())
+        });
+    }
+
+    let mut next = [0; PUBLISHERS];
+    for _ in 0..PUBLISHERS * EACH {
+        let number = number(&receive(&mut subscription).await?.1)?;
+        let publisher = number / EACH;
+        assert_eq!(number % EACH, next[publisher], "publisher {publisher}");
+        next[publisher] += 1;
+    }
+
+    assert_eq!(next, [EACH; PUBLISHERS]);
+    soon("publishing", publishers.join_all())
+        .await?
+        .into_iter()
+        .collect::<pymq::Result<()>>()?;
+    Ok(())
+}
+
+/// Who does not read keeps no message from who does.
+pub async fn slow_subscriber_does_not_block_others(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut slow = subscriber.subscribe(topic("t")).await?;
+    slow.set_limits(items(4));
+    let mut fast = subscriber.subscribe(topic("t")).await?;
+
+    for n in 0..200 {
+        soon("publish", publisher.publish("t", numbered(n))).await??;
+        assert_eq!(numbers(&mut fast, 1).await?, [n]);
+    }
+    Ok(())
+}
+
+/// Who does not read does not hold up who writes, nor grow without end.
+pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut slow = provider.subscribe(topic("t")).await?;
+    let default = BufferLimits::default().items;
+
+    let publishing = async {
+        for n in 0..default * 2 {
+            provider.publish("t", numbered(n)).await?;
+        }
+        Ok::<_, pymq::Error>(())
+    };
+    soon("publishing", publishing).await??;
+
+    let (missed, received) = account(&mut slow, default * 2).await?;
+    assert!(
+        received <= default + 1 || missed == 0,
+        "{received} were kept, the limit is {default}"
+    );
+    Ok(())
+}
+
+/// A full buffer says exactly how many messages are gone, and the newest are those that stay.
+pub async fn overflow_is_reported_as_lag(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut slow = subscriber.subscribe(topic("t")).await?;
+    slow.set_limits(items(8));
+    let mut witness = subscriber.subscribe(topic("t")).await?;
+
+    for n in 0..21 {
+        publisher.publish("t", numbered(n)).await?;
+    }
+    // When the last is here, all before it have been handed to both.
+    numbers(&mut witness, 21).await?;
+
+    let (missed, received) = account(&mut slow, 21).await?;
+    assert!(missed >= 12, "only {missed} of 21 were dropped to keep 8");
+    assert_eq!(missed + received, 21);
+    Ok(())
+}
+
+/// Publishing from where one receives does not stop either.
+pub async fn publishing_inside_a_receiver_loop(h: &dyn Harness) -> Outcome {
+    let provider = h.connect().await?;
+    let mut questions = provider.subscribe(topic("question")).await?;
+    let mut answers = provider.subscribe(topic("answer")).await?;
+    let answering = Arc::clone(&provider);
+    let server = tokio::spawn(async move {
+        for _ in 0..100 {
+            let (_, question) = receive(&mut questions).await?;
+            answering.publish("answer", question).await?;
+        }
+        Ok::<_, Failure>(())
+    });
+
+    for n in 0..100 {
+        provider.publish("question", numbered(n)).await?;
+        assert_eq!(numbers(&mut answers, 1).await?, [n]);
+    }
+    soon("answering", server).await??
+}
+
+fn items(items: usize) -> BufferLimits {
+    let mut limits = BufferLimits::default();
+    limits.items = items;
+    limits
+}
+
+/// Reads until message `count - 1`, the last one, and demands that each lag is as long as the hole it stands for.
+/// Answers how many were missed, and how many received.
+async fn account(subscription: &mut Subscription, count: usize) -> Result<(usize, usize), Failure> {
+    let (mut next, mut missed, mut received) = (0, 0, 0);
+    while next < count {
+        match soon("recv", subscription.recv()).await?? {
+            Incoming::Lagged { missed: Some(hole) } => {
+                let hole = usize::try_from(hole)?;
+                missed += hole;
+                next += hole;
+            }
+            Incoming::Message { message, .. } => {
+                assert_eq!(number(&message)?, next, "a hole that no lag tells of");
+                received += 1;
+                next += 1;
+            }
+            other => {
+                return Err(format!("expected a message or an exact lag, got {other:?}").into());
+            }
+        }
+    }
+    Ok((missed, received))
+}

@@ -1,0 +1,43 @@
+-- What the queue scripts share; put before each of them.
+--
+-- KEYS of all of them, whichever they use:
+--   1 list     everything ready: put at the left, taken at the right; Python's own
+--   2 delayed  sorted set: "<id>:<payload>" by due time
+--   3 leases   sorted set: lease batches by the end of their lease
+--   4 lease    start of the name of the hash of a batch: index to payload
+--   5 dead     sorted set, all scores 0: "<id>:<attempt>:<length of reason>:<reason><payload>"
+--
+-- Invariants: every message is in exactly one of them. A batch is in `leases` exactly while its hash exists. An id
+-- starts with the time it was made, so that the order of ids is the order of time. Time is the server's. What may
+-- raise (a key of a wrong type) is read before anything is written, as nothing is rolled back; and where a script must
+-- pass at maxmemory its first write is one that Redis always allows, which lets the rest through.
+local list, delayed, leases, lease, dead = unpack(KEYS)
+
+local clock = redis.call('TIME')
+local micros = clock[1] .. string.format('%06d', clock[2])
+local now = math.floor(tonumber(micros) / 1000)
+
+-- The moment so many milliseconds from now: rounded up, so that nothing is ever early.
+local function after(millis)
+  return math.ceil(tonumber(micros) / 1000) + tonumber(millis)
+end
+
+-- Ids are 42 bytes long and have no colon.
+local function new_id(token, index)
+  return string.format('%s-%s-%08d', micros, token, index)
+end
+
+-- Lua and Redis bound the number of arguments of one call.
+local function call_with_all(command, key, values)
+  for first = 1, #values, 1000 do
+    redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
+  end
+end
+
+-- Raises if a key that will be written is of another type.
+local function check_types()
+  redis.call('LLEN', list)
+  redis.call('ZCARD', delayed)
+  redis.call('ZCARD', leases)
+  redis.call('ZCARD', dead)
+end

@@ -1,0 +1,79 @@
+-- Settles leased messages, one after the other. Those that go to the front keep their order there.
+--
+-- KEYS    of the queue
+-- ARGV    1 token, then for each five: what, batch, index, ms, payload
+--           ack            remove it
+--           front payload  to the front; as it was if the payload is empty
+--           later ms payload  hidden for so long
+--           extend ms      the lease ends so long from now
+--           bury payload   to the dead letters; the payload is a whole record but for its id
+-- Return  1 or 0 for each; 0 means that the lease is over, and nothing has changed
+--
+-- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended apart from the rest of its
+-- batch lies in a batch of its own, "<batch>.<index>"; its receipt stays the same.
+check_types()
+local alive = {}
+
+local function is_alive(batch)
+  if alive[batch] == nil then
+    local ends = redis.call('ZSCORE', leases, batch)
+    alive[batch] = ends ~= false and tonumber(ends) > now
+  end
+  return alive[batch]
+end
+
+-- The batch in which a message is leased now.
+local function holder(batch, index)
+  if is_alive(batch) and redis.call('HEXISTS', lease .. batch, index) == 1 then
+    return batch
+  end
+  local own = batch .. '.' .. index
+  return is_alive(own) and own or nil
+end
+
+local function remove(batch, index)
+  redis.call('HDEL', lease .. batch, index)
+  if redis.call('EXISTS', lease .. batch) == 0 then
+    redis.call('ZREM', leases, batch)
+    alive[batch] = false
+  end
+end
+
+local function extend(batch, index, millis, whole)
+  local size = redis.call('HLEN', lease .. batch)
+  if size == 1 then
+    redis.call('ZREM', leases, batch)
+    redis.call('ZADD', leases, after(millis), batch)
+    return
+  end
+  local own = whole .. '.' .. index
+  local payload = redis.call('HGET', lease .. batch, index)
+  remove(batch, index)
+  redis.call('HSET', lease .. own, index, payload)
+  redis.call('ZADD', leases, after(millis), own)
+  alive[own] = nil
+end
+
+local results, front = {}, {}
+for at = 2, #ARGV, 5 do
+  local what, batch, index, millis, payload = unpack(ARGV, at, at + 4)
+  local held = holder(batch, index)
+  if held and what == 'extend' then
+    extend(held, index, millis, batch)
+  elseif held then
+    if what == 'front' and payload == '' then
+      payload = redis.call('HGET', lease .. held, index)
+    end
+    remove(held, index)
+    if what == 'front' then
+      table.insert(front, 1, payload)
+    elseif what == 'later' then
+      redis.call('ZADD', delayed, after(millis), new_id(ARGV[1], at) .. ':' .. payload)
+    elseif what == 'bury' then
+      redis.call('ZADD', dead, 0, new_id(ARGV[1], at) .. ':' .. payload)
+    end
+  end
+  results[#results + 1] = held and 1 or 0
+end
+call_with_all('RPUSH', list, front)
+return results

@@ -1,0 +1,22 @@
+-- Takes up to so many messages from the front on one lease.
+--
+-- KEYS    of the queue
+-- ARGV    1 token, 2 the most to take, 3 lease in ms
+-- Return  nothing, or 1 the batch, 2.. its payloads in order; the index of the first is 1
+--
+-- Passes at maxmemory: the first write is a pop.
+check_types()
+local payloads = redis.call('RPOP', list, ARGV[2])
+if not payloads then
+  return {}
+end
+local batch = new_id(ARGV[1], 0)
+local fields = {}
+for i, payload in ipairs(payloads) do
+  fields[2 * i - 1] = i
+  fields[2 * i] = payload
+end
+call_with_all('HSET', lease .. batch, fields)
+redis.call('ZADD', leases, after(ARGV[3]), batch)
+table.insert(payloads, 1, batch)
+return payloads

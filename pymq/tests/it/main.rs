@@ -1,0 +1,4 @@
+//! pymq from outside, one module for each part.
+
+mod codec;
+mod wire_vectors;
