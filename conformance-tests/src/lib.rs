@@ -19,6 +19,7 @@ pub mod mutants;
 pub mod proxy;
 pub mod redis;
 pub mod table;
+pub mod toy;
 pub mod traffic;
 pub mod twist;
 pub mod wait;

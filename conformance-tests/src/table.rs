@@ -290,6 +290,7 @@ macro_rules! behaviours {
                 pattern_streams_yield_the_concrete_topic,
             }
             patterns {
+                glob_agrees_with_server,
                 star_matches_any_run,
                 question_mark_matches_one,
                 class_and_negated_class,

@@ -67,8 +67,8 @@ impl HeldLeases {
         // Copied, and let go only when it is done: another shutdown waits for that before it closes the provider.
         let left = self.lock().receipts.clone();
         let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
-        // The last taken first, so that they stand at the front in their old order.
-        for (queue, receipt) in left.values().rev() {
+        // In the order they were taken: a batch given back keeps its order at the front.
+        for (queue, receipt) in left.values() {
             let settlements = by_queue.entry(queue).or_default();
             settlements.push((receipt.clone(), Settle::Release));
         }
