@@ -3,6 +3,7 @@
 use pymq::Message;
 use pymq::provider::{PutOptions, Reply, RequestOptions};
 
+pub use crate::properties::glob_agrees_with_server;
 use crate::traffic::{numbered, pattern, receive, topic};
 use crate::wait::soon;
 use crate::{Harness, Outcome};

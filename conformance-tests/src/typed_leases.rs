@@ -4,8 +4,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use pymq::{ErrorKind, Lease};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::yield_now;
 
+use crate::typed::next;
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
@@ -224,6 +226,39 @@ pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     );
     first.nack().await?;
     assert_eq!(jobs.lease().await?.into_inner().await?, 1);
+    Ok(())
+}
+
+/// A lease that is held by a handler which a shutdown ends goes back, its attempt not counted, as does one held elsewhere.
+pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let jobs = bus.queue::<u64>("jobs");
+    jobs.put_all(&[1, 2]).await?;
+    let held = jobs.lease().await?;
+    let (started, mut starts) = unbounded_channel();
+    let handler = {
+        let jobs = jobs.clone();
+        move |n: u64| {
+            let (jobs, started) = (jobs.clone(), started.clone());
+            async move {
+                let lease = jobs.lease().await;
+                started.send(n).ok();
+                std::future::pending::<()>().await;
+                drop(lease);
+            }
+        }
+    };
+    bus.topic("work").subscribe(handler).await?.keep();
+    bus.topic("work").publish(&0).await?;
+    next(&mut starts).await?;
+
+    soon("the shutdown", bus.shutdown(SHORT_LEASE)).await??;
+
+    let jobs = other.queue::<u64>("jobs");
+    let (first, second) = (jobs.try_lease().await?, jobs.try_lease().await?);
+    let seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
+    assert_eq!(seen, [Some((1, 1)), Some((2, 1))]);
+    drop(held);
     Ok(())
 }
 

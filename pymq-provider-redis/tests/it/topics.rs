@@ -91,15 +91,15 @@ async fn a_pattern_sees_its_own_namespace_only_and_no_requests() {
 }
 
 #[tokio::test]
-async fn ten_thousand_subscriptions_come_and_go() {
+async fn a_thousand_subscriptions_come_and_go() {
     let server = Server::start(&[]);
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let all = futures_util::future::join_all(
-        (0..10_000).map(|n| provider.subscribe(topic(&n.to_string()))),
+        (0..1_000).map(|n| provider.subscribe(topic(&n.to_string()))),
     );
     let mut all: Vec<Subscription> = soon(all).await.into_iter().map(Result::unwrap).collect();
 
-    for n in 0..10_000 {
+    for n in 0..1_000 {
         let _: usize = raw
             .run(&["PUBLISH", &format!("__eventbus:global:{n}"), "1"])
             .await;

@@ -1,0 +1,48 @@
+//! G, E, L: what a `Bus` adds to a provider: typed events, handlers, guards, and an end to all of them.
+
+mod ending;
+mod events;
+mod handlers;
+mod limits;
+
+use std::future::{Ready, ready};
+
+use pymq::{Bus, Error, ErrorKind, Result};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+pub use self::ending::*;
+pub use self::events::*;
+pub use self::handlers::*;
+pub use self::limits::*;
+use crate::wait::soon;
+use crate::{Failure, Harness};
+
+/// Opens a bus on a handle of its own, as another process would.
+pub(crate) async fn open(h: &dyn Harness) -> Result<Bus> {
+    h.connect().await.map(Bus::new)
+}
+
+/// Returns the kind of the error, if it is one.
+pub(crate) fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
+    result.as_ref().err().map(Error::kind)
+}
+
+/// Creates a handler that passes on what it gets, and what receives it.
+pub(crate) fn recorder<T: Send + 'static>() -> (
+    impl Fn(T) -> Ready<()> + Send + Sync + 'static,
+    UnboundedReceiver<T>,
+) {
+    let (seen, arrived) = unbounded_channel();
+    let record = move |value| {
+        // The test has seen enough.
+        drop(seen.send(value));
+        ready(())
+    };
+    (record, arrived)
+}
+
+/// Receives what must come.
+pub(crate) async fn next<T>(arrived: &mut UnboundedReceiver<T>) -> Result<T, Failure> {
+    let received = soon("a value to arrive", arrived.recv()).await?;
+    received.ok_or_else(|| "whoever was to send it is gone".into())
+}

@@ -1,0 +1,303 @@
+//! The end of a bus: by shutdown, with what runs finished or ended; by its last handle; never by halves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use pymq::{Bus, ErrorKind, Event};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::{kind, next, open, recorder};
+use crate::wait::{PATIENCE, soon, until};
+use crate::{Harness, Outcome};
+
+/// A time that is waited out.
+const SHORT: Duration = Duration::from_millis(40);
+
+#[derive(Deserialize, Serialize)]
+struct Ticked;
+pymq::event!(Ticked, topic = "ticked");
+
+/// A handler that says when it starts, waits at a gate, and counts when it is done.
+struct Gated {
+    starts: UnboundedReceiver<u64>,
+    gate: Arc<Semaphore>,
+    finished: Arc<AtomicU64>,
+}
+
+impl Gated {
+    /// Subscribes one to `numbers`, until shutdown.
+    async fn subscribe(bus: &Bus) -> pymq::Result<Self> {
+        let (started, starts) = unbounded_channel();
+        let (gate, finished) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
+        let shared = (Arc::clone(&gate), Arc::clone(&finished));
+        let handler = move |n: u64| {
+            let (started, (gate, finished)) = (started.clone(), shared.clone());
+            async move {
+                started.send(n).ok();
+                drop(gate.acquire().await);
+                finished.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        bus.topic("numbers").subscribe(handler).await?.keep();
+        Ok(Self {
+            starts,
+            gate,
+            finished,
+        })
+    }
+
+    fn finished(&self) -> u64 {
+        self.finished.load(Ordering::SeqCst)
+    }
+}
+
+/// A shutdown takes no new events, and returns when the handlers have finished.
+pub async fn shutdown_waits_for_handlers_within_grace(h: &dyn Harness) -> Outcome {
+    let (bus, sender) = (open(h).await?, open(h).await?);
+    let mut gated = Gated::subscribe(&bus).await?;
+    for n in 0..3 {
+        sender.topic("numbers").publish(&n).await?;
+    }
+    next(&mut gated.starts).await?;
+
+    let shutdown = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.shutdown(PATIENCE * 6).await }
+    });
+    until("the bus takes no new work", async || bus.is_closed()).await?;
+    assert!(!shutdown.is_finished());
+    gated.gate.add_permits(8);
+    soon("the shutdown", shutdown).await???;
+
+    assert_eq!(gated.finished(), 1, "what had not started is dropped");
+    Ok(())
+}
+
+/// When the grace time is over, what still runs is ended before the shutdown returns.
+pub async fn shutdown_aborts_after_grace(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let mut gated = Gated::subscribe(&bus).await?;
+    bus.topic("numbers").publish(&0).await?;
+    next(&mut gated.starts).await?;
+
+    soon("the shutdown", bus.shutdown(SHORT)).await??;
+    gated.gate.add_permits(8);
+
+    assert_eq!(gated.finished(), 0);
+    assert_eq!(Arc::strong_count(&gated.finished), 1, "the handler is gone");
+    Ok(())
+}
+
+/// Handlers that work on many events at once are all waited for, or all ended.
+pub async fn nothing_runs_after_a_shutdown(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let (started, mut starts) = unbounded_channel();
+    let alive = Arc::new(());
+    let handler = {
+        let alive = Arc::clone(&alive);
+        move |n: u64| {
+            let (started, alive) = (started.clone(), Arc::clone(&alive));
+            async move {
+                // In effect for ever: busy ones have to be ended as well as idle ones.
+                while Arc::strong_count(&alive) > 0 {
+                    started.send(n).ok();
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    };
+    bus.topic("numbers")
+        .concurrency(16)
+        .subscribe(handler)
+        .await?
+        .keep();
+    for n in 0..32 {
+        bus.topic("numbers").publish(&n).await?;
+    }
+    next(&mut starts).await?;
+
+    soon("the shutdown", bus.shutdown(Duration::ZERO)).await??;
+
+    assert_eq!(Arc::strong_count(&alive), 1, "every handler is gone");
+    Ok(())
+}
+
+/// A handler that finishes during a shutdown may still publish and put.
+pub async fn handlers_may_publish_while_they_finish(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let (record, mut arrived) = recorder::<u64>();
+    let _guard = other.topic("results").subscribe(record).await?;
+    let (started, mut starts) = unbounded_channel();
+    let handler = {
+        let bus = bus.clone();
+        move |n: u64| {
+            let (bus, started) = (bus.clone(), started.clone());
+            async move {
+                started.send(n).ok();
+                while !bus.is_closed() {
+                    tokio::task::yield_now().await;
+                }
+                bus.topic("results").publish(&(n * 2)).await.map(drop)
+            }
+        }
+    };
+    bus.topic("numbers").subscribe(handler).await?.keep();
+    other.topic("numbers").publish(&21).await?;
+    next(&mut starts).await?;
+
+    soon("the shutdown", bus.shutdown(PATIENCE)).await??;
+
+    assert_eq!(next(&mut arrived).await?, 42);
+    Ok(())
+}
+
+/// Shutting down twice, also at the same time, is as good as once; the shorter grace wins.
+pub async fn a_second_shutdown_finds_nothing_to_do(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let mut gated = Gated::subscribe(&bus).await?;
+    bus.topic("numbers").publish(&0).await?;
+    next(&mut gated.starts).await?;
+
+    let patient = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.shutdown(Duration::MAX).await }
+    });
+    until("the first has begun", async || bus.is_closed()).await?;
+    soon("the second", bus.close()).await??;
+    soon("the first", patient).await???;
+    soon("a third", bus.shutdown(Duration::MAX)).await??;
+
+    assert_eq!(Arc::strong_count(&gated.finished), 1, "the handler is gone");
+    Ok(())
+}
+
+/// A shutdown given up halfway can be taken up again.
+pub async fn a_cancelled_shutdown_can_be_repeated(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let mut gated = Gated::subscribe(&bus).await?;
+    bus.topic("numbers").publish(&0).await?;
+    next(&mut gated.starts).await?;
+
+    let given_up = tokio::time::timeout(SHORT, bus.shutdown(Duration::MAX)).await;
+    assert!(given_up.is_err());
+    gated.gate.add_permits(8);
+    soon("the second", bus.shutdown(Duration::MAX)).await??;
+
+    assert_eq!(gated.finished(), 1);
+    assert_eq!(kind(&bus.ping().await), Some(ErrorKind::Closed));
+    Ok(())
+}
+
+/// After a shutdown every operation answers `Closed`.
+pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    bus.ping().await?;
+    assert!(!bus.is_closed());
+
+    bus.shutdown(Duration::ZERO).await?;
+
+    assert!(bus.is_closed());
+    let stub = bus.stub::<(), ()>("f");
+    let kinds = [
+        kind(&bus.ping().await),
+        kind(&bus.publish(&Ticked).await),
+        kind(&bus.topic("t").publish(&1).await),
+        kind(&bus.topic("t").stream::<u64>().await),
+        kind(
+            &bus.topic(Ticked::TOPIC)
+                .subscribe(async |_: Ticked| {})
+                .await,
+        ),
+        kind(&bus.subscribe(async |_: Ticked| {}).await),
+        kind(&bus.queue("q").put(&1).await),
+        kind(&bus.queue::<u64>("q").get().await),
+        kind(&bus.expose("f", async || {}).await),
+        kind(&stub.call(()).await),
+        kind(&stub.call_all(()).await),
+    ];
+    assert_eq!(kinds, [Some(ErrorKind::Closed); 11]);
+    Ok(())
+}
+
+/// A shutdown of one bus leaves another on the same backend alone.
+pub async fn a_shutdown_concerns_one_bus(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let (record, mut arrived) = recorder::<u64>();
+    let _guard = other.topic("numbers").subscribe(record).await?;
+
+    bus.shutdown(Duration::ZERO).await?;
+
+    assert_eq!(other.topic("numbers").publish(&7).await?, 1);
+    assert_eq!(next(&mut arrived).await?, 7);
+    Ok(())
+}
+
+/// When the last handle is dropped, kept handlers and remotes end, and nobody waits for them.
+pub async fn dropping_the_last_handle_ends_its_tasks(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let mut gated = Gated::subscribe(&bus).await?;
+    bus.expose("f", async || {}).await?.keep();
+    other.topic("numbers").publish(&0).await?;
+    next(&mut gated.starts).await?;
+
+    drop(bus.clone());
+    assert_eq!(
+        other.topic("numbers").publish(&1).await?,
+        1,
+        "a clone is not the last"
+    );
+    drop(bus);
+
+    until("the handler is gone", async || {
+        let is_free = other
+            .topic("numbers")
+            .publish(&2)
+            .await
+            .is_ok_and(|reached| reached == 0);
+        is_free && Arc::strong_count(&gated.finished) == 1
+    })
+    .await?;
+    until("the remote is gone", async || {
+        kind(&other.stub::<(), ()>("f").call(()).await) == Some(ErrorKind::NoSuchRemote)
+    })
+    .await
+}
+
+/// A guard is a handle: its handler goes on without any other.
+pub async fn a_guard_keeps_its_bus_alive(h: &dyn Harness) -> Outcome {
+    let other = open(h).await?;
+    let (record, mut arrived) = recorder::<u64>();
+    let guard = open(h).await?.topic("numbers").subscribe(record).await?;
+
+    other.topic("numbers").publish(&7).await?;
+
+    assert_eq!(next(&mut arrived).await?, 7);
+    drop(guard);
+    until("the handler is gone", async || {
+        other
+            .topic("numbers")
+            .publish(&8)
+            .await
+            .is_ok_and(|reached| reached == 0)
+    })
+    .await
+}
+
+/// A bus may be dropped where there is no runtime, and after its runtime is gone.
+pub async fn a_bus_may_be_dropped_anywhere(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let guard = bus.topic("numbers").subscribe(async |_: u64| {}).await?;
+
+    let dropped = std::thread::spawn(move || drop((guard, bus)));
+
+    soon(
+        "the thread",
+        tokio::task::spawn_blocking(move || dropped.join()),
+    )
+    .await??
+    .map_err(|_| "it panicked")?;
+    Ok(())
+}
