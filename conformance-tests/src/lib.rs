@@ -29,6 +29,7 @@ pub mod capabilities;
 pub mod delays;
 pub mod disruption;
 pub mod errors;
+pub mod global;
 pub mod leases;
 pub mod lifecycle;
 pub mod messages;

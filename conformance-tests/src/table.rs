@@ -218,6 +218,26 @@ macro_rules! behaviours {
                 caller_drop_does_not_hurt_the_server,
                 overloaded_server_answers,
             }
+            global {
+                init_publish_shutdown,
+                init_twice_fails,
+                shutdown_then_init_works,
+                shutdown_twice_is_fine,
+                draining_handlers_find_the_bus,
+                init_with_takes_a_bus,
+                global_bus_from_many_threads,
+                global_shutdown_ends_handlers,
+                publish_before_init_is_not_initialized,
+                queue_and_stub_before_init_fail,
+                topic_before_init_is_lazy,
+                subscribe_before_init_is_replayed,
+                unsubscribe_before_init_cancels,
+                a_guard_from_before_init_unsubscribes_after_it,
+                expose_before_init_is_replayed,
+                unexpose_before_init_cancels,
+                bad_names_are_refused_before_init,
+                a_failed_init_keeps_what_was_registered,
+            }
             typed {
                 typed_event_by_default_topic,
                 typed_event_with_named_topic,

@@ -1,5 +1,6 @@
 //! Faults in delays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +25,7 @@ struct NoDelay;
 impl Twist for NoDelay {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -57,7 +58,7 @@ struct Blocking;
 impl Twist for Blocking {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -80,7 +81,7 @@ struct Polling;
 impl Twist for Polling {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {

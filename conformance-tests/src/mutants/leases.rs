@@ -1,7 +1,7 @@
 //! Faults in leases.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use pymq::{ErrorKind, Headers, Message, Result};
 use tokio::time::Instant;
 
 use super::each;
-use super::queues::TakesThenRests;
+use super::queues::TakesOn;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
@@ -26,7 +26,7 @@ struct FromPut(Mutex<Option<Instant>>);
 impl Twist for FromPut {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -37,7 +37,7 @@ impl Twist for FromPut {
 
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         mut opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -60,7 +60,7 @@ struct AckedAtOnce;
 impl Twist for AckedAtOnce {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -76,9 +76,9 @@ impl Twist for AckedAtOnce {
     }
 }
 
-/// A lease that is dropped when it was just given is held.
+/// A lease that is dropped while it is waited for is given, and held by nobody.
 pub fn cancelled_lease_is_held() -> Wrap {
-    each(|| TakesThenRests)
+    each(|| TakesOn)
 }
 
 /// Any receipt is good enough.
@@ -93,7 +93,7 @@ struct AcceptsAll;
 impl Twist for AcceptsAll {
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
@@ -138,7 +138,7 @@ struct OtherDelivery(fn(&mut Delivery));
 impl Twist for OtherDelivery {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -160,7 +160,7 @@ struct PutsAgain(Mutex<HashMap<Receipt, Message>>);
 impl Twist for PutsAgain {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -177,7 +177,7 @@ impl Twist for PutsAgain {
 
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
@@ -245,7 +245,7 @@ struct OtherSettlement(fn(Settle) -> Option<Settle>);
 impl Twist for OtherSettlement {
     async fn queue_settle(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {

@@ -1,9 +1,8 @@
 //! Faults in queues.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,7 +27,7 @@ struct LastIn;
 impl Twist for LastIn {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -81,7 +80,7 @@ struct Hundredth {
 impl Twist for Hundredth {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -128,7 +127,7 @@ struct OtherWait(fn(Wait) -> Wait);
 impl Twist for OtherWait {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
@@ -149,7 +148,7 @@ struct CheckThenPut;
 impl Twist for CheckThenPut {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -181,7 +180,7 @@ struct OneByOne;
 impl Twist for OneByOne {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
@@ -193,25 +192,25 @@ impl Twist for OneByOne {
     }
 }
 
-/// A get that is dropped when it has taken takes it along.
+/// A get that is dropped goes on, and takes what nobody will have.
 pub fn cancelled_get_eats() -> Wrap {
-    each(|| TakesThenRests)
+    each(|| TakesOn)
 }
 
 #[derive(Debug)]
-pub(super) struct TakesThenRests;
+pub(super) struct TakesOn;
 
 #[async_trait]
-impl Twist for TakesThenRests {
+impl Twist for TakesOn {
     async fn queue_get(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
-        let taken = inner.queue_get(queue, opts).await?;
-        yield_now().await;
-        Ok(taken)
+        let (inner, queue) = (Arc::clone(inner), queue.to_owned());
+        let taking = tokio::spawn(async move { inner.queue_get(&queue, opts).await });
+        taking.await.expect("taking does not panic")
     }
 }
 
@@ -227,7 +226,7 @@ struct Again;
 impl Twist for Again {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         mut opts: PutOptions,
@@ -249,7 +248,7 @@ struct RemembersTooEarly(Mutex<HashSet<MessageId>>);
 impl Twist for RemembersTooEarly {
     async fn queue_put(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         messages: Vec<Message>,
         mut opts: PutOptions,
@@ -276,7 +275,7 @@ struct Taking;
 impl Twist for Taking {
     async fn queue_peek(
         &self,
-        inner: &dyn Provider,
+        inner: &Arc<dyn Provider>,
         queue: &str,
         part: Part,
         max: usize,

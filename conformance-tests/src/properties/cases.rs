@@ -4,6 +4,7 @@ use std::env;
 use std::fmt;
 use std::future::Future;
 
+use futures_util::FutureExt;
 use futures_util::stream::{StreamExt, iter};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -16,7 +17,7 @@ const AT_ONCE: usize = 16;
 /// The most simpler cases tried for one that failed.
 const SHRINK_STEPS: usize = 200;
 
-/// Runs a law on so many cases, and tells of the first that breaks it.
+/// Runs a law on so many cases, and tells of one that breaks it.
 ///
 /// Takes a function that makes the strategy: what proptest makes cannot be held across an await in a test that may move
 /// to another thread.
@@ -31,16 +32,13 @@ where
     F: Future<Output = Outcome>,
 {
     let first = seed()?;
-    let seeds = first..first + cases;
-    let laws = seeds
-        .clone()
+    let laws = (first..first + cases)
         .map(|seed| {
-            Ok(law(
-                case(&strategy, seed, &[])?.ok_or("every seed has a case")?
-            ))
+            let law = law(case(&strategy, seed, &[])?.ok_or("every seed has a case")?);
+            Ok(law.map(move |outcome| (seed, outcome)))
         })
-        .collect::<Outcome<Vec<F>>>()?;
-    let mut outcomes = iter(seeds).zip(iter(laws).buffered(AT_ONCE));
+        .collect::<Outcome<Vec<_>>>()?;
+    let mut outcomes = iter(laws).buffer_unordered(AT_ONCE);
     while let Some((seed, outcome)) = outcomes.next().await {
         let Err(failure) = outcome else { continue };
         let fault = Fault {
