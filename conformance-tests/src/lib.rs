@@ -37,6 +37,7 @@ pub mod patterns;
 pub mod properties;
 pub mod queues;
 pub mod remotes;
+pub mod rpc;
 pub mod topics;
 pub mod typed;
 pub mod typed_cancellation;

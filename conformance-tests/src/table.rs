@@ -160,6 +160,24 @@ macro_rules! behaviours {
                 json_round_trip,
                 frame_round_trip,
             }
+            rpc {
+                request_and_reply_arrive_unchanged,
+                failure_keeps_type_and_arguments,
+                replies_are_correlated,
+                remaining_time_reaches_the_server,
+                request_without_server_is_refused,
+                listen_is_a_barrier,
+                a_new_server_takes_over_at_once,
+                request_after_detach_is_refused,
+                one_server_gets_it_and_they_take_turns,
+                request_to_all_reaches_every_server,
+                topic_of_the_same_name_is_apart,
+                dropped_request_is_answered,
+                detached_server_finishes_what_it_has,
+                overloaded_server_answers,
+                expired_request_is_not_run,
+                late_reply_goes_nowhere,
+            }
             remotes {
                 call_returns_the_result,
                 void_result,
@@ -301,6 +319,7 @@ macro_rules! behaviours {
                 pattern_does_not_match_others,
                 pattern_and_exact_end_apart,
                 pattern_never_sees_rpc_or_reply_traffic,
+                pattern_does_not_count_as_a_server,
                 patterns_stay_in_their_namespace,
             }
         }
