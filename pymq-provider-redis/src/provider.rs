@@ -34,6 +34,8 @@ pub struct RedisProvider {
     core: Core,
     /// Ends the connection for commands, after everything else has ended.
     hangup: CancellationToken,
+    /// The task that keeps that connection up.
+    supervisor: TaskTracker,
     topics: Topics,
     queues: Queues,
     rpc: Rpc,
@@ -53,23 +55,18 @@ impl RedisProvider {
         let (live, version) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
-        warn_of_eviction(&live).await;
 
-        let (close, hangup, tasks) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
-        let (commands, supervisor) = Commands::new(connector.clone(), live, hangup.clone());
-        tasks.spawn(supervisor);
-        let keys = Keys::new(config.namespace_name());
+        let hangup = CancellationToken::new();
+        let (commands, keep_up) = Commands::new(connector.clone(), live, hangup.clone());
+        let supervisor = TaskTracker::new();
+        supervisor.spawn(keep_up);
         let core = Core {
             commands,
             connector,
-            keys,
+            keys: Keys::new(config.namespace_name()),
             version,
-            close,
-            tasks,
+            close: CancellationToken::new(),
+            tasks: TaskTracker::new(),
         };
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
@@ -78,6 +75,7 @@ impl RedisProvider {
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
             hangup,
+            supervisor,
         })
     }
 }
@@ -174,17 +172,13 @@ impl Provider for RedisProvider {
     async fn close(&self) -> Result<()> {
         self.core.close.cancel();
         self.core.tasks.close();
-        // All tasks but the supervisor end by themselves; it goes last, as they may have something left to send.
-        let only_the_supervisor = async {
-            while self.core.tasks.len() > 1 {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        if timeout(LAST_WORDS, only_the_supervisor).await.is_err() {
+        self.supervisor.close();
+        if timeout(LAST_WORDS, self.core.tasks.wait()).await.is_err() {
             tracing::warn!("closed before everything was sent");
         }
         self.hangup.cancel();
         self.core.tasks.wait().await;
+        self.supervisor.wait().await;
         Ok(())
     }
 }
@@ -209,16 +203,21 @@ impl fmt::Debug for RedisProvider {
 async fn first_connection(connector: &Connector) -> Result<(Live, Version), Fault> {
     let live = connector.dial(drop).await?;
     let version = live.version().await?.check()?;
+    wait_until_ready(&live).await?;
+    warn_of_eviction(&live).await;
+    Ok((live, version))
+}
+
+/// A server that loads its data takes connections, but no commands yet.
+async fn wait_until_ready(live: &Live) -> Result<(), Fault> {
+    let mut connection = live.connection.clone();
     loop {
-        let mut connection = live.connection.clone();
-        // Any command that reads the data would do: this one needs no key and no right but its own.
-        let ready: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
-        match ready.map_err(Fault::of_command) {
+        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
+        match pong.map_err(Fault::of_command) {
             Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
             // Not allowed to ask is not being refused.
-            Err(fault) if fault.kind == ErrorKind::Permission => return Ok((live, version)),
-            Err(fault) => return Err(fault),
-            Ok(()) => return Ok((live, version)),
+            Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
+            Ok(()) | Err(_) => return Ok(()),
         }
     }
 }
