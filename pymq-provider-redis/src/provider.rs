@@ -23,17 +23,15 @@ use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
-/// How long a `close` waits for what is left to send.
+/// How long the end waits for what is left to send.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection to a Redis server, in one namespace of it.
 ///
-/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close`, it ends all the same, but
-/// answers not sent yet are lost.
+/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close` it ends all the same, in the
+/// background: what is left to send is sent if the runtime lives on for it.
 pub struct RedisProvider {
     core: Core,
-    /// Ends the connection for commands, after everything else has ended.
-    hangup: CancellationToken,
     topics: Topics,
     queues: Queues,
     rpc: Rpc,
@@ -70,14 +68,15 @@ impl RedisProvider {
             version,
             close,
             tasks,
+            held: TaskTracker::new(),
         };
+        core.tasks.spawn(last_words(core.clone(), hangup));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
             queues: Queues::new(core.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
-            hangup,
         })
     }
 }
@@ -174,16 +173,6 @@ impl Provider for RedisProvider {
     async fn close(&self) -> Result<()> {
         self.core.close.cancel();
         self.core.tasks.close();
-        // All tasks but the supervisor end by themselves; it goes last, as they may have something left to send.
-        let only_the_supervisor = async {
-            while self.core.tasks.len() > 1 {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        if timeout(LAST_WORDS, only_the_supervisor).await.is_err() {
-            tracing::warn!("closed before everything was sent");
-        }
-        self.hangup.cancel();
         self.core.tasks.wait().await;
         Ok(())
     }
@@ -192,8 +181,25 @@ impl Provider for RedisProvider {
 impl Drop for RedisProvider {
     fn drop(&mut self) {
         self.core.close.cancel();
-        self.hangup.cancel();
     }
+}
+
+/// Ends the connection for commands once all else has ended after a `close`: the other tasks end by themselves, and may
+/// have something left to send.
+async fn last_words(core: Core, hangup: CancellationToken) {
+    core.close.cancelled().await;
+    // What is held becomes a task and the other way round: asked twice, so that it cannot slip through between.
+    let is_held = || !core.held.is_empty();
+    let all_else = async {
+        // Two are the supervisor and this task.
+        while is_held() || core.tasks.len() > 2 || is_held() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if timeout(LAST_WORDS, all_else).await.is_err() {
+        tracing::warn!("closed before everything was sent");
+    }
+    hangup.cancel();
 }
 
 impl fmt::Debug for RedisProvider {
