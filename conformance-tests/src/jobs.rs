@@ -55,6 +55,7 @@ impl Jobs {
     }
 
     /// Holds another queue through the same handle.
+    #[must_use]
     pub fn named(&self, queue: &str) -> Self {
         Self {
             provider: Arc::clone(&self.provider),

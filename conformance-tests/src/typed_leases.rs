@@ -242,7 +242,7 @@ pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
             let (jobs, started) = (jobs.clone(), started.clone());
             async move {
                 let lease = jobs.lease().await;
-                drop(started.send(n));
+                started.send(n).ok();
                 std::future::pending::<()>().await;
                 drop(lease);
             }

@@ -550,10 +550,13 @@ pub async fn cancelled_typed_gets_lose_nothing(h: &dyn Harness) -> Outcome {
 
     for item in 0..50 {
         let mut waiting = Box::pin(jobs.get());
-        drop(poll_once(waiting.as_mut()).await);
+        let mut taken = poll_once(waiting.as_mut()).await;
         jobs.put(&item).await?;
-        // Woken or not yet, taken or not yet: polled once more, and dropped if that was not enough.
-        if let Poll::Ready(taken) = poll_once(waiting.as_mut()).await {
+        if taken.is_pending() {
+            // Woken or not yet, taken or not yet: polled once more, and dropped if that was not enough.
+            taken = poll_once(waiting.as_mut()).await;
+        }
+        if let Poll::Ready(taken) = taken {
             items.push(taken?);
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::RESERVED_PREFIX;
 use crate::provider::Filter;
@@ -137,6 +137,12 @@ impl Subscription {
         self.receiver.shared.lock().limits = limits;
     }
 
+    /// Stops new messages and resolves once the provider delivers no more; those buffered can still be read.
+    pub(super) async fn detach(&mut self) {
+        self.receiver.detach().await;
+        self.receiver.shared.end(Error::new(ErrorKind::Closed, "subscribe"));
+    }
+
     /// Ends the subscription and resolves once the provider no longer delivers to it.
     ///
     /// # Cancel safety
@@ -216,7 +222,6 @@ fn size(item: &Incoming) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn open(items: usize, bytes: usize) -> (Inlet, Subscription) {
         let (inlet, mut subscription) = subscription(&Filter::Topic("t".into()), drop);
