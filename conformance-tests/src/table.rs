@@ -345,6 +345,7 @@ macro_rules! behaviours {
                 mixed_get_and_lease_keep_fifo,
                 leased_not_in_len_but_in_stats,
                 clear_leaves_leases,
+                leased_items_leave_room,
                 cancelled_lease_is_not_held,
                 extreme_lease_saturates,
                 nack_returns_it_to_the_front,
@@ -421,6 +422,7 @@ macro_rules! behaviours {
                 delayed_item_outlives_its_producer,
                 nack_with_delay_waits,
                 waiting_get_wakes_when_a_nack_is_due,
+                maxsize_bounds_the_line_only,
                 extreme_delay_saturates,
             }
             typed_delays {

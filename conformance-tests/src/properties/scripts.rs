@@ -171,15 +171,11 @@ fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
 fn put(delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op> {
     let maxsize = prop_oneof![3 => Just(None), 1 => (1..8_usize).prop_map(Some)];
     let once = prop_oneof![4 => Just(None), 1 => (0..4_u8).prop_map(Some)];
-    (1..=3_usize, delay, maxsize, once).prop_map(|(count, delay, maxsize, once)| {
-        // A bound is on what is in line; of a put that is not, it says nothing.
-        let maxsize = maxsize.filter(|_| delay.is_none());
-        Op::Put {
-            count,
-            delay,
-            maxsize,
-            once,
-        }
+    (1..=3_usize, delay, maxsize, once).prop_map(|(count, delay, maxsize, once)| Op::Put {
+        count,
+        delay,
+        maxsize,
+        once,
     })
 }
 
