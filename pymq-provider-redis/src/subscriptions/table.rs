@@ -355,7 +355,7 @@ mod tests {
     fn leaver() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
         let (handed, taken) = oneshot::channel();
         let (inlet, subscription) = subscription(&Filter::Topic("c".to_owned()), move |detached| {
-            drop(handed.send(detached))
+            drop(handed.send(detached));
         });
         (Sink::Topic(inlet), subscription, taken)
     }
@@ -396,7 +396,7 @@ mod tests {
         let (second, mut second_end) = topic();
         let message = |text: &'static str| Message::json(text);
         let deliver = |table: &Table, text| {
-            table.deliver(TargetRef::Channel("c"), &"c".into(), &message(text))
+            table.deliver(TargetRef::Channel("c"), &"c".into(), &message(text));
         };
         table.attach(&channel(), 1, first).unwrap();
         join(&mut table);
