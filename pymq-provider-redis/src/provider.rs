@@ -32,6 +32,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// background: what is left to send is sent if the runtime lives on for it.
 pub struct RedisProvider {
     core: Core,
+    /// The task that keeps the connection for commands up, and the one that ends it after everything else.
+    supervisor: TaskTracker,
     topics: Topics,
     queues: Queues,
     rpc: Rpc,
@@ -51,32 +53,28 @@ impl RedisProvider {
         let (live, version) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
-        warn_of_eviction(&live).await;
 
-        let (close, hangup, tasks) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
-        let (commands, supervisor) = Commands::new(connector.clone(), live, hangup.clone());
-        tasks.spawn(supervisor);
-        let keys = Keys::new(config.namespace_name());
+        let hangup = CancellationToken::new();
+        let (commands, keep_up) = Commands::new(connector.clone(), live, hangup.clone());
+        let supervisor = TaskTracker::new();
+        supervisor.spawn(keep_up);
         let core = Core {
             commands,
             connector,
-            keys,
+            keys: Keys::new(config.namespace_name()),
             version,
-            close,
-            tasks,
+            close: CancellationToken::new(),
+            tasks: TaskTracker::new(),
             held: TaskTracker::new(),
         };
-        core.tasks.spawn(last_words(core.clone(), hangup));
+        supervisor.spawn(last_words(core.clone(), hangup));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
             queues: Queues::new(core.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
+            supervisor,
         })
     }
 }
@@ -173,6 +171,8 @@ impl Provider for RedisProvider {
     async fn close(&self) -> Result<()> {
         self.core.close.cancel();
         self.core.tasks.close();
+        self.supervisor.close();
+        self.supervisor.wait().await;
         self.core.tasks.wait().await;
         Ok(())
     }
@@ -191,8 +191,7 @@ async fn last_words(core: Core, hangup: CancellationToken) {
     // What is held becomes a task and the other way round: asked twice, so that it cannot slip through between.
     let is_held = || !core.held.is_empty();
     let all_else = async {
-        // Two are the supervisor and this task.
-        while is_held() || core.tasks.len() > 2 || is_held() {
+        while is_held() || !core.tasks.is_empty() || is_held() {
             sleep(Duration::from_millis(1)).await;
         }
     };
@@ -215,16 +214,21 @@ impl fmt::Debug for RedisProvider {
 async fn first_connection(connector: &Connector) -> Result<(Live, Version), Fault> {
     let live = connector.dial(drop).await?;
     let version = live.version().await?.check()?;
+    wait_until_ready(&live).await?;
+    warn_of_eviction(&live).await;
+    Ok((live, version))
+}
+
+/// A server that loads its data takes connections, but no commands yet.
+async fn wait_until_ready(live: &Live) -> Result<(), Fault> {
+    let mut connection = live.connection.clone();
     loop {
-        let mut connection = live.connection.clone();
-        // Any command that reads the data would do: this one needs no key and no right but its own.
-        let ready: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
-        match ready.map_err(Fault::of_command) {
+        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
+        match pong.map_err(Fault::of_command) {
             Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
             // Not allowed to ask is not being refused.
-            Err(fault) if fault.kind == ErrorKind::Permission => return Ok((live, version)),
-            Err(fault) => return Err(fault),
-            Ok(()) => return Ok((live, version)),
+            Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
+            Ok(()) | Err(_) => return Ok(()),
         }
     }
 }
