@@ -7,6 +7,7 @@ pub mod messages;
 pub mod patterns;
 pub mod properties;
 pub mod queues;
+pub mod remotes;
 pub mod topics;
 
 use std::fmt;
@@ -109,6 +110,13 @@ macro_rules! mutants {
                 ignores_the_delay_of_a_nack => nack_with_delay_waits,
                 delay_blocks_the_line => delay_does_not_block_ready_items,
                 polls_every_second => waiting_get_wakes_at_due_time,
+            }
+            remotes {
+                call_runs_everywhere => single_calls_run_once_and_spread,
+                replies_mixed_up => concurrent_calls_are_correlated,
+                no_server_times_out => call_without_server_is_no_such_remote,
+                per_reply_timeout => call_all_has_one_deadline,
+                forgets_deadlines => deadline_reaches_the_server,
             }
             properties {
                 settles_one_by_one => queue_matches_model,

@@ -183,7 +183,7 @@ pub async fn pattern_does_not_count_as_a_server(h: &dyn Harness) -> Outcome {
     let call = || {
         caller.rpc_request(
             "add",
-            numbered(1),
+            Message::json("[]"),
             RequestOptions::default().to(Target::All),
         )
     };

@@ -42,7 +42,8 @@ impl Proxy {
     /// Cuts every connection there is, and returns when both sides of each are closed; new ones are taken at once.
     /// Answers how many it were.
     pub async fn cut(&self) -> usize {
-        let mut pipes = std::mem::take(&mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut pipes =
+            std::mem::take(&mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner));
         while pipes.try_join_next().is_some() {}
         let cut = pipes.len();
         pipes.shutdown().await;

@@ -118,10 +118,11 @@ pub fn twisted(inner: Arc<dyn Provider>, twist: impl Twist) -> Arc<dyn Provider>
     Arc::new(Twisted { inner, twist })
 }
 
+/// A provider with a twist.
 #[derive(Debug)]
-struct Twisted<T> {
-    inner: Arc<dyn Provider>,
-    twist: T,
+pub(crate) struct Twisted<T> {
+    pub(crate) inner: Arc<dyn Provider>,
+    pub(crate) twist: T,
 }
 
 #[async_trait]

@@ -1,15 +1,16 @@
-//! [`without`]: a provider that lacks a capability, to test how the lack is answered.
+//! [`without`]: a provider that lacks a capability, to test how the lack is answered; and [`with_remotes_over_topics`],
+//! one that lacks remotes and gets them back.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
     Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, Receipt, Redrive,
-    Settle, Stored, Subscription,
+    Replies, RequestOptions, Requests, Settle, Stored, Subscription, rpc_over_topics,
 };
 use pymq::{Error, ErrorKind, Message, Result};
 
-use crate::twist::{Twist, twisted};
+use crate::twist::{Twist, Twisted, twisted};
 
 /// What a provider may lack.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +40,40 @@ pub fn without(capability: Capability, provider: Arc<dyn Provider>) -> Arc<dyn P
         return provider;
     }
     twisted(provider, Without(capability))
+}
+
+/// Takes the remotes of a provider away and puts those of [`rpc_over_topics`] in their place.
+pub fn with_remotes_over_topics(provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+    Arc::new(rpc_over_topics(Twisted {
+        inner: provider,
+        twist: WithoutRemotes,
+    }))
+}
+
+#[derive(Debug)]
+struct WithoutRemotes;
+
+#[async_trait]
+impl Twist for WithoutRemotes {
+    async fn rpc_listen(&self, inner: &Arc<dyn Provider>, channel: &str) -> Result<Requests> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{}: serve `{channel}`", inner.name()),
+        ))
+    }
+
+    async fn rpc_request(
+        &self,
+        inner: &Arc<dyn Provider>,
+        channel: &str,
+        _request: Message,
+        _opts: RequestOptions,
+    ) -> Result<Replies> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{}: call `{channel}`", inner.name()),
+        ))
+    }
 }
 
 #[derive(Debug)]

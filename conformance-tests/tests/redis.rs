@@ -1,11 +1,114 @@
 //! The suite on the Redis provider.
 
-use conformance_tests::Outcome;
+use std::time::Duration;
+
+use ::redis::cmd;
 use conformance_tests::memory::MemoryHarness;
 use conformance_tests::properties::transcripts_are_equal;
 use conformance_tests::redis::RedisHarness;
+use conformance_tests::wait::soon;
+use conformance_tests::{Harness, Outcome};
+use pymq::provider::{GetOptions, PutOptions, Wait};
+use pymq::{Connect, ErrorKind, Message};
+use pymq_provider_redis::RedisConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 conformance_tests::conformance!(real, RedisHarness::open, [patterns, leases, delays]);
+
+/// What needs no frame is on the list as Python would put it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn message_without_headers_is_the_bare_body() -> Outcome {
+    let harness = RedisHarness::open("message_without_headers_is_the_bare_body").await?;
+    let provider = harness.connect().await?;
+    let bodies = [
+        "[1,  2]",
+        r#"{"id": 1, "__type": "shop.Placed"}"#,
+        "\"text\"",
+    ];
+
+    provider
+        .queue_put(
+            "q",
+            bodies.map(Message::json).to_vec(),
+            PutOptions::default(),
+        )
+        .await?;
+
+    let list = format!("__eventbus:{}:q", harness.namespace());
+    let range = cmd("LRANGE")
+        .arg(list)
+        .arg(0)
+        .arg(-1)
+        .query_async::<Vec<String>>(&mut harness.raw().await?)
+        .await?;
+    assert_eq!(range, bodies.into_iter().rev().collect::<Vec<_>>());
+    Ok(())
+}
+
+/// What somebody else keeps under a queue's name is an error of its own, and stays as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_another_type_is_wrong_type() -> Outcome {
+    let harness = RedisHarness::open("a_key_of_another_type_is_wrong_type").await?;
+    let (provider, mut raw) = (harness.connect().await?, harness.raw().await?);
+    let key = format!("__eventbus:{}:q", harness.namespace());
+    cmd("SET")
+        .arg(&key)
+        .arg("theirs")
+        .exec_async(&mut raw)
+        .await?;
+    let lease = GetOptions::default().lease(Duration::from_secs(1));
+
+    for result in [
+        provider
+            .queue_put("q", vec![Message::json("1")], PutOptions::default())
+            .await,
+        provider
+            .queue_get("q", GetOptions::default())
+            .await
+            .map(drop),
+        provider
+            .queue_get("q", GetOptions::default().wait(Wait::Forever))
+            .await
+            .map(drop),
+        provider.queue_get("q", lease).await.map(drop),
+        provider.queue_stats("q").await.map(drop),
+    ] {
+        let error = result.expect_err("a string was taken for a queue");
+        assert_eq!(error.kind(), ErrorKind::WrongType, "{error}");
+        assert!(!error.is_retryable());
+    }
+    assert_eq!(
+        cmd("GET").arg(&key).query_async::<String>(&mut raw).await?,
+        "theirs"
+    );
+    Ok(())
+}
+
+/// A server that answers with TLS is one for `rediss://`, and the error says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_speaks_tls_is_a_hint_at_rediss() -> Outcome {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let config: RedisConfig =
+        format!("redis://{}?connect_timeout=1s", listener.local_addr()?).parse()?;
+    let serving = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut greeting = [0; 64];
+            // What OpenSSL answers to a greeting in plain text: a fatal alert, and the end.
+            if client.read(&mut greeting).await.is_ok_and(|read| read > 0) {
+                drop(client.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).await);
+            }
+        }
+    });
+
+    let error = soon("connect", config.connect())
+        .await?
+        .expect_err("it connected");
+    serving.abort();
+
+    assert!(error.to_string().contains("rediss://"), "{error}");
+    Ok(())
+}
 
 /// What was tested on memory holds on Redis.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
