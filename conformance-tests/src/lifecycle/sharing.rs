@@ -80,14 +80,7 @@ pub async fn no_leaks(h: &dyn Harness) -> Outcome {
         work(&*provider, "n", round).await?;
     }
 
-<<<<<<< HEAD
     // A subset: what the first time had dropped may still have been on its way out when it was looked at.
-    until("tasks and keys are those of the beginning", async || {
-        tasks() <= running && h.leftovers().await.iter().all(|key| held.contains(key))
-    })
-    .await
-    .map_err(|error| format!("{error}: {running} tasks and {held:?} at first"))?;
-=======
     let is_as_before =
         async || tasks() <= running && h.leftovers().await.iter().all(|left| held.contains(left));
     if let Err(error) = until("tasks and keys are those of the beginning", is_as_before).await {
@@ -96,7 +89,6 @@ pub async fn no_leaks(h: &dyn Harness) -> Outcome {
             format!("{error}: at first {running} tasks, {held:?}; now {run}, {left:?}").into(),
         );
     }
->>>>>>> suite-a
     provider.close().await?;
     drop(provider);
     until("nothing is left", async || {
