@@ -160,6 +160,24 @@ macro_rules! behaviours {
                 json_round_trip,
                 frame_round_trip,
             }
+            rpc {
+                request_and_reply_arrive_unchanged,
+                failure_keeps_type_and_arguments,
+                replies_are_correlated,
+                remaining_time_reaches_the_server,
+                request_without_server_is_refused,
+                listen_is_a_barrier,
+                a_new_server_takes_over_at_once,
+                request_after_detach_is_refused,
+                one_server_gets_it_and_they_take_turns,
+                request_to_all_reaches_every_server,
+                topic_of_the_same_name_is_apart,
+                dropped_request_is_answered,
+                detached_server_finishes_what_it_has,
+                overloaded_server_answers,
+                expired_request_is_not_run,
+                late_reply_goes_nowhere,
+            }
             remotes {
                 call_returns_the_result,
                 void_result,
@@ -199,6 +217,26 @@ macro_rules! behaviours {
                 an_expired_request_is_not_run,
                 caller_drop_does_not_hurt_the_server,
                 overloaded_server_answers,
+            }
+            global {
+                init_publish_shutdown,
+                init_twice_fails,
+                shutdown_then_init_works,
+                shutdown_twice_is_fine,
+                draining_handlers_find_the_bus,
+                init_with_takes_a_bus,
+                global_bus_from_many_threads,
+                global_shutdown_ends_handlers,
+                publish_before_init_is_not_initialized,
+                queue_and_stub_before_init_fail,
+                topic_before_init_is_lazy,
+                subscribe_before_init_is_replayed,
+                unsubscribe_before_init_cancels,
+                a_guard_from_before_init_unsubscribes_after_it,
+                expose_before_init_is_replayed,
+                unexpose_before_init_cancels,
+                bad_names_are_refused_before_init,
+                a_failed_init_keeps_what_was_registered,
             }
             typed {
                 typed_event_by_default_topic,
@@ -281,6 +319,7 @@ macro_rules! behaviours {
                 pattern_does_not_match_others,
                 pattern_and_exact_end_apart,
                 pattern_never_sees_rpc_or_reply_traffic,
+                pattern_does_not_count_as_a_server,
                 patterns_stay_in_their_namespace,
             }
         }

@@ -272,10 +272,10 @@ impl Provider for Toy {
 
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
         self.check("clear", queue)?;
-        let cleared = self.hub.with(|state| match part {
-            Part::Ready => state.queues.remove(queue),
-            _ => None,
-        });
+        if part != Part::Ready {
+            return self.refuse("clear", queue);
+        }
+        let cleared = self.hub.with(|state| state.queues.remove(queue));
         Ok(cleared.map_or(0, |messages| messages.len()))
     }
 

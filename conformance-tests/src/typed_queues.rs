@@ -414,11 +414,15 @@ pub async fn close_wakes_waiting_puts_and_gets(h: &dyn Harness) -> Outcome {
     assert!(poll_once(put.as_mut()).await.is_pending());
     assert!(poll_once(get.as_mut()).await.is_pending());
 
+    let start = Instant::now();
     full.close();
     empty.close();
 
     assert_eq!(kind(&soon("put", put).await?), Some(ErrorKind::Closed));
     assert_eq!(kind(&soon("get", get).await?), Some(ErrorKind::Closed));
+    if h.clock() == Clock::Paused {
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
     assert_eq!(full.try_get().await?, Some(1));
     assert_eq!(kind(&full.try_get().await), Some(ErrorKind::Closed));
     Ok(())

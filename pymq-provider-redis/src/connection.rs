@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::Result;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, RedisResult, ToRedisArgs};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -96,18 +96,7 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         cmd: &Cmd,
     ) -> Result<T> {
-        self.run(&Call::One(cmd))
-            .await
-            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
-    }
-
-    /// Runs a pipeline, in a transaction or not.
-    pub(crate) async fn pipe<T: FromRedisValue>(
-        &self,
-        context: impl FnOnce() -> String + Send,
-        pipeline: &Pipeline,
-    ) -> Result<T> {
-        self.run(&Call::Many(pipeline))
+        self.run(cmd)
             .await
             .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
@@ -121,9 +110,9 @@ impl Commands {
         args: &[impl ToRedisArgs + Sync],
     ) -> Result<T> {
         let by_hash = script.by_hash(keys, args);
-        let outcome = match self.run(&Call::One(&by_hash)).await {
+        let outcome = match self.run(&by_hash).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
-                self.run(&Call::One(&script.in_full(keys, args))).await
+                self.run(&script.in_full(keys, args)).await
             }
             outcome => outcome,
         };
@@ -135,12 +124,13 @@ impl Commands {
         matches!(&*self.state.borrow(), State::Up(live) if !live.lost.is_cancelled())
     }
 
-    async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Fault> {
+    async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Fault> {
         let deadline = Instant::now() + self.connector.op_timeout();
         let mut repeatable = self.repeatable;
         loop {
             let live = self.live(deadline).await?;
-            let mut answer = pin!(call.send(&live));
+            let mut connection = live.connection.clone();
+            let mut answer = pin!(cmd.query_async(&mut connection));
             let in_time = timeout_at(deadline, answer.as_mut()).await;
             if in_time.is_err() {
                 live.timed_out();
@@ -204,22 +194,6 @@ impl Commands {
         match &*self.state.borrow() {
             State::Down(Some(fault)) => Err(fault.clone()),
             _ => Err(Fault::new(pymq::ErrorKind::Disconnected, "no connection")),
-        }
-    }
-}
-
-/// What is sent, as the redis crate takes it.
-enum Call<'a> {
-    One(&'a Cmd),
-    Many(&'a Pipeline),
-}
-
-impl Call<'_> {
-    async fn send<T: FromRedisValue>(&self, live: &Live) -> RedisResult<T> {
-        let mut connection = live.connection.clone();
-        match self {
-            Self::One(cmd) => cmd.query_async(&mut connection).await,
-            Self::Many(pipeline) => pipeline.query_async(&mut connection).await,
         }
     }
 }

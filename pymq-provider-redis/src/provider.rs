@@ -23,17 +23,17 @@ use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
-/// How long a `close` waits for what is left to send.
+/// How long the end waits for what is left to send.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection to a Redis server, in one namespace of it.
 ///
-/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close`, it ends all the same, but
-/// answers not sent yet are lost.
+/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close` it ends all the same, in the
+/// background: what is left to send is sent if the runtime lives on for it.
 pub struct RedisProvider {
     core: Core,
-    /// Ends the connection for commands, after everything else has ended.
-    hangup: CancellationToken,
+    /// The tasks that keep the connection for commands up, and end it after everything else has ended.
+    supervisor: TaskTracker,
     topics: Topics,
     queues: Queues,
     rpc: Rpc,
@@ -53,31 +53,28 @@ impl RedisProvider {
         let (live, version) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
-        warn_of_eviction(&live).await;
 
-        let (close, hangup, tasks) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            TaskTracker::new(),
-        );
-        let (commands, supervisor) = Commands::new(connector.clone(), live, hangup.clone());
-        tasks.spawn(supervisor);
-        let keys = Keys::new(config.namespace_name());
+        let hangup = CancellationToken::new();
+        let (commands, keep_up) = Commands::new(connector.clone(), live, hangup.clone());
+        let supervisor = TaskTracker::new();
+        supervisor.spawn(keep_up);
         let core = Core {
             commands,
             connector,
-            keys,
+            keys: Keys::new(config.namespace_name()),
             version,
-            close,
-            tasks,
+            close: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            held: TaskTracker::new(),
         };
+        supervisor.spawn(last_words(core.clone(), hangup));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
             queues: Queues::new(core.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
-            hangup,
+            supervisor,
         })
     }
 }
@@ -174,16 +171,9 @@ impl Provider for RedisProvider {
     async fn close(&self) -> Result<()> {
         self.core.close.cancel();
         self.core.tasks.close();
-        // All tasks but the supervisor end by themselves; it goes last, as they may have something left to send.
-        let only_the_supervisor = async {
-            while self.core.tasks.len() > 1 {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        if timeout(LAST_WORDS, only_the_supervisor).await.is_err() {
-            tracing::warn!("closed before everything was sent");
-        }
-        self.hangup.cancel();
+        self.supervisor.close();
+        self.supervisor.wait().await;
+        // Without the connection, what still runs has nothing to wait for.
         self.core.tasks.wait().await;
         Ok(())
     }
@@ -192,8 +182,26 @@ impl Provider for RedisProvider {
 impl Drop for RedisProvider {
     fn drop(&mut self) {
         self.core.close.cancel();
-        self.hangup.cancel();
     }
+}
+
+/// Ends the connection for commands once all else has ended after a `close`: the tasks end by themselves, and may have
+/// something left to send.
+async fn last_words(core: Core, hangup: CancellationToken) {
+    core.close.cancelled().await;
+    core.tasks.close();
+    core.held.close();
+    let all_else = async {
+        // What is held becomes a task when it is dropped, hence the second look.
+        while !(core.held.is_empty() && core.tasks.is_empty()) {
+            core.held.wait().await;
+            core.tasks.wait().await;
+        }
+    };
+    if timeout(LAST_WORDS, all_else).await.is_err() {
+        tracing::warn!("closed before everything was sent");
+    }
+    hangup.cancel();
 }
 
 impl fmt::Debug for RedisProvider {
@@ -209,16 +217,21 @@ impl fmt::Debug for RedisProvider {
 async fn first_connection(connector: &Connector) -> Result<(Live, Version), Fault> {
     let live = connector.dial(drop).await?;
     let version = live.version().await?.check()?;
+    wait_until_ready(&live).await?;
+    warn_of_eviction(&live).await;
+    Ok((live, version))
+}
+
+/// A server that loads its data takes connections, but no commands yet.
+async fn wait_until_ready(live: &Live) -> Result<(), Fault> {
+    let mut connection = live.connection.clone();
     loop {
-        let mut connection = live.connection.clone();
-        // Any command that reads the data would do: this one needs no key and no right but its own.
-        let ready: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
-        match ready.map_err(Fault::of_command) {
+        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
+        match pong.map_err(Fault::of_command) {
             Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
             // Not allowed to ask is not being refused.
-            Err(fault) if fault.kind == ErrorKind::Permission => return Ok((live, version)),
-            Err(fault) => return Err(fault),
-            Ok(()) => return Ok((live, version)),
+            Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
+            Ok(()) | Err(_) => return Ok(()),
         }
     }
 }

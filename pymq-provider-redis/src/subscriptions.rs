@@ -84,9 +84,6 @@ impl Subscriptions {
             }
             confirmed
         };
-        let Some(confirmed) = confirmed else {
-            return Ok(());
-        };
         self.shared.changed.notify_one();
         match timeout(self.core.connector.op_timeout(), confirmed).await {
             Ok(Ok(outcome)) => outcome.map_err(error),

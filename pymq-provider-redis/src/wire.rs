@@ -106,7 +106,7 @@ fn frame_object(message: &Message, text: &str, object: &Object<'_>, mut meta: Me
     if meta == Meta::default() {
         return message.body.clone();
     }
-    if object.position(OBJ).or(object.position(LIST)).is_some() {
+    if object.position(OBJ).is_some() || object.position(LIST).is_some() {
         if object.members.len() == 1 && object.position(OBJ).is_some() {
             meta.form = Some(Form::Obj);
         }

@@ -48,30 +48,28 @@ pub async fn void_result(h: &dyn Harness) -> Outcome {
 
 /// Up to eight arguments of different types arrive in order.
 pub async fn several_arguments(h: &dyn Harness) -> Outcome {
-    #[expect(clippy::too_many_arguments, reason = "as many as there can be")]
-    async fn join(
-        a: u8,
-        b: i64,
-        c: f64,
-        d: bool,
-        e: char,
-        f: String,
-        g: Option<u8>,
-        h: (u8, u8),
-    ) -> String {
-        format!("{a} {b} {c} {d} {e} {f} {g:?} {h:?}")
-    }
+    type All = (u8, i64, f64, bool, char, String, Option<u8>, (u8, u8));
+    let join = async |small: u8,
+                      large: i64,
+                      real: f64,
+                      truth: bool,
+                      letter: char,
+                      text: String,
+                      none: Option<u8>,
+                      pair: (u8, u8)| {
+        format!("{small} {large} {real} {truth} {letter} {text} {none:?} {pair:?}")
+    };
     let bus = open(h).await?;
     let _guard = bus.expose("join", join).await?;
-    let stub = bus.stub::<(u8, i64, f64, bool, char, &str, Option<u8>, (u8, u8)), String>("join");
+    let stub = bus.stub::<All, String>("join");
 
     let joined = soon(
         "the call",
-        stub.call((1, -2, 3.5, true, 'é', "f", None, (7, 8))),
+        stub.call((1, -2, 3.5, true, 'é', "text".to_owned(), None, (7, 8))),
     )
     .await??;
 
-    assert_eq!(joined, "1 -2 3.5 true é f None (7, 8)");
+    assert_eq!(joined, "1 -2 3.5 true é text None (7, 8)");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! When a function can be called, and when no more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pymq::ErrorKind;
 use tokio::sync::Semaphore;
@@ -11,6 +12,9 @@ use super::Gated;
 use crate::typed::{kind, next, open};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
+
+/// A time that is waited out.
+const SHORT: Duration = Duration::from_millis(100);
 
 /// A call that nobody can answer fails at once, and so does one to all.
 pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
@@ -141,8 +145,10 @@ pub async fn unexpose_finishes_running_calls(h: &dyn Harness) -> Outcome {
     next(&mut f.starts).await?;
 
     let unexposing = tokio::spawn(f.guard.unexpose());
+    // Called before that, it waits at the gate with the first.
+    let probe = caller.stub::<(u64,), u64>("f").timeout(SHORT);
     until("no new call is taken", async || {
-        kind(&caller.stub::<(u64,), u64>("f").call((8,)).await) == Some(ErrorKind::NoSuchRemote)
+        kind(&probe.call((8,)).await) == Some(ErrorKind::NoSuchRemote)
     })
     .await?;
     assert!(!unexposing.is_finished(), "a call is still running");
@@ -182,9 +188,7 @@ pub async fn shutdown_answers_running_calls(h: &dyn Harness) -> Outcome {
     next(&mut starts).await?;
 
     gate.add_permits(8);
-    server
-        .shutdown(std::time::Duration::from_millis(200))
-        .await?;
+    server.shutdown(Duration::from_millis(200)).await?;
 
     let [finished, ended] = calls;
     assert!(soon("the finished call", finished).await???);

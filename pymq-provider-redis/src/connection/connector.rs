@@ -63,6 +63,9 @@ impl Connector {
             .set_tcp_settings(tcp)
             .set_redis_settings(settings);
         let (connect_timeout, op_timeout) = config.timeouts();
+        // An error says that the program has chosen its own cryptography already.
+        #[cfg(feature = "tls")]
+        drop(rustls::crypto::ring::default_provider().install_default());
         let shared = Shared {
             address: info.addr().to_string(),
             is_tls: matches!(info.addr(), ConnectionAddr::TcpTls { .. }),

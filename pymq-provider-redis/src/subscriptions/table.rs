@@ -32,6 +32,9 @@ pub(crate) type Id = u64;
 /// What a `subscribe` waits for: Redis' confirmation, or its refusal.
 pub(crate) type Confirmed = oneshot::Receiver<Result<(), Fault>>;
 
+/// Who waits to be told.
+type Waiting = oneshot::Sender<Result<(), Fault>>;
+
 /// What Redis is to be told.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -64,7 +67,10 @@ struct Entry {
     remotes: Vec<(Id, Arc<Server>)>,
     /// The last remote to go, until Redis sends no more requests: those on their way are answered, not lost.
     departed: Option<Arc<Server>>,
-    waiting: Vec<oneshot::Sender<Result<(), Fault>>>,
+    /// Who came since Redis was last asked.
+    waiting: Vec<Waiting>,
+    /// Whom the answer of Redis will be for.
+    asked: Vec<Waiting>,
     /// Released once Redis has let go.
     leaving: Vec<Detached>,
 }
@@ -73,8 +79,18 @@ struct Entry {
 struct Topic {
     id: Id,
     inlet: Inlet,
-    /// It has been live before: an outage is a gap for it.
-    was_live: bool,
+    stage: Stage,
+}
+
+/// How far a topic's subscription has come. What was published before it was asked for must not reach it, though it may
+/// still be on its way to another one here: so each of them is confirmed by Redis for itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    New,
+    Asked,
+    Live,
+    /// Live, but for an outage.
+    Interrupted,
 }
 
 /// What Redis knows of a target.
@@ -88,33 +104,29 @@ enum Wire {
 }
 
 impl Table {
-    /// Adds a local subscription. Unless the target is live already, it is to be waited for.
+    /// Adds a local subscription, to be waited for.
     pub(crate) fn attach(
         &mut self,
         target: &Target,
         id: Id,
         sink: Sink,
-    ) -> Result<Option<Confirmed>, Fault> {
+    ) -> Result<Confirmed, Fault> {
         if self.is_closed {
             return Err(Fault::closed());
         }
         let entry = self.entry_or_new(target);
-        let is_live = entry.wire == Wire::On;
         match sink {
             Sink::Topic(inlet) => entry.topics.push(Topic {
                 id,
                 inlet,
-                was_live: is_live,
+                stage: Stage::New,
             }),
             Sink::Remote(server) => entry.remotes.push((id, server)),
-        }
-        if is_live {
-            return Ok(None);
         }
         let (waiting, confirmed) = oneshot::channel();
         entry.waiting.push(waiting);
         self.changed.insert(target.clone());
-        Ok(Some(confirmed))
+        Ok(confirmed)
     }
 
     /// Removes a local subscription; nothing is delivered to it any more. `detached` is let go at once while others
@@ -143,17 +155,23 @@ impl Table {
                 continue;
             };
             match (entry.wire, entry.is_wanted()) {
-                (Wire::Off, true) => {
-                    entry.wire = Wire::Joining;
-                    plan.join.push(target);
-                }
-                (Wire::On, false) => {
-                    entry.wire = Wire::Leaving;
-                    plan.leave.push(target);
-                }
+                (Wire::Off, true) => plan.join.push(target),
+                // Asked again for those who came since; Redis confirms once more.
+                (Wire::On, true) if !entry.waiting.is_empty() => plan.join.push(target),
+                (Wire::On, false) => plan.leave.push(target),
                 (Wire::Off, false) => self.remove(&target),
                 // On its way: the answer marks the target again.
                 (Wire::Joining | Wire::Leaving, _) | (Wire::On, true) => {}
+            }
+        }
+        for target in &plan.join {
+            if let Some(entry) = self.entry(target) {
+                entry.ask();
+            }
+        }
+        for target in &plan.leave {
+            if let Some(entry) = self.entry(target) {
+                entry.wire = Wire::Leaving;
             }
         }
         plan
@@ -167,11 +185,14 @@ impl Table {
             };
             entry.wire = Wire::On;
             for topic in &mut entry.topics {
-                if std::mem::replace(&mut topic.was_live, true) {
-                    topic.inlet.gap();
+                match topic.stage {
+                    Stage::New => continue,
+                    Stage::Asked | Stage::Live => {}
+                    Stage::Interrupted => topic.inlet.gap(),
                 }
+                topic.stage = Stage::Live;
             }
-            entry.confirm(&Ok(()));
+            tell(&mut entry.asked, &Ok(()));
             self.changed.insert(target.clone());
         }
     }
@@ -192,8 +213,7 @@ impl Table {
     /// Redis will not have it: everyone who listens gets the error.
     pub(crate) fn refused(&mut self, target: &Target, fault: &Fault, error: &Error) {
         if let Some(entry) = self.entry(target) {
-            entry.confirm(&Err(fault.clone()));
-            entry.end(error);
+            entry.end(fault, error);
         }
         self.remove(target);
     }
@@ -201,11 +221,11 @@ impl Table {
     /// The connection is gone, and all subscriptions with it.
     pub(crate) fn lost(&mut self) {
         for (name, entry) in &mut self.channels {
-            entry.wire = Wire::Off;
+            entry.interrupt();
             self.changed.insert(Target::Channel(name.clone()));
         }
         for (name, entry) in &mut self.patterns {
-            entry.wire = Wire::Off;
+            entry.interrupt();
             self.changed.insert(Target::Pattern(name.clone()));
         }
     }
@@ -214,8 +234,7 @@ impl Table {
     pub(crate) fn close(&mut self, error: &Error) {
         self.is_closed = true;
         for (_, mut entry) in self.channels.drain().chain(self.patterns.drain()) {
-            entry.confirm(&Err(Fault::closed()));
-            entry.end(error);
+            entry.end(&Fault::closed(), error);
         }
         self.changed.clear();
     }
@@ -227,7 +246,9 @@ impl Table {
             TargetRef::Pattern(name) => self.patterns.get(name),
         };
         for local in entry.iter().flat_map(|entry| &entry.topics) {
-            local.inlet.push(topic, message);
+            if local.stage != Stage::New && local.stage != Stage::Asked {
+                local.inlet.push(topic, message);
+            }
         }
     }
 
@@ -272,20 +293,45 @@ impl Entry {
         !self.topics.is_empty() || !self.remotes.is_empty()
     }
 
-    fn confirm(&mut self, outcome: &Result<(), Fault>) {
-        for waiting in self.waiting.drain(..) {
-            // Who does not wait any more has detached.
-            drop(waiting.send(outcome.clone()));
+    /// Takes it for asked that Redis joins.
+    fn ask(&mut self) {
+        self.wire = Wire::Joining;
+        self.asked.append(&mut self.waiting);
+        for topic in &mut self.topics {
+            if topic.stage == Stage::New {
+                topic.stage = Stage::Asked;
+            }
         }
     }
 
-    fn end(&mut self, error: &Error) {
+    /// The connection is gone: all has to be asked again.
+    fn interrupt(&mut self) {
+        self.wire = Wire::Off;
+        self.waiting.append(&mut self.asked);
+        for topic in &mut self.topics {
+            topic.stage = match topic.stage {
+                Stage::New | Stage::Asked => Stage::New,
+                Stage::Live | Stage::Interrupted => Stage::Interrupted,
+            };
+        }
+    }
+
+    fn end(&mut self, fault: &Fault, error: &Error) {
+        tell(&mut self.waiting, &Err(fault.clone()));
+        tell(&mut self.asked, &Err(fault.clone()));
         for topic in self.topics.drain(..) {
             topic.inlet.end(error.clone());
         }
         for (_, server) in self.remotes.drain(..) {
             server.end(error.clone());
         }
+    }
+}
+
+fn tell(waiting: &mut Vec<Waiting>, outcome: &Result<(), Fault>) {
+    for waiting in waiting.drain(..) {
+        // Who does not wait any more has detached.
+        drop(waiting.send(outcome.clone()));
     }
 }
 
@@ -309,7 +355,7 @@ mod tests {
     fn leaver() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
         let (handed, taken) = oneshot::channel();
         let (inlet, subscription) = subscription(&Filter::Topic("c".to_owned()), move |detached| {
-            drop(handed.send(detached))
+            drop(handed.send(detached));
         });
         (Sink::Topic(inlet), subscription, taken)
     }
@@ -322,16 +368,60 @@ mod tests {
     }
 
     #[test]
-    fn the_first_joins_and_the_second_finds_it_live() {
+    fn each_is_confirmed_for_itself() {
         let mut table = Table::default();
         let (first, _first) = topic();
         let (second, _second) = topic();
+        let (third, _third) = topic();
 
-        let confirmed = table.attach(&channel(), 1, first).unwrap();
+        let mut first = table.attach(&channel(), 1, first).unwrap();
+        assert_eq!(table.plan().join, [channel()]);
+        let mut second = table.attach(&channel(), 2, second).unwrap();
+        assert!(table.plan().is_empty());
+        table.joined(&[channel()]);
+        assert!(matches!(first.try_recv(), Ok(Ok(()))));
+        assert!(second.try_recv().is_err());
+        join(&mut table);
+        assert!(matches!(second.try_recv(), Ok(Ok(()))));
+
+        let mut third = table.attach(&channel(), 3, third).unwrap();
+        join(&mut table);
+        assert!(matches!(third.try_recv(), Ok(Ok(()))));
+    }
+
+    #[tokio::test]
+    async fn what_was_published_before_reaches_only_who_was_there() {
+        let mut table = Table::default();
+        let (first, mut first_end) = topic();
+        let (second, mut second_end) = topic();
+        let message = |text: &'static str| Message::json(text);
+        let deliver = |table: &Table, text| {
+            table.deliver(TargetRef::Channel("c"), &"c".into(), &message(text));
+        };
+        table.attach(&channel(), 1, first).unwrap();
         join(&mut table);
 
-        assert!(matches!(confirmed.unwrap().try_recv(), Ok(Ok(()))));
-        assert!(table.attach(&channel(), 2, second).unwrap().is_none());
+        table.attach(&channel(), 2, second).unwrap();
+        deliver(&table, "1");
+        assert_eq!(table.plan().join, [channel()]);
+        deliver(&table, "2");
+        table.joined(&[channel()]);
+        deliver(&table, "3");
+        table.close(&Error::new(ErrorKind::Closed, "test"));
+
+        for (end, expected) in [
+            (&mut first_end, ["1", "2", "3"].as_slice()),
+            (&mut second_end, &["3"]),
+        ] {
+            for text in expected {
+                let incoming = Incoming::Message {
+                    topic: "c".into(),
+                    message: message(text),
+                };
+                assert_eq!(end.recv().await.unwrap(), incoming);
+            }
+            assert!(end.recv().await.is_err());
+        }
     }
 
     #[test]
@@ -342,6 +432,7 @@ mod tests {
         table.attach(&channel(), 1, first).unwrap();
         join(&mut table);
         table.attach(&channel(), 2, second).unwrap();
+        join(&mut table);
 
         drop((first_end, second_end));
         table.detach(&channel(), 1, first_gone.try_recv().unwrap());
@@ -365,8 +456,7 @@ mod tests {
         table.detach(&channel(), 1, first_gone.try_recv().unwrap());
         assert_eq!(table.plan().leave, [channel()]);
 
-        let confirmed = table.attach(&channel(), 2, second).unwrap();
-        let mut confirmed = confirmed.unwrap();
+        let mut confirmed = table.attach(&channel(), 2, second).unwrap();
         assert!(table.plan().join.is_empty());
         table.left(&[channel()]);
         assert!(confirmed.try_recv().is_err());
@@ -415,7 +505,7 @@ mod tests {
         let mut table = Table::default();
         let (sink, _end) = topic();
         let (again, _again) = topic();
-        let confirmed = table.attach(&channel(), 1, sink).unwrap();
+        let mut confirmed = table.attach(&channel(), 1, sink).unwrap();
         assert_eq!(table.plan().join, [channel()]);
 
         let fault = Fault::new(ErrorKind::Permission, "no");
@@ -426,7 +516,7 @@ mod tests {
         );
 
         assert_eq!(
-            confirmed.unwrap().try_recv().unwrap().unwrap_err().kind,
+            confirmed.try_recv().unwrap().unwrap_err().kind,
             ErrorKind::Permission
         );
         table.attach(&channel(), 2, again).unwrap();

@@ -97,8 +97,8 @@ impl<'de> Deserialize<'de> for Map {
         impl<'de> Visitor<'de> for Entries {
             type Value = Map;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map of text to text")
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map of text to text")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map, A::Error> {

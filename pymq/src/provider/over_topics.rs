@@ -26,6 +26,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,7 +42,8 @@ use crate::provider::{
 /// Gives a provider both RPC methods, out of [`publish`](Provider::publish) with a count,
 /// [`subscribe`](Provider::subscribe), and queues with [`maxsize`](PutOptions::maxsize).
 ///
-/// The provider's own RPC methods are never called; they answer `Unsupported`. It needs no optional capability.
+/// The provider's own RPC methods are never called; they answer `Unsupported`. It needs no optional capability. Must be
+/// called on a tokio runtime, on which its tasks then run: one reads the answers, one sends them, one serves each channel.
 ///
 /// # Delivery
 ///
@@ -74,6 +76,7 @@ pub fn rpc_over_topics<P: Provider>(provider: P) -> RpcOverTopics<P> {
         calls: Arc::new(Calls::new()),
         work: Work {
             provider: Arc::new(provider),
+            runtime: Handle::current(),
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
         },
@@ -97,6 +100,8 @@ pub struct RpcOverTopics<P> {
 /// What every task of the decorator holds: the provider, and when to end.
 struct Work<P> {
     provider: Arc<P>,
+    /// Captured at the start: a later caller may be on a runtime that ends before this does.
+    runtime: Handle,
     tracker: TaskTracker,
     closing: CancellationToken,
 }
@@ -124,7 +129,7 @@ impl<P: Provider> Work<P> {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         // Ends by itself once `closing` is cancelled; `close` waits for it.
-        drop(self.tracker.spawn(task));
+        drop(self.tracker.spawn_on(task, &self.runtime));
     }
 }
 
@@ -132,6 +137,7 @@ impl<P> Clone for Work<P> {
     fn clone(&self) -> Self {
         Self {
             provider: Arc::clone(&self.provider),
+            runtime: self.runtime.clone(),
             tracker: self.tracker.clone(),
             closing: self.closing.clone(),
         }
