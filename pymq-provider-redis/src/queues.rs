@@ -114,10 +114,12 @@ impl Queues {
     /// Takes without waiting; what is due counts.
     async fn get_now(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
         let taken = self.take(store, opts).await?;
-        if taken.is_empty() && store.sweep().await?.moved > 0 {
-            return self.take(store, opts).await;
+        if !taken.is_empty() {
+            return Ok(taken);
         }
-        Ok(taken)
+        // Taken again also when nothing was moved: another may have swept between the two.
+        store.sweep().await?;
+        self.take(store, opts).await
     }
 
     async fn take(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
