@@ -136,6 +136,24 @@ pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
+/// What is counted in line can be taken at once, whoever else is about to notice that it is due.
+pub async fn due_items_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+
+    for n in 0..50 {
+        other
+            .put_with([n], after(Duration::from_millis(20)))
+            .await?;
+        until("the message is due", async || {
+            jobs.len().await.is_ok_and(|len| len == 1)
+        })
+        .await?;
+
+        assert_eq!(jobs.try_get().await?, Some(n));
+    }
+    Ok(())
+}
+
 /// The delayed part is cleared alone.
 pub async fn clear_delayed_leaves_the_line(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;

@@ -106,3 +106,8 @@ pub use self::topic::Topic;
 
 #[doc(hidden)]
 pub use self::event::path as __private;
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -162,6 +162,23 @@ pub async fn leases_that_end_together_keep_their_order(h: &dyn Harness) -> Outco
     Ok(())
 }
 
+/// What is counted in line can be taken at once, whoever else is about to notice that its lease has ended.
+pub async fn ended_leases_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+
+    for n in 0..50 {
+        other.put([n]).await?;
+        other.lease(Duration::from_millis(20)).await?;
+        until("the lease has ended", async || {
+            jobs.len().await.is_ok_and(|len| len == 1)
+        })
+        .await?;
+
+        assert_eq!(jobs.try_get().await?, Some(n));
+    }
+    Ok(())
+}
+
 /// A consumer that dies with a lease gives it up at its end, and the crash counts as an attempt.
 pub async fn crashed_consumer_releases(h: &dyn Harness) -> Outcome {
     let other = Jobs::open(h).await?;
