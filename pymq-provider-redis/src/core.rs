@@ -1,6 +1,9 @@
 //! What the parts of a provider share: the connection for commands, the names, and the end of it all.
 
+use std::future::Future;
+
 use pymq::{Error, ErrorKind, Result};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,7 +23,9 @@ pub(crate) struct Core {
     /// Cancelled when the provider is closed or dropped: every waiter ends with `Closed`, every task ends. Commands
     /// still run for the tasks that have something left to send.
     pub(crate) close: CancellationToken,
-    /// Where every task is spawned; `close` waits for them.
+    /// Captured at connect: the runtime of a caller may end before the provider does, and a `drop` may have none.
+    pub(crate) runtime: Handle,
+    /// What `close` waits for; every task is spawned by [`Core::spawn`].
     pub(crate) tasks: TaskTracker,
     /// A token for whatever a caller holds that goes back to Redis when it is dropped. The connection outlives it, for
     /// a moment; `close` cannot wait for it, as the caller may be the one who closes.
@@ -28,6 +33,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// Spawns a task that `close` waits for. Can be called from anywhere.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
     pub(crate) fn check_open(&self, context: impl FnOnce() -> String) -> Result<()> {
         if self.close.is_cancelled() {

@@ -10,6 +10,7 @@ use pymq::provider::{
 };
 use pymq::{ErrorKind, Message, Result};
 use redis::InfoDict;
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -64,6 +65,7 @@ impl RedisProvider {
             keys: Keys::new(config.namespace_name()),
             version,
             close: CancellationToken::new(),
+            runtime: Handle::current(),
             tasks: TaskTracker::new(),
             held: TaskTracker::new(),
         };

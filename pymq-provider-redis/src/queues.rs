@@ -21,7 +21,6 @@ use pymq::provider::{
     Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
 };
 use pymq::{Error, ErrorKind, Message, Result};
-use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 use self::keeper::Desks;
@@ -42,24 +41,20 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct Shared {
     core: Core,
-    /// Captured at connect, since what was taken for a dropped future is given back from its `drop`.
-    runtime: Handle,
     desks: Desks,
 }
 
 impl Shared {
     /// Spawns a task that `close` waits for. Can be called from anywhere.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.core.tasks.spawn_on(task, &self.runtime);
+        self.core.spawn(task);
     }
 }
 
 impl Queues {
-    /// Must be called on the runtime that is to run the tasks.
     pub(crate) fn new(core: Core) -> Self {
         let shared = Shared {
             core,
-            runtime: Handle::current(),
             desks: Desks::default(),
         };
         Self {

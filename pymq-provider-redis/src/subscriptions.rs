@@ -80,7 +80,7 @@ impl Subscriptions {
                 .attach(&ticket.target, ticket.id, sink)
                 .map_err(error)?;
             if !std::mem::replace(&mut state.is_started, true) {
-                self.core.tasks.spawn(self.clone().run());
+                self.core.spawn(self.clone().run());
             }
             confirmed
         };

@@ -32,7 +32,7 @@ impl Answers {
     /// Starts the task that sends; it ends when the provider is closed and what was given before is sent.
     pub(crate) fn start(core: Core) -> Self {
         let (queue, given) = mpsc::unbounded_channel();
-        core.tasks.clone().spawn(send(core, given));
+        core.clone().spawn(send(core, given));
         Self { queue }
     }
 

@@ -69,7 +69,7 @@ impl Calls {
         // After a close, nobody ends what was not there yet.
         shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
-            shared.core.tasks.spawn(Arc::clone(shared).drain());
+            shared.core.spawn(Arc::clone(shared).drain());
         }
         let parts = write_request(channel, id, &shared.inbox, message, opts.timeout)?;
         let several = if opts.to == Target::One {

@@ -106,7 +106,7 @@ impl Server {
             );
             return;
         };
-        self.office.core.tasks.clone().spawn(async move {
+        self.office.core.clone().spawn(async move {
             let _permit = permit;
             if self.claim(&claim, request.timeout).await {
                 self.hand_over(request, received);
