@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use pymq::ErrorKind;
 use pymq::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
 use tokio::time::{Instant, sleep};
 
-use crate::jobs::{Jobs, LONG, SHORT, assert_took};
+use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took, at_most};
 use crate::moment::parked;
 use crate::wait::until;
 use crate::{Harness, Outcome};
@@ -14,13 +15,13 @@ use crate::{Harness, Outcome};
 pub async fn delayed_put_is_hidden_until_due(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let put = Instant::now();
-    jobs.put_with([1], after(SHORT * 2)).await?;
+    jobs.put_with([1], after(AMPLE)).await?;
 
     assert_eq!(jobs.try_get().await?, None);
     assert_eq!(jobs.stats().await?, QueueStats::new(0, 1, 0, 0));
     assert_eq!(other.get().await?, 1);
 
-    assert_took(h, put, SHORT * 2);
+    assert_took(h, put, AMPLE);
     assert_eq!(jobs.stats().await?, QueueStats::default());
     assert_eq!(h.leftovers().await, Vec::<String>::new());
     Ok(())
@@ -58,7 +59,7 @@ pub async fn waiting_get_wakes_at_due_time(h: &dyn Harness) -> Outcome {
 pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let put = Instant::now();
-    jobs.put_with([1], after(SHORT * 3)).await?;
+    jobs.put_with([1], after(AMPLE)).await?;
 
     let taken = jobs
         .take(GetOptions::default().wait(Wait::For(SHORT)))
@@ -66,7 +67,7 @@ pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
 
     assert_eq!(taken, []);
     assert_eq!(jobs.get().await?, 1);
-    assert_took(h, put, SHORT * 3);
+    assert_took(h, put, AMPLE);
     Ok(())
 }
 
@@ -74,12 +75,13 @@ pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
 pub async fn delayed_items_ordered_by_due_time(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
-    for n in [3, 1, 2] {
-        jobs.put_with([n], after(SHORT * n)).await?;
+    for n in [2, 1, 3] {
+        jobs.put_with([n], after(AMPLE / 2 * n)).await?;
+        jobs.put_with([n * 10], after(LONG * n)).await?;
     }
 
-    assert_eq!(jobs.peek(Part::Delayed).await?, [1, 2, 3]);
     assert_eq!(jobs.get_many(3).await?, [1, 2, 3]);
+    assert_eq!(jobs.peek(Part::Delayed).await?, [10, 20, 30]);
     Ok(())
 }
 
@@ -87,7 +89,7 @@ pub async fn delayed_items_ordered_by_due_time(h: &dyn Harness) -> Outcome {
 pub async fn delayed_batch_keeps_its_order(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
-    jobs.put_with(0..20, after(SHORT)).await?;
+    jobs.put_with(0..20, after(AMPLE)).await?;
 
     assert_eq!(jobs.peek(Part::Delayed).await?, (0..20).collect::<Vec<_>>());
     assert_eq!(jobs.get_many(20).await?, (0..20).collect::<Vec<_>>());
@@ -110,7 +112,7 @@ pub async fn delay_does_not_block_ready_items(h: &dyn Harness) -> Outcome {
 pub async fn due_items_join_at_the_back(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
-    jobs.put_with([9], after(SHORT)).await?;
+    jobs.put_with([9], after(AMPLE)).await?;
     jobs.put([1, 2]).await?;
     until("the message is due", async || {
         jobs.len().await.is_ok_and(|len| len == 3)
@@ -131,6 +133,24 @@ pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     assert_eq!(jobs.peek(Part::Ready).await?, [1, 2]);
     assert_eq!(jobs.stats().await?, QueueStats::new(2, 0, 0, 0));
     assert_eq!(jobs.clear(Part::Ready).await?, 2);
+    Ok(())
+}
+
+/// What is counted in line can be taken at once, whoever else is about to notice that it is due.
+pub async fn due_items_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+
+    for n in 0..50 {
+        other
+            .put_with([n], after(Duration::from_millis(20)))
+            .await?;
+        until("the message is due", async || {
+            jobs.len().await.is_ok_and(|len| len == 1)
+        })
+        .await?;
+
+        assert_eq!(jobs.try_get().await?, Some(n));
+    }
     Ok(())
 }
 
@@ -168,7 +188,7 @@ pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
     let held = jobs.lease(LONG).await?;
 
     let nacked = Instant::now();
-    jobs.settle(&held, Settle::Nack { delay: SHORT }).await?;
+    jobs.settle(&held, Settle::Nack { delay: AMPLE }).await?;
     assert_eq!(jobs.stats().await?, QueueStats::new(1, 1, 0, 0));
     until("the message is due", async || {
         jobs.len().await.is_ok_and(|len| len == 2)
@@ -176,7 +196,7 @@ pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
     .await?;
 
     assert!(
-        nacked.elapsed() + Duration::from_millis(2) >= SHORT,
+        nacked.elapsed() + Duration::from_millis(2) >= AMPLE,
         "due after {:?}",
         nacked.elapsed()
     );
@@ -203,6 +223,25 @@ pub async fn waiting_get_wakes_when_a_nack_is_due(h: &dyn Harness) -> Outcome {
 
     assert_eq!(got?, 1);
     assert_took(h, nacked, SHORT);
+    Ok(())
+}
+
+/// What is not due takes no place in a bounded line; what is due does, also beyond the bound.
+pub async fn maxsize_bounds_the_line_only(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let one = PutOptions::default().maxsize(Some(at_most(1)));
+
+    jobs.put_with([1, 2], one.clone().delay(AMPLE)).await?;
+    jobs.put_with([3], one.clone()).await?;
+    jobs.put_with([4], one.clone().delay(LONG)).await?;
+    until("the messages are due", async || {
+        jobs.len().await.is_ok_and(|len| len == 3)
+    })
+    .await?;
+    let refused = jobs.put_with([5], one.maxsize(Some(at_most(3)))).await;
+
+    assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::Full));
+    assert_eq!(jobs.drain().await?, [3, 1, 2]);
     Ok(())
 }
 

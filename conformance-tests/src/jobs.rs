@@ -16,8 +16,11 @@ use crate::{Clock, Harness, Outcome};
 /// A lease that no test outlives.
 pub const LONG: Duration = Duration::from_secs(3_600);
 
-/// A lease or delay whose end a test waits for.
+/// A lease or delay whose end a test waits for, and before which it need not have done anything.
 pub const SHORT: Duration = Duration::from_millis(250);
+
+/// A lease or delay whose end a test waits for, with time before it for a busy machine to do what has to be done.
+pub const AMPLE: Duration = Duration::from_secs(2);
 
 /// How much earlier than told something may come: the clocks of two processes tick in milliseconds of their own.
 const TICK: Duration = Duration::from_millis(2);
@@ -55,6 +58,7 @@ impl Jobs {
     }
 
     /// Holds another queue through the same handle.
+    #[must_use]
     pub fn named(&self, queue: &str) -> Self {
         Self {
             provider: Arc::clone(&self.provider),

@@ -34,7 +34,7 @@ pub async fn moment(clock: Clock, n: u32) {
 /// Every other moment comes just before the future would run on, when it has been woken and does not know it yet.
 pub async fn dropped_at<F: Future>(clock: Clock, n: u32, future: F) -> Option<F::Output> {
     let (future, moment) = (pin!(future), pin!(moment(clock, n / 2)));
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         return match select(future, moment).await {
             Either::Left((output, _)) => Some(output),
             Either::Right(((), _)) => None,

@@ -1,8 +1,12 @@
 //! Providers broken on purpose. Each names the behaviour that must notice; a suite that does not is the one that fails.
 
+pub mod delays;
+pub mod leases;
 pub mod lifecycle;
 pub mod messages;
 pub mod patterns;
+pub mod properties;
+pub mod queues;
 pub mod topics;
 
 use std::fmt;
@@ -72,6 +76,45 @@ macro_rules! mutants {
                 guesses_the_encoding => encoding_is_kept,
                 rewrites_bodies => body_is_kept_byte_for_byte,
                 unwraps_what_users_wrapped => body_that_looks_like_a_frame_round_trips,
+            }
+            queues {
+                lifo_queue => fifo_order,
+                loses_every_100th => competing_consumers_no_duplicates,
+                duplicates_every_100th => competing_consumers_no_duplicates,
+                get_ignores_timeout => get_timeout_waits_then_empty,
+                get_gives_up_at_once => get_timeout_waits_then_empty,
+                zero_timeout_waits_forever => zero_timeout_means_nowait,
+                cancelled_get_eats => cancelled_get_loses_nothing,
+                maxsize_checked_then_put => maxsize_holds_under_race,
+                batch_is_put_in_part => batch_that_does_not_fit_is_refused_whole,
+                ignores_once => once_makes_a_repeated_put_harmless,
+                refused_put_uses_up_its_id => refused_put_does_not_use_up_its_id,
+                peek_takes => peek_takes_nothing,
+            }
+            leases {
+                lease_from_put_time => lease_counts_from_take_not_put,
+                lease_is_a_get => expired_lease_redelivers,
+                cancelled_lease_is_held => cancelled_lease_is_not_held,
+                stale_receipt_accepted => stale_receipt_is_lease_lost,
+                attempt_always_one => attempt_counts_up,
+                redelivery_drops_headers => headers_and_body_survive_redelivery,
+                retry_goes_to_back => nack_returns_it_to_the_front,
+                settles_one_by_one => given_back_together_keeps_its_order,
+                release_counts_an_attempt => release_returns_it_uncounted,
+                extend_does_nothing => extend_holds_past_original_lease,
+                bury_is_an_ack => bury_keeps_it_with_reason_and_count,
+            }
+            delays {
+                accepts_delay_and_ignores_it => delayed_put_is_hidden_until_due,
+                ignores_the_delay_of_a_nack => nack_with_delay_waits,
+                delay_blocks_the_line => delay_does_not_block_ready_items,
+                polls_every_second => waiting_get_wakes_at_due_time,
+            }
+            properties {
+                settles_one_by_one => queue_matches_model,
+                extend_does_nothing => queue_matches_model,
+                drops_empty_headers => frame_round_trip,
+                globs_know_no_negation => glob_agrees_with_server,
             }
         }
     };

@@ -1,7 +1,7 @@
 //! P: a subscription to a Redis glob gets every topic that matches, and nothing else.
 
-use pymq::Message;
-use pymq::provider::{PutOptions, Reply, RequestOptions};
+use pymq::provider::{PutOptions, Reply, RequestOptions, Target};
+use pymq::{ErrorKind, Message};
 
 pub use crate::properties::glob_agrees_with_server;
 use crate::traffic::{numbered, pattern, receive, topic};
@@ -173,6 +173,26 @@ pub async fn pattern_never_sees_rpc_or_reply_traffic(h: &dyn Harness) -> Outcome
         receive(&mut same_name).await?,
         ("added".into(), numbered(2))
     );
+    Ok(())
+}
+
+/// A pattern that matches the name of a remote does not count as a server of it.
+pub async fn pattern_does_not_count_as_a_server(h: &dyn Harness) -> Outcome {
+    let (caller, other) = (h.connect().await?, h.connect().await?);
+    let _everything = other.subscribe(pattern("*")).await?;
+    let call = || {
+        caller.rpc_request(
+            "add",
+            numbered(1),
+            RequestOptions::default().to(Target::All),
+        )
+    };
+
+    let refused = call().await.map(drop).map_err(|error| error.kind());
+    assert_eq!(refused, Err(ErrorKind::NoSuchRemote));
+
+    let _requests = other.rpc_listen("add").await?;
+    assert_eq!(call().await?.expected(), 1);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! V: laws that hold for whatever a user may do, tried on generated cases.
 //!
-//! The cases come from fixed seeds; `PYMQ_TEST_SEED` moves them. A failure names its seed and, where time is paused, the
-//! smallest case that still fails.
+//! The cases come from fixed seeds, which `PYMQ_TEST_SEED` moves; `PYMQ_TEST_CASES` sets how many there are of each law. A
+//! failure names its seed and, where time is paused, the smallest case that still fails.
 
 mod actor;
 mod cases;

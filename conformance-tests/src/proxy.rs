@@ -39,14 +39,13 @@ impl Proxy {
         self.address
     }
 
-    /// Cuts every connection there is; new ones are taken at once. Answers how many it were.
-    pub fn cut(&self) -> usize {
-        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut cut = pipes.len();
-        while pipes.try_join_next().is_some() {
-            cut -= 1;
-        }
-        pipes.abort_all();
+    /// Cuts every connection there is, and returns when both sides of each are closed; new ones are taken at once.
+    /// Answers how many it were.
+    pub async fn cut(&self) -> usize {
+        let mut pipes = std::mem::take(&mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner));
+        while pipes.try_join_next().is_some() {}
+        let cut = pipes.len();
+        pipes.shutdown().await;
         cut
     }
 }

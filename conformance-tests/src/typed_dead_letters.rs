@@ -10,9 +10,9 @@ use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
 /// Takes the item at the front as often as the queue allows, in vain, so that the next lease buries it.
-pub(crate) async fn spend(queue: &Queue<u32>, attempts: u32) -> Result<()> {
+pub(crate) async fn spend(queue: &Queue<u32>, attempts: u32) -> Outcome {
     for attempt in 1..=attempts {
-        let job = queue.lease().await?;
+        let job = soon("lease", queue.lease()).await??;
         assert_eq!(job.attempt(), attempt);
         job.nack().await?;
     }

@@ -242,7 +242,7 @@ pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
             let (jobs, started) = (jobs.clone(), started.clone());
             async move {
                 let lease = jobs.lease().await;
-                drop(started.send(n));
+                started.send(n).ok();
                 std::future::pending::<()>().await;
                 drop(lease);
             }
@@ -296,21 +296,31 @@ pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Once a shutdown has begun nothing is taken any more, not even by who waits already.
+/// Once a shutdown has begun nothing is taken any more, not even by who waits already; leases held are waited for.
 pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
-    let jobs = bus.queue::<u32>("jobs");
+    let (jobs, mail) = (bus.queue::<u32>("jobs"), bus.queue::<u32>("mail"));
+    mail.put(&1).await?;
+    let letter = mail.lease().await?;
     let (mut get, mut lease) = (pin!(jobs.get()), pin!(jobs.lease()));
     assert!(poll_once(get.as_mut()).await.is_pending());
     assert!(poll_once(lease.as_mut()).await.is_pending());
 
-    let (got, leased, down) =
-        tokio::join!(soon("get", get), soon("lease", lease), bus.shutdown(LONG));
+    let takes = async {
+        assert_eq!(kind(&get.await), Some(ErrorKind::Closed));
+        assert_eq!(kind(&lease.await), Some(ErrorKind::Closed));
+        assert_eq!(kind(&jobs.try_get().await), Some(ErrorKind::Closed));
+        // The shutdown waits for this one, and the provider is open until then.
+        jobs.put(&2).await?;
+        letter.ack().await
+    };
+    let (down, takes) = tokio::join!(soon("shutdown", bus.shutdown(LONG)), soon("takes", takes));
 
-    down?;
-    assert_eq!(kind(&got?), Some(ErrorKind::Closed));
-    assert_eq!(kind(&leased?), Some(ErrorKind::Closed));
-    assert_eq!(kind(&jobs.try_get().await), Some(ErrorKind::Closed));
-    assert_eq!(kind(&jobs.put(&1).await), Some(ErrorKind::Closed));
+    down??;
+    takes??;
+    assert_eq!(kind(&jobs.put(&3).await), Some(ErrorKind::Closed));
+    let other = open(h).await?;
+    assert_eq!(other.queue::<u32>("jobs").try_get().await?, Some(2));
+    assert!(other.queue::<u32>("mail").is_empty().await?);
     Ok(())
 }

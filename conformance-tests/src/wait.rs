@@ -20,11 +20,13 @@ pub async fn until<F: Future<Output = bool>>(
     mut condition: impl FnMut() -> F,
 ) -> Outcome {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
     while !condition().await {
         if Instant::now() >= deadline {
             return Err(format!("waited {PATIENCE:?} in vain until {what}").into());
         }
-        sleep(Duration::from_millis(2)).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(32));
     }
     Ok(())
 }

@@ -7,6 +7,6 @@ local payloads = {}
 for at = 1, #ARGV, 2 do
   local batch, index = ARGV[at], ARGV[at + 1]
   payloads[#payloads + 1] = redis.call('HGET', lease .. batch, index)
-    or redis.call('HGET', lease .. batch .. '.' .. index, index)
+    or redis.call('HGET', lease .. own_batch(batch, index), index)
 end
 return payloads

@@ -27,6 +27,12 @@ local function new_id(token, index)
   return string.format('%s-%s-%08d', micros, token, index)
 end
 
+-- The batch that holds one message, since its lease was extended apart from the rest. The order of names is that of
+-- the messages, for leases that end in the same millisecond.
+local function own_batch(batch, index)
+  return string.format('%s.%08d', batch, index)
+end
+
 -- Lua and Redis bound the number of arguments of one call.
 local function call_with_all(command, key, values)
   for first = 1, #values, 1000 do

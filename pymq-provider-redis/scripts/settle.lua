@@ -9,8 +9,8 @@
 --           bury payload   to the dead letters; the payload is a whole record but for its id
 -- Return  1 or 0 for each; 0 means that the lease is over, and nothing has changed
 --
--- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended apart from the rest of its
--- batch lies in a batch of its own, "<batch>.<index>"; its receipt stays the same.
+-- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended lies in a batch of its own
+-- from then on; its receipt stays the same.
 check_types()
 local alive = {}
 
@@ -27,7 +27,7 @@ local function holder(batch, index)
   if is_alive(batch) and redis.call('HEXISTS', lease .. batch, index) == 1 then
     return batch
   end
-  local own = batch .. '.' .. index
+  local own = own_batch(batch, index)
   return is_alive(own) and own or nil
 end
 
@@ -39,17 +39,13 @@ local function remove(batch, index)
   end
 end
 
-local function extend(batch, index, millis, whole)
-  local size = redis.call('HLEN', lease .. batch)
-  if size == 1 then
-    redis.call('ZREM', leases, batch)
-    redis.call('ZADD', leases, after(millis), batch)
-    return
+local function extend(held, index, millis, own)
+  if held ~= own then
+    local payload = redis.call('HGET', lease .. held, index)
+    remove(held, index)
+    redis.call('HSET', lease .. own, index, payload)
   end
-  local own = whole .. '.' .. index
-  local payload = redis.call('HGET', lease .. batch, index)
-  remove(batch, index)
-  redis.call('HSET', lease .. own, index, payload)
+  redis.call('ZREM', leases, own)
   redis.call('ZADD', leases, after(millis), own)
   alive[own] = nil
 end
@@ -59,7 +55,7 @@ for at = 2, #ARGV, 5 do
   local what, batch, index, millis, payload = unpack(ARGV, at, at + 4)
   local held = holder(batch, index)
   if held and what == 'extend' then
-    extend(held, index, millis, batch)
+    extend(held, index, millis, own_batch(batch, index))
   elseif held then
     if what == 'front' and payload == '' then
       payload = redis.call('HGET', lease .. held, index)

@@ -22,6 +22,9 @@ pub(crate) struct Core {
     pub(crate) close: CancellationToken,
     /// Where every task is spawned; `close` waits for them.
     pub(crate) tasks: TaskTracker,
+    /// A token for whatever a caller holds that goes back to Redis when it is dropped. The connection outlives it, for
+    /// a moment; `close` cannot wait for it, as the caller may be the one who closes.
+    pub(crate) held: TaskTracker,
 }
 
 impl Core {

@@ -23,18 +23,16 @@ use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
-/// How long a `close` waits for what is left to send.
+/// How long the end waits for what is left to send.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection to a Redis server, in one namespace of it.
 ///
-/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close`, it ends all the same, but
-/// answers not sent yet are lost.
+/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close` it ends all the same, in the
+/// background: what is left to send is sent if the runtime lives on for it.
 pub struct RedisProvider {
     core: Core,
-    /// Ends the connection for commands, after everything else has ended.
-    hangup: CancellationToken,
-    /// The task that keeps that connection up.
+    /// The tasks that keep the connection for commands up, and end it after everything else has ended.
     supervisor: TaskTracker,
     topics: Topics,
     queues: Queues,
@@ -67,14 +65,15 @@ impl RedisProvider {
             version,
             close: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            held: TaskTracker::new(),
         };
+        supervisor.spawn(last_words(core.clone(), hangup));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
             queues: Queues::new(core.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
-            hangup,
             supervisor,
         })
     }
@@ -173,12 +172,9 @@ impl Provider for RedisProvider {
         self.core.close.cancel();
         self.core.tasks.close();
         self.supervisor.close();
-        if timeout(LAST_WORDS, self.core.tasks.wait()).await.is_err() {
-            tracing::warn!("closed before everything was sent");
-        }
-        self.hangup.cancel();
-        self.core.tasks.wait().await;
         self.supervisor.wait().await;
+        // Without the connection, what still runs has nothing to wait for.
+        self.core.tasks.wait().await;
         Ok(())
     }
 }
@@ -186,8 +182,26 @@ impl Provider for RedisProvider {
 impl Drop for RedisProvider {
     fn drop(&mut self) {
         self.core.close.cancel();
-        self.hangup.cancel();
     }
+}
+
+/// Ends the connection for commands once all else has ended after a `close`: the tasks end by themselves, and may have
+/// something left to send.
+async fn last_words(core: Core, hangup: CancellationToken) {
+    core.close.cancelled().await;
+    core.tasks.close();
+    core.held.close();
+    let all_else = async {
+        // What is held becomes a task when it is dropped, hence the second look.
+        while !(core.held.is_empty() && core.tasks.is_empty()) {
+            core.held.wait().await;
+            core.tasks.wait().await;
+        }
+    };
+    if timeout(LAST_WORDS, all_else).await.is_err() {
+        tracing::warn!("closed before everything was sent");
+    }
+    hangup.cancel();
 }
 
 impl fmt::Debug for RedisProvider {

@@ -17,6 +17,23 @@ use crate::message::{Headers, Message};
 /// What is known about an event besides its value.
 ///
 /// A handler gets it by a second argument.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use pymq::Meta;
+///
+/// async fn audit(order: u64, meta: Meta) {
+///     println!("{} {order} for {:?}", meta.topic(), meta.headers().get("tenant"));
+/// }
+///
+/// bus.pattern("orders.*").subscribe(audit).await?.keep();
+///
+/// bus.topic("orders.paid").header("tenant", "a").publish(&7).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Meta {
     topic: Arc<str>,
@@ -43,6 +60,32 @@ impl Meta {
 ///
 /// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
 /// `Result<(), impl Display>`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
+///
+/// A closure that captures something clones it for each event, as its future has to live on its own.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// async fn print(text: String) {
+///     println!("{text}");
+/// }
+/// bus.topic("news").subscribe(print).await?.keep();
+///
+/// let count = Arc::new(AtomicU64::new(0));
+/// let counting = move |_: String| {
+///     let count = Arc::clone(&count);
+///     async move {
+///         count.fetch_add(1, Ordering::Relaxed);
+///     }
+/// };
+/// bus.topic("news").subscribe(counting).await?.keep();
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of events",
     label = "not an async function of one event, or of an event and a `Meta`",

@@ -1,4 +1,61 @@
 //! Topics, queues and remote calls over a transport you already run.
+//!
+//! Three ideas a person can hold in the head, on Redis in production and in process in a unit test; a full peer of
+//! Python PyMQ on the same Redis.
+//!
+//! | idea | say | promise |
+//! |---|---|---|
+//! | **topics**: everyone who listens gets the event | [`Bus::publish`], [`Bus::subscribe`], [`Bus::topic`], [`Bus::pattern`] | at most once; who lags is told |
+//! | **queues**: each item goes to one taker | [`Bus::queue`] | with [`lease`](Queue::lease) at least once |
+//! | **remotes**: call a function by its name | [`Bus::expose`], [`Bus::stub`] | at most once per server; a call into the void fails at once |
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use pymq::Bus;
+//! use pymq_provider_memory::MemoryConfig;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize, Serialize)]
+//! struct Placed {
+//!     order: u64,
+//! }
+//! pymq::event!(Placed);
+//!
+//! async fn bill(placed: Placed) {
+//!     println!("order {}", placed.order);
+//! }
+//!
+//! async fn product(a: i64, b: i64) -> i64 {
+//!     a * b
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> pymq::Result<()> {
+//!     let bus = Bus::connect(MemoryConfig::default()).await?;
+//!
+//!     bus.subscribe(bill).await?.keep();
+//!     bus.publish(&Placed { order: 7 }).await?;
+//!
+//!     let jobs = bus.queue::<String>("jobs");
+//!     jobs.put(&"resize 17.png".to_owned()).await?;
+//!     jobs.lease().await?.ack().await?;
+//!
+//!     bus.expose("product", product).await?.keep();
+//!     assert_eq!(bus.stub::<(i64, i64), i64>("product").call((6, 7)).await?, 42);
+//!
+//!     bus.shutdown(Duration::from_secs(5)).await
+//! }
+//! ```
+//!
+//! # Where to look
+//!
+//! - A bus comes from the configuration of a provider with [`Bus::connect`], or from a URL with a [`Registry`].
+//! - [`init`], [`shutdown`] and the free functions beside them are one bus for the whole process.
+//! - [`Error::kind`] is what to act on; [`Error::outcome_unknown`] tells what may have happened all the same.
+//! - [`provider`] is for the authors of transports, [`codec`] for what crosses the wire.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bus;
@@ -49,3 +106,8 @@ pub use self::topic::Topic;
 
 #[doc(hidden)]
 pub use self::event::path as __private;
+
+/// The README's examples, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

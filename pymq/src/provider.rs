@@ -11,6 +11,7 @@
 //!    from the task that reads your transport. Pushing never waits.
 //! 3. For remote calls, either implement the two RPC methods with [`requests`] and [`replies`], or answer
 //!    [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in both and wrap the
+//!    provider in [`rpc_over_topics`].
 //! 4. Implement [`Connect`](crate::Connect) for your configuration and [`Scheme`](crate::Scheme) for
 //!    your URLs.
 //! 5. Run the conformance suite against it.
@@ -23,6 +24,7 @@
 
 mod buffer;
 mod options;
+mod over_topics;
 mod replies;
 mod requests;
 mod subscription;
@@ -36,6 +38,7 @@ pub use self::options::{
     Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,
     RequestOptions, Settle, Stored, Target, Wait,
 };
+pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};

@@ -7,6 +7,17 @@ use crate::message::Headers;
 use crate::registration::Owner;
 
 /// Headers, and a bus to publish an event on; made by [`Bus::header`](crate::Bus::header).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// # #[derive(serde::Serialize)] struct Placed { order: u64 }
+/// # pymq::event!(Placed);
+/// bus.header("tenant", "a").header("trace", "af01").publish(&Placed { order: 7 }).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is published until `publish` is awaited"]
 pub struct Publication {
@@ -42,6 +53,15 @@ impl Publication {
 }
 
 /// Headers, and a topic to publish a value on; made by [`Topic::header`](crate::Topic::header).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// bus.topic("news").header("lang", "en").header("trace", "af01").publish("it rains").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is published until `publish` is awaited"]
 pub struct TopicPublication {

@@ -24,6 +24,22 @@ use crate::registration::{Guard, Owner, Registration};
 use crate::shutdown::{Running, Tasks};
 
 /// A handler that is subscribed. Dropping it unsubscribes.
+///
+/// It is a handle to its bus, too: the handler goes on while the guard is there.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// let guard = bus.topic("news").subscribe(async |text: String| println!("{text}")).await?;
+/// assert_eq!(bus.topic("news").publish("it rains").await?, 1);
+///
+/// guard.unsubscribe().await;
+///
+/// assert_eq!(bus.topic("news").publish("it pours").await?, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it unsubscribes at once; `keep()` leaves the handler subscribed until shutdown"]
 pub struct SubscriptionGuard(Guard);
@@ -48,6 +64,24 @@ impl SubscriptionGuard {
 }
 
 /// What a stream of [`Events`] yields.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use pymq::Received;
+///
+/// let mut news = bus.topic("news").stream::<String>().await?;
+/// bus.topic("news").publish("it rains").await?;
+///
+/// match news.recv().await? {
+///     Received::Event(text, meta) => println!("{}: {text}", meta.topic()),
+///     Received::Lagged(missed) => println!("missed {missed:?}, better look at the whole state again"),
+///     _ => {}
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Received<T> {
@@ -72,6 +106,24 @@ impl<T> Received<T> {
 ///
 /// An event that does not decode is an error with its payload; the stream goes on with the next one. It ends when
 /// the bus is closed.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use futures_util::TryStreamExt;
+/// use pymq::Received;
+///
+/// let mut news = bus.topic("news").stream::<String>().await?;
+/// bus.topic("news").publish("it rains").await?;
+/// bus.close().await?;
+///
+/// while let Some(received) = news.try_next().await? {
+///     assert_eq!(received.into_event().as_deref(), Some("it rains"));
+/// }
+/// # Ok(()) }
+/// ```
 pub struct Events<T> {
     subscription: Subscription,
     /// Keeps the bus alive while somebody listens.
@@ -146,6 +198,19 @@ fn receive<T: Decode>(incoming: Incoming) -> Result<Received<T>> {
 
 /// How a handler is to be subscribed; made by [`Topic::concurrency`](crate::Topic::concurrency) and
 /// [`Pattern::concurrency`](crate::Pattern::concurrency).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// async fn fetch(url: String) {
+///     println!("{url}");
+/// }
+///
+/// bus.pattern("urls.*").concurrency(8).subscribe(fetch).await?.keep();
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "nothing is subscribed until `subscribe` is awaited"]
 pub struct SubscriptionBuilder {

@@ -80,8 +80,9 @@ pub async fn no_leaks(h: &dyn Harness) -> Outcome {
         work(&*provider, "n", round).await?;
     }
 
+    // A subset: what the first time had dropped may still have been on its way out when it was looked at.
     until("tasks and keys are those of the beginning", async || {
-        tasks() <= running && h.leftovers().await == held
+        tasks() <= running && h.leftovers().await.iter().all(|key| held.contains(key))
     })
     .await
     .map_err(|error| format!("{error}: {running} tasks and {held:?} at first"))?;

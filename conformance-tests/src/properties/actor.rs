@@ -11,8 +11,8 @@ use pymq::{ErrorKind, MessageId};
 use tokio::time::{Instant, sleep_until};
 
 use super::model::{Answer, How, Item, Op};
+use crate::Outcome;
 use crate::jobs::{at_most, item, message, nack};
-use crate::{Harness, Outcome};
 
 /// The time of a tick, to begin with. Half of it is what a machine may lose in one.
 const TICK: Duration = Duration::from_millis(400);
@@ -23,12 +23,15 @@ const DOUBLINGS: u32 = 5;
 /// What a script was answered, step by step.
 pub(super) type Transcript = Vec<(Op, Answer)>;
 
-/// Plays a script on a queue of its own, through two handles in turn.
+/// Plays a script on a queue of its own, through several handles in turn.
 ///
 /// When the machine is so slow that a tick was missed, what came first is anybody's guess: then the script is played again
 /// with longer ticks.
-pub(super) async fn play(h: &dyn Harness, queue: &str, script: &[Op]) -> Outcome<Transcript> {
-    let handles = [h.connect().await?, h.connect().await?];
+pub(super) async fn play(
+    handles: &[Arc<dyn Provider>],
+    queue: &str,
+    script: &[Op],
+) -> Outcome<Transcript> {
     for doubling in 0..DOUBLINGS {
         let mut actor = Actor {
             queue: format!("{queue}-{doubling}"),

@@ -135,7 +135,8 @@ impl Model {
         if once.is_some_and(|id| self.once.contains(&id)) {
             return Ok(());
         }
-        if maxsize.is_some_and(|maxsize| self.ready.len() + count > maxsize) {
+        let fits = |maxsize| self.ready.len() + count <= maxsize;
+        if delay.is_none() && !maxsize.is_none_or(fits) {
             return Err(ErrorKind::Full);
         }
         self.once.extend(once);

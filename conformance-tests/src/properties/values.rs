@@ -50,9 +50,17 @@ pub(super) fn any_message() -> impl Strategy<Value = Message> {
     })
 }
 
-/// A Redis glob of few letters, so that it has a chance to match.
+/// A Redis glob of few letters, so that it has a chance to match; now and then a broken one.
 pub(super) fn glob() -> impl Strategy<Value = String> {
-    r"[ab*?\[\]^\\-]{1,8}"
+    let part = prop_oneof![
+        3 => "[ab]",
+        2 => Just("*".to_owned()),
+        2 => Just("?".to_owned()),
+        2 => r"\[\^?(a-b|b-a|a|ab)\]",
+        1 => r"\\[*?\[\]a\\]",
+        1 => r"[*?\[\]^\\-]{1,3}",
+    ];
+    proptest::collection::vec(part, 1..5).prop_map(|parts| parts.concat())
 }
 
 /// A topic of the same letters.

@@ -27,12 +27,11 @@ pub async fn empty_item(h: &dyn Harness) -> Outcome {
 }
 
 async fn round_trip(h: &dyn Harness, message: Message) -> Outcome {
-    let (sender, taker) = (h.connect().await?, h.connect().await?);
+    let (here, there) = (h.connect().await?, h.connect().await?);
 
-    sender
-        .queue_put("jobs", vec![message.clone()], PutOptions::default())
+    here.queue_put("jobs", vec![message.clone()], PutOptions::default())
         .await?;
-    let taken = taker.queue_get("jobs", GetOptions::default()).await?;
+    let taken = there.queue_get("jobs", GetOptions::default()).await?;
 
     assert_eq!(taken.len(), 1);
     assert!(

@@ -146,7 +146,10 @@ impl Harness for RedisHarness {
     }
 
     async fn disrupt(&self) -> bool {
-        self.proxy.as_ref().is_some_and(|proxy| proxy.cut() > 0)
+        match &self.proxy {
+            Some(proxy) => proxy.cut().await > 0,
+            None => false,
+        }
     }
 
     async fn leftovers(&self) -> Vec<String> {

@@ -36,7 +36,7 @@ impl Gated {
         let handler = move |n: u64| {
             let (started, (gate, finished)) = (started.clone(), shared.clone());
             async move {
-                drop(started.send(n));
+                started.send(n).ok();
                 drop(gate.acquire().await);
                 finished.fetch_add(1, Ordering::SeqCst);
             }
@@ -103,7 +103,7 @@ pub async fn nothing_runs_after_a_shutdown(h: &dyn Harness) -> Outcome {
             async move {
                 // In effect for ever: busy ones have to be ended as well as idle ones.
                 while Arc::strong_count(&alive) > 0 {
-                    drop(started.send(n));
+                    started.send(n).ok();
                     tokio::task::yield_now().await;
                 }
             }
@@ -136,7 +136,7 @@ pub async fn handlers_may_publish_while_they_finish(h: &dyn Harness) -> Outcome 
         move |n: u64| {
             let (bus, started) = (bus.clone(), started.clone());
             async move {
-                drop(started.send(n));
+                started.send(n).ok();
                 while !bus.is_closed() {
                     tokio::task::yield_now().await;
                 }

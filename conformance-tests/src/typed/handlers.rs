@@ -133,7 +133,7 @@ pub async fn concurrency_allows_overlap(h: &dyn Harness) -> Outcome {
         move |n: u64| {
             let (started, gate) = (started.clone(), Arc::clone(&gate));
             async move {
-                drop(started.send(n));
+                started.send(n).ok();
                 gate.acquire_owned()
                     .await
                     .map(tokio::sync::OwnedSemaphorePermit::forget)
@@ -198,7 +198,7 @@ pub async fn a_busy_handler_does_not_delay_unsubscribing(h: &dyn Harness) -> Out
     let (bus, sender) = (open(h).await?, open(h).await?);
     let (started, mut starts) = unbounded_channel();
     let handler = move |n: u64| {
-        drop(started.send(n));
+        started.send(n).ok();
         std::future::pending::<()>()
     };
     let guard = bus.topic("numbers").subscribe(handler).await?;
@@ -229,7 +229,7 @@ pub async fn unsubscribe_waits_for_the_handler(h: &dyn Harness) -> Outcome {
             let (started, gate, finished) =
                 (started.clone(), Arc::clone(&gate), Arc::clone(&finished));
             async move {
-                drop(started.send(n));
+                started.send(n).ok();
                 drop(gate.acquire_owned().await);
                 finished.fetch_add(1, Ordering::SeqCst);
             }

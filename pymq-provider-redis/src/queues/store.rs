@@ -348,27 +348,19 @@ impl Store {
 
     /// Looks at up to `max` messages, the next to leave first.
     pub(super) async fn peek(&self, part: Part, max: usize) -> Result<Vec<Stored>> {
-        let Some(last) = max.min(i64::MAX as usize).checked_sub(1) else {
+        if max == 0 {
             return Ok(Vec::new());
-        };
+        }
+        // No queue is longer, and an index of Redis has a sign.
+        let count = i64::try_from(max).unwrap_or(i64::MAX);
         let keys = self.keys();
-        let look = match part {
-            Part::Ready => redis::cmd("LRANGE")
-                .arg(&keys.list)
-                .arg(-(last as i64) - 1)
-                .arg(-1)
-                .clone(),
-            Part::Delayed => redis::cmd("ZRANGE")
-                .arg(&keys.delayed)
-                .arg(0)
-                .arg(last)
-                .clone(),
-            _ => redis::cmd("ZRANGE")
-                .arg(&keys.dead)
-                .arg(0)
-                .arg(last)
-                .clone(),
+        let (command, key, first, last) = match part {
+            Part::Ready => ("LRANGE", &keys.list, -count, -1),
+            Part::Delayed => ("ZRANGE", &keys.delayed, 0, count - 1),
+            _ => ("ZRANGE", &keys.dead, 0, count - 1),
         };
+        let mut look = redis::cmd(command);
+        look.arg(key).arg(first).arg(last);
         let found: Vec<Bytes> = self
             .query("peek into", &self.commands().repeatable(), &look)
             .await?;

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use pymq::provider::{Delivery, Settle};
 use pymq::{ErrorKind, Result};
 use tokio::time::sleep;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::store::Store;
 use super::{Shared, receipt};
@@ -22,6 +23,7 @@ use crate::wire;
 #[derive(Debug)]
 pub(super) struct Taken {
     store: Store,
+    _held: TaskTrackerToken,
     /// The lease batch; none if they were removed.
     batch: Option<Arc<str>>,
     /// The place of the first in its batch, from 1.
@@ -32,20 +34,20 @@ pub(super) struct Taken {
 impl Taken {
     /// Messages that were removed.
     pub(super) fn removed(store: Store, payloads: Vec<Bytes>) -> Self {
-        Self {
-            store,
-            batch: None,
-            first: 1,
-            payloads,
-        }
+        Self::new(store, None, 1, payloads)
     }
 
     /// Messages that make up a lease batch.
     pub(super) fn leased(store: Store, batch: &str, payloads: Vec<Bytes>) -> Self {
+        Self::new(store, Some(batch.into()), 1, payloads)
+    }
+
+    fn new(store: Store, batch: Option<Arc<str>>, first: usize, payloads: Vec<Bytes>) -> Self {
         Self {
+            _held: store.shared().core.held.token(),
             store,
-            batch: Some(batch.into()),
-            first: 1,
+            batch,
+            first,
             payloads,
         }
     }
@@ -60,12 +62,7 @@ impl Taken {
         let payloads = std::mem::replace(&mut self.payloads, rest);
         let first = self.first;
         self.first += payloads.len();
-        Self {
-            store: self.store.clone(),
-            batch: self.batch.clone(),
-            first,
-            payloads,
-        }
+        Self::new(self.store.clone(), self.batch.clone(), first, payloads)
     }
 
     /// Takes back what was split off last.
@@ -151,6 +148,7 @@ async fn insist<T, F: Future<Output = Result<T>>>(
 /// A future that runs to its end: by its caller, or when dropped halfway by a task of its own, which drops the outcome.
 pub(super) struct Finish<T: Send + 'static> {
     shared: Arc<Shared>,
+    _held: TaskTrackerToken,
     future: Option<BoxFuture<'static, T>>,
 }
 
@@ -160,6 +158,7 @@ impl<T: Send + 'static> Finish<T> {
         future: impl Future<Output = T> + Send + 'static,
     ) -> Self {
         Self {
+            _held: shared.core.held.token(),
             shared,
             future: Some(Box::pin(future)),
         }

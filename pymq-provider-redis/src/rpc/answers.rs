@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::connection::Script;
 use crate::core::Core;
 
-static ANSWER: Script = Script::new(include_str!("../scripts/rpc_answer.lua"));
+static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua"));
 
 /// The most answers in one round trip.
 const BATCH: usize = 64;

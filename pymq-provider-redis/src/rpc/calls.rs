@@ -15,7 +15,7 @@ use super::envelope::{Response, read_response, write_request};
 use crate::connection::{Fault, Live, Remedy, Script, Version, pause};
 use crate::core::Core;
 
-static CALL: Script = Script::new(include_str!("../scripts/rpc_call.lua"));
+static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
 
 /// How long the server may keep a connection waiting for an answer; in vain, it is asked again.
 const BLOCK: Duration = Duration::from_secs(2);

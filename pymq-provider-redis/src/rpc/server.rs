@@ -16,7 +16,7 @@ use super::envelope::{self, read_request, write_response};
 use crate::connection::Script;
 use crate::core::Core;
 
-static CLAIM: Script = Script::new(include_str!("../scripts/rpc_claim.lua"));
+static CLAIM: Script = Script::new(include_str!("../../scripts/rpc_claim.lua"));
 
 /// How much longer a server waits before it claims, for each call it is running.
 const PER_RUNNING_CALL: Duration = Duration::from_micros(200);

@@ -13,5 +13,6 @@ mod server;
 
 mod connecting;
 mod disruption;
+mod queues;
 mod rpc;
 mod topics;

@@ -109,7 +109,8 @@ impl Filter {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// The most ready messages the queue may hold afterwards; none is unbounded.
+    /// The most ready messages the queue may hold afterwards; none is unbounded. What is leased or not due takes no place,
+    /// so a delayed put always fits, and what is given back or becomes due may exceed the bound.
     pub maxsize: Option<NonZeroUsize>,
     /// How long the messages stay hidden; zero puts them in line now. Those that are due join at the back in the order in
     /// which they are due, and of the same moment in the order in which they were put.

@@ -217,7 +217,7 @@ mod tests {
     fn request(answers: &mpsc::Sender<Reply>) -> Request {
         let answers = answers.clone();
         Request::new(Message::json("[]"), move |reply| {
-            answers.send(reply).unwrap()
+            answers.send(reply).unwrap();
         })
     }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::RESERVED_PREFIX;
 use crate::provider::Filter;
@@ -137,6 +137,14 @@ impl Subscription {
         self.receiver.shared.lock().limits = limits;
     }
 
+    /// Stops new messages and resolves once the provider delivers no more; those buffered can still be read.
+    pub(super) async fn detach(&mut self) {
+        self.receiver.detach().await;
+        self.receiver
+            .shared
+            .end(Error::new(ErrorKind::Closed, "subscribe"));
+    }
+
     /// Ends the subscription and resolves once the provider no longer delivers to it.
     ///
     /// # Cancel safety
@@ -216,7 +224,6 @@ fn size(item: &Incoming) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
 
     fn open(items: usize, bytes: usize) -> (Inlet, Subscription) {
         let (inlet, mut subscription) = subscription(&Filter::Topic("t".into()), drop);
@@ -237,7 +244,7 @@ mod tests {
                     String::from_utf8_lossy(&message.body).into_owned()
                 }
                 Incoming::Lagged { missed } => {
-                    missed.map_or("gap".to_owned(), |n| format!("lagged {n}"))
+                    missed.map_or_else(|| "gap".to_owned(), |n| format!("lagged {n}"))
                 }
             });
         }
@@ -300,7 +307,7 @@ mod tests {
     async fn dropping_detaches_once_and_frees_what_waits() {
         let (detached, mut was_detached) = tokio::sync::mpsc::unbounded_channel();
         let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| {
-            detached.send(()).unwrap()
+            detached.send(()).unwrap();
         });
         inlet.push(&"t".into(), &message("0"));
 
@@ -316,7 +323,7 @@ mod tests {
     async fn unsubscribe_waits_for_the_provider() {
         let (handed, taken) = tokio::sync::oneshot::channel();
         let (_inlet, subscription) = subscription(&Filter::Topic("t".into()), move |done| {
-            drop(handed.send(done))
+            drop(handed.send(done));
         });
 
         let waiting = tokio::spawn(subscription.unsubscribe());

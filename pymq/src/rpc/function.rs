@@ -68,6 +68,28 @@ impl CallMeta {
 ///
 /// Implemented for plain `async fn`s and for closures that return futures. The parameter `Form` only keeps the forms
 /// apart: there is never a need to name it.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use pymq::{CallMeta, Json, RemoteError};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Stock {
+///     left: u32,
+/// }
+///
+/// async fn stock(item: String, _meta: CallMeta) -> Result<Json<Stock>, RemoteError> {
+///     if item == "eggs" { Ok(Json(Stock { left: 3 })) } else { Err(RemoteError::new("KeyError", item)) }
+/// }
+///
+/// bus.expose("stock", stock).await?.keep();
+/// bus.expose("add", |a: i64, b: i64| async move { a + b }).await?.keep();
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be exposed as a remote",
     label = "not an async function of up to eight arguments that returns a reply",

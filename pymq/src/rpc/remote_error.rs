@@ -36,6 +36,7 @@ const OVERLOADED: &str = "Overloaded";
 impl RemoteError {
     /// Creates an error with a message as its one argument. Use Python's names where they fit: `ValueError`,
     /// `TypeError`, `KeyError`, `RuntimeError`.
+    #[expect(clippy::missing_panics_doc, reason = "it never does")]
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         let message = message.into();
         let args = crate::codec::to_json(&[&message]).expect("a string is always valid JSON");

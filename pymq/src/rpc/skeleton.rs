@@ -24,6 +24,25 @@ use crate::shutdown::{Running, Tasks};
 const CONCURRENT_CALLS: usize = 64;
 
 /// A function that is exposed. Dropping it unexposes.
+///
+/// It is a handle to its bus, too: the function goes on while the guard is there.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+/// use pymq::ErrorKind;
+///
+/// let guard = bus.expose("answer", async || 42).await?;
+/// let answer = bus.stub::<(), i64>("answer");
+/// assert_eq!(answer.call(()).await?, 42);
+///
+/// guard.unexpose().await;
+///
+/// assert_eq!(answer.call(()).await.unwrap_err().kind(), ErrorKind::NoSuchRemote);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it unexposes the function at once; `keep()` leaves it exposed until shutdown"]
 pub struct RemoteGuard(Guard);

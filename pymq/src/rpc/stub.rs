@@ -148,6 +148,22 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     ///
     /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) at once when nobody exposes it; else as [`call`](Self::call), each server
     /// for itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// bus.expose("load", async || 0.5).await?.keep();
+    ///
+    /// let load = bus.stub::<(), f64>("load").timeout(Duration::from_millis(500));
+    /// for load in load.call_all(()).await?.all().await {
+    ///     println!("{}", load?);
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub async fn call_all(&self, args: A) -> Result<Responses<R>> {
         let message = self.request(&args)?;
         // Counted from here, so that sending is part of the one deadline.

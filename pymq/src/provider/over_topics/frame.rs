@@ -1,0 +1,184 @@
+//! What travels beside the body of a request and of an answer: one reserved header, in which the user's own headers
+//! travel too, so that neither can get in the way of the other.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Headers, Message};
+use crate::provider::Reply;
+use crate::rpc::RemoteError;
+
+const HEADER: &str = "__rpc";
+
+/// What a server has to know of a request besides its arguments.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Call {
+    /// The queue of the caller.
+    pub(super) inbox: String,
+    /// By which the caller knows the call.
+    pub(super) number: u64,
+    /// Whether only the winner of the claim may run it.
+    pub(super) is_claimed: bool,
+    /// The time the caller had left when it sent the request: clocks may disagree.
+    remaining_micros: Option<u64>,
+}
+
+/// What a server says to a call; the body of the message has the result or the arguments of the error.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Answer {
+    pub(super) number: u64,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+enum Outcome {
+    /// The result, with the name of its type.
+    Ok(String),
+    /// A failure, with the name of its type.
+    Err(String),
+    /// Another server runs it, or this one has stopped.
+    Declined,
+}
+
+impl Call {
+    pub(super) fn new(
+        inbox: &str,
+        number: u64,
+        is_claimed: bool,
+        remaining: Option<Duration>,
+    ) -> Self {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Self {
+            inbox: inbox.to_owned(),
+            number,
+            is_claimed,
+            remaining_micros: remaining.map(micros),
+        }
+    }
+
+    pub(super) fn remaining(&self) -> Option<Duration> {
+        self.remaining_micros.map(Duration::from_micros)
+    }
+
+    /// Tells whether the caller has given up on a request that came at this instant.
+    pub(super) fn is_expired(&self, since: Instant) -> bool {
+        self.remaining()
+            .is_some_and(|remaining| since.elapsed() >= remaining)
+    }
+
+    /// Returns the queue whose one place a server has to win.
+    pub(super) fn claim(&self) -> String {
+        claim(&self.inbox, self.number)
+    }
+
+    /// Writes the request as it is published.
+    pub(super) fn seal(&self, request: Message) -> Result<Message> {
+        seal(self, request)
+    }
+
+    /// Reads a published request.
+    pub(super) fn open(message: Message) -> Result<(Self, Message)> {
+        open(message)
+    }
+}
+
+impl Answer {
+    /// Writes a reply as it is put into the inbox.
+    pub(super) fn reply(number: u64, reply: Reply) -> Result<Message> {
+        let (outcome, body) = match reply {
+            Reply::Ok { body, type_name } => (Outcome::Ok(type_name), body),
+            Reply::Err(error) => (
+                Outcome::Err(error.type_name().to_owned()),
+                error.args_json().clone(),
+            ),
+        };
+        seal(&Self { number, outcome }, Message::json(body))
+    }
+
+    /// Writes that this server will not run the call.
+    pub(super) fn declined(number: u64) -> Result<Message> {
+        seal(
+            &Self {
+                number,
+                outcome: Outcome::Declined,
+            },
+            Message::json(Bytes::new()),
+        )
+    }
+
+    /// Reads what lies in the inbox: the number of the call, and the reply if it has not been declined.
+    pub(super) fn open(message: Message) -> Result<(u64, Option<Reply>)> {
+        let (Self { number, outcome }, message) = open(message)?;
+        let reply = match outcome {
+            Outcome::Ok(type_name) => Some(Reply::Ok {
+                body: message.body,
+                type_name,
+            }),
+            Outcome::Err(type_name) => {
+                Some(Reply::Err(RemoteError::from_wire(type_name, message.body)?))
+            }
+            Outcome::Declined => None,
+        };
+        Ok((number, reply))
+    }
+}
+
+/// Names the queue by which the servers of a call agree on one.
+pub(super) fn claim(inbox: &str, number: u64) -> String {
+    format!("{inbox}:{number}")
+}
+
+fn seal(note: &impl Serialize, mut message: Message) -> Result<Message> {
+    let headers: Vec<(&str, &str)> = message.headers.iter().collect();
+    let text = serde_json::to_string(&(note, headers)).map_err(unreadable)?;
+    message.headers = Headers::from_iter([(HEADER, text)]);
+    Ok(message)
+}
+
+fn open<T: DeserializeOwned>(mut message: Message) -> Result<(T, Message)> {
+    let text = message.headers.get(HEADER).unwrap_or_default();
+    let (note, headers): (T, Vec<(String, String)>) =
+        serde_json::from_str(text).map_err(unreadable)?;
+    message.headers = headers.into_iter().collect();
+    Ok((note, message))
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Codec, "frame of a remote call").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_comes_back_as_it_was(
+            headers: Vec<(String, String)>,
+            body: Vec<u8>,
+            is_json: bool,
+        ) {
+            let mut message = if is_json { Message::json(body) } else { Message::bytes(body) };
+            message.headers = headers.into_iter().chain([(HEADER.to_owned(), "mine".to_owned())]).collect();
+            let call = Call::new("__rpc_inbox", 7, true, Some(Duration::from_secs(2)));
+
+            let (read, opened) = Call::open(call.seal(message.clone()).unwrap()).unwrap();
+
+            prop_assert_eq!(opened, message);
+            prop_assert_eq!(read.remaining(), Some(Duration::from_secs(2)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_is_an_error() {
+        assert!(Call::open(Message::json("[]")).is_err());
+        assert!(Answer::open(Message::json("[]").with_header(HEADER, "{}")).is_err());
+    }
+}
