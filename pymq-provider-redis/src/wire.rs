@@ -405,7 +405,7 @@ mod tests {
         #[test]
         fn a_frame_of_any_payload_gives_the_payload_back(payload in json(), attempt in 1_u32..9) {
             // As when an item that somebody else put is taken and given back.
-            let (message, extra) = decode_with(payload.clone().into());
+            let (message, extra) = decode_with(payload.into());
             let again = decode_with(encode_with(&message, &Extra { attempt, ..extra }));
 
             prop_assert_eq!(again.0, message);

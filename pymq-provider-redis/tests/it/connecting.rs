@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use pymq::provider::{Filter, PutOptions};
+use pymq::provider::{Filter, PutOptions, RequestOptions};
 use pymq::{Connect, Error, ErrorKind, Message};
 use pymq_provider_redis::RedisConfig;
 
@@ -98,7 +98,7 @@ async fn each_missing_right_is_named_and_hurts_only_its_operation() {
         .await
         .unwrap_err();
     let script = provider
-        .rpc_request("ok", Message::json("[]"), Default::default())
+        .rpc_request("ok", Message::json("[]"), RequestOptions::default())
         .await
         .unwrap_err();
 
@@ -123,7 +123,7 @@ async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
     let provider = config.connect().await.unwrap();
 
     let error = provider
-        .rpc_request("f", Message::json("[]"), Default::default())
+        .rpc_request("f", Message::json("[]"), RequestOptions::default())
         .await
         .unwrap_err();
 

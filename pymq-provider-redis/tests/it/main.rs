@@ -1,5 +1,13 @@
 //! What only Redis can show: its errors, its connections, what lies in it, and what Python would send.
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests fail as tests do"
+)]
+#![expect(
+    clippy::similar_names,
+    reason = "caller and callee are the words for it"
+)]
 
 mod server;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pymq::provider::{Provider, Replies, Reply, RequestOptions, Target};
+use pymq::provider::{Provider, PutOptions, Replies, Reply, RequestOptions, Target};
 use pymq::{ErrorKind, Message, RemoteError};
 use tokio::task::JoinHandle;
 
@@ -239,7 +239,7 @@ async fn a_call_passes_at_maxmemory() {
     let _: () = raw.run(&["CONFIG", "SET", "maxmemory", "1"]).await;
 
     let put = caller
-        .queue_put("q", vec![Message::json("1")], Default::default())
+        .queue_put("q", vec![Message::json("1")], PutOptions::default())
         .await
         .unwrap_err();
     let mut replies = caller

@@ -23,14 +23,14 @@ const SCRIPT: &str = r#"
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     shell: Child,
     port: u16,
 }
 
 impl Server {
     /// Starts a server with further options, such as `["--requirepass", "x"]`.
-    pub fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -38,7 +38,7 @@ impl Server {
     }
 
     /// Starts a server on a port, as after an outage.
-    pub fn start_on(port: u16, options: &[&str]) -> Self {
+    pub(crate) fn start_on(port: u16, options: &[&str]) -> Self {
         let mut shell = Command::new("sh")
             .args([
                 "-c",
@@ -64,25 +64,25 @@ impl Server {
         Self { shell, port }
     }
 
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Returns the URL with this before the host, such as `user:password@`.
-    pub fn url(&self, user: &str) -> String {
+    pub(crate) fn url(&self, user: &str) -> String {
         format!("redis://{user}127.0.0.1:{}", self.port)
     }
 
-    pub fn config(&self) -> RedisConfig {
+    pub(crate) fn config(&self) -> RedisConfig {
         self.url("").parse().unwrap()
     }
 
-    pub async fn connect(&self) -> Arc<dyn Provider> {
+    pub(crate) async fn connect(&self) -> Arc<dyn Provider> {
         self.config().connect().await.unwrap()
     }
 
     /// Connects past the provider.
-    pub async fn raw(&self) -> Raw {
+    pub(crate) async fn raw(&self) -> Raw {
         let client = redis::Client::open(self.url("")).unwrap();
         let config =
             redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
@@ -102,11 +102,11 @@ impl Drop for Server {
 
 /// A connection past the provider.
 #[derive(Clone)]
-pub struct Raw(MultiplexedConnection);
+pub(crate) struct Raw(MultiplexedConnection);
 
 impl Raw {
     /// Runs a command given as words.
-    pub async fn run<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
+    pub(crate) async fn run<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
         let mut cmd = redis::Cmd::new();
         cmd.arg(words);
         cmd.query_async(&mut self.0).await.unwrap()
@@ -114,7 +114,7 @@ impl Raw {
 }
 
 /// Awaits what must happen, and soon.
-pub async fn soon<F: Future>(future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future)
         .await
         .expect("this must end soon")
