@@ -153,21 +153,12 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     let _guard = pymq::topic("numbers").subscribe(record).await?;
     let _double = pymq::expose("double", async |n: u64| n * 2).await?;
 
-    let threads: Vec<_> = (0..THREADS)
-        .map(|n| {
-            // Threads that tokio knows: a paused clock stands still while they work.
-            tokio::task::spawn_blocking(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(async move {
-                    let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
-                    pymq::topic("numbers").publish(&doubled).await?;
-                    Ok::<_, crate::Failure>(())
-                })
-            })
-        })
-        .collect();
+    // Threads that tokio does not know: for those it does a paused clock stands still, and a provider may need it.
+    let (ended, mut outcomes) = tokio::sync::mpsc::unbounded_channel();
+    for n in 0..THREADS {
+        let ended = ended.clone();
+        std::thread::spawn(move || ended.send(double_and_publish(n)));
+    }
 
     let mut seen = Vec::new();
     for _ in 0..THREADS {
@@ -176,11 +167,23 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..THREADS).map(|n| n * 2).collect::<Vec<_>>());
-    for thread in threads {
-        soon("a thread", thread).await???;
+    for _ in 0..THREADS {
+        outcomes.recv().await.ok_or("a thread panicked")??;
     }
     shutdown().await?;
     Ok(())
+}
+
+/// Calls and publishes on a runtime of its own.
+fn double_and_publish(n: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
+        pymq::topic("numbers").publish(&doubled).await?;
+        Ok(())
+    })
 }
 
 /// A shutdown without grace ends the handlers of the process-wide bus.
