@@ -144,7 +144,7 @@ pub async fn init_with_takes_a_bus(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Threads with runtimes of their own, and some without, share the bus.
+/// Threads with runtimes of their own share the bus.
 pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     const THREADS: u64 = 8;
     let turn = Turn::take(h).await?;
@@ -155,32 +155,37 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
 
     let threads: Vec<_> = (0..THREADS)
         .map(|n| {
-            // Threads that tokio knows: a paused clock stands still while they work.
-            tokio::task::spawn_blocking(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(async move {
-                    let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
-                    pymq::topic("numbers").publish(&doubled).await?;
-                    Ok::<_, crate::Failure>(())
-                })
-            })
+            let (finished, outcome) = tokio::sync::oneshot::channel();
+            std::thread::spawn(move || finished.send(double_and_publish(n)));
+            outcome
         })
         .collect();
+    // Without a deadline of a paused clock, which would run to it while the threads take their real time, and without
+    // holding the clock, which a provider may need: the calls of the threads have deadlines of their own.
+    for outcome in threads {
+        outcome.await??;
+    }
 
     let mut seen = Vec::new();
     for _ in 0..THREADS {
-        // Without a deadline: a paused clock would run to it while the threads take their real time.
-        seen.push(arrived.recv().await.ok_or("the subscription ended")?);
+        seen.push(next(&mut arrived).await?);
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..THREADS).map(|n| n * 2).collect::<Vec<_>>());
-    for thread in threads {
-        soon("a thread", thread).await???;
-    }
     shutdown().await?;
     Ok(())
+}
+
+/// Calls and publishes through the process-wide bus, on a runtime of its own.
+fn double_and_publish(n: u64) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
+        pymq::topic("numbers").publish(&doubled).await?;
+        Ok(())
+    })
 }
 
 /// A shutdown without grace ends the handlers of the process-wide bus.
