@@ -154,7 +154,7 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     let _double = pymq::expose("double", async |n: u64| n * 2).await?;
 
     // Threads that tokio does not know: for those it does a paused clock stands still, and a provider may need it.
-    let (ended, mut outcomes) = tokio::sync::mpsc::unbounded_channel();
+    let (ended, mut outcomes) = unbounded_channel();
     for n in 0..THREADS {
         let ended = ended.clone();
         std::thread::spawn(move || ended.send(double_and_publish(n)));
