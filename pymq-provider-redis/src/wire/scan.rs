@@ -183,13 +183,17 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Option<()> {
         self.eat(b'"')?;
         loop {
+            // Nearly all of a text is in strings, so what is plain there is passed in one go.
+            let rest = self.text.get(self.at..)?;
+            self.at += rest
+                .iter()
+                .position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
             let byte = self.peek()?;
             self.at += 1;
             match byte {
                 b'"' => return Some(()),
                 b'\\' => self.escape()?,
-                0..0x20 => return None,
-                _ => {}
+                _ => return None,
             }
         }
     }
