@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pymq::codec::to_json;
 use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
-use pymq::provider::Reply;
+use pymq::provider::{Reply, RequestOptions, Target};
 use pymq::{Encoding, Error, ErrorKind, Headers, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements};
@@ -33,11 +33,14 @@ pub(crate) struct Request {
     pub(crate) refusal: Option<RemoteError>,
 }
 
-/// A request in the parts that the publishing script puts together.
+/// A request as the publishing script needs it.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Parts {
-    pub(crate) start: Bytes,
-    pub(crate) end_for_one: Bytes,
+pub(crate) struct Outgoing {
+    /// As it goes to a single server.
+    pub(crate) request: Bytes,
+    /// So many bytes at its end are others when several servers get it and one is to claim it.
+    pub(crate) cut: usize,
+    /// Which; the same when all are to run it.
     pub(crate) end_for_several: Bytes,
 }
 
@@ -107,8 +110,8 @@ pub(crate) fn write_request(
     id: u64,
     inbox: &str,
     message: &Message,
-    timeout: Option<Duration>,
-) -> Result<Parts> {
+    opts: &RequestOptions,
+) -> Result<Outgoing> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
@@ -120,18 +123,23 @@ pub(crate) fn write_request(
     let call = quoted(&format!("{name}#{id}"));
     let tag = REQUEST_TAGS[0];
     // Rounded up: a caller with time left has not given up.
-    let timeout = timeout.map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
+    let timeout = opts
+        .timeout
+        .map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
     let extra = |claim| Extra {
         timeout,
         claim,
         is_opaque,
         ..Extra::default()
     };
-    Ok(Parts {
-        start: format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}")
-            .into(),
-        end_for_one: end(&message.headers, &extra(None)),
-        end_for_several: end(&message.headers, &extra(Some(format!("{inbox}#{id}")))),
+    let end_for_one = end(&message.headers, &extra(None));
+    let claim = (opts.to == Target::One).then(|| format!("{inbox}#{id}"));
+    let end_for_several = end(&message.headers, &extra(claim));
+    let start = format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}");
+    Ok(Outgoing {
+        request: [start.as_bytes(), &end_for_one].concat().into(),
+        cut: end_for_one.len(),
+        end_for_several,
     })
 }
 
@@ -270,8 +278,10 @@ mod tests {
         Reply::Err(RemoteError::new(type_name, message))
     }
 
-    fn joined(start: &Bytes, end: &Bytes) -> String {
-        String::from_utf8([&start[..], end].concat()).unwrap()
+    /// Does what the publishing script does.
+    fn for_several(outgoing: &Outgoing) -> Bytes {
+        let start = &outgoing.request[..outgoing.request.len() - outgoing.cut];
+        [start, &outgoing.end_for_several].concat().into()
     }
 
     fn parsed(text: &[u8]) -> Value {
@@ -345,9 +355,12 @@ mod tests {
             let request = read_request(&payload(&vector)).unwrap();
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
-            let parts = write_request(name, 3, &request.inbox, &request.message, None).unwrap();
+            let opts = RequestOptions::default();
+            let outgoing = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
 
-            let written = joined(&parts.start, &parts.end_for_one).replacen("#3", "", 1);
+            let written = String::from_utf8(outgoing.request.into())
+                .unwrap()
+                .replacen("#3", "", 1);
             assert_eq!(written, vector["payload"].as_str().unwrap());
         }
     }
@@ -378,20 +391,16 @@ mod tests {
         let message = Message::bytes(vec![0, 255])
             .with_header("trace", "ä")
             .with_header("a", "");
-        let parts = write_request(
-            "f",
-            9,
-            "__rpc_x",
-            &message,
-            Some(Duration::from_micros(1_500)),
-        )
-        .unwrap();
+        let opts = RequestOptions::default().timeout(Duration::from_micros(1_500));
+        let to_one = write_request("f", 9, "__rpc_x", &message, &opts).unwrap();
+        let to_all = write_request("f", 9, "__rpc_x", &message, &opts.to(Target::All)).unwrap();
 
-        for (end, claim) in [
-            (&parts.end_for_one, None),
-            (&parts.end_for_several, Some("__rpc_x#9")),
+        for (payload, claim) in [
+            (to_one.request.clone(), None),
+            (for_several(&to_one), Some("__rpc_x#9")),
+            (for_several(&to_all), None),
         ] {
-            let request = read_request(&joined(&parts.start, end).into()).unwrap();
+            let request = read_request(&payload).unwrap();
 
             assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
             assert_eq!(request.message, message);
