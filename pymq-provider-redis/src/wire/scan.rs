@@ -198,7 +198,7 @@ impl<'a> Scanner<'a> {
     /// Passes what is plain in a string, which is nearly all of a text, in steps that compile to vector instructions.
     fn plain(&mut self) {
         let (steps, _) = self.text[self.at..].as_chunks::<16>();
-        let is_special = |byte: &u8| (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
         let plain = steps.iter().take_while(|step| {
             !step
                 .iter()
