@@ -109,14 +109,24 @@ impl Commands {
         keys: &[impl ToRedisArgs + Sync],
         args: &[impl ToRedisArgs + Sync],
     ) -> Result<T> {
-        let by_hash = script.by_hash(keys, args);
-        let outcome = match self.run(&by_hash).await {
+        self.try_script(script, keys, args)
+            .await
+            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
+    }
+
+    /// Runs a script for which it is not known yet whose errors it makes.
+    pub(crate) async fn try_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[impl ToRedisArgs + Sync],
+        args: &[impl ToRedisArgs + Sync],
+    ) -> Result<T, Fault> {
+        match self.run(&script.by_hash(keys, args)).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
                 self.run(&script.in_full(keys, args)).await
             }
             outcome => outcome,
-        };
-        outcome.map_err(|fault| fault.into_error(&context(), self.connector.address()))
+        }
     }
 
     /// Tells whether there is a connection now.

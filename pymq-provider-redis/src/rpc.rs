@@ -4,6 +4,7 @@
 mod answers;
 mod calls;
 mod envelope;
+mod outbox;
 mod server;
 
 use std::sync::Arc;
@@ -61,5 +62,35 @@ impl Rpc {
         opts: &RequestOptions,
     ) -> Result<Replies> {
         self.calls.request(channel, message, opts).await
+    }
+}
+
+/// Once a command holds so many bytes, the rest goes with the next: Redis cuts who sends it too much at once.
+const LARGE: usize = 1 << 20;
+
+/// Takes from the front what goes into one command; at least one item.
+fn take_batch<T>(items: &mut Vec<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        let is_first = bytes == 0;
+        bytes += size(item);
+        is_first || bytes <= LARGE
+    };
+    let count = items.iter().take_while(fits).count();
+    items.drain(..count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_before_it_is_large_and_is_never_empty() {
+        let mut items = vec![LARGE * 2, LARGE / 2, LARGE / 2, 1];
+
+        assert_eq!(take_batch(&mut items, |size| *size), [LARGE * 2]);
+        assert_eq!(take_batch(&mut items, |size| *size), [LARGE / 2, LARGE / 2]);
+        assert_eq!(take_batch(&mut items, |size| *size), [1]);
+        assert!(items.is_empty());
     }
 }

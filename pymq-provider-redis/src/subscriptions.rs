@@ -127,7 +127,7 @@ impl Subscriptions {
                 self.shared.lock().table.server(channel)
             };
             if let Some(server) = server {
-                server.receive(payload);
+                server.receive(&payload);
             }
             return;
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use pymq::{Encoding, Message};
+use pymq::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
 pub(crate) use self::scan::{Object, elements};
@@ -77,6 +77,11 @@ pub(crate) fn decode(payload: Bytes) -> Message {
 /// Reads a payload and what else it says.
 pub(crate) fn decode_with(payload: Bytes) -> (Message, Extra) {
     unframe(&payload).unwrap_or_else(|| (Message::json(payload), Extra::default()))
+}
+
+/// Reads what our member of a frame says, for frames that are taken apart elsewhere.
+pub(crate) fn read_extra(member: &str) -> Option<(Headers, Extra)> {
+    serde_json::from_str(member).ok().map(Meta::into_parts)
 }
 
 /// Returns the body if it is a JSON text that Python can read.

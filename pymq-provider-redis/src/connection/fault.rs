@@ -74,6 +74,12 @@ impl Fault {
         fault
     }
 
+    /// Reads the text of an error that a script met and went on from.
+    pub(crate) fn of_text(text: &str) -> Self {
+        let (code, details) = text.split_once(' ').unwrap_or((text, ""));
+        Self::of_code(code, details)
+    }
+
     /// Reads the failure to connect, where there is nothing yet that may have happened.
     pub(crate) fn of_connect(error: RedisError, is_tls: bool) -> Self {
         let mut fault = Self::read(&error);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use super::take_batch;
 use crate::connection::Script;
 use crate::core::Core;
 
@@ -66,20 +67,26 @@ async fn send(core: Core, mut given: mpsc::UnboundedReceiver<Answer>) {
         join_all(
             by_inbox
                 .into_iter()
-                .map(|(inbox, payloads)| push(&core, inbox, payloads)),
+                .map(|(inbox, payloads)| push_all(&core, inbox, payloads)),
         )
         .await;
     }
 }
 
+async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {
+    while !payloads.is_empty() {
+        push(core, &inbox, &take_batch(&mut payloads, Bytes::len)).await;
+    }
+}
+
 /// Pushes answers into one inbox. An error is the caller's timeout: an answer is not repeated, as it would count as
 /// another server's.
-async fn push(core: &Core, inbox: String, payloads: Vec<Bytes>) {
+async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
     let payloads: Vec<&[u8]> = payloads.iter().map(Bytes::as_ref).collect();
     let context = || format!("redis: answer to `{inbox}`");
     let pushed = core
         .commands
-        .script::<()>(context, &ANSWER, &[core.keys.name(&inbox)], &payloads)
+        .script::<()>(context, &ANSWER, &[core.keys.name(inbox)], &payloads)
         .await;
     if let Err(error) = pushed {
         tracing::warn!(answers = payloads.len(), "{error}");

@@ -12,10 +12,9 @@ use pymq::{Error, ErrorKind, Message, Result};
 use tokio::time::{sleep, timeout};
 
 use super::envelope::{Response, read_response, write_request};
-use crate::connection::{Fault, Live, Remedy, Script, Version, pause};
+use super::outbox::Outbox;
+use crate::connection::{Fault, Live, Remedy, Version, pause};
 use crate::core::Core;
-
-static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
 
 /// How long the server may keep a connection waiting for an answer; in vain, it is asked again.
 const BLOCK: Duration = Duration::from_secs(2);
@@ -27,6 +26,7 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
     shared: Arc<Shared>,
+    outbox: Outbox,
 }
 
 #[derive(Debug)]
@@ -41,6 +41,7 @@ struct Shared {
 
 impl Calls {
     pub(crate) fn new(core: Core) -> Self {
+        let outbox = Outbox::start(core.clone());
         let shared = Shared {
             core,
             inbox: format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4()),
@@ -50,6 +51,7 @@ impl Calls {
         };
         Self {
             shared: Arc::new(shared),
+            outbox,
         }
     }
 
@@ -71,24 +73,13 @@ impl Calls {
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
         }
-        let parts = write_request(channel, id, &shared.inbox, message, opts.timeout)?;
-        let several = if opts.to == Target::One {
-            &parts.end_for_several
-        } else {
-            &parts.end_for_one
-        };
+        let outgoing = write_request(channel, id, &shared.inbox, message, opts)?;
         let channel = shared.core.keys.name(channel);
-        let args = [
-            channel.as_bytes(),
-            &parts.start,
-            &parts.end_for_one,
-            several,
-        ];
-        let servers: usize = shared
-            .core
-            .commands
-            .script(context, &CALL, NO_KEYS, &args)
-            .await?;
+        let servers = self
+            .outbox
+            .send(channel, outgoing)
+            .await
+            .map_err(|fault| fault.into_error(&context(), shared.core.connector.address()))?;
         match opts.to {
             _ if servers == 0 => Err(Error::new(ErrorKind::NoSuchRemote, context())),
             Target::One => Ok(replies.expecting(1)),
@@ -96,8 +87,6 @@ impl Calls {
         }
     }
 }
-
-const NO_KEYS: &[&str] = &[];
 
 impl Shared {
     fn pending(&self) -> MutexGuard<'_, HashMap<u64, ReplyInlet>> {

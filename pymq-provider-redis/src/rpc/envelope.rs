@@ -9,8 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pymq::codec::to_json;
 use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
-use pymq::provider::Reply;
-use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
+use pymq::provider::{Reply, RequestOptions, Target};
+use pymq::{Encoding, Error, ErrorKind, Headers, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements};
 
@@ -33,11 +33,14 @@ pub(crate) struct Request {
     pub(crate) refusal: Option<RemoteError>,
 }
 
-/// A request in the parts that the publishing script puts together.
+/// A request as the publishing script needs it.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Parts {
-    pub(crate) start: Bytes,
-    pub(crate) end_for_one: Bytes,
+pub(crate) struct Outgoing {
+    /// As it goes to a single server.
+    pub(crate) request: Bytes,
+    /// So many bytes at its end are others when several servers get it and one is to claim it.
+    pub(crate) cut: usize,
+    /// Which; the same when all are to run it.
     pub(crate) end_for_several: Bytes,
 }
 
@@ -63,9 +66,12 @@ pub(crate) fn is_request(payload: &[u8]) -> bool {
 }
 
 /// Reads a request, or nothing when there is no telling whom to answer.
-pub(crate) fn read_request(payload: Bytes) -> Option<Request> {
-    let (Message { headers, body, .. }, extra) = wire::decode_with(payload);
-    let frame = Object::scan(std::str::from_utf8(&body).ok()?)?;
+pub(crate) fn read_request(payload: &Bytes) -> Option<Request> {
+    let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
+    let (headers, extra) = match frame.get("__pymq") {
+        Some(member) => wire::read_extra(member)?,
+        None => Default::default(),
+    };
     let [call, inbox, args, kwargs] = fields(&frame, ["fn", "response_channel", "args", "kwargs"])?;
     let inbox: String = serde_json::from_str(inbox?).ok()?;
     // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
@@ -76,7 +82,7 @@ pub(crate) fn read_request(payload: Bytes) -> Option<Request> {
     let has_names = |kwargs: &str| {
         kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.is_empty())
     };
-    let read = match args.and_then(|args| arguments(&body, args, extra.is_opaque)) {
+    let read = match args.and_then(|args| arguments(payload, args, extra.is_opaque)) {
         _ if kwargs.is_some_and(has_names) => Err("keyword arguments are not supported"),
         Some(message) => Ok(Message { headers, ..message }),
         None => Err("the arguments are not an array"),
@@ -104,40 +110,48 @@ pub(crate) fn write_request(
     id: u64,
     inbox: &str,
     message: &Message,
-    timeout: Option<Duration>,
-) -> Result<Parts> {
+    opts: &RequestOptions,
+) -> Result<Outgoing> {
     let is_opaque = message.encoding == Encoding::Bytes;
+    let encoded;
     let args = if is_opaque {
-        format!("[\"{}\"]", BASE64_STANDARD.encode(&message.body))
+        encoded = format!("[\"{}\"]", BASE64_STANDARD.encode(&message.body));
+        &encoded
     } else {
         json_array(message)?
     };
     let call = quoted(&format!("{name}#{id}"));
-    let body = format!(
-        "{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {}}}",
-        REQUEST_TAGS[0]
-    );
-    // The extra key goes before the closing brace, so that is where the parts part.
-    let end = body.len() - 1;
-    let framed = Message {
-        headers: message.headers.clone(),
-        ..Message::json(body)
-    };
+    let tag = REQUEST_TAGS[0];
     // Rounded up: a caller with time left has not given up.
-    let timeout = timeout.map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
-    let mut extra = Extra {
+    let timeout = opts
+        .timeout
+        .map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
+    let extra = |claim| Extra {
         timeout,
+        claim,
         is_opaque,
         ..Extra::default()
     };
-    let for_one = wire::encode_with(&framed, &extra);
-    extra.claim = Some(format!("{inbox}#{id}"));
-    let for_several = wire::encode_with(&framed, &extra);
-    Ok(Parts {
-        start: for_one.slice(..end),
-        end_for_one: for_one.slice(end..),
-        end_for_several: for_several.slice(end..),
+    let end_for_one = end(&message.headers, &extra(None));
+    let claim = (opts.to == Target::One).then(|| format!("{inbox}#{id}"));
+    let end_for_several = end(&message.headers, &extra(claim));
+    let start = format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}");
+    Ok(Outgoing {
+        request: [start.as_bytes(), &end_for_one].concat().into(),
+        cut: end_for_one.len(),
+        end_for_several,
     })
+}
+
+/// Returns how a frame ends that says this to our own kind.
+fn end(headers: &Headers, extra: &Extra) -> Bytes {
+    const FRAME: &str = r#"{"__obj": [], "__type": ""}"#;
+    let frame = Message {
+        headers: headers.clone(),
+        ..Message::json(FRAME)
+    };
+    // Our member is the last one of such a frame.
+    wire::encode_with(&frame, extra).slice(FRAME.len() - 1..)
 }
 
 /// Reads a response, or nothing when it belongs to no call.
@@ -216,20 +230,19 @@ fn fields<'a, const N: usize>(
     Some(names.map(|name| inner.get(name)))
 }
 
-fn arguments(body: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
-    let items = elements(args)?;
-    if !is_opaque {
-        return Some(Message::json(body.slice_ref(args.as_bytes())));
+fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
+    if is_opaque {
+        let encoded: String = serde_json::from_str(elements(args)?.first()?).ok()?;
+        return BASE64_STANDARD.decode(encoded).ok().map(Message::bytes);
     }
-    let encoded: String = serde_json::from_str(items.first()?).ok()?;
-    BASE64_STANDARD.decode(encoded).ok().map(Message::bytes)
+    // A value of a frame that has been scanned is whole; its first byte tells what it is.
+    let is_array = args.starts_with('[');
+    is_array.then(|| Message::json(payload.slice_ref(args.as_bytes())))
 }
 
-fn json_array(message: &Message) -> Result<String> {
-    let text = std::str::from_utf8(&message.body)
-        .ok()
-        .filter(|text| elements(text).is_some());
-    text.map(str::to_owned).ok_or_else(|| {
+fn json_array(message: &Message) -> Result<&str> {
+    let text = std::str::from_utf8(&message.body).ok();
+    text.filter(|text| elements(text).is_some()).ok_or_else(|| {
         Error::new(ErrorKind::Codec, "redis: arguments must be a JSON array")
             .with_payload(message.body.clone())
     })
@@ -265,8 +278,10 @@ mod tests {
         Reply::Err(RemoteError::new(type_name, message))
     }
 
-    fn joined(start: &Bytes, end: &Bytes) -> String {
-        String::from_utf8([&start[..], end].concat()).unwrap()
+    /// Does what the publishing script does.
+    fn for_several(outgoing: &Outgoing) -> Bytes {
+        let start = &outgoing.request[..outgoing.request.len() - outgoing.cut];
+        [start, &outgoing.end_for_several].concat().into()
     }
 
     fn parsed(text: &[u8]) -> Value {
@@ -281,7 +296,7 @@ mod tests {
             let payload = payload(&vector);
             let expected = &vector["expected_decoded_json"];
 
-            let request = read_request(payload.clone()).unwrap();
+            let request = read_request(&payload).unwrap();
 
             assert!(is_request(&payload));
             assert_eq!(parsed(request.call.as_bytes()), expected["fn"]);
@@ -337,12 +352,15 @@ mod tests {
     #[test]
     fn our_requests_are_pythons_byte_for_byte() {
         for vector in vectors("rpc.request") {
-            let request = read_request(payload(&vector)).unwrap();
+            let request = read_request(&payload(&vector)).unwrap();
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
-            let parts = write_request(name, 3, &request.inbox, &request.message, None).unwrap();
+            let opts = RequestOptions::default();
+            let outgoing = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
 
-            let written = joined(&parts.start, &parts.end_for_one).replacen("#3", "", 1);
+            let written = String::from_utf8(outgoing.request.into())
+                .unwrap()
+                .replacen("#3", "", 1);
             assert_eq!(written, vector["payload"].as_str().unwrap());
         }
     }
@@ -373,20 +391,16 @@ mod tests {
         let message = Message::bytes(vec![0, 255])
             .with_header("trace", "ä")
             .with_header("a", "");
-        let parts = write_request(
-            "f",
-            9,
-            "__rpc_x",
-            &message,
-            Some(Duration::from_micros(1_500)),
-        )
-        .unwrap();
+        let opts = RequestOptions::default().timeout(Duration::from_micros(1_500));
+        let to_one = write_request("f", 9, "__rpc_x", &message, &opts).unwrap();
+        let to_all = write_request("f", 9, "__rpc_x", &message, &opts.to(Target::All)).unwrap();
 
-        for (end, claim) in [
-            (&parts.end_for_one, None),
-            (&parts.end_for_several, Some("__rpc_x#9")),
+        for (payload, claim) in [
+            (to_one.request.clone(), None),
+            (for_several(&to_one), Some("__rpc_x#9")),
+            (for_several(&to_all), None),
         ] {
-            let request = read_request(joined(&parts.start, end).into()).unwrap();
+            let request = read_request(&payload).unwrap();
 
             assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
             assert_eq!(request.message, message);
@@ -402,7 +416,7 @@ mod tests {
                 r#"{{"fn": "add", "args": [2, 4]{kwargs}, "response_channel": "__rpc_1", "__type": "pymq.RpcRequest"}}"#
             );
 
-            let request = read_request(text.clone().into()).unwrap();
+            let request = read_request(&text.clone().into()).unwrap();
 
             assert!(is_request(text.as_bytes()) && request.refusal.is_none());
             assert_eq!(request.message.body, "[2, 4]");
@@ -421,7 +435,7 @@ mod tests {
                 r#"{{"__obj": ["f", "__rpc_1", {args}], "__type": "pymq.core.RpcRequest"}}"#
             );
             assert!(
-                read_request(text.into()).unwrap().refusal.is_some(),
+                read_request(&text.into()).unwrap().refusal.is_some(),
                 "{args}"
             );
         }
@@ -433,7 +447,7 @@ mod tests {
             r#"[5, "__rpc_1", [], {}]"#,
         ] {
             let text = format!(r#"{{"__obj": {object}, "__type": "pymq.core.RpcRequest"}}"#);
-            assert!(read_request(text.into()).is_none(), "{object}");
+            assert!(read_request(&text.into()).is_none(), "{object}");
         }
     }
 

@@ -80,12 +80,11 @@ impl Server {
     }
 
     /// Takes a request. Never waits: it runs in the task that reads the connection.
-    pub(crate) fn receive(self: Arc<Self>, payload: Bytes) {
-        let bytes = payload.len();
+    pub(crate) fn receive(self: Arc<Self>, payload: &Bytes) {
         let Some(request) = read_request(payload) else {
             tracing::warn!(
                 channel = self.channel,
-                bytes,
+                bytes = payload.len(),
                 "a request that cannot be read or answered"
             );
             return;

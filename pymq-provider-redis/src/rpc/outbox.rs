@@ -1,0 +1,123 @@
+//! Requests on their way to their servers: gathered by one task, so that many calls at once cost few round trips.
+
+use redis::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::envelope::Outgoing;
+use super::take_batch;
+use crate::connection::{Fault, Script};
+use crate::core::Core;
+
+static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
+
+/// The most requests in one round trip.
+const BATCH: usize = 64;
+
+/// Where callers put their requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Outbox {
+    core: Core,
+    /// Bounded: when it is full, callers wait as they would for the connection.
+    queue: mpsc::Sender<Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    channel: String,
+    outgoing: Outgoing,
+    counted: oneshot::Sender<Result<usize, Fault>>,
+}
+
+impl Outbox {
+    /// Starts the task that sends; it ends when the provider is closed.
+    pub(crate) fn start(core: Core) -> Self {
+        let (queue, given) = mpsc::channel(BATCH * 4);
+        core.tasks.clone().spawn(run(core.clone(), given));
+        Self { core, queue }
+    }
+
+    /// Publishes a request on a channel, by its Redis name, and returns how many servers there are; none means that
+    /// nothing was sent. Dropped early, it is sent or not.
+    pub(crate) async fn send(&self, channel: String, outgoing: Outgoing) -> Result<usize, Fault> {
+        let sending = async {
+            let (counted, count) = oneshot::channel();
+            let call = Call {
+                channel,
+                outgoing,
+                counted,
+            };
+            self.queue.send(call).await.map_err(|_| Fault::closed())?;
+            count.await.unwrap_or_else(|_| Err(Fault::closed()))
+        };
+        timeout(self.core.connector.op_timeout(), sending)
+            .await
+            .unwrap_or_else(|_| Err(Fault::timeout()))
+    }
+}
+
+async fn run(core: Core, mut given: mpsc::Receiver<Call>) {
+    let send_all = async {
+        let mut waiting = Vec::with_capacity(BATCH);
+        while given.recv_many(&mut waiting, BATCH).await > 0 {
+            // Whose caller is gone is not sent at all.
+            waiting.retain(|call| !call.counted.is_closed());
+            while !waiting.is_empty() {
+                publish(
+                    &core,
+                    take_batch(&mut waiting, |call| call.outgoing.request.len()),
+                )
+                .await;
+            }
+        }
+    };
+    tokio::select! {
+        () = core.close.cancelled() => {}
+        () = send_all => {}
+    }
+}
+
+async fn publish(core: &Core, batch: Vec<Call>) {
+    let cuts: Vec<String> = batch
+        .iter()
+        .map(|call| call.outgoing.cut.to_string())
+        .collect();
+    let args: Vec<&[u8]> = batch
+        .iter()
+        .zip(&cuts)
+        .flat_map(
+            |(
+                Call {
+                    channel, outgoing, ..
+                },
+                cut,
+            )| {
+                [
+                    channel.as_bytes(),
+                    &outgoing.request,
+                    cut.as_bytes(),
+                    &outgoing.end_for_several,
+                ]
+            },
+        )
+        .collect();
+    let results: Result<Vec<Value>, Fault> =
+        core.commands.try_script(&CALL, &[] as &[&str], &args).await;
+    let mut results = results.map(Vec::into_iter);
+    for call in batch {
+        let result = match &mut results {
+            Ok(results) => count(results.next()),
+            Err(fault) => Err(fault.clone()),
+        };
+        // A caller that is gone by now does not want to know.
+        drop(call.counted.send(result));
+    }
+}
+
+fn count(result: Option<Value>) -> Result<usize, Fault> {
+    match result {
+        Some(Value::Int(servers)) => Ok(usize::try_from(servers).unwrap_or(0)),
+        Some(Value::BulkString(error)) => Err(Fault::of_text(&String::from_utf8_lossy(&error))),
+        _ => Err(Fault::of_text("")),
+    }
+}
