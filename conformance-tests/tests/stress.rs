@@ -23,7 +23,7 @@ async fn the_suite_holds_in_parallel_on_memory() -> Outcome {
 async fn timeless_groups_hold_in_parallel_on_redis() -> Outcome {
     let mut behaviours = table::all();
     behaviours.retain(|behaviour| ["topics", "patterns", "messages"].contains(&behaviour.group));
-    stress(behaviours, 16, RedisHarness::open).await
+    stress(behaviours, 4, RedisHarness::open).await
 }
 
 /// Runs each behaviour several times, so many at once, and names all that failed.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::{Turn, shutdown};
 use crate::typed::{kind, next, open, recorder};
-use crate::wait::{soon, until};
+use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -144,7 +144,7 @@ pub async fn init_with_takes_a_bus(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Threads with runtimes of their own, and some without, share the bus.
+/// Threads with short-lived runtimes of their own share the bus.
 pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     const THREADS: u64 = 8;
     let turn = Turn::take(h).await?;
@@ -154,32 +154,47 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     let _double = pymq::expose("double", async |n: u64| n * 2).await?;
 
     let threads: Vec<_> = (0..THREADS)
-        .map(|n| {
-            // Threads that tokio knows: a paused clock stands still while they work.
-            tokio::task::spawn_blocking(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(async move {
-                    let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
-                    pymq::topic("numbers").publish(&doubled).await?;
-                    Ok::<_, crate::Failure>(())
-                })
-            })
-        })
+        .map(|n| std::thread::spawn(move || double_and_publish(n)))
         .collect();
+    beside_the_wall_clock(|| threads.iter().all(std::thread::JoinHandle::is_finished)).await?;
 
+    for thread in threads {
+        thread.join().map_err(|_| "a thread panicked")??;
+    }
     let mut seen = Vec::new();
     for _ in 0..THREADS {
-        // Without a deadline: a paused clock would run to it while the threads take their real time.
-        seen.push(arrived.recv().await.ok_or("the subscription ended")?);
+        seen.push(next(&mut arrived).await?);
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..THREADS).map(|n| n * 2).collect::<Vec<_>>());
-    for thread in threads {
-        soon("a thread", thread).await???;
-    }
     shutdown().await?;
+    Ok(())
+}
+
+/// Uses the process-wide bus from a runtime that lives no longer than this.
+fn double_and_publish(n: u64) -> Result<(), crate::Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async move {
+        let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
+        pymq::topic("numbers").publish(&doubled).await?;
+        Ok(())
+    })
+}
+
+/// Waits for what happens on other threads. A paused clock would run to every deadline while they take their real time,
+/// or, if it knew of them, stand still; here it goes as fast as the one on the wall.
+async fn beside_the_wall_clock(condition: impl Fn() -> bool) -> Outcome {
+    const TICK: Duration = Duration::from_millis(1);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !condition() {
+        if std::time::Instant::now() >= deadline {
+            return Err(format!("the threads took longer than {PATIENCE:?}").into());
+        }
+        std::thread::sleep(TICK);
+        tokio::time::sleep(TICK).await;
+    }
     Ok(())
 }
 
