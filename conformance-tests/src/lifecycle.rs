@@ -66,7 +66,7 @@ pub async fn closing_one_connection_leaves_others(h: &dyn Harness) -> Outcome {
 
     closed.close().await?;
 
-    assert_eq!(other.publish("t", numbered(2)).await?, 1);
+    assert!(other.publish("t", numbered(2)).await? > 0);
     assert_eq!(numbers(&mut ours, 1).await?, [2]);
     assert_eq!(other.queue_get("q", GetOptions::default()).await?.len(), 1);
     Ok(())
@@ -78,9 +78,8 @@ pub async fn reopen_after_close(h: &dyn Harness) -> Outcome {
         let provider = h.connect().await?;
         let mut subscription = provider.subscribe(topic("t")).await?;
 
-        assert_eq!(
-            provider.publish("t", numbered(round)).await?,
-            1,
+        assert!(
+            provider.publish("t", numbered(round)).await? > 0,
             "round {round}"
         );
         assert_eq!(numbers(&mut subscription, 1).await?, [round]);
