@@ -15,9 +15,11 @@ mod local;
 mod watchdog;
 
 use std::env;
+use std::iter;
 use std::process::{Command, Stdio};
 
 use tokio::sync::OnceCell;
+use url::Url;
 
 pub use self::harness::RedisHarness;
 use self::watchdog::Watchdog;
@@ -25,6 +27,9 @@ use crate::Failure;
 
 const HELP: &str = "no Redis for the tests: start a Docker Engine, or put `redis-server` on PATH, or name a server that \
                     may be written to in PYMQ_TEST_REDIS_URL (`./test.sh` sets all this up)";
+
+/// Says which rights a user for pymq needs.
+const RUNNING_REDIS: &str = include_str!("../../docs/REDIS.md");
 
 /// Where a server comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,8 +59,20 @@ impl Server {
     /// When neither a container nor a local process can be had.
     pub async fn start(options: &[&str]) -> Result<Self, Failure> {
         match source_of_own()? {
-            Source::Docker => docker::start(options).await,
+            Source::Docker => docker::start(None, options).await,
             _ => local::start(options).await,
+        }
+    }
+
+    /// Starts a server on a port of the loopback that had one before, as after an outage.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start), and when somebody else has the port by now.
+    pub async fn start_on(port: u16, options: &[&str]) -> Result<Self, Failure> {
+        match source_of_own()? {
+            Source::Docker => docker::start(Some(port), options).await,
+            _ => local::start_on(port, options).await,
         }
     }
 
@@ -64,10 +81,27 @@ impl Server {
         self.source
     }
 
-    /// Returns the address, such as `redis://127.0.0.1:6379`.
+    /// Returns the address, such as `redis://127.0.0.1:6379`; whoever connects there may do everything.
     pub fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// Returns the address of the shared server for the user of `docs/REDIS.md`, so that a right the page forgets fails a
+/// test. A server that is not ours has the rights it has.
+///
+/// # Errors
+///
+/// When there is no server.
+pub async fn app_url() -> Result<Url, Failure> {
+    let server = shared().await?;
+    let mut url = Url::parse(server.url())?;
+    if server.source() != Source::Url {
+        url.set_username("app")
+            .and_then(|()| url.set_password(Some("password")))
+            .map_err(|()| "the URL takes no user")?;
+    }
+    Ok(url)
 }
 
 /// Returns the server that all tests of this process share.
@@ -84,13 +118,23 @@ pub async fn shared() -> Result<&'static Server, Failure> {
 }
 
 async fn open() -> Result<Server, Failure> {
+    let options: Vec<&str> = iter::once("--user").chain(app_user()?).collect();
     let server = match source()? {
         Source::Url => named()?,
-        Source::Docker => docker::start(&[]).await?,
-        Source::Local => local::start(&[]).await?,
+        Source::Docker => docker::start(None, &options).await?,
+        Source::Local => local::start(&options).await?,
     };
     eprintln!("redis for the tests: {:?}, {}", server.source, server.url);
     Ok(server)
+}
+
+/// Returns the words of the `ACL SETUSER` in the documentation: `app on >password`, then the rights.
+fn app_user() -> Result<impl Iterator<Item = &'static str>, Failure> {
+    let (_, rights) = RUNNING_REDIS
+        .split_once("ACL SETUSER")
+        .ok_or("docs/REDIS.md has no `ACL SETUSER`")?;
+    let (rights, _) = rights.split_once("```").unwrap_or((rights, ""));
+    Ok(rights.split_whitespace())
 }
 
 fn named() -> Result<Server, Failure> {

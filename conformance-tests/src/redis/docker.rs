@@ -20,8 +20,8 @@ const OFFICIAL_IMAGE: &str = "redis:7";
 /// What finds our containers: `docker ps --filter label=pymq-test`.
 const LABEL: &str = "pymq-test";
 
-/// Starts a container and returns when its server takes connections.
-pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
+/// Starts a container, on a port of the host or on any, and returns when its server takes connections.
+pub(super) async fn start(port: Option<u16>, options: &[&str]) -> Result<Server, Failure> {
     let image = image();
     let (repository, tag) = match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
@@ -32,12 +32,17 @@ pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
     let watchdog = Watchdog::start(SCRIPT, &[&name])?;
     let command = ["redis-server", "--protected-mode", "no", "--save", ""];
 
-    let container = GenericImage::new(repository, tag)
+    let request = GenericImage::new(repository, tag)
         .with_exposed_port(6379.tcp())
         .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
         .with_cmd(command.into_iter().chain(options.iter().copied()))
         .with_container_name(name)
-        .with_label(LABEL, "redis")
+        .with_label(LABEL, "redis");
+    let request = match port {
+        Some(port) => request.with_mapped_port(port, 6379.tcp()),
+        None => request,
+    };
+    let container = request
         .start()
         .await
         .map_err(|error| format!("a container of `{image}` does not start: {error}"))?;

@@ -8,10 +8,9 @@ use async_trait::async_trait;
 use pymq::provider::Provider;
 use pymq::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
-use url::Url;
 use uuid::Uuid;
 
-use super::{Server, Source, shared};
+use super::{Server, Source, app_url, shared};
 use crate::harness::WRONG_PASSWORD;
 use crate::proxy::Proxy;
 use crate::{Clock, Failure, Fault, Harness};
@@ -37,7 +36,7 @@ impl RedisHarness {
     /// When there is no server.
     pub async fn open(test: &str) -> Result<Self, Failure> {
         let server = shared().await?;
-        let mut url = Url::parse(server.url())?;
+        let mut url = app_url().await?;
         let mut proxy = None;
         if test.starts_with("disruption::") {
             let target = format!(

@@ -1,5 +1,6 @@
 //! A Redis as a child process on a free port.
 
+use std::io;
 use std::net::TcpListener;
 
 use super::{Server, Source, Watchdog};
@@ -15,26 +16,27 @@ const ATTEMPTS: usize = 5;
 
 /// Starts a server and returns when it takes connections.
 pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
-    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-    tokio::task::spawn_blocking(move || {
-        let mut last = None;
-        for _ in 0..ATTEMPTS {
-            match start_once(&options) {
-                Ok(server) => return Ok(server),
-                Err(error) => last = Some(error),
-            }
+    for _ in 1..ATTEMPTS {
+        if let Ok(server) = start_on(free_port()?, options).await {
+            return Ok(server);
         }
-        Err(format!(
-            "a local redis-server does not start: {}",
-            last.map_or_else(String::new, |e| e.to_string())
-        )
-        .into())
-    })
-    .await?
+    }
+    start_on(free_port()?, options).await
 }
 
-fn start_once(options: &[String]) -> Result<Server, Failure> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Starts a server on a port and returns when it takes connections.
+pub(super) async fn start_on(port: u16, options: &[&str]) -> Result<Server, Failure> {
+    let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+    tokio::task::spawn_blocking(move || start_once(port, &options))
+        .await?
+        .map_err(|error| format!("a local redis-server does not start: {error}").into())
+}
+
+fn start_once(port: u16, options: &[String]) -> io::Result<Server> {
     let port_text = port.to_string();
     let mut arguments = vec!["--port", &port_text, "--bind", "127.0.0.1", "--save", ""];
     arguments.extend(options.iter().map(String::as_str));

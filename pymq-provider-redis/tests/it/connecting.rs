@@ -20,7 +20,7 @@ async fn refused(url: &str) -> Error {
 
 #[tokio::test]
 async fn wrong_and_missing_passwords_are_told_apart_from_nobody_there() {
-    let server = Server::start(&["--requirepass", "sesame"]);
+    let server = Server::start(&["--requirepass", "sesame"]).await;
 
     let missing = refused(&server.url("")).await;
     let wrong = refused(&server.url(":s3cret@")).await;
@@ -67,7 +67,7 @@ async fn who_hangs_up_may_be_a_tls_port() {
 
 #[tokio::test]
 async fn a_database_that_is_not_there_is_a_configuration_error() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
 
     let error = refused(&format!("{}/99", server.url(""))).await;
 
@@ -81,7 +81,7 @@ async fn each_missing_right_is_named_and_hurts_only_its_operation() {
         .into_iter()
         .chain(acl.split(' ').skip(1))
         .collect();
-    let server = Server::start(&words);
+    let server = Server::start(&words).await;
     let config: RedisConfig = server.url("app:pw@").parse().unwrap();
     let provider = config.connect().await.unwrap();
 
@@ -118,7 +118,7 @@ async fn each_missing_right_is_named_and_hurts_only_its_operation() {
 #[tokio::test]
 async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
     let acl = "--user app on >pw ~__eventbus:* &__eventbus:* +@all -evalsha -script";
-    let server = Server::start(&acl.split(' ').collect::<Vec<_>>());
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
     let config: RedisConfig = server.url("app:pw@").parse().unwrap();
     let provider = config.connect().await.unwrap();
 
@@ -132,7 +132,7 @@ async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
 
 #[tokio::test]
 async fn a_key_of_another_type_is_said_to_be() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _: () = raw.run(&["SET", "__eventbus:global:q", "1"]).await;
 
@@ -146,7 +146,7 @@ async fn a_key_of_another_type_is_said_to_be() {
 
 #[tokio::test]
 async fn loading_is_waited_out() {
-    let server = Server::start(&["--key-load-delay", "200", "--enable-debug-command", "yes"]);
+    let server = Server::start(&["--key-load-delay", "200", "--enable-debug-command", "yes"]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _: () = raw.run(&["DEBUG", "POPULATE", "5000"]).await;
     let reload = tokio::spawn(async move {

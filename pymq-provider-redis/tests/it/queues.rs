@@ -66,7 +66,7 @@ async fn until_len(raw: &mut Raw, len: usize) {
 
 #[tokio::test]
 async fn the_list_is_pythons() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
 
     put(&provider, [1, 2]).await;
@@ -87,7 +87,7 @@ async fn the_list_is_pythons() {
 
 #[tokio::test]
 async fn what_is_given_back_python_reads_as_before() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let point = r#"{"x": 1, "__type": "m.Point"}"#;
     for body in ["NaN", point] {
@@ -117,7 +117,7 @@ async fn what_is_given_back_python_reads_as_before() {
 
 #[tokio::test]
 async fn what_is_released_is_as_it_was() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..5).await;
 
@@ -130,7 +130,7 @@ async fn what_is_released_is_as_it_was() {
 
 #[tokio::test]
 async fn a_queue_that_is_done_leaves_no_key() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..5).await;
 
@@ -167,7 +167,7 @@ async fn a_queue_that_is_done_leaves_no_key() {
 
 #[tokio::test]
 async fn a_key_of_another_type_is_named_and_kept() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     raw.run::<()>(&["SET", LIST, "precious"]).await;
 
@@ -206,7 +206,7 @@ async fn a_key_of_another_type_is_named_and_kept() {
 
 #[tokio::test]
 async fn a_wait_that_meets_a_key_of_another_type_ends() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let waiting = tokio::spawn({
         let provider = Arc::clone(&provider);
@@ -224,7 +224,7 @@ async fn a_wait_that_meets_a_key_of_another_type_ends() {
 
 #[tokio::test]
 async fn at_maxmemory_only_puts_are_refused() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..8).await;
     let opts = PutOptions::default().delay(Duration::from_millis(1));
@@ -291,7 +291,7 @@ async fn at_maxmemory_only_puts_are_refused() {
 
 #[tokio::test]
 async fn a_take_dropped_on_the_way_goes_back_in_order() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     for opts in [up_to(3), up_to(3).lease(LONG), up_to(3).wait(Wait::Forever)] {
         put(&provider, 0..5).await;
@@ -319,7 +319,7 @@ async fn a_take_dropped_on_the_way_goes_back_in_order() {
 
 #[tokio::test]
 async fn a_take_whose_answer_is_late_loses_nothing() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let config = server.config().op_timeout(Duration::from_secs(1));
     let (provider, mut raw) = (config.connect().await.unwrap(), server.raw().await);
     put(&provider, 0..3).await;
@@ -337,7 +337,7 @@ async fn a_take_whose_answer_is_late_loses_nothing() {
 
 #[tokio::test]
 async fn closing_gives_back_what_is_on_its_way() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..3).await;
     raw.run::<()>(&["CLIENT", "PAUSE", "300", "WRITE"]).await;
@@ -356,7 +356,7 @@ async fn closing_gives_back_what_is_on_its_way() {
 
 #[tokio::test]
 async fn a_dropped_provider_still_gives_back() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..3).await;
     raw.run::<()>(&["CLIENT", "PAUSE", "100", "WRITE"]).await;
@@ -374,7 +374,7 @@ async fn a_dropped_provider_still_gives_back() {
 
 #[tokio::test]
 async fn a_waiting_take_outlives_its_connections() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let waiting = tokio::spawn({
         let provider = Arc::clone(&provider);
@@ -393,7 +393,7 @@ async fn a_waiting_take_outlives_its_connections() {
 
 #[tokio::test]
 async fn all_who_wait_share_one_connection_which_ends_after_them() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let waiting: Vec<_> = (0..20)
         .map(|_| {
@@ -433,7 +433,7 @@ async fn all_who_wait_share_one_connection_which_ends_after_them() {
 
 #[tokio::test]
 async fn more_than_one_sweep_can_move_keeps_its_order() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let provider = server.connect().await;
     put(&provider, 0..2_500).await;
     let leased = get(&provider, up_to(2_500).lease(LONG)).await;
@@ -472,7 +472,7 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
 
 #[tokio::test]
 async fn broken_json_never_reaches_python() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let broken = Message::json(&b"\xff{"[..]);
     provider

@@ -55,7 +55,7 @@ async fn ask(raw: &mut Raw, channel: &str, request: &str) -> String {
 
 #[tokio::test]
 async fn a_call_comes_back_and_leaves_nothing() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (caller, callee, mut raw) = (
         server.connect().await,
         server.connect().await,
@@ -82,7 +82,7 @@ async fn a_call_comes_back_and_leaves_nothing() {
 
 #[tokio::test]
 async fn nobody_there_is_no_such_remote_and_nothing_is_sent() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
 
     let error = provider
@@ -97,7 +97,7 @@ async fn nobody_there_is_no_such_remote_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn one_runs_once_wherever_and_all_run_everywhere() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let caller = server.connect().await;
     let runs: [Arc<AtomicUsize>; 3] = Default::default();
     let mut servers = Vec::new();
@@ -131,7 +131,7 @@ async fn one_runs_once_wherever_and_all_run_everywhere() {
 
 #[tokio::test]
 async fn many_calls_at_once_get_their_own_answers() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (caller, callee) = (server.connect().await, server.connect().await);
     let _serving = echo(&callee, "f", Arc::default()).await;
 
@@ -152,7 +152,7 @@ async fn many_calls_at_once_get_their_own_answers() {
 
 #[tokio::test]
 async fn python_is_answered_byte_for_byte() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _serving = echo(&provider, "f", Arc::default()).await;
 
@@ -177,7 +177,7 @@ async fn python_is_answered_byte_for_byte() {
 
 #[tokio::test]
 async fn an_answer_nobody_takes_ends_by_itself() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _serving = echo(&provider, "f", Arc::default()).await;
     let request = r#"{"__obj": ["f", "__rpc_2", [], {}], "__type": "pymq.core.RpcRequest"}"#;
@@ -197,7 +197,7 @@ async fn an_answer_nobody_takes_ends_by_itself() {
 
 #[tokio::test]
 async fn forged_and_plain_payloads_touch_nothing() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let runs = Arc::new(AtomicUsize::new(0));
     let _serving = echo(&provider, "f", Arc::clone(&runs)).await;
@@ -225,7 +225,7 @@ async fn forged_and_plain_payloads_touch_nothing() {
 
 #[tokio::test]
 async fn a_call_passes_at_maxmemory() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, caller, mut raw) = (
         server.connect().await,
         server.connect().await,
@@ -253,7 +253,7 @@ async fn a_call_passes_at_maxmemory() {
 
 #[tokio::test]
 async fn replies_given_before_a_close_are_sent() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let caller = server.connect().await;
     for _ in 0..20 {
         let callee = server.connect().await;
@@ -280,7 +280,7 @@ async fn replies_given_before_a_close_are_sent() {
 
 #[tokio::test]
 async fn close_ends_pending_calls() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (caller, callee) = (server.connect().await, server.connect().await);
     let _requests = callee.rpc_listen("f").await.unwrap();
     let mut replies = caller
@@ -298,7 +298,7 @@ async fn close_ends_pending_calls() {
 
 #[tokio::test]
 async fn an_expired_request_is_not_run() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let runs = Arc::new(AtomicUsize::new(0));
     let _serving = echo(&provider, "f", Arc::clone(&runs)).await;
@@ -317,7 +317,7 @@ async fn an_expired_request_is_not_run() {
 
 #[tokio::test]
 async fn a_server_gone_while_a_request_is_on_its_way_still_answers() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, caller) = (server.connect().await, server.connect().await);
     for _ in 0..100 {
         let requests = provider.rpc_listen("f").await.unwrap();
@@ -340,7 +340,7 @@ async fn a_server_gone_while_a_request_is_on_its_way_still_answers() {
 
 #[tokio::test]
 async fn calls_survive_killed_connections() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (caller, callee, mut raw) = (
         server.connect().await,
         server.connect().await,

@@ -20,7 +20,7 @@ async fn next(subscription: &mut Subscription) -> (String, Message) {
 
 #[tokio::test]
 async fn an_event_is_pythons_on_the_wire() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let mut events = provider.subscribe(topic("news")).await.unwrap();
 
@@ -37,7 +37,7 @@ async fn an_event_is_pythons_on_the_wire() {
 
 #[tokio::test]
 async fn one_wire_subscription_serves_all_and_the_last_one_ends_it() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let mut first = provider.subscribe(topic("t")).await.unwrap();
     let mut second = provider.subscribe(topic("t")).await.unwrap();
@@ -55,7 +55,7 @@ async fn one_wire_subscription_serves_all_and_the_last_one_ends_it() {
 
 #[tokio::test]
 async fn dropping_and_subscribing_again_needs_no_pause() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, publisher) = (server.connect().await, server.connect().await);
     for round in 0..300 {
         let mut events = provider.subscribe(topic("t")).await.unwrap();
@@ -72,7 +72,7 @@ async fn dropping_and_subscribing_again_needs_no_pause() {
 
 #[tokio::test]
 async fn a_pattern_sees_its_own_namespace_only_and_no_requests() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let mut events = provider
         .subscribe(Filter::Pattern("*".to_owned()))
@@ -92,7 +92,7 @@ async fn a_pattern_sees_its_own_namespace_only_and_no_requests() {
 
 #[tokio::test]
 async fn a_thousand_subscriptions_come_and_go() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let all = futures_util::future::join_all(
         (0..1_000).map(|n| provider.subscribe(topic(&n.to_string()))),
@@ -118,7 +118,7 @@ async fn a_thousand_subscriptions_come_and_go() {
 
 #[tokio::test]
 async fn a_dropped_subscribe_leaves_nothing() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     for polls in 0..6 {
         let subscribing = provider.subscribe(topic("t"));
@@ -140,7 +140,7 @@ async fn a_dropped_subscribe_leaves_nothing() {
 
 #[tokio::test]
 async fn close_ends_subscriptions_and_connections() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let mut events = provider.subscribe(topic("t")).await.unwrap();
 
@@ -178,7 +178,7 @@ async fn close_ends_subscriptions_and_connections() {
 
 #[tokio::test]
 async fn a_drop_without_close_ends_everything() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).await;
     let mut raw = server.raw().await;
     let provider = server.connect().await;
     let mut events = provider.subscribe(topic("t")).await.unwrap();
