@@ -117,7 +117,7 @@ pub async fn call_all_has_one_deadline(h: &dyn Harness) -> Outcome {
     assert_eq!(late, [ErrorKind::Timeout; 3]);
     assert!(started.elapsed() >= TIMEOUT, "took {:?}", started.elapsed());
     assert!(
-        started.elapsed() < TIMEOUT * 2,
+        started.elapsed() < TIMEOUT * 3, // one deadline for all, not one for each
         "took {:?}",
         started.elapsed()
     );
