@@ -118,7 +118,11 @@ pub async fn shared() -> Result<&'static Server, Failure> {
 }
 
 async fn open() -> Result<Server, Failure> {
-    let options: Vec<&str> = iter::once("--user").chain(app_user()?).collect();
+    // Each pattern needs a channel rule of its own, and those of the suite are in random namespaces.
+    let options: Vec<&str> = iter::once("--user")
+        .chain(app_user()?)
+        .chain(["&*"])
+        .collect();
     let server = match source()? {
         Source::Url => named()?,
         Source::Docker => docker::start(None, &options).await?,
