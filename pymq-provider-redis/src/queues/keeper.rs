@@ -174,7 +174,11 @@ impl Keeper {
     async fn keep(mut self) {
         let close = self.store.shared().core.close.clone();
         let bell = Arc::clone(&self.bell);
-        while let Some((is_awaited, sweep_at)) = self.look_at_desk() {
+        loop {
+            // The desk went under the lock; by now somebody else may have one there, with a keeper of its own.
+            let Some((is_awaited, sweep_at)) = self.look_at_desk() else {
+                return;
+            };
             tokio::select! {
                 biased;
                 () = close.cancelled() => break,
