@@ -26,8 +26,8 @@
 //!
 //! # Guarantees
 //!
-//! What DESIGN promises of every provider, with one restriction: all is gone when the broker is. A broker lives as long
-//! as a handle on it, or a [`MemoryBroker`] that names it. It runs no task: a taker that waits for a delayed message
+//! What pymq promises of every provider, with one restriction: all is gone when the broker is. A broker lives as long as
+//! a handle on it, or a [`MemoryBroker`] that names it. It runs no task: a taker that waits for a delayed message
 //! wakes itself.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

@@ -16,7 +16,8 @@
 //! commands, one for subscriptions, one for answers to calls from the first call on, and one for each queue that
 //! somebody waits on. `maxmemory-policy` must not be `allkeys-*`, which evicts whole queues.
 //!
-//! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*` and the channels `&__eventbus:*`.
+//! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*`, the channels `&__eventbus:*`, and a
+//! channel rule of its own for each pattern.
 //!
 //! # What Redis makes of it
 //!
