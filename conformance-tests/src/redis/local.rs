@@ -7,9 +7,11 @@ use super::{Server, Source, Watchdog};
 use crate::Failure;
 
 /// The server is a background child of the shell, which waits for the end of its input and then ends the server. The
-/// shell lets go of standard output, so that a server that dies is seen as the end of what it prints.
-const SCRIPT: &str =
-    r#"redis-server "$@" 2>&1 & server=$!; exec >/dev/null; cat; kill $server; wait $server"#;
+/// shell lets go of standard output, so that a server that dies is seen as the end of what it prints. What the server
+/// saves is in a folder of its own: in that of the tests the next server would load it.
+const SCRIPT: &str = r#"folder=$(mktemp -d) && cd "$folder" || exit
+redis-server "$@" 2>&1 & server=$!
+exec >/dev/null; cat; kill $server; wait $server; rm -r "$folder""#;
 
 /// Another process may take the port between our asking for it and the server's using it.
 const ATTEMPTS: usize = 5;
