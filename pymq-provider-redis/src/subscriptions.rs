@@ -120,14 +120,14 @@ impl Subscriptions {
         let Some(topic) = self.core.keys.strip(channel) else {
             return;
         };
-        if rpc::is_request(&payload) {
+        if let Some(frame) = rpc::request_frame(&payload) {
             let server = if is_pattern {
                 None
             } else {
                 self.shared.lock().table.server(channel)
             };
             if let Some(server) = server {
-                server.receive(&payload);
+                server.receive(&payload, &frame);
             }
             return;
         }

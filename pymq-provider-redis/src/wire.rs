@@ -55,11 +55,12 @@ pub(crate) fn encode(message: &Message) -> Bytes {
 
 /// Writes a message and more as a payload.
 pub(crate) fn encode_with(message: &Message, extra: &Extra) -> Bytes {
-    let meta = Meta::new(message, extra);
+    let meta = Meta::with(&message.headers, extra);
     let Some(text) = json_text(message) else {
         return frame_bytes(message, meta);
     };
-    if meta == Meta::default() && !text.contains(PYMQ) {
+    // Only an object can be mistaken for a frame.
+    if meta == Meta::default() && (!text.starts_with(may_open_an_object) || !text.contains(PYMQ)) {
         return message.body.clone();
     }
     match Object::scan(text) {
@@ -77,6 +78,20 @@ pub(crate) fn decode(payload: Bytes) -> Message {
 /// Reads a payload and what else it says.
 pub(crate) fn decode_with(payload: Bytes) -> (Message, Extra) {
     unframe(&payload).unwrap_or_else(|| (Message::json(payload), Extra::default()))
+}
+
+/// Tells what an object may start with: its brace, or the white space before it.
+fn may_open_an_object(first: char) -> bool {
+    matches!(first, '{' | ' ' | '\t' | '\n' | '\r')
+}
+
+/// Returns how a frame ends, its closing brace included, that says this to our own kind.
+pub(crate) fn end_of_frame(headers: &Headers, extra: &Extra) -> String {
+    let meta = Meta::with(headers, extra);
+    if meta == Meta::default() {
+        return "}".to_owned();
+    }
+    [THEN_PYMQ, &json(&meta), "}"].concat()
 }
 
 /// Reads what our member of a frame says, for frames that are taken apart elsewhere.

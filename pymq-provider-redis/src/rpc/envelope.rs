@@ -10,7 +10,7 @@ use bytes::Bytes;
 use pymq::codec::to_json;
 use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq::provider::{Reply, RequestOptions, Target};
-use pymq::{Encoding, Error, ErrorKind, Headers, Message, RemoteError, Result};
+use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements};
 
@@ -52,27 +52,28 @@ pub(crate) struct Response {
     pub(crate) reply: Reply,
 }
 
-/// Tells whether a payload on a channel is a request; anything else is an event.
-pub(crate) fn is_request(payload: &[u8]) -> bool {
+/// Returns the frame of a payload on a channel if it is a request; anything else is an event.
+pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
+    let text = std::str::from_utf8(payload).ok()?;
     // The search is quick, and nearly every event ends here.
-    std::str::from_utf8(payload).is_ok_and(|text| {
-        let is_tagged = |object: Object<'_>| {
-            object
-                .get("__type")
-                .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
-        };
-        text.contains("RpcRequest") && Object::scan(text).is_some_and(is_tagged)
-    })
+    if !text.contains("RpcRequest") {
+        return None;
+    }
+    let is_tagged = |frame: &Object<'_>| {
+        frame
+            .get("__type")
+            .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
+    };
+    Object::scan(text).filter(is_tagged)
 }
 
-/// Reads a request, or nothing when there is no telling whom to answer.
-pub(crate) fn read_request(payload: &Bytes) -> Option<Request> {
-    let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
+/// Reads a request from its frame, or nothing when there is no telling whom to answer.
+pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Request> {
     let (headers, extra) = match frame.get("__pymq") {
         Some(member) => wire::read_extra(member)?,
         None => Default::default(),
     };
-    let [call, inbox, args, kwargs] = fields(&frame, ["fn", "response_channel", "args", "kwargs"])?;
+    let [call, inbox, args, kwargs] = fields(frame, ["fn", "response_channel", "args", "kwargs"])?;
     let inbox: String = serde_json::from_str(inbox?).ok()?;
     // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
     if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > MAX_NAME_BYTES {
@@ -132,26 +133,15 @@ pub(crate) fn write_request(
         is_opaque,
         ..Extra::default()
     };
-    let end_for_one = end(&message.headers, &extra(None));
+    let end_for_one = wire::end_of_frame(&message.headers, &extra(None));
     let claim = (opts.to == Target::One).then(|| format!("{inbox}#{id}"));
-    let end_for_several = end(&message.headers, &extra(claim));
+    let end_for_several = wire::end_of_frame(&message.headers, &extra(claim));
     let start = format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}");
     Ok(Outgoing {
-        request: [start.as_bytes(), &end_for_one].concat().into(),
+        request: [&*start, &*end_for_one].concat().into(),
         cut: end_for_one.len(),
-        end_for_several,
+        end_for_several: end_for_several.into(),
     })
-}
-
-/// Returns how a frame ends that says this to our own kind.
-fn end(headers: &Headers, extra: &Extra) -> Bytes {
-    const FRAME: &str = r#"{"__obj": [], "__type": ""}"#;
-    let frame = Message {
-        headers: headers.clone(),
-        ..Message::json(FRAME)
-    };
-    // Our member is the last one of such a frame.
-    wire::encode_with(&frame, extra).slice(FRAME.len() - 1..)
 }
 
 /// Reads a response, or nothing when it belongs to no call.
@@ -274,6 +264,10 @@ mod tests {
         Bytes::from(vector["payload"].as_str().unwrap().to_owned())
     }
 
+    fn read(payload: &Bytes) -> Option<Request> {
+        read_request(payload, &Object::scan(std::str::from_utf8(payload).ok()?)?)
+    }
+
     fn failure(type_name: &str, message: &str) -> Reply {
         Reply::Err(RemoteError::new(type_name, message))
     }
@@ -296,9 +290,9 @@ mod tests {
             let payload = payload(&vector);
             let expected = &vector["expected_decoded_json"];
 
-            let request = read_request(&payload).unwrap();
+            let request = read(&payload).unwrap();
 
-            assert!(is_request(&payload));
+            assert!(request_frame(&payload).is_some());
             assert_eq!(parsed(request.call.as_bytes()), expected["fn"]);
             assert_eq!(request.inbox, expected["response_channel"]);
             assert_eq!(parsed(&request.message.body), expected["args"]);
@@ -352,7 +346,7 @@ mod tests {
     #[test]
     fn our_requests_are_pythons_byte_for_byte() {
         for vector in vectors("rpc.request") {
-            let request = read_request(&payload(&vector)).unwrap();
+            let request = read(&payload(&vector)).unwrap();
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
             let opts = RequestOptions::default();
@@ -400,7 +394,7 @@ mod tests {
             (for_several(&to_one), Some("__rpc_x#9")),
             (for_several(&to_all), None),
         ] {
-            let request = read_request(&payload).unwrap();
+            let request = read(&payload).unwrap();
 
             assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
             assert_eq!(request.message, message);
@@ -416,9 +410,9 @@ mod tests {
                 r#"{{"fn": "add", "args": [2, 4]{kwargs}, "response_channel": "__rpc_1", "__type": "pymq.RpcRequest"}}"#
             );
 
-            let request = read_request(&text.clone().into()).unwrap();
+            let request = read(&text.clone().into()).unwrap();
 
-            assert!(is_request(text.as_bytes()) && request.refusal.is_none());
+            assert!(request_frame(text.as_bytes()).is_some() && request.refusal.is_none());
             assert_eq!(request.message.body, "[2, 4]");
         }
     }
@@ -434,10 +428,7 @@ mod tests {
             let text = format!(
                 r#"{{"__obj": ["f", "__rpc_1", {args}], "__type": "pymq.core.RpcRequest"}}"#
             );
-            assert!(
-                read_request(&text.into()).unwrap().refusal.is_some(),
-                "{args}"
-            );
+            assert!(read(&text.into()).unwrap().refusal.is_some(), "{args}");
         }
         for object in [
             r#"["f", "jobs", [], {}]"#,
@@ -447,7 +438,7 @@ mod tests {
             r#"[5, "__rpc_1", [], {}]"#,
         ] {
             let text = format!(r#"{{"__obj": {object}, "__type": "pymq.core.RpcRequest"}}"#);
-            assert!(read_request(&text.into()).is_none(), "{object}");
+            assert!(read(&text.into()).is_none(), "{object}");
         }
     }
 
@@ -459,7 +450,7 @@ mod tests {
             r#""pymq.core.RpcRequest""#,
             r#"{"a": {"__type": "pymq.core.RpcRequest"}}"#,
         ] {
-            assert!(!is_request(text.as_bytes()), "{text}");
+            assert!(request_frame(text.as_bytes()).is_none(), "{text}");
         }
     }
 

@@ -15,6 +15,7 @@ use super::answers::{Answer, Answers};
 use super::envelope::{self, read_request, write_response};
 use crate::connection::Script;
 use crate::core::Core;
+use crate::wire::Object;
 
 static CLAIM: Script = Script::new(include_str!("../../scripts/rpc_claim.lua"));
 
@@ -80,8 +81,8 @@ impl Server {
     }
 
     /// Takes a request. Never waits: it runs in the task that reads the connection.
-    pub(crate) fn receive(self: Arc<Self>, payload: &Bytes) {
-        let Some(request) = read_request(payload) else {
+    pub(crate) fn receive(self: Arc<Self>, payload: &Bytes, frame: &Object<'_>) {
+        let Some(request) = read_request(payload, frame) else {
             tracing::warn!(
                 channel = self.channel,
                 bytes = payload.len(),

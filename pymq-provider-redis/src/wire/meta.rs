@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use pymq::{Headers, Message};
+use pymq::Headers;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 
@@ -53,10 +53,10 @@ pub(super) enum Form {
 }
 
 impl Meta {
-    pub(super) fn new(message: &Message, extra: &Extra) -> Self {
+    pub(super) fn with(headers: &Headers, extra: &Extra) -> Self {
         Self {
             attempt: extra.attempt,
-            headers: Map(message.headers.clone()),
+            headers: Map(headers.clone()),
             timeout: extra
                 .timeout
                 .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),

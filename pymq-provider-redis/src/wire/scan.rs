@@ -189,13 +189,13 @@ impl<'a> Scanner<'a> {
             match byte {
                 b'"' => return Some(()),
                 b'\\' => self.escape()?,
-                0..0x20 => return None,
-                _ => {}
+                _ => return None,
             }
         }
     }
 
-    /// Passes what is plain in a string, which is nearly all of a text, in steps that compile to vector instructions.
+    /// Passes what is plain in a string, which is nearly all of a text: in steps that compile to vector instructions,
+    /// and the rest byte by byte.
     fn plain(&mut self) {
         let (steps, _) = self.text[self.at..].as_chunks::<16>();
         let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
@@ -205,6 +205,8 @@ impl<'a> Scanner<'a> {
                 .fold(false, |found, byte| found | is_special(byte))
         });
         self.at += 16 * plain.count();
+        let rest = &self.text[self.at..];
+        self.at += rest.iter().position(is_special).unwrap_or(rest.len());
     }
 
     fn escape(&mut self) -> Option<()> {
