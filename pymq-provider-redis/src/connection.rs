@@ -4,6 +4,8 @@
 mod backoff;
 mod connector;
 mod fault;
+mod gather;
+mod line;
 mod script;
 
 use std::pin::pin;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::Result;
-use redis::{Cmd, FromRedisValue, RedisResult, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, ToRedisArgs, Value, from_redis_value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::connector::{Connector, Live, Version};
 pub(crate) use self::fault::{Fault, Remedy};
+pub(crate) use self::gather::{BATCH, gather};
+use self::line::Line;
 pub(crate) use self::script::Script;
 
 /// The pause before a command is sent again that the server was not ready for.
@@ -44,7 +48,7 @@ pub(crate) struct Commands {
 /// Where the connection stands; written by [`supervise`] alone.
 #[derive(Clone, Debug)]
 enum State {
-    Up(Arc<Live>),
+    Up(Arc<Line>),
     /// With what the last attempt to connect came to.
     Down(Option<Fault>),
     Closed,
@@ -57,9 +61,9 @@ impl Commands {
         first: Live,
         hangup: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
-        let first = Arc::new(first);
+        let (first, writer) = Line::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
-        let supervisor = supervise(connector.clone(), first, sender, hangup);
+        let supervisor = supervise(connector.clone(), first, writer, sender, hangup);
         (
             Self {
                 connector,
@@ -131,33 +135,44 @@ impl Commands {
 
     /// Tells whether there is a connection now.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Up(live) if !live.lost.is_cancelled())
+        matches!(&*self.state.borrow(), State::Up(line) if !line.live.lost.is_cancelled())
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Closed)
     }
 
     async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Fault> {
         let deadline = Instant::now() + self.connector.op_timeout();
         let mut repeatable = self.repeatable;
         loop {
-            let live = self.live(deadline).await?;
-            let mut connection = live.connection.clone();
-            let mut answer = pin!(cmd.query_async(&mut connection));
+            let line = self.line(deadline).await?;
+            let answer = async {
+                if self.patient {
+                    line.ask_directly(cmd).await
+                } else {
+                    line.ask(cmd).await
+                }
+            };
+            let mut answer = pin!(answer);
             let in_time = timeout_at(deadline, answer.as_mut()).await;
             if in_time.is_err() {
-                live.timed_out();
+                line.live.timed_out();
             }
             let fault = match in_time {
                 Ok(Ok(value)) => {
-                    live.answered();
-                    return Ok(value);
+                    line.live.answered();
+                    return read(value);
                 }
-                Ok(Err(error)) => Fault::of_command(error),
+                Ok(Err(fault)) => fault,
                 Err(_elapsed) if self.patient => return self.late(answer).await,
                 Err(_elapsed) => return Err(Fault::timeout()),
             };
             match fault.remedy {
                 Remedy::Wait => {}
-                Remedy::Reconnect => live.lost.cancel(),
+                Remedy::Reconnect => line.live.lost.cancel(),
                 Remedy::Lost if repeatable => repeatable = false,
+                Remedy::Lost if self.is_closed() => return Err(fault.by_closing()),
                 Remedy::Lost | Remedy::InFull | Remedy::None => return Err(fault),
             }
             if Instant::now() + NOT_READY >= deadline {
@@ -168,33 +183,36 @@ impl Commands {
     }
 
     /// Waits on for an answer that is late already.
-    async fn late<T>(&self, answer: impl Future<Output = RedisResult<T>>) -> Result<T, Fault> {
+    async fn late<T: FromRedisValue>(
+        &self,
+        answer: impl Future<Output = Result<Value, Fault>>,
+    ) -> Result<T, Fault> {
         let mut state = self.state.clone();
         tokio::select! {
-            answer = timeout(PATIENCE, answer) => answer.map_err(|_| Fault::timeout())?.map_err(Fault::of_command),
+            answer = timeout(PATIENCE, answer) => read(answer.map_err(|_| Fault::timeout())??),
             _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
         }
     }
 
     /// Returns the connection, waiting for one until the deadline.
-    async fn live(&self, deadline: Instant) -> Result<Arc<Live>, Fault> {
-        if let State::Up(live) = &*self.state.borrow()
-            && !live.lost.is_cancelled()
+    async fn line(&self, deadline: Instant) -> Result<Arc<Line>, Fault> {
+        if let State::Up(line) = &*self.state.borrow()
+            && !line.live.lost.is_cancelled()
         {
-            return Ok(Arc::clone(live));
+            return Ok(Arc::clone(line));
         }
         let mut state = self.state.clone();
         let found = timeout_at(
             deadline,
             state.wait_for(|state| match state {
-                State::Up(live) => !live.lost.is_cancelled(),
+                State::Up(line) => !line.live.lost.is_cancelled(),
                 State::Down(_) => false,
                 State::Closed => true,
             }),
         );
         match found.await {
             Ok(Ok(state)) => match &*state {
-                State::Up(live) => return Ok(Arc::clone(live)),
+                State::Up(line) => return Ok(Arc::clone(line)),
                 State::Down(_) | State::Closed => return Err(Fault::closed()),
             },
             // The supervisor is gone: the runtime is shutting down.
@@ -208,28 +226,47 @@ impl Commands {
     }
 }
 
+/// Reads the answer of the server as what was asked for.
+fn read<T: FromRedisValue>(value: Value) -> Result<T, Fault> {
+    from_redis_value(value).map_err(|error| Fault::of_command(error.into()))
+}
+
 /// Replaces the connection each time it is lost, without end.
 async fn supervise(
     connector: Connector,
-    first: Arc<Live>,
+    first: Arc<Line>,
+    writer: impl Future<Output = ()>,
     state: watch::Sender<State>,
     hangup: CancellationToken,
 ) {
     let keep_up = async {
-        let mut live = first;
+        let mut line = first;
+        serve(&line, writer).await;
         loop {
-            live.lost.cancelled().await;
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
             let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
-            live = Arc::new(connector.dial_again(Some(&live), drop, report).await);
+            let next = connector.dial_again(Some(&line.live), drop, report).await;
             tracing::info!(address = connector.address(), "connected again");
-            state.send_replace(State::Up(Arc::clone(&live)));
+            let writer;
+            (line, writer) = Line::new(next);
+            state.send_replace(State::Up(Arc::clone(&line)));
+            serve(&line, writer).await;
         }
     };
+    // Outlives the news, so that whoever loses an answer by its end finds out why.
+    let mut keep_up = pin!(keep_up);
     tokio::select! {
         () = hangup.cancelled() => {}
-        () = keep_up => {}
+        () = keep_up.as_mut() => {}
     }
     state.send_replace(State::Closed);
+}
+
+/// Runs the writer of a connection until that is lost.
+async fn serve(line: &Line, writer: impl Future<Output = ()>) {
+    tokio::select! {
+        () = line.live.lost.cancelled() => {}
+        () = writer => {}
+    }
 }

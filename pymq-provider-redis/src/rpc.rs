@@ -14,7 +14,7 @@ use pymq::{Message, Result};
 
 use self::answers::Answers;
 use self::calls::Calls;
-pub(crate) use self::envelope::is_request;
+pub(crate) use self::envelope::request_frame;
 use self::server::Office;
 pub(crate) use self::server::Server;
 use crate::core::Core;
@@ -30,7 +30,7 @@ pub(crate) struct Rpc {
 
 impl Rpc {
     pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
-        let answers = Answers::start(core.clone());
+        let answers = Answers::start(&core);
         Self {
             calls: Calls::new(core.clone()),
             office: Arc::new(Office::new(core, answers)),

@@ -2,6 +2,7 @@
 
 use pymq::provider::{Filter, Subscription, subscription};
 use pymq::{Message, Result};
+use redis::Cmd;
 
 use crate::core::Core;
 use crate::subscriptions::{Sink, Subscriptions, Target};
@@ -24,10 +25,9 @@ impl Topics {
 
     /// Publishes, and returns how many subscriptions Redis found.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
-        let mut publish = redis::cmd("PUBLISH");
-        publish
-            .arg(self.core.keys.name(topic))
-            .arg(&*wire::encode(message));
+        let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
+        let mut publish = Cmd::with_capacity(3, "PUBLISH".len() + channel.len() + payload.len());
+        publish.arg("PUBLISH").arg(channel).arg(&*payload);
         self.core
             .commands
             .query(|| format!("redis: publish to `{topic}`"), &publish)

@@ -61,9 +61,33 @@ impl Fault {
         }
     }
 
+    /// The connection was given up while a command was under way on it.
+    pub(crate) fn given_up() -> Self {
+        Self {
+            outcome_unknown: true,
+            ..Self::lost()
+        }
+    }
+
+    /// The connection ended before the command was sent.
+    pub(crate) fn not_sent() -> Self {
+        Self {
+            remedy: Remedy::Reconnect,
+            ..Self::lost()
+        }
+    }
+
     /// The provider was closed.
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the provider was closed")
+    }
+
+    /// The same, now that it is known that the provider was closed.
+    pub(crate) fn by_closing(self) -> Self {
+        Self {
+            outcome_unknown: self.outcome_unknown,
+            ..Self::closed()
+        }
     }
 
     /// Reads the failure of a command.

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::take_batch;
-use crate::connection::Script;
+use crate::connection::{Script, gather};
 use crate::core::Core;
 
 static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua"));
-
-/// The most answers in one round trip.
-const BATCH: usize = 64;
 
 /// An answer and the list it goes to.
 #[derive(Debug)]
@@ -25,52 +22,44 @@ pub(crate) struct Answer {
 /// Where servers put their answers; never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
-    /// Unbounded, but bounded by what comes in: each request that a server's buffer takes is answered once.
-    queue: mpsc::UnboundedSender<Answer>,
+    /// As good as unbounded, but bounded by what comes in: each request that a server's buffer takes is answered once.
+    queue: mpsc::Sender<Answer>,
 }
 
 impl Answers {
     /// Starts the task that sends; it ends when the provider is closed and what was given before is sent.
-    pub(crate) fn start(core: Core) -> Self {
-        let (queue, given) = mpsc::unbounded_channel();
-        core.clone().spawn(send(core, given));
+    pub(crate) fn start(core: &Core) -> Self {
+        let (queue, given) = mpsc::channel(Semaphore::MAX_PERMITS);
+        let send_all = {
+            let core = core.clone();
+            async move {
+                gather(given, core.close.clone(), |batch| push_batch(&core, batch)).await;
+            }
+        };
+        core.spawn(send_all);
         Self { queue }
     }
 
     /// Gives an answer; after `close` it goes nowhere.
     pub(crate) fn give(&self, answer: Answer) {
-        drop(self.queue.send(answer));
+        drop(self.queue.try_send(answer));
     }
 }
 
-async fn send(core: Core, mut given: mpsc::UnboundedReceiver<Answer>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let count = tokio::select! {
-            biased;
-            count = given.recv_many(&mut batch, BATCH) => count,
-            () = core.close.cancelled(), if !given.is_closed() => {
-                given.close();
-                continue;
-            }
-        };
-        if count == 0 {
-            return;
-        }
-        let mut by_inbox: HashMap<String, Vec<Bytes>> = HashMap::new();
-        for answer in batch.drain(..) {
-            by_inbox
-                .entry(answer.inbox)
-                .or_default()
-                .push(answer.payload);
-        }
-        join_all(
-            by_inbox
-                .into_iter()
-                .map(|(inbox, payloads)| push_all(&core, inbox, payloads)),
-        )
-        .await;
+async fn push_batch(core: &Core, batch: Vec<Answer>) {
+    let mut by_inbox: HashMap<String, Vec<Bytes>> = HashMap::new();
+    for answer in batch {
+        by_inbox
+            .entry(answer.inbox)
+            .or_default()
+            .push(answer.payload);
     }
+    join_all(
+        by_inbox
+            .into_iter()
+            .map(|(inbox, payloads)| push_all(core, inbox, payloads)),
+    )
+    .await;
 }
 
 async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {

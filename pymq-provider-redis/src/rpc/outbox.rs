@@ -3,16 +3,14 @@
 use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::envelope::Outgoing;
 use super::take_batch;
-use crate::connection::{Fault, Script};
+use crate::connection::{BATCH, Fault, Script, gather};
 use crate::core::Core;
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
-
-/// The most requests in one round trip.
-const BATCH: usize = 64;
 
 /// Where callers put their requests. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,7 +31,7 @@ impl Outbox {
     /// Starts the task that sends; it ends when the provider is closed.
     pub(crate) fn start(core: Core) -> Self {
         let (queue, given) = mpsc::channel(BATCH * 4);
-        core.tasks.clone().spawn(run(core.clone(), given));
+        core.spawn(run(core.clone(), given));
         Self { core, queue }
     }
 
@@ -56,24 +54,25 @@ impl Outbox {
     }
 }
 
-async fn run(core: Core, mut given: mpsc::Receiver<Call>) {
-    let send_all = async {
-        let mut waiting = Vec::with_capacity(BATCH);
-        while given.recv_many(&mut waiting, BATCH).await > 0 {
-            // Whose caller is gone is not sent at all.
-            waiting.retain(|call| !call.counted.is_closed());
-            while !waiting.is_empty() {
-                publish(
-                    &core,
-                    take_batch(&mut waiting, |call| call.outgoing.request.len()),
-                )
-                .await;
-            }
-        }
-    };
+async fn run(core: Core, given: mpsc::Receiver<Call>) {
+    let send_all = gather(given, CancellationToken::new(), |batch| {
+        publish_all(&core, batch)
+    });
     tokio::select! {
         () = core.close.cancelled() => {}
         () = send_all => {}
+    }
+}
+
+async fn publish_all(core: &Core, mut batch: Vec<Call>) {
+    // Whose caller is gone is not sent at all.
+    batch.retain(|call| !call.counted.is_closed());
+    while !batch.is_empty() {
+        publish(
+            core,
+            take_batch(&mut batch, |call| call.outgoing.request.len()),
+        )
+        .await;
     }
 }
 
