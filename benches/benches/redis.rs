@@ -53,7 +53,9 @@ async fn publish(url: &str, bus: &Bus) {
 
 async fn take(url: &str, bus: &Bus) {
     const BATCH: usize = 64;
+    const KEY: &str = "__eventbus:global:take";
     let connection = raw::connection(url).await;
+    let filling = connection.clone();
     let raw_take = Case::new("redis-rs LPUSH 64 + RPOP 64", move |operations| {
         let mut connection = connection.clone();
         async move {
@@ -66,18 +68,40 @@ async fn take(url: &str, bus: &Bus) {
             }
         }
     });
-    let queue = bus.queue::<String>("take");
-    let typed = Case::new("Queue::put_all(64) + get_many(64)", move |operations| {
-        let queue = queue.clone();
-        async move {
-            let batch = vec!["x".repeat(254); BATCH];
-            for _ in 0..operations / BATCH {
-                queue.put_all(&batch).await.expect("put");
-                assert_eq!(queue.get_many(BATCH).await.expect("get").len(), BATCH);
+    let queue = bus.queue::<Raw>("take");
+    let typed_queue = bus.queue::<String>("take");
+    let taken = Case::new(
+        "redis-rs LPUSH 64 + Queue<Raw>::get_many(64)",
+        move |operations| {
+            let (mut connection, queue) = (filling.clone(), queue.clone());
+            async move {
+                let batch = vec![payload(); BATCH];
+                for _ in 0..operations / BATCH {
+                    let _: i64 = connection.lpush(KEY, &batch).await.expect("LPUSH");
+                    assert_eq!(queue.get_many(BATCH).await.expect("get").len(), BATCH);
+                }
             }
-        }
-    });
-    group("redis: batches of 64", 128_000, vec![raw_take, typed]).await;
+        },
+    );
+    let typed = Case::new(
+        "Queue<String>::put_all(64) + get_many(64)",
+        move |operations| {
+            let queue = typed_queue.clone();
+            async move {
+                let batch = vec!["x".repeat(254); BATCH];
+                for _ in 0..operations / BATCH {
+                    queue.put_all(&batch).await.expect("put");
+                    assert_eq!(queue.get_many(BATCH).await.expect("get").len(), BATCH);
+                }
+            }
+        },
+    );
+    group(
+        "redis: batches of 64",
+        128_000,
+        vec![raw_take, taken, typed],
+    )
+    .await;
 }
 
 async fn put_get(url: &str, bus: &Bus) {
@@ -136,7 +160,7 @@ async fn call(url: &str, bus: &Bus) -> Result<(), Failure> {
             spread(operations, in_flight, move || {
                 let four = four.clone();
                 async move {
-                    four.call(&payload()).await;
+                    four.call("x".repeat(254)).await;
                 }
             })
         });

@@ -1,13 +1,19 @@
 //! The baselines: what a program does today with the raw client.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::AsyncCommands;
 use redis::aio::MultiplexedConnection;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+
+/// Before every name PyMQ uses.
+const PREFIX: &str = "__eventbus:global:";
 
 /// Opens a connection that may block.
 ///
@@ -23,8 +29,8 @@ pub async fn connection(url: &str) -> MultiplexedConnection {
         .expect("a Redis that answers")
 }
 
-/// Python PyMQ's remote call written in Rust with the same client: PUBLISH, LPUSH, EXPIRE, BRPOP, one connection for
-/// each call in flight.
+/// Python PyMQ's remote call written in Rust with the same client, its payloads included: PUBLISH, LPUSH, EXPIRE, BRPOP,
+/// one connection for each call in flight.
 #[derive(Clone, Debug)]
 pub struct FourCommands {
     function: String,
@@ -32,6 +38,19 @@ pub struct FourCommands {
     waiting: Arc<Mutex<Vec<MultiplexedConnection>>>,
     server: Arc<JoinHandle<()>>,
 }
+
+/// What PyMQ sends: a tuple, and the name of its class.
+#[derive(Debug, Deserialize, Serialize)]
+struct Envelope<T> {
+    __obj: T,
+    __type: String,
+}
+
+/// The name of the function, the list for the answer, the arguments, the named arguments.
+type Request = (String, String, (String,), HashMap<String, String>);
+
+/// The name of the function, the result, its type, whether it is an error.
+type Response = (String, String, String, bool);
 
 impl FourCommands {
     /// Starts an echo server and a caller for `in_flight` calls at once.
@@ -46,21 +65,14 @@ impl FourCommands {
             .await
             .expect("a Redis that answers");
         subscriber
-            .subscribe(function)
+            .subscribe(format!("{PREFIX}{function}"))
             .await
             .expect("a channel to subscribe to");
         let answers = connection(url).await;
         let server = tokio::spawn(async move {
             let mut requests = subscriber.into_on_message();
             while let Some(request) = requests.next().await {
-                let mut answers = answers.clone();
-                let payload: Vec<u8> = request.get_payload().expect("bytes");
-                tokio::spawn(async move {
-                    // The reply list stands in front of the argument, as it stands in PyMQ's envelope.
-                    let (reply_to, argument) = payload.split_at(40);
-                    let _: i64 = answers.lpush(reply_to, argument).await.expect("LPUSH");
-                    let _: bool = answers.expire(reply_to, 300).await.expect("EXPIRE");
-                });
+                tokio::spawn(answer(answers.clone(), request));
             }
         });
         let mut waiting = Vec::with_capacity(in_flight);
@@ -80,25 +92,54 @@ impl FourCommands {
     /// # Panics
     ///
     /// When a command fails.
-    pub async fn call(&self, argument: &[u8]) -> Vec<u8> {
+    pub async fn call(&self, argument: String) -> String {
         let mut waiting = self
             .waiting
             .lock()
             .await
             .pop()
             .expect("a connection for each call in flight");
-        let reply_to = format!("rpc:{}", uuid::Uuid::new_v4());
-        let request = [reply_to.as_bytes(), argument].concat();
+        let reply_to = format!("__rpc_{}", uuid::Uuid::new_v4());
+        let inbox = format!("{PREFIX}{reply_to}");
+        let request: Request = (self.function.clone(), reply_to, (argument,), HashMap::new());
+        let channel = format!("{PREFIX}{}", self.function);
         let _: i64 = self
             .commands
             .clone()
-            .publish(&self.function, request)
+            .publish(channel, written(request, "pymq.core.RpcRequest"))
             .await
             .expect("PUBLISH");
-        let (_, answer): (String, Vec<u8>) = waiting.brpop(&reply_to, 0.0).await.expect("BRPOP");
+        let (_, response): (String, Vec<u8>) = waiting.brpop(&inbox, 0.0).await.expect("BRPOP");
         self.waiting.lock().await.push(waiting);
-        answer
+        let (_, result, _, _): Response = read(&response);
+        result
     }
+}
+
+/// Serves one request.
+async fn answer(mut answers: MultiplexedConnection, request: redis::Msg) {
+    let payload: Vec<u8> = request.get_payload().expect("bytes");
+    let (function, reply_to, (argument,), _): Request = read(&payload);
+    let response: Response = (function, argument, "str".to_owned(), false);
+    let inbox = format!("{PREFIX}{reply_to}");
+    let _: i64 = answers
+        .lpush(&inbox, written(response, "pymq.core.RpcResponse"))
+        .await
+        .expect("LPUSH");
+    let _: bool = answers.expire(&inbox, 300).await.expect("EXPIRE");
+}
+
+fn written<T: Serialize>(value: T, class: &str) -> Vec<u8> {
+    let envelope = Envelope {
+        __obj: value,
+        __type: class.to_owned(),
+    };
+    serde_json::to_vec(&envelope).expect("JSON")
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> T {
+    let envelope: Envelope<T> = serde_json::from_slice(payload).expect("what was written");
+    envelope.__obj
 }
 
 impl Drop for FourCommands {
