@@ -43,7 +43,7 @@ async fn main() -> pymq::Result<()> {
         .timeout(Duration::from_secs(2))
         .call_all(())
         .await?;
-    println!("{} servers were asked who they are", servers.expected());
+    println!("servers asked who they are: {}", servers.expected());
     while let Some(answer) = servers.next().await {
         report("  process", answer);
     }
