@@ -6,6 +6,8 @@
 # PYMQ_TEST_REDIS        auto (default: url, else docker, else local), url, docker, local
 # PYMQ_TEST_REDIS_URL    a server that may be written to, for url
 # PYMQ_TEST_REDIS_IMAGE  an image for docker; default pymq-test-redis:7 if it exists, else redis:7
+# PYMQ_TEST_PYTHON       an interpreter that has conformance-tests/python/requirements.txt (default: one made in .venv),
+#                        or off: nothing is tried with a Python peer
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -53,4 +55,14 @@ case "$mode" in
 esac
 say "Redis for the tests: $mode"
 
-PYMQ_TEST_REDIS=$mode exec cargo test --workspace --locked "$@"
+case "${PYMQ_TEST_PYTHON:-}" in
+    off) python="NOT TESTED (PYMQ_TEST_PYTHON=off)" ;;
+    "") conformance-tests/python/venv.sh; python=$(.venv/bin/python --version) ;;
+    *) python=$("$PYMQ_TEST_PYTHON" --version) || die "PYMQ_TEST_PYTHON=$PYMQ_TEST_PYTHON: no Python there" ;;
+esac
+say "Python peer for the tests: $python"
+
+outcome=passed
+PYMQ_TEST_REDIS=$mode cargo test --workspace --locked "$@" || outcome=FAILED
+say "$outcome; Redis: $mode; Python peer: $python"
+[ "$outcome" = passed ]

@@ -17,6 +17,7 @@ pub mod memory;
 pub mod moment;
 pub mod mutants;
 pub mod proxy;
+pub mod python;
 pub mod redis;
 pub mod table;
 pub mod toy;

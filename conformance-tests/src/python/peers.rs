@@ -1,0 +1,139 @@
+//! A Rust bus and a Python process that share a namespace, and the questions to Redis by which each knows that the other
+//! is ready.
+
+use pymq::Bus;
+use redis::aio::MultiplexedConnection;
+
+use super::Python;
+use crate::redis::{self as server, RedisHarness};
+use crate::wait::until;
+use crate::{Failure, Harness, Outcome};
+
+/// One namespace with a member of each kind. Python connects as a user who may do everything, we as the documented one.
+#[derive(Debug)]
+pub struct Peers {
+    /// The Python side.
+    pub python: Python,
+    /// The Rust side.
+    pub bus: Bus,
+    /// Where both are.
+    pub harness: RedisHarness,
+}
+
+impl Peers {
+    /// Brings a Rust and a Python peer together in a namespace of their own.
+    ///
+    /// # Errors
+    ///
+    /// When there is no Redis or no Python.
+    pub async fn meet() -> Result<Self, Failure> {
+        let harness = RedisHarness::open("python").await?;
+        Ok(Self {
+            python: python_in(&harness).await?,
+            bus: Bus::new(harness.connect().await?),
+            harness,
+        })
+    }
+
+    /// Starts another Python process in the namespace.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub async fn another_python(&self) -> Result<Python, Failure> {
+        python_in(&self.harness).await
+    }
+
+    /// Opens another Rust bus in the namespace, as another process would.
+    ///
+    /// # Errors
+    ///
+    /// When Redis does not answer.
+    pub async fn another_bus(&self) -> Result<Bus, Failure> {
+        Ok(Bus::new(self.harness.connect().await?))
+    }
+
+    /// Returns the name on the server of a topic, a remote or a queue.
+    pub fn key(&self, name: &str) -> String {
+        format!("__eventbus:{}:{name}", self.harness.namespace())
+    }
+
+    /// Waits until so many connections listen on a topic or serve a remote: Python returns before Redis knows.
+    ///
+    /// # Errors
+    ///
+    /// When they do not.
+    pub async fn until_listening(&self, name: &str, count: usize) -> Outcome {
+        let (raw, channel) = (self.harness.raw().await?, self.key(name));
+        until(&format!("{count} listen on {name}"), || {
+            listening(raw.clone(), channel.clone(), count)
+        })
+        .await
+    }
+
+    /// Waits until a Python process here listens to so many patterns.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub async fn until_python_has_patterns(&self, count: usize) -> Outcome {
+        self.until_clients(1, format!(" psub={count} ")).await
+    }
+
+    /// Waits until so many Python processes here wait at queues, answers to calls included.
+    ///
+    /// # Errors
+    ///
+    /// When they do not.
+    pub async fn until_python_waits(&self, count: usize) -> Outcome {
+        self.until_clients(count, " flags=b ".to_owned()).await
+    }
+
+    /// Waits until Redis says this of so many Python connections here, which bear the namespace as their name.
+    async fn until_clients(&self, count: usize, words: String) -> Outcome {
+        let (raw, name) = (
+            self.harness.raw().await?,
+            format!(" name={} ", self.harness.namespace()),
+        );
+        until(&format!("{count} clients in Python have{words}"), || {
+            clients(raw.clone(), [name.clone(), words.clone()], count)
+        })
+        .await
+    }
+
+    /// Returns what is in a queue's list as it is, the next to leave first.
+    ///
+    /// # Errors
+    ///
+    /// When Redis does not answer.
+    pub async fn payloads(&self, queue: &str) -> Result<Vec<String>, Failure> {
+        let mut payloads: Vec<String> = redis::cmd("LRANGE")
+            .arg(self.key(queue))
+            .arg(0)
+            .arg(-1)
+            .query_async(&mut self.harness.raw().await?)
+            .await?;
+        payloads.reverse();
+        Ok(payloads)
+    }
+}
+
+async fn python_in(harness: &RedisHarness) -> Result<Python, Failure> {
+    Python::start(server::shared().await?.url(), harness.namespace()).await
+}
+
+async fn listening(mut raw: MultiplexedConnection, channel: String, count: usize) -> bool {
+    let answer: redis::RedisResult<(String, usize)> = redis::cmd("PUBSUB")
+        .arg("NUMSUB")
+        .arg(&channel)
+        .query_async(&mut raw)
+        .await;
+    answer.is_ok_and(|(_, listening)| listening == count)
+}
+
+async fn clients(mut raw: MultiplexedConnection, words: [String; 2], count: usize) -> bool {
+    let clients: redis::RedisResult<String> =
+        redis::cmd("CLIENT").arg("LIST").query_async(&mut raw).await;
+    let has_all = |client: &&str| words.iter().all(|words| client.contains(words));
+    clients.is_ok_and(|clients| clients.lines().filter(has_all).count() == count)
+}

@@ -1,0 +1,40 @@
+//! Python is a peer: the real library and ours on one Redis, in every direction.
+
+/// Makes a test of each function named, which gets a Rust bus and a Python process in a namespace of their own; one that
+/// is not named is dead code.
+macro_rules! cases {
+    ($($name:ident,)+) => {
+        mod cases {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() -> conformance_tests::Outcome {
+                crate::with_peers(super::$name).await
+            })+
+        }
+    };
+}
+
+mod python {
+    mod harness;
+    mod topics;
+}
+
+use std::io::{Write, stderr};
+use std::sync::Once;
+
+use conformance_tests::Outcome;
+use conformance_tests::python::{self as peer, Peers};
+
+/// Runs a case, unless the tests are to go without Python; then it says so, past the capture of the test runner.
+async fn with_peers(case: impl AsyncFnOnce(Peers) -> Outcome) -> Outcome {
+    static SAID: Once = Once::new();
+    if peer::is_off() {
+        SAID.call_once(|| {
+            drop(writeln!(
+                stderr(),
+                "PYMQ_TEST_PYTHON=off: nothing was tried with Python"
+            ));
+        });
+        return Ok(());
+    }
+    case(Peers::meet().await?).await
+}
