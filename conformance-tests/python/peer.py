@@ -20,8 +20,14 @@ import pymq
 import redis
 from pymq.provider.redis import RedisEventBus
 
+import shop.events
+from shop.events import Basket, Customer, Line, Outer, Ping, Placed
+
 # What the library logged as an error: it swallows what goes wrong in handlers and decoders.
 errors = []
+
+# Where handlers put what they see.
+seen = queue.Queue()
 
 
 def _bus(url, namespace):

@@ -14,8 +14,16 @@ macro_rules! cases {
 }
 
 mod python {
+    mod competing;
     mod harness;
+    mod leases;
+    mod python_calls_rust;
+    mod queues;
+    mod rust_calls_python;
+    mod shop;
     mod topics;
+    mod values_from_python;
+    mod values_from_rust;
 }
 
 use std::io::{Write, stderr};

@@ -1,24 +1,20 @@
 """What a Python shop would have: classes that the tests send in both directions."""
 
-from typing import Dict, List, NamedTuple
+import enum
+from dataclasses import dataclass
+from typing import Dict, List, NamedTuple, Set, Tuple
 
 
+@dataclass
 class Placed:
     order: int
     total: float
 
-    def __init__(self, order: int, total: float) -> None:
-        self.order = order
-        self.total = total
 
-
+@dataclass
 class Customer:
     name: str
     tags: List[str]
-
-    def __init__(self, name: str, tags: List[str]) -> None:
-        self.name = name
-        self.tags = tags
 
 
 class Line(NamedTuple):
@@ -26,30 +22,34 @@ class Line(NamedTuple):
     count: int
 
 
+@dataclass
 class Basket:
-    """Objects in an object, and lists of what is no plain data."""
+    """Objects in an object, lists of them, and what is no plain data."""
 
     customer: Customer
     lines: List[Line]
     others: List[Customer]
-    stock: Dict[str, int]
-
-    def __init__(self, customer: Customer, lines: List[Line], others: List[Customer], stock: Dict[str, int]) -> None:
-        self.customer = customer
-        self.lines = lines
-        self.others = others
-        self.stock = stock
+    labels: Set[str]
+    size: Tuple[int, int]
+    shelves: Dict[int, Line]
 
 
+@dataclass
 class Ping:
     """No attributes at all."""
 
 
 class Outer:
+    @dataclass
     class Inner:
         """On the wire this is `shop.events.Inner`, which nobody can import."""
 
         x: int
 
-        def __init__(self, x: int) -> None:
-            self.x = x
+
+class Color(enum.IntEnum):
+    RED = 1
+
+
+class OutOfStock(Exception):
+    pass

@@ -53,6 +53,20 @@ impl Peers {
         Ok(Bus::new(self.harness.connect().await?))
     }
 
+    /// Subscribes Python to a topic that it does not listen to yet, without an annotation: what comes is in its queue
+    /// `seen`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not live in time.
+    pub async fn python_hears(&self, topic: &str) -> Outcome {
+        let others = listening(&mut self.harness.raw().await?, &self.key(topic)).await?;
+        self.python
+            .run(&format!("pymq.subscribe(seen.put, {topic:?})"))
+            .await?;
+        self.until_listening(topic, others + 1).await
+    }
+
     /// Returns the name on the server of a topic, a remote or a queue.
     pub fn key(&self, name: &str) -> String {
         format!("__eventbus:{}:{name}", self.harness.namespace())
@@ -66,7 +80,12 @@ impl Peers {
     pub async fn until_listening(&self, name: &str, count: usize) -> Outcome {
         let (raw, channel) = (self.harness.raw().await?, self.key(name));
         until(&format!("{count} listen on {name}"), || {
-            listening(raw.clone(), channel.clone(), count)
+            let (mut raw, channel) = (raw.clone(), channel.clone());
+            async move {
+                listening(&mut raw, &channel)
+                    .await
+                    .is_ok_and(|now| now == count)
+            }
         })
         .await
     }
@@ -122,13 +141,13 @@ async fn python_in(harness: &RedisHarness) -> Result<Python, Failure> {
     Python::start(server::shared().await?.url(), harness.namespace()).await
 }
 
-async fn listening(mut raw: MultiplexedConnection, channel: String, count: usize) -> bool {
-    let answer: redis::RedisResult<(String, usize)> = redis::cmd("PUBSUB")
+async fn listening(raw: &mut MultiplexedConnection, channel: &str) -> redis::RedisResult<usize> {
+    let (_, listening): (String, usize) = redis::cmd("PUBSUB")
         .arg("NUMSUB")
-        .arg(&channel)
-        .query_async(&mut raw)
-        .await;
-    answer.is_ok_and(|(_, listening)| listening == count)
+        .arg(channel)
+        .query_async(raw)
+        .await?;
+    Ok(listening)
 }
 
 async fn clients(mut raw: MultiplexedConnection, words: [String; 2], count: usize) -> bool {

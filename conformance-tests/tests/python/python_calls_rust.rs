@@ -1,0 +1,519 @@
+//! A Python stub calls a Rust function.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use conformance_tests::python::Peers;
+use conformance_tests::{Failure, Outcome};
+use pymq::{Json, RemoteError};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::shop::{Basket, Inner, Line, PLACED, Ping, Placed, basket};
+
+cases! {
+    positional_arguments_of_every_kind_are_read,
+    objects_as_arguments_are_structs,
+    options_at_the_end_are_defaults,
+    results_of_every_kind_have_a_type_that_python_knows,
+    structs_with_a_class_return_as_its_instances,
+    a_whole_response_is_as_from_python,
+    an_error_is_raised_with_its_type_and_arguments,
+    a_panic_is_raised_as_a_runtime_error,
+    wrong_arguments_are_a_type_error_that_names_the_position,
+    named_arguments_are_refused_with_a_reason,
+    a_result_that_cannot_be_written_is_a_value_error,
+    a_missing_remote_is_pythons_own_answer,
+    an_unexposed_function_is_missing,
+    a_slow_function_is_pythons_timeout,
+    a_call_to_all_gets_the_answers_of_both_kinds,
+    python_threads_call_at_once,
+    a_function_runs_once_for_each_call,
+    an_answer_that_nobody_takes_expires,
+}
+
+async fn positional_arguments_of_every_kind_are_read(peers: Peers) -> Outcome {
+    async fn kinds(
+        int: i64,
+        float: f64,
+        truth: bool,
+        text: String,
+        none: (),
+        list: Vec<Value>,
+        pair: (u8, String),
+        map: BTreeMap<String, Value>,
+    ) -> String {
+        format!("{int} {float:?} {truth} {text} {none:?} {list:?} {pair:?} {map:?}")
+    }
+    let _kinds = peers.bus.expose("kinds", kinds).await?;
+    let _wide = peers
+        .bus
+        .expose("wide", async |wide: i128, set: BTreeSet<u8>| {
+            wide + i128::from(set.len() as u64)
+        })
+        .await?;
+
+    let shown: String = peers
+        .python
+        .eval("pymq.stub('kinds')(-7, 1.0, True, 'é😀', None, [1, None, 'x'], (2, 'b'), {'k': (1, 2)})")
+        .await?;
+    assert_eq!(
+        shown,
+        r#"-7 1.0 true é😀 () [Number(1), Null, String("x")] (2, "b") {"k": Array [Number(1), Number(2)]}"#
+    );
+    assert_eq!(
+        peers
+            .python
+            .repr("pymq.stub('wide')(10**30, {1, 2})")
+            .await?,
+        "1000000000000000000000000000002"
+    );
+    Ok(())
+}
+
+async fn objects_as_arguments_are_structs(peers: Peers) -> Outcome {
+    async fn same(placed: Placed, line: Line, all: Vec<Placed>, all_of_it: Basket) -> bool {
+        placed == PLACED
+            && line == Line("egg".to_owned(), 12)
+            && all == [PLACED]
+            && all_of_it == basket()
+    }
+    let _exposed = peers.bus.expose("same", same).await?;
+
+    let is_same: bool = peers
+        .python
+        .eval(
+            "
+            placed = Placed(17, 9.0)
+            basket = Basket(Customer('Zoë', ['vip']), [Line('egg', 12)], [Customer('Al', [])], {'x'}, (1, 2), {7: Line('tea', 1)})
+            pymq.stub('same')(placed, Line('egg', 12), [placed], basket)
+            ",
+        )
+        .await?;
+
+    assert!(is_same);
+    Ok(())
+}
+
+async fn options_at_the_end_are_defaults(peers: Peers) -> Outcome {
+    async fn total(price: f64, count: Option<u32>, tax: Option<f64>) -> f64 {
+        price * f64::from(count.unwrap_or(2)) + tax.unwrap_or(0.5)
+    }
+    let _exposed = peers.bus.expose("total", total).await?;
+
+    let totals: [f64; 4] = peers
+        .python
+        .eval("total = pymq.stub('total')\n[total(1.0), total(1.0, 3), total(1.0, None, 1), total(1, 3, 0.0)]")
+        .await?;
+
+    assert_eq!(totals, [2.5, 3.5, 3.0, 3.0]);
+    Ok(())
+}
+
+async fn results_of_every_kind_have_a_type_that_python_knows(peers: Peers) -> Outcome {
+    macro_rules! returns {
+        ($($shown:literal: $value:expr,)+) => {
+            let mut shown_and_name = Vec::new();
+            $(
+                let name = format!("f{}", shown_and_name.len());
+                peers.bus.expose(&name, async || $value).await?.keep();
+                shown_and_name.push(($shown, name));
+            )+
+            for (shown, name) in shown_and_name {
+                let call = format!("pymq.stub({name:?}, timeout=30)()");
+                assert_eq!(peers.python.repr(&call).await?, shown);
+            }
+        };
+    }
+    returns! {
+        "None": (),
+        "None": None::<u8>,
+        "5": Some(5),
+        "True": true,
+        "-7": -7,
+        "18446744073709551615": u64::MAX,
+        "340282366920938463463374607431768211455": u128::MAX,
+        "1.0": 1.0,
+        "1e+16": 1e16,
+        "'é😀'": "é😀",
+        "'x'": String::from("x"),
+        "[1, 2]": vec![1, 2],
+        "[None, 1]": vec![None, Some(1)],
+        "['__type']": vec!["__type"],
+        "[[1], []]": vec![vec![1], vec![]],
+        "(1, 'a')": (1, "a"),
+        "(1,)": (1,),
+        "{1, 2}": BTreeSet::from([2, 1]),
+        "set()": BTreeSet::<u8>::new(),
+        "{'1': 'a'}": HashMap::from([(1, "a")]),
+        "{}": BTreeMap::<u8, u8>::new(),
+        "{'__type': 'os.system'}": BTreeMap::from([("__type", "os.system")]),
+        "{'a': [1, {'b': None}]}": Json(json!({"a": [1, {"b": null}]})),
+        "1": Json(1),
+        "[{'order': 17, 'total': 9.0}]": vec![PLACED],
+    }
+    Ok(())
+}
+
+async fn structs_with_a_class_return_as_its_instances(peers: Peers) -> Outcome {
+    peers.bus.expose("placed", async || PLACED).await?.keep();
+    peers
+        .bus
+        .expose("line", async || Line("egg".to_owned(), 12))
+        .await?
+        .keep();
+    peers.bus.expose("basket", async || basket()).await?.keep();
+    peers
+        .bus
+        .expose("inner", async || Inner { x: 4 })
+        .await?
+        .keep();
+    peers.bus.expose("ping", async || Ping).await?.keep();
+
+    for (name, shown) in [
+        ("placed", "Placed(order=17, total=9.0)"),
+        ("line", "Line(item='egg', count=12)"),
+        ("basket", super::shop::BASKET),
+        ("inner", "Outer.Inner(x=4)"),
+        // A unit struct is null, and null is None whatever its type.
+        ("ping", "None"),
+    ] {
+        assert_eq!(
+            peers
+                .python
+                .repr(&format!("pymq.stub({name:?}, timeout=30)()"))
+                .await?,
+            shown,
+            "{name}"
+        );
+    }
+    Ok(())
+}
+
+async fn a_whole_response_is_as_from_python(peers: Peers) -> Outcome {
+    let _exposed = peers
+        .bus
+        .expose("add", async |a: i64, b: i64| a + b)
+        .await?;
+    let _failing = peers
+        .bus
+        .expose("fail", async || {
+            Err::<(), _>(RemoteError::new("KeyError", "k"))
+        })
+        .await?;
+
+    assert_eq!(
+        peers.python.repr("pymq.stub('add').rpc(2, 4)").await?,
+        "RpcResponse(fn='add', result=6, result_type='int', error=False)"
+    );
+    assert_eq!(
+        peers.python.repr("pymq.stub('fail').rpc()").await?,
+        "RpcResponse(fn='fail', result=['k'], result_type='KeyError', error=True)"
+    );
+    Ok(())
+}
+
+async fn raised(peers: &Peers, call: &str) -> Result<Vec<Value>, Failure> {
+    let raised = peers.python.raises(call).await?;
+    assert_eq!(raised.type_name, "RemoteInvocationError", "{raised}");
+    Ok(raised.args)
+}
+
+async fn an_error_is_raised_with_its_type_and_arguments(peers: Peers) -> Outcome {
+    peers
+        .bus
+        .expose("text", async || Err::<u8, _>("no \"stock\" ☃"))
+        .await?
+        .keep();
+    peers
+        .bus
+        .expose("args", async || {
+            Err::<u8, _>(
+                RemoteError::with_args("shop.events.OutOfStock", &("egg", 2, [0])).unwrap(),
+            )
+        })
+        .await?
+        .keep();
+    peers
+        .bus
+        .expose("none", async || {
+            Err::<u8, _>(RemoteError::with_args("ValueError", &[(); 0]).unwrap())
+        })
+        .await?
+        .keep();
+    peers
+        .bus
+        .expose("odd", async || {
+            Err::<u8, _>(RemoteError::new("my_crate::Error \n", ""))
+        })
+        .await?
+        .keep();
+
+    assert_eq!(
+        raised(&peers, "pymq.stub('text')()").await?,
+        [json!("RuntimeError"), json!("no \"stock\" ☃")]
+    );
+    assert_eq!(
+        raised(&peers, "pymq.stub('args')()").await?,
+        [
+            json!("shop.events.OutOfStock"),
+            json!("egg"),
+            json!(2),
+            json!([0])
+        ]
+    );
+    assert_eq!(
+        raised(&peers, "pymq.stub('none')()").await?,
+        [json!("ValueError")]
+    );
+    assert_eq!(
+        raised(&peers, "pymq.stub('odd')()").await?,
+        [json!("my_crate::Error \n"), json!("")]
+    );
+    Ok(())
+}
+
+async fn a_panic_is_raised_as_a_runtime_error(peers: Peers) -> Outcome {
+    async fn divide(a: u8, b: u8) -> u8 {
+        a / b
+    }
+    let _exposed = peers.bus.expose("divide", divide).await?;
+
+    let args = raised(&peers, "pymq.stub('divide')(1, 0)").await?;
+
+    assert_eq!(
+        args,
+        [
+            json!("RuntimeError"),
+            json!("panicked: attempt to divide by zero")
+        ]
+    );
+    assert_eq!(peers.python.repr("pymq.stub('divide')(6, 3)").await?, "2");
+    Ok(())
+}
+
+async fn wrong_arguments_are_a_type_error_that_names_the_position(peers: Peers) -> Outcome {
+    let _exposed = peers
+        .bus
+        .expose("add", async |a: i64, b: i64| a + b)
+        .await?;
+
+    for (call, message) in [
+        ("add(1)", "add takes 2 arguments but 1 was given"),
+        ("add(1, 2, 3)", "add takes 2 arguments but 3 were given"),
+        (
+            "add(1, 'x')",
+            "argument 2 of add: invalid type: string \"x\", expected i64",
+        ),
+        (
+            "add(1.5, 2)",
+            "argument 1 of add: invalid type: floating point `1.5`, expected i64",
+        ),
+    ] {
+        let args = raised(&peers, &format!("add = pymq.stub('add')\n{call}")).await?;
+        assert_eq!(args[0], "TypeError", "{call}");
+        assert!(
+            args[1]
+                .as_str()
+                .is_some_and(|text| text.starts_with(message)),
+            "{call}: {args:?}"
+        );
+    }
+    Ok(())
+}
+
+async fn named_arguments_are_refused_with_a_reason(peers: Peers) -> Outcome {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let _exposed = peers
+        .bus
+        .expose("add", move |_: i64, _: Option<i64>| {
+            let runs = Arc::clone(&counted);
+            async move { runs.fetch_add(1, Ordering::Relaxed) }
+        })
+        .await?;
+
+    for call in ["add(1, b=2)", "add(a=1, b=2)", "add(1, 2, c=None)"] {
+        let args = raised(
+            &peers,
+            &format!("add = pymq.stub('add', timeout=30)\n{call}"),
+        )
+        .await?;
+        assert_eq!(
+            args,
+            [
+                json!("TypeError"),
+                json!("keyword arguments are not supported")
+            ],
+            "{call}"
+        );
+    }
+    assert_eq!(runs.load(Ordering::Relaxed), 0);
+    Ok(())
+}
+
+async fn a_result_that_cannot_be_written_is_a_value_error(peers: Peers) -> Outcome {
+    let _exposed = peers.bus.expose("nan", async || f64::NAN).await?;
+
+    let args = raised(&peers, "pymq.stub('nan')()").await?;
+
+    assert_eq!(args[0], "ValueError");
+    assert!(
+        args[1]
+            .as_str()
+            .is_some_and(|text| text.starts_with("the result cannot be sent")),
+        "{args:?}"
+    );
+    Ok(())
+}
+
+async fn a_missing_remote_is_pythons_own_answer(peers: Peers) -> Outcome {
+    assert_eq!(peers.python.repr("pymq.stub('missing')()").await?, "None");
+    assert_eq!(
+        peers
+            .python
+            .repr("pymq.stub('missing', multi=True)()")
+            .await?,
+        "[]"
+    );
+    assert_eq!(
+        peers
+            .python
+            .raises("pymq.stub('missing').rpc()")
+            .await?
+            .type_name,
+        "NoSuchRemoteError"
+    );
+    Ok(())
+}
+
+async fn an_unexposed_function_is_missing(peers: Peers) -> Outcome {
+    let exposed = peers.bus.expose("here", async || 1).await?;
+    assert_eq!(peers.python.repr("pymq.stub('here')()").await?, "1");
+
+    exposed.unexpose().await;
+
+    assert_eq!(
+        peers
+            .python
+            .raises("pymq.stub('here').rpc()")
+            .await?
+            .type_name,
+        "NoSuchRemoteError"
+    );
+    Ok(())
+}
+
+async fn a_slow_function_is_pythons_timeout(peers: Peers) -> Outcome {
+    let go_on = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go_on);
+    let _exposed = peers
+        .bus
+        .expose("slow", move |n: u8| {
+            let gate = Arc::clone(&gate);
+            async move {
+                drop(gate.acquire().await);
+                n
+            }
+        })
+        .await?;
+
+    let args = raised(&peers, "pymq.stub('slow', timeout=0.1)(1)").await?;
+
+    assert_eq!(
+        args,
+        [json!("TimeoutError"), json!("Gave up waiting after 0.1")]
+    );
+    go_on.close();
+    assert_eq!(
+        peers
+            .python
+            .repr("pymq.stub('slow', timeout=30)(2)")
+            .await?,
+        "2"
+    );
+    Ok(())
+}
+
+async fn a_call_to_all_gets_the_answers_of_both_kinds(peers: Peers) -> Outcome {
+    let (python, bus) = (peers.another_python().await?, peers.another_bus().await?);
+    python.run("pymq.expose(lambda: 'python', 'who')").await?;
+    peers.bus.expose("who", async || "rust").await?.keep();
+    bus.expose("who", async || Err::<u8, _>("no")).await?.keep();
+    peers.until_listening("who", 3).await?;
+
+    let mut answers: Vec<String> = peers
+        .python
+        .eval("[str(answer) for answer in pymq.stub('who', timeout=30, multi=True)()]")
+        .await?;
+
+    answers.sort_unstable();
+    assert_eq!(answers, ["('RuntimeError', 'no')", "python", "rust"]);
+    Ok(())
+}
+
+async fn python_threads_call_at_once(peers: Peers) -> Outcome {
+    let _exposed = peers.bus.expose("double", async |n: u32| 2 * n).await?;
+
+    let is_right: bool = peers
+        .python
+        .eval(
+            "
+            from concurrent.futures import ThreadPoolExecutor
+            double = pymq.stub('double', timeout=30)
+            with ThreadPoolExecutor(16) as pool:
+                doubled = list(pool.map(double, range(400)))
+            doubled == list(range(0, 800, 2))
+            ",
+        )
+        .await?;
+
+    assert!(is_right);
+    Ok(())
+}
+
+async fn a_function_runs_once_for_each_call(peers: Peers) -> Outcome {
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let _exposed = peers
+        .bus
+        .expose("count", move || {
+            let runs = Arc::clone(&counted);
+            async move { runs.fetch_add(1, Ordering::Relaxed) + 1 }
+        })
+        .await?;
+
+    let numbers: Vec<usize> = peers
+        .python
+        .eval("[pymq.stub('count')() for n in range(50)]")
+        .await?;
+
+    assert!(numbers.into_iter().eq(1..=50));
+    assert_eq!(runs.load(Ordering::Relaxed), 50);
+    Ok(())
+}
+
+async fn an_answer_that_nobody_takes_expires(peers: Peers) -> Outcome {
+    let _exposed = peers.bus.expose("here", async || 1).await?;
+    peers
+        .python
+        .run("pymq.publish(pymq.RpcRequest('here', '__rpc_left', [], {}), 'here')")
+        .await?;
+
+    let ttl = async || -> Result<i64, Failure> {
+        let mut raw = peers.harness.raw().await?;
+        Ok(redis::cmd("TTL")
+            .arg(peers.key("__rpc_left"))
+            .query_async(&mut raw)
+            .await?)
+    };
+    conformance_tests::wait::until("there is an answer", async || {
+        ttl().await.is_ok_and(|ttl| ttl != -2)
+    })
+    .await?;
+
+    let ttl = ttl().await?;
+    assert!((290..=300).contains(&ttl), "{ttl}");
+    Ok(())
+}

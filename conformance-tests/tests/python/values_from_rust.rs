@@ -1,0 +1,233 @@
+//! What Rust sends and Python reads: each kind of value as an event on a topic and as an item of a queue.
+
+use std::collections::BTreeMap;
+
+use conformance_tests::Outcome;
+use conformance_tests::python::Peers;
+use pymq::codec::{Encode, encode_event};
+use pymq::provider::PutOptions;
+use pymq::{Event, Raw};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};
+
+cases! {
+    integers_are_ints,
+    integers_past_64_bits_are_ints,
+    floats_stay_floats,
+    booleans_are_bools,
+    text_of_any_script_is_str,
+    nothing_is_none,
+    lists_are_lists_whatever_comes_first,
+    empty_collections_are_empty,
+    maps_are_dicts,
+    keys_of_maps_are_str,
+    tuples_are_tuples_and_lists_further_in,
+    structs_without_a_class_are_dicts,
+    enums_are_what_serde_makes_of_them,
+    lists_with_reserved_words_are_lists,
+    maps_with_reserved_keys_are_dicts,
+    opaque_bytes_are_base64_text,
+    a_struct_with_a_class_is_its_instance,
+    objects_in_objects_are_built_by_annotation,
+    a_tuple_struct_is_a_named_tuple,
+    a_class_without_attributes_is_built,
+    a_class_in_a_class_is_found_by_its_whole_path,
+}
+
+/// Sends a value both ways there are and compares what Python shows for it.
+async fn python_reads(peers: &Peers, value: &(impl Encode + Sync), shown: &str) -> Outcome {
+    let topic = Uuid::new_v4().to_string();
+    peers.python_hears(&topic).await?;
+    peers.bus.topic(topic).publish(value).await?;
+    assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
+
+    put(peers, value.encode()?).await?;
+    let item = peers.python.repr("pymq.queue('values').get()").await?;
+    assert_eq!(item, shown, "as an item");
+
+    assert!(peers.python.errors().await?.is_empty());
+    Ok(())
+}
+
+/// The same for an event: on its own topic, to a handler without an annotation, and in a queue.
+async fn python_builds<E: Event + Sync>(peers: Peers, event: E, shown: &str) -> Outcome {
+    peers.python_hears(E::TOPIC).await?;
+    peers.bus.publish(&event).await?;
+    assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
+
+    put(&peers, encode_event(&event)?).await?;
+    let item = peers.python.repr("pymq.queue('values').get()").await?;
+    assert_eq!(item, shown, "as an item");
+
+    assert!(peers.python.errors().await?.is_empty());
+    Ok(())
+}
+
+async fn put(peers: &Peers, message: pymq::Message) -> Outcome {
+    let (provider, opts) = (peers.bus.provider(), PutOptions::default());
+    Ok(provider.queue_put("values", vec![message], opts).await?)
+}
+
+async fn integers_are_ints(peers: Peers) -> Outcome {
+    python_reads(&peers, &0, "0").await?;
+    python_reads(&peers, &i64::MIN, "-9223372036854775808").await?;
+    python_reads(&peers, &u64::MAX, "18446744073709551615").await
+}
+
+async fn integers_past_64_bits_are_ints(peers: Peers) -> Outcome {
+    python_reads(
+        &peers,
+        &u128::MAX,
+        "340282366920938463463374607431768211455",
+    )
+    .await?;
+    python_reads(
+        &peers,
+        &i128::MIN,
+        "-170141183460469231731687303715884105728",
+    )
+    .await
+}
+
+async fn floats_stay_floats(peers: Peers) -> Outcome {
+    python_reads(&peers, &1.0, "1.0").await?;
+    python_reads(&peers, &-0.0, "-0.0").await?;
+    python_reads(
+        &peers,
+        &vec![1e16, 1e-7, f64::MAX, 5e-324],
+        "[1e+16, 1e-07, 1.7976931348623157e+308, 5e-324]",
+    )
+    .await
+}
+
+async fn booleans_are_bools(peers: Peers) -> Outcome {
+    python_reads(&peers, &true, "True").await?;
+    python_reads(&peers, &false, "False").await
+}
+
+async fn text_of_any_script_is_str(peers: Peers) -> Outcome {
+    python_reads(&peers, &"héllo ☃ 😀", "'héllo ☃ 😀'").await?;
+    python_reads(
+        &peers,
+        &"\0\t\n\u{7f}\u{2028}\"\\/",
+        r#"'\x00\t\n\x7f\u2028"\\/'"#,
+    )
+    .await?;
+    python_reads(&peers, &'é', "'é'").await
+}
+
+async fn nothing_is_none(peers: Peers) -> Outcome {
+    python_reads(&peers, &(), "None").await?;
+    python_reads(&peers, &None::<u8>, "None").await
+}
+
+async fn lists_are_lists_whatever_comes_first(peers: Peers) -> Outcome {
+    python_reads(&peers, &vec![1, 2], "[1, 2]").await?;
+    python_reads(&peers, &vec![None, Some(1)], "[None, 1]").await?;
+    python_reads(&peers, &vec![vec![1], vec![]], "[[1], []]").await?;
+    python_reads(&peers, &vec![PLACED], "[{'order': 17, 'total': 9.0}]").await
+}
+
+async fn empty_collections_are_empty(peers: Peers) -> Outcome {
+    python_reads(&peers, &Vec::<u8>::new(), "[]").await?;
+    python_reads(&peers, &BTreeMap::<String, u8>::new(), "{}").await
+}
+
+async fn maps_are_dicts(peers: Peers) -> Outcome {
+    let map = BTreeMap::from([("a", vec![(1, None::<u8>)]), ("é", vec![])]);
+    python_reads(&peers, &map, "{'a': [[1, None]], 'é': []}").await
+}
+
+async fn keys_of_maps_are_str(peers: Peers) -> Outcome {
+    python_reads(&peers, &BTreeMap::from([(1, true)]), "{'1': True}").await
+}
+
+async fn tuples_are_tuples_and_lists_further_in(peers: Peers) -> Outcome {
+    python_reads(&peers, &("a", 1), "('a', 1)").await?;
+    python_reads(&peers, &((1, 2), [3]), "([1, 2], [3])").await
+}
+
+async fn structs_without_a_class_are_dicts(peers: Peers) -> Outcome {
+    #[derive(Serialize)]
+    struct Stock {
+        item: &'static str,
+        left: Option<u8>,
+        size: (u8, u8),
+    }
+    let stock = Stock {
+        item: "egg",
+        left: None,
+        size: (1, 2),
+    };
+    python_reads(
+        &peers,
+        &stock,
+        "{'item': 'egg', 'left': None, 'size': [1, 2]}",
+    )
+    .await
+}
+
+async fn enums_are_what_serde_makes_of_them(peers: Peers) -> Outcome {
+    #[derive(Serialize)]
+    enum Payment {
+        Cash,
+        Card(u64),
+        Check { bank: &'static str },
+    }
+    python_reads(&peers, &Payment::Cash, "'Cash'").await?;
+    python_reads(&peers, &Payment::Card(7), "{'Card': 7}").await?;
+    python_reads(
+        &peers,
+        &Payment::Check { bank: "b" },
+        "{'Check': {'bank': 'b'}}",
+    )
+    .await
+}
+
+async fn lists_with_reserved_words_are_lists(peers: Peers) -> Outcome {
+    python_reads(&peers, &vec!["__type"], "['__type']").await?;
+    python_reads(&peers, &vec!["__list", "__obj"], "['__list', '__obj']").await
+}
+
+async fn maps_with_reserved_keys_are_dicts(peers: Peers) -> Outcome {
+    python_reads(
+        &peers,
+        &BTreeMap::from([("__type", "os.system")]),
+        "{'__type': 'os.system'}",
+    )
+    .await?;
+    python_reads(&peers, &BTreeMap::from([("__obj", 5)]), "{'__obj': 5}").await?;
+    python_reads(&peers, &BTreeMap::from([("__list", 5)]), "{'__list': 5}").await?;
+    python_reads(&peers, &BTreeMap::from([("__pymq", 5)]), "{'__pymq': 5}").await
+}
+
+async fn opaque_bytes_are_base64_text(peers: Peers) -> Outcome {
+    python_reads(&peers, &Raw::from(&b"\xff\x00"[..]), "'/wA='").await
+}
+
+async fn a_struct_with_a_class_is_its_instance(peers: Peers) -> Outcome {
+    python_builds(peers, PLACED, "Placed(order=17, total=9.0)").await
+}
+
+async fn objects_in_objects_are_built_by_annotation(peers: Peers) -> Outcome {
+    python_builds(peers, basket(), BASKET).await
+}
+
+async fn a_tuple_struct_is_a_named_tuple(peers: Peers) -> Outcome {
+    python_builds(
+        peers,
+        Line("egg".to_owned(), 12),
+        "Line(item='egg', count=12)",
+    )
+    .await
+}
+
+async fn a_class_without_attributes_is_built(peers: Peers) -> Outcome {
+    python_builds(peers, Ping, "Ping()").await
+}
+
+async fn a_class_in_a_class_is_found_by_its_whole_path(peers: Peers) -> Outcome {
+    python_builds(peers, Inner { x: 4 }, "Outer.Inner(x=4)").await
+}
