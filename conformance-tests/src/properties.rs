@@ -7,8 +7,10 @@ mod actor;
 mod cases;
 mod model;
 mod payloads;
+mod python;
 mod scripts;
 mod values;
 
 pub use self::payloads::*;
+pub use self::python::*;
 pub use self::scripts::*;

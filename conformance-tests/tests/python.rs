@@ -22,8 +22,10 @@ mod python {
     mod rust_calls_python;
     mod shop;
     mod topics;
+    mod unnoticed;
     mod values_from_python;
     mod values_from_rust;
+    mod vectors;
 }
 
 use std::io::{Write, stderr};

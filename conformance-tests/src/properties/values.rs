@@ -1,5 +1,6 @@
 //! Arbitrary values, messages and globs, with a taste for what has a meaning to somebody.
 
+use proptest::num::f64;
 use proptest::prelude::*;
 use pymq::{Encoding, Headers, Message};
 use serde_json::Value;
@@ -12,6 +13,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<u64>().prop_map(Value::from),
         (-1e12..1e12_f64).prop_map(Value::from),
+        (f64::NORMAL | f64::SUBNORMAL | f64::ZERO).prop_map(Value::from),
         text().prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 32, 5, |inner| {

@@ -445,6 +445,9 @@ async fn a_slow_function_is_a_timeout_and_its_late_answer_disturbs_nobody(peers:
 
 async fn a_function_that_stays_silent_is_a_timeout(peers: Peers) -> Outcome {
     let code = "
+        # Python warns of a coroutine that is never awaited.
+        import warnings
+        warnings.simplefilter('ignore')
         @pymq.remote('unsayable')
         def unsayable():
             return b'bytes'
