@@ -1,6 +1,7 @@
 //! What crosses the seam: headers, an encoding, a body. No id, no timestamp: a message is what its
 //! sender wrote, byte for byte.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -161,13 +162,35 @@ impl fmt::Debug for Headers {
     }
 }
 
+/// From so many headers on, looking through them is slower than looking them up.
+const A_HANDFUL: usize = 32;
+
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
+    /// Gathers headers; of a name that repeats, the last value counts, at the first place.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
-        let mut headers = Self::new();
+        let mut headers: Vec<(String, String)> = Vec::new();
+        // They may come from the wire, so many that each looking at all before it would take for ever.
+        let mut places: Option<HashMap<String, usize>> = None;
         for (name, value) in iter {
-            headers.insert(name, value);
+            let name = name.into();
+            let place = match &places {
+                None => headers.iter().position(|(key, _)| *key == name),
+                Some(places) => places.get(&name).copied(),
+            };
+            if let Some(place) = place {
+                headers[place].1 = value.into();
+                continue;
+            }
+            if let Some(places) = &mut places {
+                places.insert(name.clone(), headers.len());
+            }
+            headers.push((name, value.into()));
+            if headers.len() == A_HANDFUL {
+                let keys = headers.iter().map(|(key, _)| key.clone());
+                places = Some(keys.zip(0..).collect());
+            }
         }
-        headers
+        Self((!headers.is_empty()).then(|| Box::new(headers)))
     }
 }
 
@@ -202,5 +225,28 @@ impl From<&str> for MessageId {
 impl From<String> for MessageId {
     fn from(id: String) -> Self {
         Self::new(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_headers_that_repeat_the_last_value_counts_at_the_first_place() {
+        // The many would take minutes, were each to look at all before it.
+        for count in [3, A_HANDFUL, A_HANDFUL + 1, 200_000] {
+            let once = (0..count).map(|n| (n.to_string(), "old"));
+            let again = (0..count).rev().map(|n| (n.to_string(), "new"));
+
+            let headers: Headers = once.chain(again).collect();
+
+            let expected = (0..count).map(|n| (n.to_string(), "new".to_owned()));
+            let gathered = headers
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            assert!(gathered.eq(expected), "{count}");
+        }
+        assert!(Headers::from_iter([("", ""); 0]).is_empty());
     }
 }

@@ -102,11 +102,11 @@ impl<'de> Deserialize<'de> for Map {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map, A::Error> {
-                let mut headers = Headers::new();
-                while let Some((name, value)) = map.next_entry::<String, String>()? {
-                    headers.insert(name, value);
+                let mut headers = Vec::new();
+                while let Some(header) = map.next_entry::<String, String>()? {
+                    headers.push(header);
                 }
-                Ok(Map(headers))
+                Ok(Map(headers.into_iter().collect()))
             }
         }
 
