@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Display;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::codec;
 use crate::event::Event;
@@ -126,7 +128,6 @@ replies! {
     "float": [] f32, [] f64,
     "str": [] char, [] &str, [] String, [] Box<str>, [] Cow<'_, str>,
     "list": [T: Serialize] Vec<T>, [T: Serialize] VecDeque<T>, [T: Serialize] &[T],
-    "set": [T: Serialize, S] HashSet<T, S>, [T: Serialize] BTreeSet<T>,
     "dict": [K: Serialize, V: Serialize, S] HashMap<K, V, S>, [K: Serialize, V: Serialize] BTreeMap<K, V>,
     "tuple": [A: Serialize] (A,),
         [A: Serialize, B: Serialize] (A, B),
@@ -138,6 +139,18 @@ replies! {
         (A, B, C, D, E, F, G),
         [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize, G: Serialize, H: Serialize]
         (A, B, C, D, E, F, G, H),
+}
+
+impl<T: Serialize, S> IntoReply for HashSet<T, S> {
+    fn into_reply(self) -> Reply {
+        set_reply(&self)
+    }
+}
+
+impl<T: Serialize> IntoReply for BTreeSet<T> {
+    fn into_reply(self) -> Reply {
+        set_reply(&self)
+    }
 }
 
 impl<T, const LEN: usize> IntoReply for [T; LEN]
@@ -165,6 +178,30 @@ fn reply(value: &(impl Serialize + ?Sized), type_name: &str) -> Reply {
             ))
         }
     }
+}
+
+/// Makes a set of what Python can have in one, and a list of anything else, by which its decoder would raise.
+fn set_reply(set: &impl Serialize) -> Reply {
+    match reply(set, "set") {
+        Reply::Ok { body, .. } if !has_only_scalars(&body) => Reply::Ok {
+            body,
+            type_name: "list".to_owned(),
+        },
+        reply => reply,
+    }
+}
+
+/// Tells whether there is no list and no map in a JSON array.
+fn has_only_scalars(array: &Bytes) -> bool {
+    // The search is quick, and nearly every set ends here.
+    if !array[1..].iter().any(|byte| matches!(byte, b'[' | b'{')) {
+        return true;
+    }
+    codec::from_json(array).is_ok_and(|elements: Vec<Box<RawValue>>| {
+        elements
+            .iter()
+            .all(|element| !element.get().starts_with(['[', '{']))
+    })
 }
 
 /// Names the Python type a JSON text becomes by itself.
@@ -232,6 +269,7 @@ mod tests {
         assert_eq!(answer(vec![1]), text("[1]", "list"));
         assert_eq!(answer([1; 40]).1, "list");
         assert_eq!(answer(BTreeSet::from([1, 2])), text("[1, 2]", "set"));
+        assert_eq!(answer(HashSet::from(["[{"])), text(r#"["[{"]"#, "set"));
         assert_eq!(
             answer(HashMap::from([(1, "a")])),
             text(r#"{"1": "a"}"#, "dict")
@@ -239,6 +277,13 @@ mod tests {
         assert_eq!(answer((1, "a")), text(r#"[1, "a"]"#, "tuple"));
         assert_eq!(answer(Some(5)), text("5", "int"));
         assert_eq!(answer(None::<i32>), text("null", "NoneType"));
+    }
+
+    #[test]
+    fn a_set_of_what_python_cannot_hash_is_a_list() {
+        assert_eq!(answer(BTreeSet::from([(1, 2)])), text("[[1, 2]]", "list"));
+        let mixed = BTreeSet::from([None, Some(BTreeMap::from([("[", 1)]))]);
+        assert_eq!(answer(mixed), text(r#"[null, {"[": 1}]"#, "list"));
     }
 
     #[test]
