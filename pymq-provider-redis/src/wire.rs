@@ -23,7 +23,7 @@ use bytes::Bytes;
 use pymq::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
-pub(crate) use self::scan::{Object, elements};
+pub(crate) use self::scan::{Object, elements, is_readable};
 
 const OBJ: &str = "__obj";
 const LIST: &str = "__list";
@@ -106,7 +106,7 @@ fn json_text(message: &Message) -> Option<&str> {
     }
     std::str::from_utf8(&message.body)
         .ok()
-        .filter(|text| scan::is_readable(text))
+        .filter(|text| is_readable(text))
 }
 
 fn frame_bytes(message: &Message, mut meta: Meta) -> Bytes {
@@ -307,7 +307,7 @@ mod tests {
         ] {
             let payload = encode(&message);
 
-            assert!(scan::is_readable(std::str::from_utf8(&payload).unwrap()));
+            assert!(is_readable(std::str::from_utf8(&payload).unwrap()));
             assert_eq!(decode(payload), message);
         }
     }
@@ -417,7 +417,7 @@ mod tests {
         fn what_is_decoded_is_what_was_encoded(message in message(), extra in extra()) {
             let payload = encode_with(&message, &extra);
 
-            prop_assert!(scan::is_readable(std::str::from_utf8(&payload).unwrap()));
+            prop_assert!(is_readable(std::str::from_utf8(&payload).unwrap()));
             prop_assert_eq!(decode_with(payload), (message.clone(), extra));
             prop_assert_eq!(decode(encode(&message)), message);
         }

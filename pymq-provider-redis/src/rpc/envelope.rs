@@ -12,7 +12,7 @@ use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq::provider::{Reply, RequestOptions, Target};
 use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
-use crate::wire::{self, Extra, Object, elements};
+use crate::wire::{self, Extra, Object, elements, is_readable};
 
 /// The tag of a request; `pymq.RpcRequest` is the same class for Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
@@ -149,15 +149,14 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
     let [call, result, type_name, error] =
         fields(&frame, ["fn", "result", "result_type", "error"])?;
-    let call: String = serde_json::from_str(call?).ok()?;
-    let (name, id) = call.rsplit_once('#')?;
-    let result = result?;
+    let (call, result) = (call?, result?);
+    // A number in quotes needs no escape, however the name before it is spelled.
+    let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
     let type_name: String = type_name
         .and_then(|name| serde_json::from_str(name).ok())
         .unwrap_or_default();
     let reply = if error == Some("true") {
-        // Python quotes the function by the name it was called: ours with the id.
-        let args = Bytes::from(result.replace(&call, name));
+        let args = Bytes::from(without_id(result, name, id));
         let shown = String::from_utf8_lossy(&args).into_owned();
         Reply::Err(
             RemoteError::from_wire(&*type_name, args)
@@ -173,6 +172,15 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
         id: id.parse().ok()?,
         reply,
     })
+}
+
+/// Takes the id out of the one message in which Python quotes the name it was called by; no other text is touched.
+fn without_id(args: &str, name: &str, id: &str) -> String {
+    let quoted = format!("[{name}#{id} takes 0 positional arguments but ");
+    match args.strip_prefix(&*quoted) {
+        Some(rest) => format!("[{name} takes 0 positional arguments but {rest}"),
+        None => args.to_owned(),
+    }
 }
 
 /// Writes the response to the request that began with `call`.
@@ -191,12 +199,18 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> Bytes {
             );
         }
     };
-    match std::str::from_utf8(&result) {
-        Ok(result) => {
+    match std::str::from_utf8(&result)
+        .ok()
+        .filter(|result| is_readable(result))
+    {
+        Some(result) => {
             let type_name = quoted(&type_name);
             format!("{{\"__obj\": [{call}, {result}, {type_name}, {failed}], \"__type\": \"pymq.core.RpcResponse\"}}").into()
         }
-        Err(_) => write_response(call, unanswerable("the result is not valid UTF-8")),
+        None => write_response(
+            call,
+            unanswerable("the result is no JSON that Python can read"),
+        ),
     }
 }
 
@@ -454,18 +468,54 @@ mod tests {
         }
     }
 
+    fn reply(call: &str, message: &str) -> Reply {
+        let text = format!(
+            r#"{{"__obj": [{call}, ["{message}"], "TypeError", true], "__type": "pymq.core.RpcResponse"}}"#
+        );
+        read_response(&text.into()).unwrap().reply
+    }
+
     #[test]
     fn the_id_does_not_show_in_pythons_own_message() {
-        let text = r#"{"__obj": ["f#12", ["f#12 takes 0 positional arguments but 3 were given"], "TypeError", true], "__type": "pymq.core.RpcResponse"}"#;
+        for (call, message, shown) in [
+            (
+                r#""f#12""#,
+                "f#12 takes 0 positional arguments but 3 were given",
+                "f takes 0 positional arguments but 3 were given",
+            ),
+            (
+                r#""gr\u00f6\u00dfe#12""#,
+                r"gr\u00f6\u00dfe#12 takes 0 positional arguments but 1 were given",
+                "größe takes 0 positional arguments but 1 were given",
+            ),
+        ] {
+            assert_eq!(reply(call, message), failure("TypeError", shown));
+        }
+    }
 
-        let response = read_response(&text.into()).unwrap();
+    #[test]
+    fn a_text_with_the_id_in_it_is_not_changed() {
+        for message in ["see f#12", "f#12", "f#12 takes 1 positional argument"] {
+            assert_eq!(reply(r#""f#12""#, message), failure("TypeError", message));
+        }
+    }
 
-        assert_eq!(
-            response.reply,
-            failure(
-                "TypeError",
-                "f takes 0 positional arguments but 3 were given"
-            )
-        );
+    #[test]
+    fn a_result_that_python_cannot_read_is_an_error_answer() {
+        let deep = "[".repeat(3_000) + &"]".repeat(3_000);
+        for body in [&b"\xff"[..], b"", b"[1", deep.as_bytes()] {
+            let reply = Reply::Ok {
+                body: Bytes::copy_from_slice(body),
+                type_name: "list".to_owned(),
+            };
+
+            let response = write_response("\"f#1\"", reply);
+
+            let reply = read_response(&response).unwrap().reply;
+            assert_eq!(
+                reply,
+                failure("RuntimeError", "the result is no JSON that Python can read")
+            );
+        }
     }
 }

@@ -103,7 +103,7 @@ pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
 }
 
 /// Tells whether Python reads this text as one JSON value.
-pub(super) fn is_readable(text: &str) -> bool {
+pub(crate) fn is_readable(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     scanner.space();
     scanner.value().and_then(|()| scanner.finish()).is_some()
