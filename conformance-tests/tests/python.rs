@@ -16,6 +16,7 @@ macro_rules! cases {
 mod python {
     mod competing;
     mod harness;
+    mod hostile;
     mod leases;
     mod python_calls_rust;
     mod queues;
