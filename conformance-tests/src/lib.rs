@@ -12,6 +12,7 @@
 )]
 
 pub mod harness;
+pub mod hostile;
 pub mod jobs;
 pub mod memory;
 pub mod moment;

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use ::redis::cmd;
+use conformance_tests::hostile::Payloads;
 use conformance_tests::memory::MemoryHarness;
 use conformance_tests::properties::transcripts_are_equal;
 use conformance_tests::redis::RedisHarness;
 use conformance_tests::wait::soon;
 use conformance_tests::{Harness, Outcome};
+use futures_util::StreamExt;
 use pymq::provider::{GetOptions, PutOptions, Wait};
-use pymq::{Connect, ErrorKind, Message};
+use pymq::{Bus, Connect, ErrorKind, Message, Received};
 use pymq_provider_redis::RedisConfig;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -117,4 +120,72 @@ async fn memory_equals_redis() -> Outcome {
     let memory = MemoryHarness::open("memory_equals_redis").await?;
 
     transcripts_are_equal(&redis, &memory).await
+}
+
+/// Noise on a topic, in a queue, at a remote and in an inbox: after each thousand payloads all four still work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_payloads_disturb_nobody() -> Outcome {
+    let harness = RedisHarness::open("hostile_payloads_disturb_nobody").await?;
+    let (bus, mut raw) = (Bus::new(harness.connect().await?), harness.raw().await?);
+    let key = |name: &str| format!("__eventbus:{}:{name}", harness.namespace());
+    let mut events = bus.topic("news").stream::<Value>().await?;
+    let _exposed = bus.expose("double", async |n: u64| 2 * n).await?;
+    let jobs = bus.queue::<Value>("jobs");
+    let inbox = inbox_of(&harness, &bus).await?;
+    let mut payloads = Payloads::new(Payloads::seed()?, []);
+
+    for batch in 0..10_u64 {
+        let mut noise = ::redis::pipe();
+        for _ in 0..1_000 {
+            let payload = payloads.make();
+            noise.publish(key("news"), &payload).ignore();
+            noise.publish(key("double"), &payload).ignore();
+            noise.lpush(key("jobs"), &payload).ignore();
+            noise.lpush(key(&inbox), &payload).ignore();
+        }
+        noise.exec_async(&mut raw).await?;
+
+        let end = json!({"the end of batch": batch});
+        bus.topic("news").publish(&end).await?;
+        // Whatever is before it was read, refused, or too much and missed.
+        while soon("the end", events.recv())
+            .await?
+            .ok()
+            .and_then(Received::into_event)
+            != Some(end.clone())
+        {}
+        let mut taken = 0;
+        while taken < 1_000 {
+            taken += soon("the items", jobs.get_many(1_000)).await??.len();
+        }
+        assert_eq!((taken, jobs.len().await?), (1_000, 0));
+        assert_eq!(
+            bus.stub::<_, u64>("double").call((batch,)).await?,
+            2 * batch
+        );
+    }
+    Ok(())
+}
+
+/// Learns where a bus wants its answers, from a request that nobody else gets.
+async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
+    let channel = format!("__eventbus:{}:spy", harness.namespace());
+    let mut spy = ::redis::Client::open(conformance_tests::redis::shared().await?.url())?
+        .get_async_pubsub()
+        .await?;
+    spy.subscribe(&channel).await?;
+    let calling = bus
+        .stub::<_, ()>("spy")
+        .timeout(Duration::from_millis(1))
+        .call(())
+        .await;
+    assert_eq!(
+        calling.map_err(|error| error.kind()),
+        Err(ErrorKind::Timeout)
+    );
+    let request = soon("the request", spy.on_message().next())
+        .await?
+        .ok_or("no request")?;
+    let request: Value = serde_json::from_slice(request.get_payload_bytes())?;
+    Ok(request["__obj"][1].as_str().ok_or("no inbox")?.to_owned())
 }

@@ -31,6 +31,8 @@
 mod config;
 mod connection;
 mod core;
+#[cfg(test)]
+mod hostile;
 mod keys;
 mod provider;
 mod queues;

@@ -3,7 +3,7 @@
 
 mod answers;
 mod calls;
-mod envelope;
+pub(crate) mod envelope;
 mod outbox;
 mod server;
 

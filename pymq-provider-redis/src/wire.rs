@@ -23,6 +23,8 @@ use bytes::Bytes;
 use pymq::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
+#[cfg(test)]
+pub(crate) use self::scan::is_readable_payload;
 pub(crate) use self::scan::{Object, elements, is_readable};
 
 const OBJ: &str = "__obj";

@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-/// Deeper texts may exhaust Python's recursion limit (1,000 frames, some of them in use by the program).
+/// Deeper texts may exhaust Python's recursion limit (1,000 frames, some of them in use by the program). What goes
+/// around a text that is no deeper adds two levels at most.
 const MAX_DEPTH: usize = 500;
 
 /// Python refuses to read longer integers.
@@ -109,10 +110,20 @@ pub(crate) fn is_readable(text: &str) -> bool {
     scanner.value().and_then(|()| scanner.finish()).is_some()
 }
 
+/// The same for a text with what we put around one that is readable.
+#[cfg(test)]
+pub(crate) fn is_readable_payload(text: &str) -> bool {
+    let mut scanner = Scanner::new(text);
+    scanner.max_depth = MAX_DEPTH + 2;
+    scanner.space();
+    scanner.value().and_then(|()| scanner.finish()).is_some()
+}
+
 /// Walks over a text; each step answers none where Python would raise.
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    max_depth: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -120,6 +131,7 @@ impl<'a> Scanner<'a> {
         Self {
             text: text.as_bytes(),
             at: 0,
+            max_depth: MAX_DEPTH,
         }
     }
 
@@ -135,7 +147,7 @@ impl<'a> Scanner<'a> {
                     self.space();
                     if self.peek()? == close {
                         self.at += 1;
-                    } else if open.len() + 1 >= MAX_DEPTH {
+                    } else if open.len() + 1 >= self.max_depth {
                         return None;
                     } else {
                         open.push(close);
