@@ -273,6 +273,7 @@ macro_rules! behaviours {
             }
             typed_queues {
                 handles_of_one_name_are_one_queue,
+                a_tagged_item_bears_its_class_and_reads_as_any_other,
                 blocking_put_waits_for_space,
                 blocking_put_notices_space_made_while_it_asks,
                 blocking_put_notices_space_made_by_another_bus,

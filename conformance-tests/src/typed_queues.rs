@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use pymq::codec::Raw;
 use pymq::provider::{Provider, PutOptions};
 use pymq::{Bus, Error, ErrorKind, Message, Result};
+use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
@@ -46,6 +47,30 @@ pub async fn handles_of_one_name_are_one_queue(h: &dyn Harness) -> Outcome {
 
     assert_eq!(near.queue::<u32>("jobs").try_get().await?, Some(1));
     assert_eq!(far.queue::<u32>("jobs").try_get().await?, Some(2));
+    Ok(())
+}
+
+/// Tagging is for readers elsewhere: the payload says which class an item is of, and here it reads as any other.
+pub async fn a_tagged_item_bears_its_class_and_reads_as_any_other(h: &dyn Harness) -> Outcome {
+    #[derive(Debug, PartialEq, Deserialize, Serialize)]
+    struct Placed {
+        order: u64,
+    }
+    pymq::event!(Placed, class = "shop.events.Placed");
+    let bus = open(h).await?;
+    let jobs = bus.queue::<Placed>("jobs");
+
+    jobs.clone().tagged().put(&Placed { order: 1 }).await?;
+    jobs.put(&Placed { order: 2 }).await?;
+    jobs.clone().tagged().put(&Placed { order: 3 }).await?;
+
+    let payloads = bus.queue::<Raw>("jobs");
+    assert_eq!(
+        payloads.get().await?.0,
+        r#"{"order": 1, "__type": "shop.events.Placed"}"#
+    );
+    assert_eq!(payloads.get().await?.0, r#"{"order": 2}"#);
+    assert_eq!(jobs.get().await?, Placed { order: 3 });
     Ok(())
 }
 

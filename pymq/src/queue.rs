@@ -10,12 +10,15 @@ mod put;
 mod take;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use self::handle::Handle;
 use crate::bus::Bus;
+use crate::codec;
+use crate::error::Result;
+use crate::event::Event;
+use crate::message::Message;
 use crate::retry::MaxAttempts;
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
@@ -43,7 +46,7 @@ impl Bus {
     pub fn queue<T>(&self, name: impl AsRef<str>) -> Queue<T> {
         Queue {
             handle: Handle::new(self, name.as_ref()),
-            items: PhantomData,
+            tagged: None,
         }
     }
 }
@@ -75,8 +78,8 @@ impl Bus {
 /// ```
 pub struct Queue<T> {
     handle: Handle,
-    /// A function, so that a queue is `Send` and `Sync` whatever its items are.
-    items: PhantomData<fn() -> T>,
+    /// How items are written that are not plain data to Python.
+    tagged: Option<fn(&T) -> Result<Message>>,
 }
 
 impl<T> Queue<T> {
@@ -242,11 +245,43 @@ impl<T> Queue<T> {
     }
 }
 
+impl<E: Event> Queue<E> {
+    /// Tags the items that this handle puts with their [`CLASS`](Event::CLASS), so that Python gets instances of it.
+    ///
+    /// Without, an item is plain data, and a struct is a dict to Python: unlike a handler, a queue has no annotation to
+    /// build a class by. To Rust it makes no difference.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// #[derive(serde::Deserialize, serde::Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed, class = "shop.events.Placed");
+    ///
+    /// let orders = bus.queue::<Placed>("orders").tagged();
+    /// orders.put(&Placed { order: 17 }).await?;
+    ///
+    /// let order = orders.lease().await?;
+    /// assert_eq!(order.message().body, r#"{"order": 17, "__type": "shop.events.Placed"}"#);
+    /// # order.ack().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn tagged(mut self) -> Self {
+        self.tagged = Some(codec::encode_event::<E>);
+        self
+    }
+}
+
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
             handle: self.handle.clone(),
-            items: PhantomData,
+            tagged: self.tagged,
         }
     }
 }

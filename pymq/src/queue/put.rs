@@ -184,7 +184,8 @@ impl<T: Encode> Queue<T> {
     }
 
     fn message(&self, item: &T) -> Result<Message> {
-        let mut message = item.encode().map_err(|cause| {
+        let encode = self.tagged.unwrap_or(T::encode);
+        let mut message = encode(item).map_err(|cause| {
             let context = format!(
                 "{} as `{}`",
                 self.handle.context("put to"),

@@ -17,7 +17,8 @@ use crate::rpc::RemoteError;
 /// What a remote may return.
 ///
 /// Unit, scalars, strings, `Option`, collections, sets, maps, tuples, every [`Event`], [`Json`] around any other serde
-/// type, and `Result` of these with an error that can be displayed. Only this trait can tell Python a set from a list.
+/// type, and `Result` of these with an error that can be displayed. Only this trait can tell Python a set from a list;
+/// a set of what Python cannot hash, such as tuples, is a list there.
 ///
 /// An error arrives at the caller as a `RuntimeError` with its text; a [`RemoteError`], also one in a
 /// `Box<dyn Error + Send + Sync>`, keeps its type and its arguments.
