@@ -54,7 +54,8 @@ pub async fn json_survives_python(peers: &Peers) -> Outcome {
 
 /// By their texts: as numbers, `0.0` and `-0.0` are equal.
 fn same(way: &str, sent: &Value, got: &Value) -> Outcome {
-    if sent.to_string() == got.to_string() {
+    let [sent, got] = [sent, got].map(Value::to_string);
+    if sent == got {
         return Ok(());
     }
     Err(format!("{way}: sent {sent}, got {got}").into())

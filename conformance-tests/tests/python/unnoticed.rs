@@ -5,9 +5,7 @@ use std::time::Duration;
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
-use pymq::codec::encode_event;
-use pymq::provider::PutOptions;
-use pymq::{CallMeta, Event, Received};
+use pymq::{CallMeta, Received};
 
 use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};
 
@@ -95,20 +93,6 @@ async fn headers_of_an_event_do_not_show_to_an_annotated_handler(peers: Peers) -
     Ok(())
 }
 
-/// Puts an event with a header, and compares what Python gets.
-async fn item_with_header(peers: &Peers, event: &impl Event, shown: &str) -> Outcome {
-    let message = encode_event(event)?.with_header("trace", "1");
-    let provider = peers.bus.provider();
-    provider
-        .queue_put("jobs", vec![message], PutOptions::default())
-        .await?;
-    assert_eq!(
-        peers.python.repr("pymq.queue('jobs').get_nowait()").await?,
-        shown
-    );
-    Ok(())
-}
-
 async fn headers_of_an_item_do_not_show_whatever_it_is(peers: Peers) -> Outcome {
     macro_rules! items {
         ($($value:expr => $shown:literal,)+) => {$(
@@ -127,16 +111,20 @@ async fn headers_of_an_item_do_not_show_whatever_it_is(peers: Peers) -> Outcome 
         std::collections::BTreeMap::from([("a", 1)]) => "{'a': 1}",
         std::collections::BTreeMap::from([("__pymq", 1)]) => "{'__pymq': 1}",
     }
-    item_with_header(&peers, &PLACED, "Placed(order=17, total=9.0)").await?;
-    item_with_header(&peers, &basket(), BASKET).await?;
-    item_with_header(
-        &peers,
-        &Line("egg".to_owned(), 12),
-        "Line(item='egg', count=12)",
-    )
-    .await?;
-    item_with_header(&peers, &Ping, "Ping()").await?;
-    item_with_header(&peers, &Inner { x: 4 }, "Outer.Inner(x=4)").await
+    macro_rules! objects {
+        ($($event:expr => $shown:expr,)+) => {$(
+            peers.bus.queue("jobs").tagged().header("trace", "1").put(&$event).await?;
+            assert_eq!(peers.python.repr("pymq.queue('jobs').get_nowait()").await?, $shown);
+        )+};
+    }
+    objects! {
+        PLACED => "Placed(order=17, total=9.0)",
+        basket() => BASKET,
+        Line("egg".to_owned(), 12) => "Line(item='egg', count=12)",
+        Ping => "Ping()",
+        Inner { x: 4 } => "Outer.Inner(x=4)",
+    }
+    Ok(())
 }
 
 async fn headers_of_a_call_do_not_show_to_a_function(peers: Peers) -> Outcome {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
-use pymq::codec::{Encode, encode_event};
+use pymq::codec::Encode;
 use pymq::provider::PutOptions;
 use pymq::{Event, Raw};
 use serde::Serialize;
@@ -34,6 +34,7 @@ cases! {
     a_tuple_struct_is_a_named_tuple,
     a_class_without_attributes_is_built,
     a_class_in_a_class_is_found_by_its_whole_path,
+    lists_of_structs_are_objects_to_a_handler_that_says_so,
 }
 
 /// Sends a value both ways there are and compares what Python shows for it.
@@ -43,7 +44,10 @@ async fn python_reads(peers: &Peers, value: &(impl Encode + Sync), shown: &str) 
     peers.bus.topic(topic).publish(value).await?;
     assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
 
-    put(peers, value.encode()?).await?;
+    let (provider, opts) = (peers.bus.provider(), PutOptions::default());
+    provider
+        .queue_put("values", vec![value.encode()?], opts)
+        .await?;
     let item = peers.python.repr("pymq.queue('values').get()").await?;
     assert_eq!(item, shown, "as an item");
 
@@ -57,17 +61,13 @@ async fn python_builds<E: Event + Sync>(peers: Peers, event: E, shown: &str) -> 
     peers.bus.publish(&event).await?;
     assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
 
-    put(&peers, encode_event(&event)?).await?;
+    let items = peers.bus.queue("values").tagged();
+    items.put(&event).await?;
     let item = peers.python.repr("pymq.queue('values').get()").await?;
     assert_eq!(item, shown, "as an item");
 
     assert!(peers.python.errors().await?.is_empty());
     Ok(())
-}
-
-async fn put(peers: &Peers, message: pymq::Message) -> Outcome {
-    let (provider, opts) = (peers.bus.provider(), PutOptions::default());
-    Ok(provider.queue_put("values", vec![message], opts).await?)
 }
 
 async fn integers_are_ints(peers: Peers) -> Outcome {
@@ -230,4 +230,35 @@ async fn a_class_without_attributes_is_built(peers: Peers) -> Outcome {
 
 async fn a_class_in_a_class_is_found_by_its_whole_path(peers: Peers) -> Outcome {
     python_builds(peers, Inner { x: 4 }, "Outer.Inner(x=4)").await
+}
+
+async fn lists_of_structs_are_objects_to_a_handler_that_says_so(peers: Peers) -> Outcome {
+    peers
+        .python
+        .run(
+            "
+            from typing import Dict, List
+            def on_all(event: List[Placed]):
+                seen.put(event)
+            def on_lines(event: Dict[int, Line]):
+                seen.put(event)
+            pymq.subscribe(on_all, 'all')
+            pymq.subscribe(on_lines, 'lines')
+            ",
+        )
+        .await?;
+    peers.until_listening("lines", 1).await?;
+
+    peers.bus.topic("all").publish(&vec![PLACED]).await?;
+    assert_eq!(
+        peers.python.repr("seen.get()").await?,
+        "[Placed(order=17, total=9.0)]"
+    );
+    let lines = BTreeMap::from([(7, Line("tea".to_owned(), 1))]);
+    peers.bus.topic("lines").publish(&lines).await?;
+    assert_eq!(
+        peers.python.repr("seen.get()").await?,
+        "{7: Line(item='tea', count=1)}"
+    );
+    Ok(())
 }
