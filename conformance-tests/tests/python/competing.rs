@@ -94,7 +94,7 @@ async fn ten_thousand_items_are_neither_lost_nor_doubled(peers: Peers) -> Outcom
         Ok::<_, Failure>(())
     };
 
-    let (produced, a, b, c, d) = tokio::join!(
+    let (all_put, a, b, c, d) = tokio::join!(
         producing,
         in_python(&peers.python),
         in_python(&other_python),
@@ -102,7 +102,7 @@ async fn ten_thousand_items_are_neither_lost_nor_doubled(peers: Peers) -> Outcom
         lease_all(&other_bus, &ledger),
     );
 
-    produced?;
+    all_put?;
     let shares = [a?, b?, c?, d?];
     eprintln!(
         "Python took {} and {}, Rust got {} and leased {}",

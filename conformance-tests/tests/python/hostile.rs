@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +14,7 @@ use pymq::codec::Decode;
 use pymq::provider::PutOptions;
 use pymq::{ErrorKind, Events, Json, Message, Raw, RemoteError};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::shop::{PLACED, Placed, basket};
@@ -363,9 +365,10 @@ async fn nesting_past_the_limit_is_refused_with_its_payload(peers: Peers) -> Out
         put(&peers, "jobs", payload.as_bytes()).await?;
         let read = jobs.get().await;
 
-        match is_read {
-            true => drop(read?),
-            false => refused(read, payload.as_bytes()),
+        if is_read {
+            read?;
+        } else {
+            refused(read, payload.as_bytes());
         }
     }
     // Python writes and reads deeper ones, so they pass by way of us.
@@ -479,20 +482,12 @@ async fn nothing_rust_answers_raises_in_the_decoder_of_python(peers: Peers) -> O
         .expose("deep", async || Json(nested(900)))
         .await?
         .keep();
-    peers
-        .bus
-        .expose("long", async || {
-            Json(serde_json::value::RawValue::from_string("9".repeat(5_000)).unwrap())
-        })
-        .await?
-        .keep();
-    peers
-        .bus
-        .expose("odd", async || {
-            Err::<u8, _>(RemoteError::with_args("__main__.\u{0}", &[nested(50)]).unwrap())
-        })
-        .await?
-        .keep();
+    let long = RawValue::from_string("9".repeat(5_000))?;
+    let long = move || ready(Json(long.clone()));
+    peers.bus.expose("long", long).await?.keep();
+    let odd = RemoteError::with_args("__main__.\u{0}", &[nested(50)])?;
+    let odd = move || ready(Err::<u8, _>(odd.clone()));
+    peers.bus.expose("odd", odd).await?.keep();
 
     assert_eq!(
         peers
@@ -554,7 +549,12 @@ async fn the_text_of_an_exception_is_never_changed(peers: Peers) -> Outcome {
     let text: String = peers.python.eval("text").await?;
 
     for _ in 0..3 {
-        let error = peers.bus.stub::<_, ()>("fail").call(()).await.unwrap_err();
+        let error = peers
+            .bus
+            .stub::<_, ()>("fail")
+            .call(())
+            .await
+            .expect_err("it succeeded");
 
         assert_eq!(
             error.remote().map(RemoteError::message),

@@ -239,7 +239,7 @@ async fn an_item_that_is_no_t_keeps_its_payload(peers: Peers) -> Outcome {
         .await?;
     let jobs = peers.bus.queue::<Placed>("jobs");
 
-    let error = jobs.get().await.unwrap_err();
+    let error = jobs.get().await.expect_err("it succeeded");
     assert_eq!(
         (error.kind(), error.payload().map(AsRef::as_ref)),
         (ErrorKind::Codec, Some(&br#"{"order": "x"}"#[..]))
