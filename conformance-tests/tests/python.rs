@@ -14,10 +14,16 @@ macro_rules! cases {
 }
 
 mod python {
+    mod classes;
     mod competing;
+    mod failures_of_python;
+    mod failures_of_rust;
+    mod forged;
+    mod harmless;
     mod harness;
     mod hostile;
     mod leases;
+    mod mixed_servers;
     mod python_calls_rust;
     mod queues;
     mod rust_calls_python;
