@@ -1,6 +1,8 @@
 //! A Rust bus and a Python process that share a namespace, and the questions to Redis by which each knows that the other
 //! is ready.
 
+use std::collections::HashMap;
+
 use pymq::Bus;
 use redis::aio::MultiplexedConnection;
 
@@ -90,13 +92,20 @@ impl Peers {
         .await
     }
 
-    /// Waits until a Python process here listens to so many patterns.
+    /// Waits until the Python processes here listen to so many patterns.
     ///
     /// # Errors
     ///
-    /// When it does not.
+    /// When they do not.
     pub async fn until_python_has_patterns(&self, count: usize) -> Outcome {
-        self.until_clients(1, format!(" psub={count} ")).await
+        self.until_clients(&format!("Python has {count} patterns"), |clients| {
+            let patterns = clients.iter().filter_map(|client| client.get("psub"));
+            patterns
+                .filter_map(|n| n.parse::<usize>().ok())
+                .sum::<usize>()
+                == count
+        })
+        .await
     }
 
     /// Waits until so many Python processes here wait at queues, answers to calls included.
@@ -105,17 +114,19 @@ impl Peers {
     ///
     /// When they do not.
     pub async fn until_python_waits(&self, count: usize) -> Outcome {
-        self.until_clients(count, " flags=b ".to_owned()).await
+        self.until_clients(&format!("{count} wait in Python"), |clients| {
+            let waits = |client: &&Client| client.get("flags").is_some_and(|flags| flags == "b");
+            clients.iter().filter(waits).count() == count
+        })
+        .await
     }
 
-    /// Waits until Redis says this of so many Python connections here, which bear the namespace as their name.
-    async fn until_clients(&self, count: usize, words: String) -> Outcome {
-        let (raw, name) = (
-            self.harness.raw().await?,
-            format!(" name={} ", self.harness.namespace()),
-        );
-        until(&format!("{count} clients in Python have{words}"), || {
-            clients(raw.clone(), [name.clone(), words.clone()], count)
+    /// Waits until this holds for the Python connections here, which bear the namespace as their name.
+    async fn until_clients(&self, what: &str, holds: impl Fn(Vec<Client>) -> bool) -> Outcome {
+        let (raw, holds) = (self.harness.raw().await?, &holds);
+        until(what, || {
+            let listing = clients(raw.clone(), self.harness.namespace());
+            async move { listing.await.is_ok_and(holds) }
         })
         .await
     }
@@ -150,9 +161,25 @@ async fn listening(raw: &mut MultiplexedConnection, channel: &str) -> redis::Red
     Ok(listening)
 }
 
-async fn clients(mut raw: MultiplexedConnection, words: [String; 2], count: usize) -> bool {
-    let clients: redis::RedisResult<String> =
-        redis::cmd("CLIENT").arg("LIST").query_async(&mut raw).await;
-    let has_all = |client: &&str| words.iter().all(|words| client.contains(words));
-    clients.is_ok_and(|clients| clients.lines().filter(has_all).count() == count)
+/// What Redis says of one connection.
+type Client = HashMap<String, String>;
+
+/// Lists the connections of this name.
+async fn clients(mut raw: MultiplexedConnection, name: &str) -> redis::RedisResult<Vec<Client>> {
+    let list: String = redis::cmd("CLIENT")
+        .arg("LIST")
+        .query_async(&mut raw)
+        .await?;
+    let fields = |line: &str| -> Client {
+        let fields = line.split(' ').filter_map(|field| field.split_once('='));
+        fields
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    let is_ours = |client: &Client| {
+        client
+            .get("name")
+            .is_some_and(|of_client| of_client == name)
+    };
+    Ok(list.lines().map(fields).filter(is_ours).collect())
 }
