@@ -36,12 +36,10 @@ pub(crate) struct Request {
 /// A request as the publishing script needs it.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Outgoing {
-    /// As it goes to a single server.
+    /// As it goes to a single server, and to several that all are to run it.
     pub(crate) request: Bytes,
-    /// So many bytes at its end are others when several servers get it and one is to claim it.
-    pub(crate) cut: usize,
-    /// Which; the same when all are to run it.
-    pub(crate) end_for_several: Bytes,
+    /// What the script puts into it for several of which one is to run it; empty when all are.
+    pub(crate) claim: String,
 }
 
 /// A response as the caller finds it.
@@ -127,20 +125,21 @@ pub(crate) fn write_request(
     let timeout = opts
         .timeout
         .map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
-    let extra = |claim| Extra {
+    let extra = Extra {
         timeout,
-        claim,
         is_opaque,
         ..Extra::default()
     };
-    let end_for_one = wire::end_of_frame(&message.headers, &extra(None));
-    let claim = (opts.to == Target::One).then(|| format!("{inbox}#{id}"));
-    let end_for_several = wire::end_of_frame(&message.headers, &extra(claim));
-    let start = format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}");
+    let end = wire::end_of_frame(&message.headers, &extra);
+    let claim = match opts.to {
+        Target::One => format!("{inbox}#{id}"),
+        _ => String::new(),
+    };
+    let request =
+        format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}{end}");
     Ok(Outgoing {
-        request: [&*start, &*end_for_one].concat().into(),
-        cut: end_for_one.len(),
-        end_for_several: end_for_several.into(),
+        request: request.into(),
+        claim,
     })
 }
 
@@ -286,10 +285,18 @@ mod tests {
         Reply::Err(RemoteError::new(type_name, message))
     }
 
-    /// Does what the publishing script does.
+    /// Does what the publishing script does for several servers.
     fn for_several(outgoing: &Outgoing) -> Bytes {
-        let start = &outgoing.request[..outgoing.request.len() - outgoing.cut];
-        [start, &outgoing.end_for_several].concat().into()
+        let request = std::str::from_utf8(&outgoing.request).unwrap();
+        let claim = &outgoing.claim;
+        match (claim.as_str(), request.strip_suffix("}}")) {
+            ("", _) => outgoing.request.clone(),
+            (_, Some(start)) => format!(r#"{start},"claim":"{claim}"}}}}"#).into(),
+            (_, None) => {
+                let start = request.strip_suffix('}').unwrap();
+                format!(r#"{start}, "__pymq": {{"claim":"{claim}"}}}}"#).into()
+            }
+        }
     }
 
     fn parsed(text: &[u8]) -> Value {
@@ -415,6 +422,18 @@ mod tests {
             assert_eq!(request.timeout, Some(Duration::from_millis(2)));
             assert_eq!(request.claim.as_deref(), claim);
         }
+    }
+
+    #[test]
+    fn a_request_that_says_nothing_else_can_be_claimed() {
+        let opts = RequestOptions::default();
+        let outgoing = write_request("f", 9, "__rpc_x", &Message::json("[1]"), &opts).unwrap();
+
+        let request = read(&for_several(&outgoing)).unwrap();
+
+        assert!(!outgoing.request.ends_with(b"}}"));
+        assert_eq!(request.claim.as_deref(), Some("__rpc_x#9"));
+        assert_eq!(request.message, Message::json("[1]"));
     }
 
     #[test]

@@ -77,28 +77,12 @@ async fn publish_all(core: &Core, mut batch: Vec<Call>) {
 }
 
 async fn publish(core: &Core, batch: Vec<Call>) {
-    let cuts: Vec<String> = batch
-        .iter()
-        .map(|call| call.outgoing.cut.to_string())
-        .collect();
     let args: Vec<&[u8]> = batch
         .iter()
-        .zip(&cuts)
-        .flat_map(
-            |(
-                Call {
-                    channel, outgoing, ..
-                },
-                cut,
-            )| {
-                [
-                    channel.as_bytes(),
-                    &outgoing.request,
-                    cut.as_bytes(),
-                    &outgoing.end_for_several,
-                ]
-            },
-        )
+        .flat_map(|call| {
+            let Outgoing { request, claim } = &call.outgoing;
+            [call.channel.as_bytes(), request, claim.as_bytes()]
+        })
         .collect();
     let results: Result<Vec<Value>, Fault> =
         core.commands.try_script(&CALL, &[] as &[&str], &args).await;
