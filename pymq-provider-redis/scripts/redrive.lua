@@ -18,8 +18,9 @@ else
 end
 local moved = 0
 for _, member in ipairs(members) do
-  if redis.call('ZREM', dead, member) == 1 then
-    local length, start = string.match(member, '^[^:]*:%d+:(%d+):()')
+  -- Read before it is removed: what somebody else put here has no length, and stays.
+  local length, start = string.match(member, '^[^:]*:%d+:(%d+):()')
+  if length and redis.call('ZREM', dead, member) == 1 then
     redis.call('LPUSH', list, string.sub(member, start + length))
     moved = moved + 1
   end

@@ -289,6 +289,28 @@ async fn at_maxmemory_only_puts_are_refused() {
     assert_eq!(bodies(&soon(waiting).await.unwrap()), [2]);
 }
 
+/// What somebody else put among the dead letters is passed over, and stays.
+#[tokio::test]
+async fn a_redrive_passes_over_what_is_no_dead_letter() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    put(&provider, [1, 2]).await;
+    let dying = get(&provider, up_to(2).lease(LONG)).await;
+    let bury = Settle::Bury {
+        reason: "bad".to_owned(),
+    };
+    settle_all(&provider, &dying, &bury).await;
+    let dead = "{__eventbus:global:q}:v1:dead";
+    raw.run::<usize>(&["ZADD", dead, "0", "0-theirs"]).await;
+
+    let moved = soon(provider.queue_redrive("q", Redrive::All)).await;
+
+    assert_eq!(moved.unwrap(), 2);
+    assert_eq!(bodies(&get(&provider, up_to(9)).await), [1, 2]);
+    let left: Vec<String> = raw.run(&["ZRANGE", dead, "0", "-1"]).await;
+    assert_eq!(left, ["0-theirs"]);
+}
+
 #[tokio::test]
 async fn a_take_dropped_on_the_way_goes_back_in_order() {
     let server = Server::start(&[]).await;
