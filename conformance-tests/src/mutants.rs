@@ -104,6 +104,8 @@ macro_rules! mutants {
                 release_counts_an_attempt => release_returns_it_uncounted,
                 extend_does_nothing => extend_holds_past_original_lease,
                 bury_is_an_ack => bury_keeps_it_with_reason_and_count,
+                no_owner_token => settlements_of_the_past_change_nothing_in_any_order,
+                never_sweeps => crashed_consumer_releases,
             }
             delays {
                 accepts_delay_and_ignores_it => delayed_put_is_hidden_until_due,

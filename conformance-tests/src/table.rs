@@ -371,6 +371,7 @@ macro_rules! behaviours {
                 dead_letters_can_be_redriven_by_id,
                 waiting_get_is_woken_by_redrive,
                 clear_dead_leaves_the_line,
+                settlements_of_the_past_change_nothing_in_any_order,
             }
             typed_leases {
                 an_ended_handler_gives_its_lease_back,
@@ -434,6 +435,7 @@ macro_rules! behaviours {
                 join_waits_for_delayed_items,
                 clear_removes_delayed_items,
                 nack_after_hides_the_item_and_lets_others_pass,
+                delays_are_kept_from_a_millisecond_to_thirty_days,
             }
         }
     };

@@ -87,3 +87,42 @@ pub async fn nack_after_hides_the_item_and_lets_others_pass(h: &dyn Harness) -> 
     again.ack().await?;
     Ok(())
 }
+
+/// A delay is kept from a millisecond to thirty days, and each item comes within a second of its time.
+pub async fn delays_are_kept_from_a_millisecond_to_thirty_days(h: &dyn Harness) -> Outcome {
+    const MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u64>("jobs");
+    let start = Instant::now();
+    for millis in [700, 1, 250, 40] {
+        jobs.put_after(&millis, Duration::from_millis(millis))
+            .await?;
+    }
+    jobs.put_after(&0, MONTH).await?;
+    let put = start.elapsed();
+
+    for due in [1, 40, 250, 700] {
+        assert_eq!(soon("get", jobs.get()).await??, due);
+        let (due, now) = (Duration::from_millis(due), start.elapsed());
+        assert!(
+            now + Duration::from_millis(2) >= due,
+            "{due:?} came after {now:?}"
+        );
+        assert_within_a_second(h, now, due + put);
+    }
+    assert_eq!(jobs.stats().await?.delayed, 1);
+    if h.clock() == Clock::Paused {
+        assert_eq!(jobs.get().await?, 0);
+        assert_eq!(start.elapsed(), MONTH);
+    }
+    Ok(())
+}
+
+/// Where time is real the machine may be busy with other tests; there the promise is one second and the patience of a test.
+fn assert_within_a_second(h: &dyn Harness, now: Duration, due: Duration) {
+    let late = match h.clock() {
+        Clock::Paused => Duration::ZERO,
+        Clock::Real => crate::wait::PATIENCE / 2,
+    };
+    assert!(now <= due + late, "due at {due:?}, came at {now:?}");
+}

@@ -182,6 +182,46 @@ pub async fn foreign_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
+/// A late ack after another has the lease, a second ack of what is acked, an ack of a dead letter: in whatever order they
+/// come, each is refused, and the lease of the second worker stands.
+pub async fn settlements_of_the_past_change_nothing_in_any_order(h: &dyn Harness) -> Outcome {
+    const ORDERS: [[usize; 3]; 6] = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    let (first, second) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    for round in 0..20 {
+        let queue = format!("jobs{round}");
+        let (jobs, other) = (first.named(&queue), second.named(&queue));
+        jobs.put([0, 1, 2]).await?;
+        let [acked, dead] = [jobs.lease(LONG).await?, jobs.lease(LONG).await?];
+        let late = jobs.lease(SHORT / 5).await?;
+        jobs.settle(&acked, Settle::Ack).await?;
+        jobs.settle(&dead, bury("bad")).await?;
+        let current = other.lease(LONG).await?;
+        assert_eq!((current.item, current.attempt), (late.item, 2));
+
+        let past = [late, acked, dead];
+        for at in ORDERS[round % ORDERS.len()] {
+            let refused = jobs.settle(&past[at], Settle::Ack).await;
+            assert_eq!(
+                refused.map_err(|error| error.kind()),
+                Err(ErrorKind::LeaseLost),
+                "item {at} in round {round}"
+            );
+        }
+
+        assert_eq!(jobs.stats().await?, QueueStats::new(0, 0, 1, 1));
+        other.settle(&current, Settle::Ack).await?;
+        assert_eq!(jobs.stats().await?, QueueStats::new(0, 0, 0, 1));
+    }
+    Ok(())
+}
+
 fn every_way() -> [Settle; 5] {
     [
         Settle::Ack,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pymq::provider::{Delivery, GetOptions, Provider, PutOptions, Receipt, Settle};
 use pymq::{ErrorKind, Headers, Message, Result};
 use tokio::time::Instant;
@@ -199,6 +200,92 @@ impl Twist for PutsAgain {
             }
         }
         Ok(answers)
+    }
+}
+
+/// A receipt names the message and not who holds it: whoever had it once may settle it for its holder.
+pub fn no_owner_token() -> Wrap {
+    let latest = Arc::default();
+    each(move || NoOwner {
+        latest: Arc::clone(&latest),
+    })
+}
+
+#[derive(Debug)]
+struct NoOwner {
+    latest: Arc<Mutex<Holders>>,
+}
+
+/// What was taken, by its receipt, and the receipt of who holds it now.
+#[derive(Debug, Default)]
+struct Holders {
+    bodies: HashMap<Receipt, Bytes>,
+    current: HashMap<Bytes, Receipt>,
+}
+
+impl NoOwner {
+    /// Returns the receipt of who holds the message now.
+    fn holder(&self, receipt: Receipt) -> Receipt {
+        let holders = self.latest.lock().expect("nothing panics under it");
+        let body = holders.bodies.get(&receipt);
+        let current = body.and_then(|body| holders.current.get(body)).cloned();
+        current.unwrap_or(receipt)
+    }
+}
+
+#[async_trait]
+impl Twist for NoOwner {
+    async fn queue_get(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        let taken = inner.queue_get(queue, opts).await?;
+        let mut holders = self.latest.lock().expect("nothing panics under it");
+        for delivery in &taken {
+            if let Some(receipt) = &delivery.receipt {
+                let body = delivery.message.body.clone();
+                holders.bodies.insert(receipt.clone(), body.clone());
+                holders.current.insert(body, receipt.clone());
+            }
+        }
+        drop(holders);
+        Ok(taken)
+    }
+
+    async fn queue_settle(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        let settlements = settlements
+            .into_iter()
+            .map(|(receipt, how)| (self.holder(receipt), how))
+            .collect();
+        inner.queue_settle(queue, settlements).await
+    }
+}
+
+/// Nobody looks for leases that have ended.
+pub fn never_sweeps() -> Wrap {
+    each(|| Endless)
+}
+
+#[derive(Debug)]
+struct Endless;
+
+#[async_trait]
+impl Twist for Endless {
+    async fn queue_get(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        mut opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        opts.lease = opts.lease.map(|_| Duration::MAX);
+        inner.queue_get(queue, opts).await
     }
 }
 
