@@ -270,6 +270,24 @@ pub async fn extreme_delay_saturates(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
+/// A delayed batch that is put again under its id is there once: while it is hidden, when it is due, when it is done.
+pub async fn once_makes_a_repeated_delayed_put_harmless(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let opts = || after(SHORT).once("order-1".into());
+
+    jobs.put_with([1, 2], opts()).await?;
+    jobs.put_with([1, 2], opts()).await?;
+    assert_eq!(jobs.stats().await?.unfinished(), 2);
+    let first = jobs.get().await?;
+    jobs.put_with([1, 2], opts()).await?;
+    let second = jobs.get().await?;
+    jobs.put_with([1, 2], opts()).await?;
+
+    assert_eq!([first, second], [1, 2]);
+    assert_eq!(jobs.stats().await?, QueueStats::default());
+    Ok(())
+}
+
 fn after(delay: Duration) -> PutOptions {
     PutOptions::default().delay(delay)
 }

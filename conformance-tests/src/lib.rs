@@ -46,6 +46,7 @@ pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
 pub mod typed_leases;
+pub mod typed_once;
 pub mod typed_patterns;
 pub mod typed_queues;
 

@@ -9,6 +9,7 @@ pub mod properties;
 pub mod queues;
 pub mod remotes;
 pub mod topics;
+pub mod typed_once;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -125,6 +126,9 @@ macro_rules! mutants {
                 extend_does_nothing => queue_matches_model,
                 drops_empty_headers => frame_round_trip,
                 globs_know_no_negation => glob_agrees_with_server,
+            }
+            typed_once {
+                ignores_once => put_once_may_be_repeated_when_its_outcome_is_unknown,
             }
         }
     };

@@ -299,6 +299,13 @@ macro_rules! behaviours {
                 bad_names_and_sizes_are_refused,
                 cancelled_typed_gets_lose_nothing,
             }
+            typed_once {
+                put_once_puts_once,
+                put_once_may_be_repeated_when_its_outcome_is_unknown,
+                put_once_is_remembered_when_its_item_is_done,
+                put_once_waits_for_space,
+                a_dropped_put_once_may_be_repeated,
+            }
         }
     };
     (patterns, $with:ident, $($args:tt)*) => {
@@ -428,6 +435,7 @@ macro_rules! behaviours {
                 waiting_get_wakes_when_a_nack_is_due,
                 maxsize_bounds_the_line_only,
                 extreme_delay_saturates,
+                once_makes_a_repeated_delayed_put_harmless,
             }
             typed_delays {
                 put_after_hides_until_due,

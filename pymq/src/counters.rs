@@ -1,4 +1,4 @@
-//! What a bus counts about its handlers, as their failures reach nobody else.
+//! What a bus counts about its handlers and queues, as it reaches nobody else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,9 +16,9 @@ impl Counter {
 /// The counters of one bus.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Events that were not what the handler takes.
+    /// Events and items that were not what the handler takes.
     pub(crate) undecodable: Counter,
-    /// Handlers that returned an error.
+    /// Handlers of events and items that returned an error.
     pub(crate) failed: Counter,
     /// Handlers and remote functions that panicked.
     pub(crate) panicked: Counter,
@@ -26,4 +26,8 @@ pub(crate) struct Counters {
     pub(crate) missed: Counter,
     /// Requests that had expired before they could run.
     pub(crate) expired: Counter,
+    /// Items taken that had been taken before.
+    pub(crate) redelivered: Counter,
+    /// Items moved to the dead letters.
+    pub(crate) dead_lettered: Counter,
 }

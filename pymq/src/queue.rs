@@ -8,12 +8,12 @@ mod leasing;
 mod local;
 mod put;
 mod take;
+mod taking;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use self::handle::Handle;
 use crate::bus::Bus;
 use crate::codec;
 use crate::error::Result;
@@ -22,6 +22,7 @@ use crate::message::Message;
 use crate::retry::MaxAttempts;
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
+pub(crate) use self::handle::Handle;
 pub(crate) use self::local::LocalQueues;
 pub use self::take::Items;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::{self, Instant};
 
 use super::local::LocalQueue;
+use super::taking::Taking;
 use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Claim;
 use crate::message::{Headers, Message};
-use crate::name;
 use crate::provider::{Delivery, GetOptions, Provider, PutOptions, Wait};
 use crate::retry::{Backoff, MaxAttempts};
 
@@ -21,12 +21,12 @@ const LEASE_TIME: Duration = Duration::from_secs(30);
 
 /// A queue of one bus and the settings of one handle on it.
 #[derive(Clone, Debug)]
-pub(super) struct Handle {
-    pub(super) bus: Bus,
-    pub(super) local: Arc<LocalQueue>,
+pub(crate) struct Handle {
+    pub(crate) bus: Bus,
+    pub(crate) local: Arc<LocalQueue>,
     pub(super) maxsize: Option<NonZeroUsize>,
-    pub(super) max_attempts: MaxAttempts,
-    pub(super) lease_time: Duration,
+    pub(crate) max_attempts: MaxAttempts,
+    pub(crate) lease_time: Duration,
     pub(super) headers: Headers,
 }
 
@@ -42,28 +42,32 @@ impl Handle {
         }
     }
 
-    pub(super) fn provider(&self) -> &dyn Provider {
+    pub(crate) fn provider(&self) -> &dyn Provider {
         &**self.bus.provider()
     }
 
     /// Returns the name, which may be used only if it is valid.
-    pub(super) fn name(&self) -> Result<&str> {
-        let name = self.local.name();
-        name::check(name).map(|()| &**name)
+    pub(crate) fn name(&self) -> Result<&str> {
+        self.local.checked_name()
     }
 
     /// Says what was done to which queue, as every error does.
-    pub(super) fn context(&self, verb: &str) -> String {
+    pub(crate) fn context(&self, verb: &str) -> String {
         format!("{}: {verb} `{}`", self.provider().name(), self.local.name())
     }
 
-    pub(super) fn error(&self, kind: ErrorKind, verb: &str) -> Error {
+    pub(crate) fn error(&self, kind: ErrorKind, verb: &str) -> Error {
         Error::new(kind, self.context(verb))
     }
 
     /// Puts messages, waiting for space until the deadline. Tries again only when the queue was full: after
     /// any other error the messages may be in it.
-    pub(super) async fn put(&self, messages: Vec<Message>, deadline: Deadline) -> Result<()> {
+    pub(super) async fn put(
+        &self,
+        messages: Vec<Message>,
+        opts: PutOptions,
+        deadline: Deadline,
+    ) -> Result<()> {
         let name = self.name()?;
         for message in &messages {
             self.bus.check_size(|| self.context("put to"), message)?;
@@ -72,18 +76,18 @@ impl Handle {
             return Ok(());
         }
         let Some(maxsize) = self.maxsize else {
-            return self.put_once(name, messages, PutOptions::default()).await;
+            return self.ask(name, messages, opts).await;
         };
         if messages.len() > maxsize.get() {
             return Err(self.error(ErrorKind::Full, "put to"));
         }
-        let opts = PutOptions::default().maxsize(self.maxsize);
+        let opts = opts.maxsize(self.maxsize);
         let mut backoff = Backoff::put();
         loop {
             // Listening before trying: a place that becomes free in between is not overheard.
             let mut space = pin!(self.local.space());
             space.as_mut().enable();
-            let full = match self.put_once(name, messages.clone(), opts.clone()).await {
+            let full = match self.ask(name, messages.clone(), opts.clone()).await {
                 Err(error) if error.kind() == ErrorKind::Full => error,
                 done => return done,
             };
@@ -103,43 +107,26 @@ impl Handle {
         let name = self.name()?;
         self.bus.check_size(|| self.context("put to"), &message)?;
         let opts = PutOptions::default().delay(delay);
-        self.put_once(name, vec![message], opts).await
+        self.ask(name, vec![message], opts).await
     }
 
-    /// Asks the provider once, unless this queue is closed.
-    async fn put_once(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    /// Asks the provider to put, unless this queue is closed.
+    async fn ask(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
         if self.local.is_closed() {
             return Err(self.error(ErrorKind::Closed, "put to"));
         }
         self.provider().queue_put(name, messages, opts).await
     }
 
-    /// Takes messages. A closed queue is drained without waiting; a bus that shuts down takes nothing more.
+    /// Takes messages; see [`Taking::take`].
     pub(super) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let name = self.name()?;
-        let drain = self.bus.tasks().drain();
-        if drain.is_cancelled() {
-            return Err(self.error(ErrorKind::Closed, verb));
-        }
-        if !self.local.is_closed() {
-            // A take that is dropped here leaves its message in the queue: the seam promises that.
-            tokio::select! {
-                biased;
-                taken = self.provider().queue_get(name, opts.clone()) => return taken.inspect(|taken| self.took(taken)),
-                () = self.local.closed() => {}
-                () = drain.cancelled() => return Err(self.error(ErrorKind::Closed, verb)),
-            }
-        }
-        let rest = self.provider().queue_get(name, opts.wait(Wait::No)).await?;
-        if rest.is_empty() {
-            return Err(self.error(ErrorKind::Closed, verb));
-        }
-        self.took(&rest);
-        Ok(rest)
-    }
-
-    fn took(&self, deliveries: &[Delivery]) {
-        self.local.freed(deliveries.len());
+        let taking = Taking {
+            provider: self.provider(),
+            tasks: self.bus.tasks(),
+            counters: self.bus.counters(),
+            local: &self.local,
+        };
+        taking.take(verb, opts).await
     }
 
     /// Leases the next message that has attempts left; those that have none become dead letters on the way.
@@ -167,9 +154,10 @@ impl Handle {
                 "dead letter"
             );
             match claim.bury(reason).await {
+                Ok(()) => self.bus.counters().dead_lettered.add(1),
                 // Lost: it took so long that the message is somebody else's to bury.
                 Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
-                _ => {}
+                Err(_) => {}
             }
         }
     }

@@ -123,11 +123,7 @@ impl<T: Decode> Queue<T> {
             Ok(item) => return Ok(Some(Lease::new(claim, delivery, item))),
             Err(cause) => cause,
         };
-        let reason = format!(
-            "not a `{}`: {}",
-            std::any::type_name::<T>(),
-            innermost(&cause)
-        );
+        let reason = unreadable_reason::<T>(&cause);
         let error = self.handle.unreadable::<T>(VERB, &delivery.message, cause);
         tracing::warn!(
             queue = self.name(),
@@ -135,11 +131,23 @@ impl<T: Decode> Queue<T> {
             reason,
             "dead letter"
         );
-        if let Err(error) = claim.bury(reason).await {
-            tracing::warn!(queue = self.name(), %error, "an unreadable item comes back when its lease is over");
+        match claim.bury(reason).await {
+            Ok(()) => self.handle.bus.counters().dead_lettered.add(1),
+            Err(error) => {
+                tracing::warn!(queue = self.name(), %error, "an unreadable item comes back when its lease is over");
+            }
         }
         Err(error)
     }
+}
+
+/// Says why an item that is not a `T` is a dead letter.
+pub(crate) fn unreadable_reason<T>(cause: &Error) -> String {
+    format!(
+        "not a `{}`: {}",
+        std::any::type_name::<T>(),
+        innermost(cause)
+    )
 }
 
 /// Returns what went wrong in the first place, without the layers it came through.

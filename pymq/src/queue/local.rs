@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::Result;
+use crate::name;
+
 /// The local state of every queue of a bus that has a handle, or was closed.
 #[derive(Debug, Default)]
 pub(crate) struct LocalQueues {
@@ -82,6 +85,11 @@ impl LocalQueue {
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Returns the name, which may be used only if it is valid.
+    pub(crate) fn checked_name(&self) -> Result<&str> {
+        name::check(&self.name).map(|()| &*self.name)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -6,7 +6,8 @@ use super::Queue;
 use super::handle::Deadline;
 use crate::codec::Encode;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::{Message, MessageId};
+use crate::provider::PutOptions;
 
 impl<T: Encode> Queue<T> {
     /// Puts an item at the back of the queue, waiting for space in a bounded one.
@@ -49,7 +50,51 @@ impl<T: Encode> Queue<T> {
     /// ```
     pub async fn put(&self, item: &T) -> Result<()> {
         let message = self.message(item)?;
-        self.handle.put(vec![message], Deadline::NEVER).await
+        self.handle
+            .put(vec![message], PutOptions::default(), Deadline::NEVER)
+            .await
+    }
+
+    /// Puts an item as [`put`](Self::put) does, once for this id: a put of the same id to the same queue within 2 minutes
+    /// does nothing and succeeds.
+    ///
+    /// So it may be repeated when its outcome is unknown, where a plain put must not be. An id names one thing that is to be
+    /// put, such as the order it is about: it says nothing about the value, and the first one counts. What became of the
+    /// item meanwhile does not matter; it may long be taken and finished.
+    ///
+    /// # Delivery
+    ///
+    /// Once `Ok` is returned, now or by an earlier put of this id within 2 minutes, the item was put, and exactly once. A put
+    /// that is refused, also for want of space, does not use up its id. After 2 minutes, by the clock of the provider, an
+    /// id is forgotten.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`put`](Self::put); and it may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// let jobs = bus.queue::<String>("jobs");
+    /// let job = "invoice of order 17".to_owned();
+    ///
+    /// jobs.put_once("order-17", &job).await?;
+    /// // Say its answer was lost: saying it again does no harm.
+    /// jobs.put_once("order-17", &job).await?;
+    ///
+    /// assert_eq!(jobs.len().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_once(&self, id: impl Into<MessageId>, item: &T) -> Result<()> {
+        let message = self.message(item)?;
+        let opts = PutOptions::default().once(id.into());
+        self.handle.put(vec![message], opts, Deadline::NEVER).await
     }
 
     /// Puts an item, waiting for space no longer than `timeout`; zero does not wait.
@@ -82,7 +127,11 @@ impl<T: Encode> Queue<T> {
     pub async fn put_timeout(&self, item: &T, timeout: Duration) -> Result<()> {
         let message = self.message(item)?;
         self.handle
-            .put(vec![message], Deadline::after(timeout))
+            .put(
+                vec![message],
+                PutOptions::default(),
+                Deadline::after(timeout),
+            )
             .await
     }
 
@@ -143,7 +192,9 @@ impl<T: Encode> Queue<T> {
             .iter()
             .map(|item| self.message(item))
             .collect::<Result<_>>()?;
-        self.handle.put(messages, Deadline::NEVER).await
+        self.handle
+            .put(messages, PutOptions::default(), Deadline::NEVER)
+            .await
     }
 
     /// Puts an item that stays hidden for `delay` and then joins at the back.

@@ -1,0 +1,3 @@
+//! Faults in puts that may be repeated.
+
+pub use super::queues::ignores_once;
