@@ -9,7 +9,9 @@ pub mod properties;
 pub mod queues;
 pub mod remotes;
 pub mod topics;
+pub mod typed_backoff;
 pub mod typed_once;
+pub mod typed_workers;
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -129,6 +131,20 @@ macro_rules! mutants {
             }
             typed_once {
                 ignores_once => put_once_may_be_repeated_when_its_outcome_is_unknown,
+            }
+            typed_workers {
+                acks_before_work => what_a_dead_worker_held_is_worked_on_by_another,
+                no_owner_token => a_lost_lease_drops_the_result,
+                never_sweeps => what_a_dead_worker_held_is_worked_on_by_another,
+                hoards => slow_items_are_left_to_other_workers,
+                cancelled_lease_is_held => stopping_an_idle_worker_loses_nothing,
+                extend_does_nothing => a_lease_lasts_as_long_as_its_handler,
+                settles_one_by_one => with_no_backoff_a_failed_item_holds_the_line,
+                release_counts_an_attempt => stop_finishes_what_runs_and_gives_back_the_rest,
+                bury_is_an_ack => what_does_not_decode_is_dead_at_once,
+            }
+            typed_backoff {
+                ignores_the_delay_of_a_nack => a_failed_item_rests_and_lets_others_pass,
             }
         }
     };

@@ -413,6 +413,45 @@ macro_rules! behaviours {
                 dead_letters_are_peeked_and_cleared,
                 join_passes_over_dead_letters,
             }
+            typed_workers {
+                a_worker_finishes_what_is_there_and_what_comes,
+                handlers_are_told_queue_attempt_and_headers,
+                workers_of_one_queue_share_it,
+                a_worker_is_refused_where_it_cannot_work,
+                a_failed_item_is_tried_again,
+                a_dead_letter_tells_count_error_and_origin,
+                a_panic_is_a_failure_like_any_other,
+                what_does_not_decode_is_dead_at_once,
+                an_item_that_kills_its_workers_ends_dead,
+                without_delays_a_failed_item_rests_under_its_lease,
+                one_in_ten_panics_and_the_counts_are_exact,
+                one_at_a_time_keeps_order,
+                with_no_backoff_a_failed_item_holds_the_line,
+                concurrency_is_used_and_kept,
+                slow_items_are_left_to_other_workers,
+                quick_items_are_taken_many_at_once,
+                what_does_not_begin_goes_back_for_others,
+                a_lease_lasts_as_long_as_its_handler,
+                what_waits_is_extended_too,
+                a_lost_lease_drops_the_result,
+                a_lease_found_lost_is_not_settled,
+                acks_gather_and_none_waits,
+                what_a_dead_worker_held_is_worked_on_by_another,
+                a_second_attempt_is_told,
+                stop_finishes_what_runs_and_gives_back_the_rest,
+                dropping_the_guard_stops_the_worker,
+                stopping_an_idle_worker_loses_nothing,
+                a_kept_worker_lives_as_long_as_its_bus,
+                a_closed_queue_is_worked_off,
+                a_shutdown_waits_for_handlers_and_their_acks,
+                a_hundred_shutdowns_drain_and_lose_nothing,
+                a_worker_ended_at_any_moment_loses_nothing,
+                a_refused_take_does_not_end_the_worker,
+                what_is_finished_in_an_outage_is_settled_after_it,
+            }
+            disruption_workers {
+                a_worker_survives_disconnect,
+            }
         }
     };
     (delays, $with:ident, $($args:tt)*) => {
@@ -444,6 +483,10 @@ macro_rules! behaviours {
                 clear_removes_delayed_items,
                 nack_after_hides_the_item_and_lets_others_pass,
                 delays_are_kept_from_a_millisecond_to_thirty_days,
+            }
+            typed_backoff {
+                a_failed_item_rests_and_lets_others_pass,
+                the_rest_doubles_up_to_the_longest,
             }
         }
     };

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use pymq::{Queue, Registry};
+use pymq::{ItemMeta, Queue, Registry};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -34,10 +34,13 @@ async fn main() -> pymq::Result<()> {
     ) {
         (Some("put"), count) => put(&jobs, count.unwrap_or(10)).await?,
         (Some("work"), _) => {
-            tokio::select! {
-                worked = work(&jobs) => worked?,
-                _ = tokio::signal::ctrl_c() => println!("stopping; a job in hand goes back"),
-            }
+            jobs.worker(work).concurrency(2).start()?.keep();
+            println!(
+                "worker {} waits for jobs, Ctrl-C ends it",
+                std::process::id()
+            );
+            tokio::signal::ctrl_c().await.ok();
+            println!("stopping; jobs in hand may take 5 s more");
         }
         _ => println!("usage: work_queue put [COUNT] | work_queue work"),
     }
@@ -58,15 +61,7 @@ async fn put(jobs: &Queue<Job>, count: u32) -> pymq::Result<()> {
     Ok(())
 }
 
-async fn work(jobs: &Queue<Job>) -> pymq::Result<()> {
-    println!(
-        "worker {} waits for jobs, Ctrl-C ends it",
-        std::process::id()
-    );
-    loop {
-        let job = jobs.lease().await?;
-        println!("job {} (attempt {})", job.number, job.attempt());
-        tokio::time::sleep(Duration::from_millis(job.milliseconds)).await;
-        job.ack().await?;
-    }
+async fn work(job: Job, meta: ItemMeta) {
+    println!("job {} (attempt {})", job.number, meta.attempt());
+    tokio::time::sleep(Duration::from_millis(job.milliseconds)).await;
 }

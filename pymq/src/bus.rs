@@ -66,7 +66,7 @@ struct Shared {
     counters: Arc<Counters>,
     exposed: Exposed,
     queues: LocalQueues,
-    leases: HeldLeases,
+    leases: Arc<HeldLeases>,
 }
 
 impl Bus {
@@ -87,7 +87,7 @@ impl Bus {
             counters: Arc::default(),
             exposed: Exposed::default(),
             queues: LocalQueues::default(),
-            leases: HeldLeases::default(),
+            leases: Arc::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -429,7 +429,7 @@ impl Bus {
         &self.shared.queues
     }
 
-    pub(crate) fn leases(&self) -> &HeldLeases {
+    pub(crate) fn leases(&self) -> &Arc<HeldLeases> {
         &self.shared.leases
     }
 

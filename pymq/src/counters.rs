@@ -30,4 +30,6 @@ pub(crate) struct Counters {
     pub(crate) redelivered: Counter,
     /// Items moved to the dead letters.
     pub(crate) dead_lettered: Counter,
+    /// Leases that were over before the handler of a worker was.
+    pub(crate) lease_lost: Counter,
 }

@@ -56,12 +56,15 @@ impl Meta {
     }
 }
 
-/// An async function that handles events of type `E`: `Fn(E)` or `Fn(E, Meta)`.
+/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`.
+///
+/// `M` is what is known about a value besides itself: [`Meta`] for the events of a subscription,
+/// [`ItemMeta`](crate::ItemMeta) for the items of a [worker](crate::Queue::worker).
 ///
 /// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
 /// `Result<(), impl Display>`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
 ///
-/// A closure that captures something clones it for each event, as its future has to live on its own.
+/// A closure that captures something clones it for each value, as its future has to live on its own.
 ///
 /// # Examples
 ///
@@ -87,55 +90,48 @@ impl Meta {
 /// # Ok(()) }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a handler of events",
-    label = "not an async function of one event, or of an event and a `Meta`",
-    note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: Meta| async move {{ .. }}`",
+    message = "`{Self}` is not a handler",
+    label = "not an async function of one value, or of one and a `{M}`",
+    note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: {M}| async move {{ .. }}`",
     note = "a handler returns `()` or `Result<(), E>` where `E: Display`, and its future is `Send + 'static`",
     note = "the type of a closure's argument has to be written out"
 )]
-pub trait Handler<E, Form>: Send + Sync + 'static {
-    /// Starts the handler on one event.
+pub trait Handler<E, Form, M = Meta>: Send + Sync + 'static {
+    /// Starts the handler on one value.
     #[doc(hidden)]
-    fn handle(
-        &self,
-        event: E,
-        meta: Meta,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    fn handle(&self, event: E, meta: M)
+    -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 }
 
-impl<F, Fut, E> Handler<E, fn(E)> for F
+impl<F, Fut, E, M> Handler<E, fn(E), M> for F
 where
     F: Fn(E) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: HandlerOutput> + Send + 'static,
 {
-    fn handle(
-        &self,
-        event: E,
-        _: Meta,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+    fn handle(&self, event: E, _: M) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         let handling = self(event);
         Box::pin(async { handling.await.into_result() })
     }
 }
 
-impl<F, Fut, E> Handler<E, fn(E, Meta)> for F
+impl<F, Fut, E, M> Handler<E, fn(E, M), M> for F
 where
-    F: Fn(E, Meta) -> Fut + Send + Sync + 'static,
+    F: Fn(E, M) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: HandlerOutput> + Send + 'static,
 {
     fn handle(
         &self,
         event: E,
-        meta: Meta,
+        meta: M,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         let handling = self(event, meta);
         Box::pin(async { handling.await.into_result() })
     }
 }
 
-/// What a handler of events may return: `()`, or a `Result` whose error can be shown.
+/// What a handler may return: `()`, or a `Result` whose error can be shown.
 #[diagnostic::on_unimplemented(
-    message = "a handler of events cannot return `{Self}`",
+    message = "a handler cannot return `{Self}`",
     note = "it returns `()` or `Result<(), E>` where `E: Display`"
 )]
 pub trait HandlerOutput {

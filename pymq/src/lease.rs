@@ -13,7 +13,7 @@ use crate::message::{Headers, Message};
 use crate::provider::{Delivery, Settle};
 
 pub(crate) use self::claim::Claim;
-pub(crate) use self::held::HeldLeases;
+pub(crate) use self::held::{HeldLeases, Ticket};
 
 /// An item of a queue that is yours until you settle it or its time is over.
 ///

@@ -80,6 +80,7 @@ mod rpc;
 mod shutdown;
 mod subscription;
 mod topic;
+mod worker;
 
 pub use self::bus::{Bus, MAX_PAYLOAD};
 pub use self::codec::Raw;
@@ -103,6 +104,7 @@ pub use self::rpc::{
 };
 pub use self::subscription::{Events, Received, SubscriptionBuilder, SubscriptionGuard};
 pub use self::topic::Topic;
+pub use self::worker::{ItemMeta, WorkerBuilder, WorkerGuard};
 
 #[doc(hidden)]
 pub use self::event::path as __private;

@@ -15,16 +15,20 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::codec;
+use crate::codec::{self, Decode};
 use crate::error::Result;
 use crate::event::Event;
+use crate::handler::Handler;
 use crate::message::Message;
 use crate::retry::MaxAttempts;
+use crate::worker::{ItemMeta, WorkerBuilder};
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
 pub(crate) use self::handle::Handle;
-pub(crate) use self::local::LocalQueues;
+pub(crate) use self::leasing::unreadable_reason;
+pub(crate) use self::local::{LocalQueue, LocalQueues};
 pub use self::take::Items;
+pub(crate) use self::taking::Taking;
 
 impl Bus {
     /// Returns a handle on the queue `name`, whose items are `T`s.
@@ -61,6 +65,7 @@ impl Bus {
 /// |---|---|---|
 /// | have it gone at once | [`get`](Self::get) | it is lost |
 /// | say yourself when it is done | [`lease`](Self::lease) | another gets it |
+/// | have a function work on each | [`worker`](Self::worker) | another gets it |
 ///
 /// # Examples
 ///
@@ -184,6 +189,38 @@ impl<T> Queue<T> {
     /// ```
     pub fn name(&self) -> &str {
         self.handle.local.name()
+    }
+
+    /// Prepares a worker: an async function that works on the items of this queue, each under a lease, until it is stopped.
+    ///
+    /// The function takes the item, and an [`ItemMeta`] as well if it wants to know attempt and headers. An item is acked when
+    /// the function returns, and tried again when it returns an error or panics: up to
+    /// [`max_attempts`](Self::max_attempts), then it is a dead letter. See [`WorkerBuilder`] for all it promises.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// async fn resize(image: String) -> Result<(), std::io::Error> {
+    ///     println!("resizing {image}");
+    ///     Ok(())
+    /// }
+    ///
+    /// let jobs = bus.queue::<String>("jobs");
+    /// let worker = jobs.worker(resize).concurrency(4).start()?;
+    ///
+    /// jobs.put(&"17.png".to_owned()).await?;
+    ///
+    /// jobs.join().await?;
+    /// worker.stop().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn worker<Form>(&self, handler: impl Handler<T, Form, ItemMeta>) -> WorkerBuilder
+    where
+        T: Decode + 'static,
+    {
+        WorkerBuilder::new(self.handle.clone(), handler)
     }
 
     /// Closes this queue for every handle of this bus on it, now and later. Other buses go on.

@@ -87,9 +87,14 @@ pub(crate) struct Guard {
 impl Guard {
     /// Starts a registration on a bus.
     pub(crate) async fn start(bus: &Bus, registration: Registration) -> Result<Self> {
-        let (guard, running) = Self::new(Some(bus.clone()));
+        let (guard, running) = Self::on(bus);
         registration.start(bus, running).await?;
         Ok(guard)
+    }
+
+    /// Creates the guard of something that is about to run on a bus.
+    pub(crate) fn on(bus: &Bus) -> (Self, Arc<Running>) {
+        Self::new(Some(bus.clone()))
     }
 
     /// Creates the guard of a registration that is held until `init`, and what is to run then.

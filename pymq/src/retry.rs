@@ -1,5 +1,7 @@
 //! When to try again and when to give up: pure state, without a clock and without a network.
 
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -21,6 +23,11 @@ impl Backoff {
         Self::new(Duration::from_millis(5), Duration::from_millis(250))
     }
 
+    /// For a worker whose provider refuses or is not there, before it asks again.
+    pub(crate) const fn refused() -> Self {
+        Self::new(Duration::from_millis(50), Duration::from_secs(5))
+    }
+
     const fn new(first: Duration, longest: Duration) -> Self {
         Self {
             next: first,
@@ -36,6 +43,47 @@ impl Backoff {
     }
 }
 
+/// Further off than anybody waits; adding it to a moment overflows nothing.
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// How long a failed item rests before it is tried again: doubling with each attempt, and spread.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Rest {
+    first: Duration,
+    longest: Duration,
+}
+
+impl Rest {
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self {
+            first,
+            longest: longest.min(CENTURY),
+        }
+    }
+
+    /// Returns the rest after an attempt, which start at 1: from half of what is due, at `fraction` 0, to all of it, at 1.
+    ///
+    /// Half is kept, so that items which fail together come back apart and none comes back at once.
+    pub(crate) fn after(self, attempt: u32, fraction: f64) -> Duration {
+        let doublings = attempt.saturating_sub(1).min(31);
+        let due = self.first.saturating_mul(1 << doublings).min(self.longest);
+        due / 2 + (due / 2).mul_f64(fraction)
+    }
+}
+
+impl Default for Rest {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(1), Duration::from_secs(300))
+    }
+}
+
+/// Returns a number from 0 to 1 that looks random and is made of what is given: a test sees the same one each time.
+pub(crate) fn spread(of: impl Hash) -> f64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX)
+}
+
 /// How often a message may be taken under a lease before it is a dead letter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MaxAttempts(Option<NonZeroU32>);
@@ -44,6 +92,20 @@ impl MaxAttempts {
     /// Sets the limit; zero is none.
     pub(crate) const fn new(max: u32) -> Self {
         Self(NonZeroU32::new(max))
+    }
+
+    /// Returns why a message whose `attempt` has failed is not tried again, if so: how often, with what, and where.
+    pub(crate) fn verdict_on_failure(
+        self,
+        attempt: u32,
+        error: &str,
+        origin: &str,
+    ) -> Option<String> {
+        let max = self.0.filter(|max| attempt >= max.get())?;
+        let error = beginning(error);
+        Some(format!(
+            "out of attempts: attempt {attempt} of {max} failed with `{error}` in {origin}"
+        ))
     }
 
     /// Returns why a message taken for the `attempt`-th time is not handed out any more, if so.
@@ -60,6 +122,16 @@ impl Default for MaxAttempts {
     fn default() -> Self {
         Self::new(5)
     }
+}
+
+/// Returns the beginning of an error: it lives on in each dead letter, and some print whole documents.
+fn beginning(error: &str) -> Cow<'_, str> {
+    const ENOUGH: usize = 1_024;
+    if error.len() <= ENOUGH {
+        return error.into();
+    }
+    let end = (0..=ENOUGH).rev().find(|at| error.is_char_boundary(*at));
+    format!("{}…", &error[..end.unwrap_or_default()]).into()
 }
 
 #[cfg(test)]
@@ -94,6 +166,64 @@ mod tests {
             Some("out of attempts: handed out 5 times and never acked")
         );
         assert!(five.verdict(u32::MAX).is_some());
+    }
+
+    #[test]
+    fn a_rest_doubles_up_to_the_longest() {
+        let rest = Rest::new(Duration::from_secs(1), Duration::from_secs(60));
+        let millis = |fraction| {
+            [1, 2, 3, 6, 7, 8, u32::MAX].map(|attempt| rest.after(attempt, fraction).as_millis())
+        };
+
+        assert_eq!(
+            millis(1.0),
+            [1_000, 2_000, 4_000, 32_000, 60_000, 60_000, 60_000]
+        );
+        assert_eq!(
+            millis(0.0),
+            [500, 1_000, 2_000, 16_000, 30_000, 30_000, 30_000]
+        );
+        assert_eq!(
+            millis(0.5),
+            [750, 1_500, 3_000, 24_000, 45_000, 45_000, 45_000]
+        );
+        assert_eq!(
+            Rest::new(Duration::ZERO, Duration::MAX).after(9, 0.3),
+            Duration::ZERO
+        );
+        let huge = Rest::new(Duration::MAX, Duration::MAX);
+        assert_eq!(huge.after(u32::MAX, 1.0), CENTURY);
+        assert_eq!(huge.after(1, 0.0), CENTURY / 2);
+    }
+
+    #[test]
+    fn what_is_alike_is_spread_alike_and_all_else_is_not() {
+        let fractions: Vec<f64> = (0..1_000).map(|n| spread(("jobs", n))).collect();
+
+        assert!(
+            fractions
+                .iter()
+                .all(|fraction| (0.0..=1.0).contains(fraction))
+        );
+        let mean = fractions.iter().sum::<f64>() / 1_000.0;
+        assert!((0.45..0.55).contains(&mean), "{mean}");
+        assert_eq!(spread(("jobs", 7)).to_bits(), fractions[7].to_bits());
+    }
+
+    #[test]
+    fn the_last_failure_says_how_often_what_and_where() {
+        let three = MaxAttempts::new(3);
+
+        assert_eq!(three.verdict_on_failure(2, "disk full", "here"), None);
+        assert_eq!(
+            three.verdict_on_failure(3, "disk full", "here").as_deref(),
+            Some("out of attempts: attempt 3 of 3 failed with `disk full` in here")
+        );
+        assert_eq!(MaxAttempts::new(0).verdict_on_failure(9, "", ""), None);
+
+        let endless = "ä".repeat(10_000);
+        let reason = three.verdict_on_failure(4, &endless, "here");
+        assert!(reason.is_some_and(|reason| reason.len() < 1_200 && reason.contains("ä…`")));
     }
 
     #[test]

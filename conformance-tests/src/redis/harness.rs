@@ -38,7 +38,7 @@ impl RedisHarness {
         let server = shared().await?;
         let mut url = app_url().await?;
         let mut proxy = None;
-        if test.starts_with("disruption::") {
+        if test.starts_with("disruption") {
             let target = format!(
                 "{}:{}",
                 url.host_str().unwrap_or("127.0.0.1"),

@@ -1,0 +1,79 @@
+//! In which order a worker begins, and how many at once.
+
+use std::future::ready;
+use std::time::Duration;
+
+use pymq::ItemMeta;
+use tokio::sync::mpsc::unbounded_channel;
+
+use super::gated;
+use crate::moment::parked;
+use crate::typed::{next, open, recorder};
+use crate::wait::{soon, until};
+use crate::{Harness, Outcome};
+
+/// One at a time, items begin in the order of the queue, however many are taken at once.
+pub async fn one_at_a_time_keeps_order(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let (record, mut arrived) = recorder::<u32>();
+    let items: Vec<u32> = (0..300).collect();
+    jobs.put_all(&items).await?;
+
+    let _worker = jobs.worker(record).start()?;
+
+    soon("join", jobs.join()).await??;
+    for item in items {
+        assert_eq!(next(&mut arrived).await?, item);
+    }
+    Ok(())
+}
+
+/// With no backoff a failed item goes before all others, those taken together with it included.
+pub async fn with_no_backoff_a_failed_item_holds_the_line(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").max_attempts(3);
+    let (told, mut begun) = unbounded_channel();
+    let handler = move |item: u32, meta: ItemMeta| {
+        told.send((item, meta.attempt())).ok();
+        ready(if item % 10 == 5 { Err("never") } else { Ok(()) })
+    };
+    jobs.put_all(&(0..100).collect::<Vec<_>>()).await?;
+
+    let _worker = jobs
+        .worker(handler)
+        .backoff(Duration::ZERO, Duration::ZERO)
+        .start()?;
+
+    for item in 0..100 {
+        let attempts = if item % 10 == 5 { 3 } else { 1 };
+        for attempt in 1..=attempts {
+            assert_eq!(next(&mut begun).await?, (item, attempt));
+        }
+    }
+    soon("join", jobs.join()).await??;
+    assert_eq!(jobs.dead_letters().len().await?, 10);
+    Ok(())
+}
+
+/// As many handlers run at once as was said, and no more.
+pub async fn concurrency_is_used_and_kept(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let (handler, mut gate) = gated();
+    jobs.put_all(&(0..10).collect::<Vec<_>>()).await?;
+
+    let _worker = jobs.worker(handler).concurrency(4).start()?;
+
+    for _ in 0..4 {
+        gate.begun().await?;
+    }
+    parked().await;
+    assert_eq!(gate.try_begun(), None);
+    gate.open(1);
+    gate.begun().await?;
+    parked().await;
+    assert_eq!(gate.try_begun(), None);
+    gate.open(10);
+    until("all are finished", async || gate.finished() == 10).await
+}
