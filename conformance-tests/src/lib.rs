@@ -11,6 +11,7 @@
     reason = "a behaviour fails by either"
 )]
 
+pub mod faults;
 pub mod harness;
 pub mod hostile;
 pub mod jobs;

@@ -9,6 +9,7 @@
 //!
 //! Without any of these the tests fail at once and say what to do; none is ever skipped.
 
+mod controlled;
 mod docker;
 mod harness;
 mod local;
@@ -21,8 +22,9 @@ use std::process::{Command, Stdio};
 use tokio::sync::OnceCell;
 use url::Url;
 
+pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
-use self::watchdog::Watchdog;
+pub(crate) use self::watchdog::Watchdog;
 use crate::Failure;
 
 const HELP: &str = "no Redis for the tests: start a Docker Engine, or put `redis-server` on PATH, or name a server that \

@@ -18,7 +18,7 @@ const LOCAL_IMAGE: &str = "pymq-test-redis:7";
 const OFFICIAL_IMAGE: &str = "redis:7";
 
 /// What finds our containers: `docker ps --filter label=pymq-test`.
-const LABEL: &str = "pymq-test";
+pub(super) const LABEL: &str = "pymq-test";
 
 /// Starts a container, on a port of the host or on any, and returns when its server takes connections.
 pub(super) async fn start(port: Option<u16>, options: &[&str]) -> Result<Server, Failure> {
@@ -63,7 +63,7 @@ pub(super) async fn start(port: Option<u16>, options: &[&str]) -> Result<Server,
     })
 }
 
-fn image() -> String {
+pub(super) fn image() -> String {
     variable("PYMQ_TEST_REDIS_IMAGE").unwrap_or_else(|| {
         let is_there = answers("docker", &["image", "inspect", LOCAL_IMAGE]);
         if is_there {

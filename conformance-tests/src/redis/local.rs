@@ -26,7 +26,7 @@ pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
     start_on(free_port()?, options).await
 }
 
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

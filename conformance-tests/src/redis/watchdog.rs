@@ -3,21 +3,23 @@
 //! A shell in a process group of its own reads a pipe that only we hold open. When we are gone it reads the end, and
 //! cleans up. No signal handler, no reaper, nothing to unwind.
 
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// The write end of the pipe, and the shell that reads it. Dropped, it cleans up at once and waits until that is done.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(crate) struct Watchdog {
     shell: Child,
     pipe: Option<ChildStdin>,
+    /// What the shell prints; gone once nobody reads it any more.
+    output: Option<BufReader<ChildStdout>>,
 }
 
 impl Watchdog {
     /// Starts a shell script that has to read its standard input to the end and then clean up; `$1` and on are the
     /// arguments.
-    pub(super) fn start(script: &str, arguments: &[&str]) -> io::Result<Self> {
+    pub(crate) fn start(script: &str, arguments: &[&str]) -> io::Result<Self> {
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
             .args(arguments)
@@ -27,18 +29,19 @@ impl Watchdog {
             .process_group(0)
             .spawn()?;
         let pipe = shell.stdin.take();
-        Ok(Self { shell, pipe })
+        let output = shell.stdout.take().map(BufReader::new);
+        Ok(Self {
+            shell,
+            pipe,
+            output,
+        })
     }
 
     /// Reads what the script prints until a line contains `text`. Blocks.
     pub(super) fn wait_for(&mut self, text: &str) -> io::Result<()> {
-        let stdout = self
-            .shell
-            .stdout
-            .take()
-            .ok_or(io::ErrorKind::NotConnected)?;
+        let output = self.output.take().ok_or(io::ErrorKind::NotConnected)?;
         let mut lines = Vec::new();
-        for line in BufReader::new(stdout).lines() {
+        for line in output.lines() {
             let line = line?;
             if line.contains(text) {
                 return Ok(());
@@ -46,6 +49,16 @@ impl Watchdog {
             lines.push(line);
         }
         Err(io::Error::other(lines.join("\n")))
+    }
+
+    /// Tells a script that reads words, one line each, a word, and returns the line it answers. Blocks.
+    pub(super) fn ask(&mut self, word: &str) -> io::Result<String> {
+        let pipe = self.pipe.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        writeln!(pipe, "{word}")?;
+        let output = self.output.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let mut answer = String::new();
+        output.read_line(&mut answer)?;
+        Ok(answer.trim_end().to_owned())
     }
 }
 

@@ -1,0 +1,37 @@
+//! Faults: what the library promises, tried while processes are killed, servers restart and networks fail.
+//!
+//! Each fault is one file with one async function that returns a [`Report`]; [`table::FAULTS`] is the one list.
+//! The program `examples/faults.rs` runs them, each in a process of its own, several at once where they leave the
+//! machine time. `docs/FAULTS.md` says how to run them and what they measured.
+//!
+//! # How losses are counted
+//!
+//! Every message is written down before it is put, and again with the outcome of its put; every consumer writes down
+//! what it has worked on, after the work and before the ack. Those [journals](ledger) are files, so that a process that
+//! is killed cannot take them along, and the [tally](ledger::Tally) of them is what a fault is judged by.
+//!
+//! # To add one
+//!
+//! 1. A file here with `pub async fn run(setting: Setting) -> Outcome<Report>`, which says in its first lines what
+//!    is done to whom and what must hold all the same.
+//! 2. A line in [`table::FAULTS`].
+//! 3. Everything random comes from [`Setting::dice`], so that a seed repeats it.
+
+pub mod command;
+pub mod consumer;
+pub mod dice;
+pub mod killed_consumers;
+pub mod ledger;
+pub mod memory;
+pub mod producers;
+pub mod report;
+pub mod rules;
+mod runner;
+pub mod scratch;
+pub mod setting;
+pub mod table;
+
+pub use self::dice::Dice;
+pub use self::report::Report;
+pub use self::rules::Rule;
+pub use self::setting::Setting;

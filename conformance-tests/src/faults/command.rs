@@ -1,0 +1,114 @@
+//! The command line of `examples/faults.rs`, and the roles that its processes have.
+
+use std::process::ExitCode;
+
+use super::rules::Rule;
+use super::table::{self, FAULTS, Fault};
+use super::{Report, Setting, consumer, runner};
+use crate::Failure;
+
+/// The first argument of a process that runs one fault.
+pub(super) const ROLE: &str = "fault";
+
+const USAGE: &str = "\
+usage: faults [FAULT ...] [--seed N] [--break RULE]
+
+Runs the faults named, or all, and fails if one of them does. The seed that is printed repeats a run.
+With a rule of the library broken on purpose, runs the fault that must notice, and fails if it does not.";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) faults: Vec<&'static Fault>,
+    pub(super) seed: u64,
+    pub(super) breaks: Option<Rule>,
+}
+
+/// Does what the command line says.
+pub async fn run() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match &*words {
+        [consumer::ROLE, orders] => until_orphaned(consumer::run(orders)).await.map(|()| true),
+        [ROLE, rest @ ..] => until_orphaned(run_one(rest)).await.map(|()| true),
+        words => match Request::parse(words) {
+            Ok(request) => runner::run(request).await,
+            Err(wrong) => Err(wrong),
+        },
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one fault in this process, and prints its report for the process that started this one.
+async fn run_one(words: &[&str]) -> Result<(), Failure> {
+    let request = Request::parse(words)?;
+    let [fault] = &*request.faults else {
+        return Err(USAGE.into());
+    };
+    let setting = Setting::new(request.seed, request.breaks)?;
+    let report = (fault.run)(setting)
+        .await
+        .unwrap_or_else(|error| Report::failed(error.to_string()));
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+/// Runs a role until the process that started this one is gone, by whatever end: it holds the other end of our
+/// standard input.
+async fn until_orphaned(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let (alive, orphaned) = tokio::sync::oneshot::channel::<()>();
+    // A thread, as a read that blocks cannot be cancelled and would keep the runtime from ending.
+    std::thread::spawn(move || {
+        let _alive = alive;
+        std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
+    });
+    tokio::select! {
+        outcome = role => outcome,
+        _ = orphaned => Ok(()),
+    }
+}
+
+impl Request {
+    fn parse(words: &[&str]) -> Result<Self, Failure> {
+        let (mut faults, mut seed, mut breaks) = (Vec::new(), None, None);
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            match word {
+                "--seed" => seed = Some(words.next().ok_or(USAGE)?.parse()?),
+                "--break" => breaks = Some(words.next().ok_or(USAGE)?.parse::<Rule>()?),
+                name => faults.push(table::find(name).ok_or_else(|| unknown(name))?),
+            }
+        }
+        if faults.is_empty() {
+            faults = match breaks {
+                Some(rule) => vec![table::find(rule.caught_by()).ok_or(USAGE)?],
+                None => FAULTS.iter().collect(),
+            };
+        }
+        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+        Ok(Self {
+            faults,
+            // Short enough to be typed.
+            seed: seed.unwrap_or(random % 1_000_000),
+            breaks,
+        })
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let known: Vec<_> = FAULTS
+        .iter()
+        .map(|fault| format!("  {:4} {}", fault.id, fault.name))
+        .collect();
+    format!(
+        "{USAGE}\n\nno fault `{name}`; there are\n{}",
+        known.join("\n")
+    )
+}

@@ -1,0 +1,176 @@
+//! Consumers: processes of their own, so that they can be killed. The same program runs as one when its first argument
+//! is [`ROLE`]; it ends with the process that started it.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use pymq::{Bus, Connect, ErrorKind, Lease};
+use pymq_provider_redis::RedisConfig;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::sleep;
+
+use super::ledger::{Entry, Job, Journal};
+use super::{Dice, Rule, Setting};
+use crate::Failure;
+
+/// The first argument of a consumer.
+pub const ROLE: &str = "consumer";
+
+/// What a consumer says when it begins to work on a message.
+const BEGINS: &str = "begins";
+
+/// What a consumer does.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Order {
+    /// The server.
+    pub url: String,
+    /// The queue it leases from.
+    pub queue: String,
+    /// How long it leases a message for.
+    pub lease: Duration,
+    /// How long the work on one message takes, from and to, in milliseconds.
+    pub work: (u64, u64),
+    /// How many messages it works on at once.
+    pub tasks: u32,
+    /// Whether it says when it begins with a message.
+    pub announces: bool,
+}
+
+/// All that a consumer is told, as its second argument.
+#[derive(Debug, Deserialize, Serialize)]
+struct Orders {
+    order: Order,
+    journal: std::path::PathBuf,
+    seed: u64,
+    breaks: Option<Rule>,
+}
+
+/// A consumer at work. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Consumer {
+    process: Child,
+    said: Option<Lines<BufReader<ChildStdout>>>,
+}
+
+impl Consumer {
+    /// Starts one; `dice` decides how long its work takes.
+    pub fn start(setting: &Setting, order: &Order, dice: &mut Dice) -> Result<Self, Failure> {
+        let orders = Orders {
+            order: order.clone(),
+            journal: setting.journals()?.join("consumers"),
+            seed: dice.roll(),
+            breaks: setting.breaks(),
+        };
+        let output = if order.announces {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        };
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(ROLE)
+            .arg(serde_json::to_string(&orders)?)
+            // It reads this until we are gone.
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .kill_on_drop(true)
+            .spawn()?;
+        let said = process
+            .stdout
+            .take()
+            .map(|output| BufReader::new(output).lines());
+        Ok(Self { process, said })
+    }
+
+    /// Waits until it begins to work on a message.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before that.
+    pub async fn begins(&mut self) -> Result<(), Failure> {
+        let said = self
+            .said
+            .as_mut()
+            .ok_or("this consumer announces nothing")?;
+        match said.next_line().await? {
+            Some(line) if line == BEGINS => Ok(()),
+            other => Err(format!("a consumer ended: {other:?}").into()),
+        }
+    }
+
+    /// Kills it with signal 9, and returns when it is gone.
+    pub async fn kill(mut self) -> Result<(), Failure> {
+        Ok(self.process.kill().await?)
+    }
+
+    /// Ends it when it is not needed any more.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended by itself, which is for us to say.
+    pub async fn stop(mut self) -> Result<(), Failure> {
+        if let Some(status) = self.process.try_wait()? {
+            return Err(format!("a consumer ended by itself: {status}").into());
+        }
+        self.kill().await
+    }
+
+    /// Returns the number of its process.
+    pub fn id(&self) -> Option<u32> {
+        self.process.id()
+    }
+}
+
+/// Is a consumer, until the process that started it is gone.
+pub(super) async fn run(orders: &str) -> Result<(), Failure> {
+    let orders: Orders = serde_json::from_str(orders)?;
+    let provider = orders.order.url.parse::<RedisConfig>()?.connect().await?;
+    let provider = match orders.breaks {
+        Some(rule) => rule.broken_in(provider),
+        None => provider,
+    };
+    let bus = Bus::new(provider);
+    let works = (0..orders.order.tasks).map(|task| work(&orders, &bus, task));
+    futures_util::future::try_join_all(works).await?;
+    Ok(())
+}
+
+async fn work(orders: &Orders, bus: &Bus, task: u32) -> Result<(), Failure> {
+    let journal = Journal::open(&orders.journal)?;
+    let mut dice = Dice::new(orders.seed, &task.to_string());
+    let queue = bus
+        .queue::<Job>(&orders.order.queue)
+        .lease_time(orders.order.lease)
+        // How often a message meets a process that is killed is for the schedule to decide.
+        .max_attempts(0);
+    loop {
+        let lease = queue.lease().await?;
+        let (job, attempt) = (*lease, lease.attempt());
+        if orders.order.announces {
+            writeln!(std::io::stdout(), "{BEGINS}")?;
+        }
+        let time = dice.millis(orders.order.work.0..=orders.order.work.1);
+        if orders.breaks == Some(Rule::AckBeforeWork) {
+            ack(lease, job, &journal).await?;
+            sleep(time).await;
+            journal.write(job, Entry::Worked(attempt))?;
+        } else {
+            sleep(time).await;
+            journal.write(job, Entry::Worked(attempt))?;
+            ack(lease, job, &journal).await?;
+        }
+    }
+}
+
+async fn ack(lease: Lease<Job>, job: Job, journal: &Journal) -> Result<(), Failure> {
+    match lease.ack().await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::LeaseLost => Ok(journal.write(job, Entry::Lost)?),
+        Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) => {
+            Ok(journal.write(job, Entry::Unsettled)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}

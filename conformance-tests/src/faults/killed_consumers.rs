@@ -1,0 +1,100 @@
+//! F1: consumer processes are killed by signal 9, each in the middle of its work on a message.
+//!
+//! What they held comes back when its lease ends, and another consumer works on it: nothing is lost. A process that is
+//! killed after the work and before the ack leaves a duplicate, which is the most a kill can do.
+
+use std::time::Duration;
+
+use pymq::Bus;
+use tokio::time::{sleep, timeout};
+
+use super::consumer::{Consumer, Order};
+use super::ledger::{Rest, now};
+use super::producers::{Load, Producers};
+use super::setting::DURABLE;
+use super::{Dice, Report, Setting};
+use crate::{Failure, Outcome};
+
+const QUEUE: &str = "jobs";
+const CONSUMERS: u32 = 8;
+const KILLS: u32 = 1_000;
+
+/// The work on a message takes up to so many milliseconds; a kill comes within the same time.
+const WORK: u64 = 20;
+
+/// How long everything may take to be worked on once the kills are over: the lease and 5 s, and the work.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs it.
+pub async fn run(setting: Setting) -> Outcome<Report> {
+    let server = setting.server(&DURABLE).await?;
+    let bus = setting.bus(server.url().parse()?).await?;
+    let order = Order {
+        url: server.url(),
+        queue: QUEUE.to_owned(),
+        lease: Duration::from_millis(500),
+        work: (0, WORK),
+        tasks: 1,
+        announces: true,
+    };
+    let load = Load {
+        queue: QUEUE.to_owned(),
+        producers: 4,
+        per_second: 100,
+    };
+
+    let producers = Producers::start(&setting, &bus, &load)?;
+    let slots = (0..CONSUMERS).map(|slot| kill_in_turn(&setting, &order, slot));
+    futures_util::future::try_join_all(slots).await?;
+    producers.finish().await?;
+    let last_kill = now();
+    let survivors = (0..CONSUMERS).map(|slot| {
+        let mut dice = setting.dice(&format!("survivor {slot}"));
+        let order = Order {
+            announces: false,
+            ..order.clone()
+        };
+        Consumer::start(&setting, &order, &mut dice)
+    });
+    let survivors: Vec<_> = survivors.collect::<Result<_, _>>()?;
+    let is_drained = timeout(DRAIN, drained(&bus)).await.is_ok();
+    let drained_after = now().saturating_sub(last_kill);
+    for survivor in survivors {
+        survivor.stop().await?;
+    }
+
+    let rest = Rest::of(&**bus.provider(), QUEUE).await?;
+    let tally = setting.tally()?;
+    let mut report = Report::of(&tally, &rest);
+    report.recovered(drained_after);
+    report.figure(format!("{KILLS} kills"));
+    report.figure(format!("{} acks too late or unknown", tally.open_acks()));
+    report.demand(is_drained, || {
+        format!("not all was worked on within {DRAIN:?}")
+    });
+    let allowed = u64::from(KILLS) + tally.open_acks();
+    report.demand(tally.duplicates() <= allowed, || {
+        format!("{} duplicates of {allowed}", tally.duplicates())
+    });
+    Ok(report)
+}
+
+/// Starts a consumer, kills it, and so on, for one of those there are at a time.
+async fn kill_in_turn(setting: &Setting, order: &Order, slot: u32) -> Result<(), Failure> {
+    let mut dice: Dice = setting.dice(&format!("consumer {slot}"));
+    for _ in 0..KILLS / CONSUMERS {
+        let mut consumer = Consumer::start(setting, order, &mut dice)?;
+        // It is killed while it works on its first, second or third message.
+        for _ in 0..dice.within(1..=3) {
+            consumer.begins().await?;
+        }
+        sleep(dice.millis(0..=WORK)).await;
+        consumer.kill().await?;
+    }
+    Ok(())
+}
+
+/// Waits until nothing is ready, delayed or leased.
+async fn drained(bus: &Bus) -> Result<(), Failure> {
+    Ok(bus.queue::<super::ledger::Job>(QUEUE).join().await?)
+}

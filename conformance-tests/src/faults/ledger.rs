@@ -1,0 +1,338 @@
+//! The ledger: who put what with which outcome, who worked on it, and what is missing.
+//!
+//! A [`Journal`] is a file to which processes append lines; one line is one `write`, which the kernel does not mix with
+//! another. A [`Tally`] is all journals of a run, read when it is over. Times are those of the machine, so lines of
+//! different processes can be compared.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use pymq::provider::{Part, Provider};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// A message: the number of its producer and its place among what that producer sent.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Job {
+    /// Who sent it.
+    pub producer: u32,
+    /// Which of its messages it is.
+    pub seq: u32,
+}
+
+/// What is written down about a message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Entry {
+    /// It is about to be put.
+    Sent,
+    /// Its put returned `Ok`.
+    Accepted,
+    /// Its put failed, and may have happened.
+    Unknown,
+    /// Its put failed, and has not happened.
+    Refused,
+    /// The work on it is done; this was the attempt.
+    Worked(u32),
+    /// The ack came too late: somebody else has it.
+    Lost,
+    /// The ack failed, and may have happened.
+    Unsettled,
+}
+
+/// A file to which what happens is appended before anything else can go wrong.
+#[derive(Debug)]
+pub struct Journal(File);
+
+impl Journal {
+    /// Opens a journal, new or not.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        Ok(Self(file))
+    }
+
+    /// Appends a line. It is with the kernel when this returns, so the end of this process does not lose it.
+    pub fn write(&self, job: Job, entry: Entry) -> io::Result<()> {
+        let (letter, attempt) = match entry {
+            Entry::Sent => ('s', 0),
+            Entry::Accepted => ('a', 0),
+            Entry::Unknown => ('u', 0),
+            Entry::Refused => ('r', 0),
+            Entry::Worked(attempt) => ('w', attempt),
+            Entry::Lost => ('l', 0),
+            Entry::Unsettled => ('x', 0),
+        };
+        let line = format!(
+            "{letter} {} {} {} {attempt}\n",
+            now().as_micros(),
+            job.producer,
+            job.seq
+        );
+        (&self.0).write_all(line.as_bytes())
+    }
+}
+
+/// Returns the time of the machine, since 1970.
+pub fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    sent: Option<Duration>,
+    put: Option<Entry>,
+    worked: Vec<u32>,
+    first_worked: Option<Duration>,
+}
+
+/// All journals of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    fates: HashMap<Job, Fate>,
+    /// When puts were accepted and work was done, in order.
+    accepted_at: Vec<Duration>,
+    worked_at: Vec<Duration>,
+    late_acks: u64,
+    unsettled: u64,
+}
+
+impl Tally {
+    /// Reads every journal in a directory.
+    pub fn read(journals: &Path) -> Result<Self, Failure> {
+        let mut tally = Self::default();
+        for journal in std::fs::read_dir(journals)? {
+            for line in BufReader::new(File::open(journal?.path())?).lines() {
+                let line = line?;
+                tally
+                    .enter(&line)
+                    .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
+            }
+        }
+        tally.accepted_at.sort_unstable();
+        tally.worked_at.sort_unstable();
+        Ok(tally)
+    }
+
+    fn enter(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let letter = words.next()?;
+        let at = Duration::from_micros(number(&mut words)?);
+        let (producer, seq) = (number(&mut words)?, number(&mut words)?);
+        let attempt = number(&mut words)?;
+        let fate = self.fates.entry(Job { producer, seq }).or_default();
+        match letter {
+            "s" => fate.sent = Some(at),
+            "a" => {
+                fate.put = Some(Entry::Accepted);
+                self.accepted_at.push(at);
+            }
+            "u" => fate.put = Some(Entry::Unknown),
+            "r" => fate.put = Some(Entry::Refused),
+            "w" => {
+                fate.worked.push(attempt);
+                fate.first_worked = Some(fate.first_worked.map_or(at, |first| first.min(at)));
+                self.worked_at.push(at);
+            }
+            "l" => self.late_acks += 1,
+            "x" => self.unsettled += 1,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Counts the messages that were to be put.
+    pub fn sent(&self) -> u64 {
+        self.count(|fate| fate.sent.is_some())
+    }
+
+    /// Counts the messages whose put returned `Ok`.
+    pub fn accepted(&self) -> u64 {
+        self.count(|fate| fate.put == Some(Entry::Accepted))
+    }
+
+    /// Counts the messages that were worked on at least once.
+    pub fn worked(&self) -> u64 {
+        self.count(|fate| !fate.worked.is_empty())
+    }
+
+    /// Counts the work that was done again.
+    pub fn duplicates(&self) -> u64 {
+        self.fates
+            .values()
+            .map(|fate| count(fate.worked.len().saturating_sub(1)))
+            .sum()
+    }
+
+    /// Counts what nobody has promised away: acks that came too late, and acks of which nobody knows whether they came.
+    pub fn open_acks(&self) -> u64 {
+        self.late_acks + self.unsettled
+    }
+
+    /// Counts messages that were refused for certain and worked on all the same, or worked on without having been sent.
+    pub fn ghosts(&self) -> u64 {
+        self.count(|fate| {
+            !fate.worked.is_empty() && (fate.put == Some(Entry::Refused) || fate.sent.is_none())
+        })
+    }
+
+    /// Counts messages that one put put twice: two takers had the same attempt.
+    pub fn doubled(&self) -> u64 {
+        self.count(|fate| {
+            let attempts: HashSet<_> = fate.worked.iter().collect();
+            attempts.len() < fate.worked.len()
+        })
+    }
+
+    /// Counts the messages that were accepted, not worked on, and are not in the queue either.
+    pub fn lost(&self, rest: &Rest) -> u64 {
+        let missing = self.fates.iter().filter(|(job, fate)| {
+            fate.put == Some(Entry::Accepted) && fate.worked.is_empty() && !rest.jobs.contains(*job)
+        });
+        count(missing.count()).saturating_sub(rest.leased)
+    }
+
+    /// Returns how long after a moment the next put was accepted, and the next work done, whichever is later.
+    pub fn recovery(&self, from: Duration) -> Option<Duration> {
+        let next = |times: &[Duration]| {
+            let at = times.partition_point(|&time| time < from);
+            times.get(at).copied()
+        };
+        let both = next(&self.accepted_at)?.max(next(&self.worked_at)?);
+        Some(both.saturating_sub(from))
+    }
+
+    /// Returns the time from being sent to being worked on that so many of a thousand messages stay below.
+    pub fn latency(&self, per_mille: usize) -> Option<Duration> {
+        let mut times: Vec<_> = self
+            .fates
+            .values()
+            .filter_map(|fate| fate.first_worked?.checked_sub(fate.sent?))
+            .collect();
+        let at = (times.len() * per_mille / 1_000).min(times.len().checked_sub(1)?);
+        Some(*times.select_nth_unstable(at).1)
+    }
+
+    fn count(&self, is_one: impl Fn(&Fate) -> bool) -> u64 {
+        count(self.fates.values().filter(|fate| is_one(fate)).count())
+    }
+}
+
+/// What is still in a queue.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
+    jobs: HashSet<Job>,
+    leased: u64,
+    /// How many of them are dead letters.
+    pub dead: u64,
+}
+
+impl Rest {
+    /// Looks at everything in a queue.
+    pub async fn of(provider: &dyn Provider, queue: &str) -> Result<Self, Failure> {
+        let mut rest = Self::default();
+        for part in [Part::Ready, Part::Delayed, Part::Dead] {
+            let stored = provider.queue_peek(queue, part, usize::MAX).await?;
+            if part == Part::Dead {
+                rest.dead = count(stored.len());
+            }
+            for stored in stored {
+                rest.jobs
+                    .insert(serde_json::from_slice(&stored.message.body)?);
+            }
+        }
+        rest.leased = count(provider.queue_stats(queue).await?.leased);
+        Ok(rest)
+    }
+}
+
+fn number<T: FromStr>(words: &mut std::str::Split<'_, char>) -> Option<T> {
+    words.next()?.parse().ok()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn job(seq: u32) -> Job {
+        Job { producer: 3, seq }
+    }
+
+    fn tally(entries: &[(u32, Entry)]) -> Tally {
+        let scratch = crate::faults::scratch::Scratch::new().unwrap();
+        let journal = Journal::open(&scratch.path().join("journal")).unwrap();
+        for &(seq, entry) in entries {
+            journal.write(job(seq), entry).unwrap();
+        }
+        Tally::read(scratch.path()).unwrap()
+    }
+
+    #[test]
+    fn what_was_accepted_and_never_seen_again_is_lost() {
+        let tally = tally(&[
+            (1, Entry::Sent),
+            (1, Entry::Accepted),
+            (1, Entry::Worked(1)),
+            (2, Entry::Sent),
+            (2, Entry::Accepted),
+            (3, Entry::Sent),
+            (3, Entry::Accepted),
+            (4, Entry::Sent),
+            (4, Entry::Unknown),
+        ]);
+        let rest = Rest {
+            jobs: HashSet::from([job(3)]),
+            ..Rest::default()
+        };
+
+        assert_eq!((tally.sent(), tally.accepted(), tally.worked()), (4, 3, 1));
+        assert_eq!((tally.lost(&rest), tally.lost(&Rest::default())), (1, 2));
+        assert_eq!(
+            (tally.duplicates(), tally.ghosts(), tally.doubled()),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_worked_on_again_is_a_duplicate_and_in_the_same_attempt_a_double() {
+        let tally = tally(&[
+            (1, Entry::Sent),
+            (1, Entry::Accepted),
+            (1, Entry::Worked(1)),
+            (1, Entry::Worked(3)),
+            (2, Entry::Sent),
+            (2, Entry::Unknown),
+            (2, Entry::Worked(1)),
+            (2, Entry::Worked(1)),
+        ]);
+
+        assert_eq!((tally.duplicates(), tally.doubled()), (2, 1));
+    }
+
+    #[test]
+    fn what_was_refused_and_worked_on_is_a_ghost() {
+        let tally = tally(&[(1, Entry::Sent), (1, Entry::Refused), (1, Entry::Worked(1))]);
+
+        assert_eq!(tally.ghosts(), 1);
+    }
+
+    #[test]
+    fn recovery_needs_a_put_and_some_work() {
+        let before = now();
+        let tally = tally(&[(1, Entry::Accepted), (1, Entry::Worked(1))]);
+
+        assert!(tally.recovery(before).is_some());
+        assert_eq!(tally.recovery(now() + Duration::from_secs(1)), None);
+        assert!(Tally::default().recovery(before).is_none());
+    }
+}

@@ -1,0 +1,15 @@
+//! How much memory a process has.
+
+use std::io;
+
+/// Returns the resident memory of a process in bytes; of this one without a number.
+pub fn resident(process: Option<u32>) -> io::Result<u64> {
+    let process = process.map_or_else(|| "self".to_owned(), |id| id.to_string());
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|number| number.trim().parse::<u64>().ok());
+    Ok(kibibytes.ok_or_else(|| io::Error::other("no VmRSS"))? << 10)
+}

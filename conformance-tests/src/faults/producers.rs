@@ -1,0 +1,99 @@
+//! Producers: tasks that put messages at a steady pace and write down what becomes of each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymq::{Bus, ErrorKind, Queue};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Setting;
+use super::ledger::{Entry, Job, Journal};
+use crate::{Failure, Outcome};
+
+/// What producers do.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The queue they put to.
+    pub queue: String,
+    /// How many there are.
+    pub producers: u32,
+    /// How many messages all of them put in a second; one that is held up catches up.
+    pub per_second: u32,
+}
+
+/// Producers at work.
+#[derive(Debug)]
+pub struct Producers {
+    tasks: JoinSet<Outcome<Duration>>,
+    end: watch::Sender<bool>,
+}
+
+impl Producers {
+    /// Sets them to work on a bus.
+    pub fn start(setting: &Setting, bus: &Bus, load: &Load) -> Result<Self, Failure> {
+        let (end, ended) = watch::channel(false);
+        let journal = Arc::new(setting.journal("producers")?);
+        let pace = Duration::from_secs(1) * load.producers / load.per_second;
+        let mut tasks = JoinSet::new();
+        for producer in 0..load.producers {
+            let queue = bus.queue(&load.queue);
+            tasks.spawn(produce(
+                producer,
+                queue,
+                pace,
+                Arc::clone(&journal),
+                ended.clone(),
+            ));
+        }
+        Ok(Self { tasks, end })
+    }
+
+    /// Lets each finish what it is at, and returns the longest that one put took.
+    ///
+    /// # Errors
+    ///
+    /// When a put failed for a reason that no fault explains.
+    pub async fn finish(mut self) -> Result<Duration, Failure> {
+        self.end.send_replace(true);
+        let mut longest = Duration::ZERO;
+        while let Some(task) = self.tasks.join_next().await {
+            longest = longest.max(task??);
+        }
+        Ok(longest)
+    }
+}
+
+async fn produce(
+    producer: u32,
+    queue: Queue<Job>,
+    pace: Duration,
+    journal: Arc<Journal>,
+    mut ended: watch::Receiver<bool>,
+) -> Outcome<Duration> {
+    let mut ticks = interval(pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut longest = Duration::ZERO;
+    for seq in 0.. {
+        tokio::select! {
+            _ = ended.wait_for(|&ended| ended) => break,
+            _ = ticks.tick() => {}
+        }
+        let job = Job { producer, seq };
+        journal.write(job, Entry::Sent)?;
+        let start = Instant::now();
+        let outcome = queue.put(&job).await;
+        longest = longest.max(start.elapsed());
+        let entry = match outcome {
+            Ok(()) => Entry::Accepted,
+            Err(error) if error.outcome_unknown() => Entry::Unknown,
+            Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) => {
+                Entry::Refused
+            }
+            Err(error) => return Err(error.into()),
+        };
+        journal.write(job, entry)?;
+    }
+    Ok(longest)
+}

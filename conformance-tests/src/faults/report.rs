@@ -1,0 +1,112 @@
+//! What a fault comes to: its numbers, and what of its criterion does not hold.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ledger::{Rest, Tally};
+
+/// The numbers of one run.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Report {
+    /// Messages, publishes or calls that were tried.
+    pub sent: u64,
+    /// Those of which the sender knows that they happened.
+    pub accepted: u64,
+    /// Those that were worked on, received or answered.
+    pub worked: u64,
+    /// Work that was done again.
+    pub duplicates: u64,
+    /// Accepted and gone.
+    pub lost: u64,
+    /// The longest from the end of a fault until things worked again.
+    pub worst_recovery: Option<Duration>,
+    /// Bytes of memory above rest, where that is part of the criterion.
+    pub memory: Option<u64>,
+    /// Further figures, such as `1000 kills`.
+    pub figures: Vec<String>,
+    /// What does not hold; nothing, and the fault has passed.
+    pub failures: Vec<String>,
+}
+
+impl Report {
+    /// Starts a report with what the journals say, and demands what always holds: nothing lost, nothing worked on that
+    /// was refused, nothing put twice.
+    pub fn of(tally: &Tally, rest: &Rest) -> Self {
+        let mut report = Self {
+            sent: tally.sent(),
+            accepted: tally.accepted(),
+            worked: tally.worked(),
+            duplicates: tally.duplicates(),
+            lost: tally.lost(rest),
+            ..Self::default()
+        };
+        let (lost, ghosts, doubled) = (report.lost, tally.ghosts(), tally.doubled());
+        report.demand(report.accepted > 0, || "nothing was accepted".to_owned());
+        report.demand(lost == 0, || format!("{lost} accepted messages are lost"));
+        report.demand(ghosts == 0, || {
+            format!("{ghosts} messages were refused and worked on")
+        });
+        report.demand(doubled == 0, || {
+            format!("{doubled} messages were put twice by one put")
+        });
+        report
+    }
+
+    /// Demands a part of the criterion; `what` says what is wrong when it does not hold.
+    pub fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.failures.push(what());
+        }
+    }
+
+    /// Adds a figure.
+    pub fn figure(&mut self, figure: impl Into<String>) {
+        self.figures.push(figure.into());
+    }
+
+    /// Notes how long things took to work again; the longest counts.
+    pub fn recovered(&mut self, after: Duration) {
+        self.worst_recovery = self.worst_recovery.max(Some(after));
+    }
+
+    /// Tells whether everything held.
+    pub fn has_passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// Makes the report of a fault that did not come to an end.
+    pub fn failed(why: impl Into<String>) -> Self {
+        Self {
+            failures: vec![why.into()],
+            ..Self::default()
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sent {}  accepted {}  worked {}  duplicates {}  lost {}",
+            self.sent, self.accepted, self.worked, self.duplicates, self.lost
+        )?;
+        if let Some(recovery) = self.worst_recovery {
+            write!(f, "  worst recovery {} ms", recovery.as_millis())?;
+        }
+        if let Some(memory) = self.memory {
+            write!(f, "  memory +{:.1} MiB", mebibytes(memory))?;
+        }
+        for figure in &self.figures {
+            write!(f, "  {figure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns bytes in MiB, for people.
+pub fn mebibytes(bytes: u64) -> f64 {
+    // In KiB, so that it is exact.
+    f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
+}

@@ -1,0 +1,83 @@
+//! Rules of the library that can be broken on purpose, to see that a fault notices: a test that cannot fail proves
+//! nothing.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pymq::Result;
+use pymq::provider::{Delivery, GetOptions, Provider};
+use serde::{Deserialize, Serialize};
+
+use crate::twist::{Twist, twisted};
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Rule {
+    /// Consumers ack before they work; [`consumer`](super::consumer) looks at it.
+    AckBeforeWork,
+    /// A lease that ends is never swept.
+    NoSweep,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::AckBeforeWork, Self::NoSweep];
+
+    /// Returns the fault that must fail when this rule is broken.
+    pub fn caught_by(self) -> &'static str {
+        match self {
+            Self::AckBeforeWork | Self::NoSweep => "F1",
+        }
+    }
+
+    /// Breaks the rule in a provider, where that is the place to break it.
+    pub fn broken_in(self, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+        match self {
+            Self::AckBeforeWork => provider,
+            Self::NoSweep => twisted(provider, NoSweep),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AckBeforeWork => "ack-before-work",
+            Self::NoSweep => "no-sweep",
+        })
+    }
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|rule| rule.to_string() == text)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(|rule| rule.to_string()).join(", ");
+                format!("no rule `{text}` to break; there are {known}")
+            })
+    }
+}
+
+/// A lease that does not end within the test is one that nobody sweeps.
+#[derive(Debug)]
+struct NoSweep;
+
+#[async_trait]
+impl Twist for NoSweep {
+    async fn queue_get(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        mut opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        opts.lease = opts.lease.map(|_| Duration::from_secs(24 * 60 * 60));
+        inner.queue_get(queue, opts).await
+    }
+}

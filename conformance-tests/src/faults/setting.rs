@@ -1,0 +1,94 @@
+//! What a fault is given: the seed, a place for its files, servers, and the rule that is broken if any.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pymq::provider::Provider;
+use pymq::{Bus, Connect};
+use pymq_provider_redis::RedisConfig;
+
+use super::ledger::{Journal, Tally};
+use super::scratch::Scratch;
+use super::{Dice, Rule};
+use crate::Failure;
+use crate::redis::Controlled;
+
+/// Options of a server that keeps what it has acknowledged, whatever happens to its process.
+pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+/// What one run of a fault has for itself.
+#[derive(Debug)]
+pub struct Setting {
+    seed: u64,
+    breaks: Option<Rule>,
+    scratch: Scratch,
+    servers: AtomicUsize,
+}
+
+impl Setting {
+    /// Makes the setting for a seed.
+    pub fn new(seed: u64, breaks: Option<Rule>) -> Result<Self, Failure> {
+        Ok(Self {
+            seed,
+            breaks,
+            scratch: Scratch::new()?,
+            servers: AtomicUsize::new(0),
+        })
+    }
+
+    /// Returns the random numbers for one purpose, the same in each run with this seed.
+    pub fn dice(&self, label: &str) -> Dice {
+        Dice::new(self.seed, label)
+    }
+
+    /// Returns the rule that is broken in this run.
+    pub fn breaks(&self) -> Option<Rule> {
+        self.breaks
+    }
+
+    /// Tells whether this run breaks the rule.
+    pub fn is_broken(&self, rule: Rule) -> bool {
+        self.breaks == Some(rule)
+    }
+
+    /// Returns the directory of this run.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Starts a server that can be killed and stopped; [`DURABLE`] are the options of one that keeps its data.
+    pub async fn server(&self, options: &[&str]) -> Result<Controlled, Failure> {
+        let number = self.servers.fetch_add(1, Ordering::Relaxed);
+        let home = self.scratch.dir(&format!("server-{number}"))?;
+        Controlled::start(&home, options).await
+    }
+
+    /// Connects a provider, with the broken rule.
+    pub async fn provider(&self, config: RedisConfig) -> Result<Arc<dyn Provider>, Failure> {
+        let provider = config.connect().await?;
+        Ok(match self.breaks {
+            Some(rule) => rule.broken_in(provider),
+            None => provider,
+        })
+    }
+
+    /// Connects a bus, with the broken rule.
+    pub async fn bus(&self, config: RedisConfig) -> Result<Bus, Failure> {
+        Ok(Bus::new(self.provider(config).await?))
+    }
+
+    /// Opens the journal of this name; every process that does appends to the same one.
+    pub fn journal(&self, name: &str) -> Result<Journal, Failure> {
+        Ok(Journal::open(&self.journals()?.join(name))?)
+    }
+
+    /// Returns the directory of the journals.
+    pub fn journals(&self) -> Result<std::path::PathBuf, Failure> {
+        self.scratch.dir("journals")
+    }
+
+    /// Reads all journals.
+    pub fn tally(&self) -> Result<Tally, Failure> {
+        Tally::read(&self.journals()?)
+    }
+}

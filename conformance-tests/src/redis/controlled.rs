@@ -1,0 +1,202 @@
+//! A Redis that is killed, stopped and started again, on the same port and with the data it had.
+//!
+//! A shell is its parent and does what it is told, word by word: so what is killed is a child of ours and nothing else,
+//! and when the words end the server ends.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::{Source, Watchdog, docker, local, source_of_own};
+use crate::Failure;
+
+/// Words on standard input, one line each; each is answered by `done` or `failed`. The home of the server is `$1`.
+const LOCAL: &str = r#"
+cd "$1" || exit 1
+shift
+start() { redis-server "$@" >>server.log 2>&1 & server=$!; }
+end() { [ -z "$server" ] || { kill -KILL "$server"; wait "$server"; server=; }; }
+obey() {
+    word=$1; shift
+    case $word in
+        start) start "$@" ;;
+        kill) end; true ;;
+        stop) kill -STOP "$server" ;;
+        resume) kill -CONT "$server" ;;
+        *) false ;;
+    esac
+}
+while read -r word; do obey "$word" "$@" && echo "done" || echo failed; done
+end
+"#;
+
+/// The same for a container of the name `$1`, with its port `$2` on the loopback, of the image `$3`.
+const DOCKER: &str = r#"
+name=$1 port=$2 image=$3
+shift 3
+start() {
+    docker start "$name" || docker run --detach --name "$name" --label pymq-test=redis \
+        --publish "127.0.0.1:$port:6379" "$image" redis-server --protected-mode no "$@"
+}
+obey() {
+    word=$1; shift
+    case $word in
+        start) start "$@" ;;
+        kill) docker kill "$name" && docker wait "$name" ;;
+        stop) docker kill --signal STOP "$name" ;;
+        resume) docker kill --signal CONT "$name" ;;
+        pause) docker pause "$name" ;;
+        unpause) docker unpause "$name" ;;
+        *) false ;;
+    esac
+}
+while read -r word; do obey "$word" "$@" >/dev/null && echo "done" || echo failed; done
+docker unpause "$name"
+docker rm --force --volumes "$name" >/dev/null
+"#;
+
+/// How long a server may take to be there.
+const START: Duration = Duration::from_secs(60);
+
+/// How long one question to it may take before it is asked anew.
+const ASK: Duration = Duration::from_millis(500);
+
+/// A server of ours that suffers what it is told to. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Controlled {
+    source: Source,
+    port: u16,
+    shell: Arc<Mutex<Watchdog>>,
+}
+
+impl Controlled {
+    /// Starts a server with these words of `redis.conf`, and returns when it answers. A local one lives in the directory
+    /// `home`; a container has its data inside.
+    ///
+    /// # Errors
+    ///
+    /// When neither a container nor a local process can be had.
+    pub async fn start(home: &Path, options: &[&str]) -> Result<Self, Failure> {
+        let port = local::free_port()?;
+        let source = source_of_own()?;
+        let port_text = port.to_string();
+        let shell = if source == Source::Docker {
+            let name = format!("{}-{}", docker::LABEL, Uuid::new_v4().simple());
+            let image = docker::image();
+            let words = [&*name, &port_text, &image, "--save", ""];
+            Watchdog::start(DOCKER, &[&words, options].concat())?
+        } else {
+            let home = home.display().to_string();
+            let address = ["--port", &port_text, "--bind", "127.0.0.1"];
+            let words = [&[&*home], &address[..], &["--save", ""], options].concat();
+            Watchdog::start(LOCAL, &words)?
+        };
+        let server = Self {
+            source,
+            port,
+            shell: Arc::new(Mutex::new(shell)),
+        };
+        server.start_again().await?;
+        server.ready().await?;
+        Ok(server)
+    }
+
+    /// Returns where it came from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Returns the address, such as `redis://127.0.0.1:6379`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it as a crash would, and returns when it is gone.
+    pub async fn kill(&self) -> Result<(), Failure> {
+        self.tell("kill").await
+    }
+
+    /// Starts it again after a [`kill`](Self::kill); it may not answer yet.
+    pub async fn start_again(&self) -> Result<(), Failure> {
+        self.tell("start").await
+    }
+
+    /// Stops its process: connections stay, and nothing is answered.
+    pub async fn stop(&self) -> Result<(), Failure> {
+        self.tell("stop").await
+    }
+
+    /// Lets a stopped process go on.
+    pub async fn resume(&self) -> Result<(), Failure> {
+        self.tell("resume").await
+    }
+
+    /// Freezes its container.
+    ///
+    /// # Errors
+    ///
+    /// When it is in none.
+    pub async fn pause(&self) -> Result<(), Failure> {
+        self.tell("pause").await
+    }
+
+    /// Lets a frozen container go on.
+    pub async fn unpause(&self) -> Result<(), Failure> {
+        self.tell("unpause").await
+    }
+
+    /// Waits until it answers a PING, so until it has loaded its data too; returns when that was.
+    ///
+    /// # Errors
+    ///
+    /// When it does not within a minute.
+    pub async fn ready(&self) -> Result<Instant, Failure> {
+        let pings = async {
+            loop {
+                if matches!(timeout(ASK, self.ping()).await, Ok(Ok(()))) {
+                    return Instant::now();
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(START, pings)
+            .await
+            .map_err(|_| format!("the server at {} does not answer", self.url()).into())
+    }
+
+    /// Opens a connection past the provider.
+    ///
+    /// # Errors
+    ///
+    /// When there is none to be had.
+    pub async fn raw(&self) -> Result<redis::aio::MultiplexedConnection, Failure> {
+        let config =
+            redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
+        let client = redis::Client::open(self.url())?;
+        Ok(client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?)
+    }
+
+    async fn ping(&self) -> Result<(), Failure> {
+        redis::cmd("PING")
+            .exec_async(&mut self.raw().await?)
+            .await
+            .map_err(Into::into)
+    }
+
+    async fn tell(&self, word: &'static str) -> Result<(), Failure> {
+        let shell = Arc::clone(&self.shell);
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut shell = shell.lock().unwrap_or_else(PoisonError::into_inner);
+            shell.ask(word)
+        });
+        match answer.await?? {
+            answer if answer == "done" => Ok(()),
+            answer => Err(format!("cannot {word} the server: `{answer}`").into()),
+        }
+    }
+}
