@@ -98,8 +98,9 @@ impl Subscriptions {
         }
     }
 
-    /// Takes a push message to those who listen. Runs in the task that reads the connection.
-    fn deliver(&self, push: PushInfo) {
+    /// Takes a push message to those who listen. Runs in the task that reads the connection, which is known by
+    /// [`Table::connection`].
+    fn deliver(&self, connection: u64, push: PushInfo) {
         let is_pattern = match push.kind {
             PushKind::Message => false,
             PushKind::PMessage => true,
@@ -124,7 +125,7 @@ impl Subscriptions {
             let server = if is_pattern {
                 None
             } else {
-                self.shared.lock().table.server(channel)
+                self.shared.lock().table.server(connection, channel)
             };
             if let Some(server) = server {
                 server.receive(&payload, &frame);
@@ -138,7 +139,8 @@ impl Subscriptions {
             Some(Ok(pattern)) => TargetRef::Pattern(pattern),
             Some(Err(_)) => return,
         };
-        self.shared.lock().table.deliver(target, &topic, &message);
+        let mut state = self.shared.lock();
+        state.table.deliver(connection, target, &topic, &message);
     }
 }
 

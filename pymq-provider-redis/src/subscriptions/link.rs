@@ -41,13 +41,16 @@ impl Subscriptions {
         let mut last = None;
         loop {
             let subscriptions = self.clone();
-            let on_push = move |push| subscriptions.deliver(push);
+            let connection = self.shared.lock().table.connection();
+            let on_push = move |push| subscriptions.deliver(connection, push);
             let report = |fault| self.shared.lock().down = Some(fault);
             let live = self
                 .core
                 .connector
                 .dial_again(last.as_ref(), on_push, report)
                 .await;
+            // It may be dead on our side alone: then Redis would go on sending to it.
+            drop(last.take());
             self.shared.lock().down = None;
             let Err(fault) = self.serve(&live).await;
             tracing::warn!(

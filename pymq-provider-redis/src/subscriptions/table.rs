@@ -55,6 +55,8 @@ pub(crate) struct Table {
     patterns: HashMap<String, Entry>,
     /// Targets that may need to be joined or left.
     changed: HashSet<Target>,
+    /// How many connections there were before this one.
+    connection: u64,
     is_closed: bool,
 }
 
@@ -185,12 +187,10 @@ impl Table {
             };
             entry.wire = Wire::On;
             for topic in &mut entry.topics {
-                match topic.stage {
-                    Stage::New => continue,
-                    Stage::Asked | Stage::Live => {}
-                    Stage::Interrupted => topic.inlet.gap(),
+                topic.resume();
+                if topic.stage == Stage::Asked {
+                    topic.stage = Stage::Live;
                 }
-                topic.stage = Stage::Live;
             }
             tell(&mut entry.asked, &Ok(()));
             self.changed.insert(target.clone());
@@ -218,8 +218,14 @@ impl Table {
         self.remove(target);
     }
 
+    /// Returns what the messages of the next connection, or of the one there is, are to be delivered with.
+    pub(crate) fn connection(&self) -> u64 {
+        self.connection
+    }
+
     /// The connection is gone, and all subscriptions with it.
     pub(crate) fn lost(&mut self) {
+        self.connection += 1;
         for (name, entry) in &mut self.channels {
             entry.interrupt();
             self.changed.insert(Target::Channel(name.clone()));
@@ -239,21 +245,36 @@ impl Table {
         self.changed.clear();
     }
 
-    /// Hands a message to every local subscription of the target.
-    pub(crate) fn deliver(&self, target: TargetRef<'_>, topic: &Arc<str>, message: &Message) {
+    /// Hands a message to every local subscription of the target. A connection that was given up may still bring
+    /// some, which the next one brings as well or the gap stands for: they are dropped.
+    pub(crate) fn deliver(
+        &mut self,
+        connection: u64,
+        target: TargetRef<'_>,
+        topic: &Arc<str>,
+        message: &Message,
+    ) {
+        if connection != self.connection {
+            return;
+        }
         let entry = match target {
-            TargetRef::Channel(name) => self.channels.get(name),
-            TargetRef::Pattern(name) => self.patterns.get(name),
+            TargetRef::Channel(name) => self.channels.get_mut(name),
+            TargetRef::Pattern(name) => self.patterns.get_mut(name),
         };
-        for local in entry.iter().flat_map(|entry| &entry.topics) {
-            if local.stage != Stage::New && local.stage != Stage::Asked {
+        for local in entry.into_iter().flat_map(|entry| &mut entry.topics) {
+            // The first message may be faster than the confirmation is heard of, and the gap is before both.
+            local.resume();
+            if local.stage == Stage::Live {
                 local.inlet.push(topic, message);
             }
         }
     }
 
-    /// Returns who serves the requests of a channel.
-    pub(crate) fn server(&self, channel: &str) -> Option<Arc<Server>> {
+    /// Returns who serves the requests of a channel that this connection brings.
+    pub(crate) fn server(&self, connection: u64, channel: &str) -> Option<Arc<Server>> {
+        if connection != self.connection {
+            return None;
+        }
         let entry = self.channels.get(channel)?;
         let newest = entry.remotes.last().map(|(_, server)| server);
         newest.or(entry.departed.as_ref()).cloned()
@@ -286,6 +307,16 @@ impl Table {
 pub(crate) enum TargetRef<'a> {
     Channel(&'a str),
     Pattern(&'a str),
+}
+
+impl Topic {
+    /// It hears again, and first of the gap.
+    fn resume(&mut self) {
+        if self.stage == Stage::Interrupted {
+            self.inlet.gap();
+            self.stage = Stage::Live;
+        }
+    }
 }
 
 impl Entry {
@@ -367,6 +398,18 @@ mod tests {
         assert!(table.plan().join.is_empty());
     }
 
+    fn deliver(table: &mut Table, connection: u64, text: &'static str) {
+        let target = TargetRef::Channel("c");
+        table.deliver(connection, target, &"c".into(), &Message::json(text));
+    }
+
+    fn incoming(text: &'static str) -> Incoming {
+        Incoming::Message {
+            topic: "c".into(),
+            message: Message::json(text),
+        }
+    }
+
     #[test]
     fn each_is_confirmed_for_itself() {
         let mut table = Table::default();
@@ -394,19 +437,15 @@ mod tests {
         let mut table = Table::default();
         let (first, mut first_end) = topic();
         let (second, mut second_end) = topic();
-        let message = |text: &'static str| Message::json(text);
-        let deliver = |table: &Table, text| {
-            table.deliver(TargetRef::Channel("c"), &"c".into(), &message(text));
-        };
         table.attach(&channel(), 1, first).unwrap();
         join(&mut table);
 
         table.attach(&channel(), 2, second).unwrap();
-        deliver(&table, "1");
+        deliver(&mut table, 0, "1");
         assert_eq!(table.plan().join, [channel()]);
-        deliver(&table, "2");
+        deliver(&mut table, 0, "2");
         table.joined(&[channel()]);
-        deliver(&table, "3");
+        deliver(&mut table, 0, "3");
         table.close(&Error::new(ErrorKind::Closed, "test"));
 
         for (end, expected) in [
@@ -414,11 +453,7 @@ mod tests {
             (&mut second_end, &["3"]),
         ] {
             for text in expected {
-                let incoming = Incoming::Message {
-                    topic: "c".into(),
-                    message: message(text),
-                };
-                assert_eq!(end.recv().await.unwrap(), incoming);
+                assert_eq!(end.recv().await.unwrap(), incoming(text));
             }
             assert!(end.recv().await.is_err());
         }
@@ -498,6 +533,48 @@ mod tests {
             Incoming::Lagged { missed: None }
         );
         assert_eq!(new_end.recv().await.unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    #[tokio::test]
+    async fn the_gap_comes_before_a_message_that_overtakes_the_confirmation() {
+        let mut table = Table::default();
+        let (sink, mut end) = topic();
+        table.attach(&channel(), 1, sink).unwrap();
+        join(&mut table);
+
+        table.lost();
+        assert_eq!(table.plan().join, [channel()]);
+        deliver(&mut table, 1, "1");
+        table.joined(&[channel()]);
+        deliver(&mut table, 1, "2");
+        table.close(&Error::new(ErrorKind::Closed, "test"));
+
+        let gap = Incoming::Lagged { missed: None };
+        for expected in [gap, incoming("1"), incoming("2")] {
+            assert_eq!(end.recv().await.unwrap(), expected);
+        }
+        assert!(end.recv().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_given_up_brings_nothing_more() {
+        let mut table = Table::default();
+        let (sink, mut end) = topic();
+        table.attach(&channel(), 1, sink).unwrap();
+        join(&mut table);
+
+        table.lost();
+        deliver(&mut table, 0, "late");
+        join(&mut table);
+        deliver(&mut table, 1, "1");
+        deliver(&mut table, 0, "1");
+        table.close(&Error::new(ErrorKind::Closed, "test"));
+
+        let gap = Incoming::Lagged { missed: None };
+        for expected in [gap, incoming("1")] {
+            assert_eq!(end.recv().await.unwrap(), expected);
+        }
+        assert!(end.recv().await.is_err());
     }
 
     #[test]
