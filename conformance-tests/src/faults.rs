@@ -17,10 +17,10 @@
 //! 2. A line in [`table::FAULTS`].
 //! 3. Everything random comes from [`Setting::dice`], so that a seed repeats it.
 
+pub mod callers;
 pub mod command;
 pub mod consumer;
 pub mod dice;
-pub mod killed_consumers;
 pub mod ledger;
 pub mod memory;
 pub mod producers;
@@ -29,7 +29,18 @@ pub mod rules;
 mod runner;
 pub mod scratch;
 pub mod setting;
+pub mod soak;
+pub mod storm;
 pub mod table;
+pub mod topic;
+pub mod workshop;
+
+pub mod killed_connections;
+pub mod killed_consumers;
+pub mod killed_server;
+pub mod loading_server;
+pub mod long_outage;
+pub mod stopped_server;
 
 pub use self::dice::Dice;
 pub use self::report::Report;

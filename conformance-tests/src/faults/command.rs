@@ -62,7 +62,9 @@ async fn run_one(words: &[&str]) -> Result<(), Failure> {
 
 /// Runs a role until the process that started this one is gone, by whatever end: it holds the other end of our
 /// standard input.
-async fn until_orphaned(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(super) async fn until_orphaned(
+    role: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let (alive, orphaned) = tokio::sync::oneshot::channel::<()>();
     // A thread, as a read that blocks cannot be cancelled and would keep the runtime from ending.
     std::thread::spawn(move || {
@@ -92,14 +94,18 @@ impl Request {
                 None => FAULTS.iter().collect(),
             };
         }
-        let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
         Ok(Self {
             faults,
-            // Short enough to be typed.
-            seed: seed.unwrap_or(random % 1_000_000),
+            seed: seed_or_random(seed),
             breaks,
         })
     }
+}
+
+/// Returns a random seed, short enough to be typed, if none is given.
+pub(super) fn seed_or_random(seed: Option<u64>) -> u64 {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    seed.unwrap_or(random % 1_000_000)
 }
 
 fn unknown(name: &str) -> String {

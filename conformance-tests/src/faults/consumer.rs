@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::sleep;
 
-use super::ledger::{Entry, Job, Journal};
-use super::{Dice, Rule, Setting};
+use super::ledger::{Entry, Job, Journal, Ledger};
+use super::{Dice, Rule};
 use crate::Failure;
 
 /// The first argument of a consumer.
@@ -57,12 +57,17 @@ pub struct Consumer {
 
 impl Consumer {
     /// Starts one; `dice` decides how long its work takes.
-    pub fn start(setting: &Setting, order: &Order, dice: &mut Dice) -> Result<Self, Failure> {
+    pub fn start(
+        ledger: &Ledger,
+        order: &Order,
+        breaks: Option<Rule>,
+        dice: &mut Dice,
+    ) -> Result<Self, Failure> {
         let orders = Orders {
             order: order.clone(),
-            journal: setting.journals()?.join("consumers"),
+            journal: ledger.path("consumers"),
             seed: dice.roll(),
-            breaks: setting.breaks(),
+            breaks,
         };
         let output = if order.announces {
             Stdio::piped()

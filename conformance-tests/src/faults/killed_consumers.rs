@@ -9,7 +9,7 @@ use pymq::Bus;
 use tokio::time::{sleep, timeout};
 
 use super::consumer::{Consumer, Order};
-use super::ledger::{Rest, now};
+use super::ledger::{Job, Ledger, Rest, now};
 use super::producers::{Load, Producers};
 use super::setting::DURABLE;
 use super::{Dice, Report, Setting};
@@ -43,8 +43,9 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         per_second: 100,
     };
 
-    let producers = Producers::start(&setting, &bus, &load)?;
-    let slots = (0..CONSUMERS).map(|slot| kill_in_turn(&setting, &order, slot));
+    let ledger = setting.ledger(QUEUE)?;
+    let producers = Producers::start(&ledger, &bus, &load)?;
+    let slots = (0..CONSUMERS).map(|slot| kill_in_turn(&setting, &ledger, &order, slot));
     futures_util::future::try_join_all(slots).await?;
     producers.finish().await?;
     let last_kill = now();
@@ -54,7 +55,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
             announces: false,
             ..order.clone()
         };
-        Consumer::start(&setting, &order, &mut dice)
+        Consumer::start(&ledger, &order, setting.breaks(), &mut dice)
     });
     let survivors: Vec<_> = survivors.collect::<Result<_, _>>()?;
     let is_drained = timeout(DRAIN, drained(&bus)).await.is_ok();
@@ -64,7 +65,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     }
 
     let rest = Rest::of(&**bus.provider(), QUEUE).await?;
-    let tally = setting.tally()?;
+    let tally = ledger.tally()?;
     let mut report = Report::of(&tally, &rest);
     report.recovered(drained_after);
     report.figure(format!("{KILLS} kills"));
@@ -80,10 +81,15 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
 }
 
 /// Starts a consumer, kills it, and so on, for one of those there are at a time.
-async fn kill_in_turn(setting: &Setting, order: &Order, slot: u32) -> Result<(), Failure> {
+async fn kill_in_turn(
+    setting: &Setting,
+    ledger: &Ledger,
+    order: &Order,
+    slot: u32,
+) -> Result<(), Failure> {
     let mut dice: Dice = setting.dice(&format!("consumer {slot}"));
     for _ in 0..KILLS / CONSUMERS {
-        let mut consumer = Consumer::start(setting, order, &mut dice)?;
+        let mut consumer = Consumer::start(ledger, order, setting.breaks(), &mut dice)?;
         // It is killed while it works on its first, second or third message.
         for _ in 0..dice.within(1..=3) {
             consumer.begins().await?;
@@ -96,5 +102,5 @@ async fn kill_in_turn(setting: &Setting, order: &Order, slot: u32) -> Result<(),
 
 /// Waits until nothing is ready, delayed or leased.
 async fn drained(bus: &Bus) -> Result<(), Failure> {
-    Ok(bus.queue::<super::ledger::Job>(QUEUE).join().await?)
+    Ok(bus.queue::<Job>(QUEUE).join().await?)
 }

@@ -1,19 +1,21 @@
-//! The ledger: who put what with which outcome, who worked on it, and what is missing.
+//! The ledger of a queue: who put what with which outcome, who worked on it, and what is missing.
 //!
 //! A [`Journal`] is a file to which processes append lines; one line is one `write`, which the kernel does not mix with
-//! another. A [`Tally`] is all journals of a run, read when it is over. Times are those of the machine, so lines of
+//! another. A [`Tally`] is what all of them say. Times are those of the machine, so lines of
 //! different processes can be compared.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pymq::provider::{Part, Provider};
 use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
 
+use super::scratch::Scratch;
 use crate::Failure;
 
 /// A message: the number of its producer and its place among what that producer sent.
@@ -92,11 +94,46 @@ struct Fate {
     first_worked: Option<Duration>,
 }
 
-/// All journals of a run.
+/// The journals of one queue: a directory.
+#[derive(Clone, Debug)]
+pub struct Ledger(PathBuf);
+
+impl Ledger {
+    /// Opens the ledger of this name.
+    pub fn open(scratch: &Scratch, name: &str) -> Result<Self, Failure> {
+        Ok(Self(scratch.dir(name)?))
+    }
+
+    /// Returns where a journal is; all processes that write to it share it.
+    pub fn path(&self, journal: &str) -> PathBuf {
+        self.0.join(journal)
+    }
+
+    /// Opens a journal.
+    pub fn journal(&self, name: &str) -> Result<Journal, Failure> {
+        Ok(Journal::open(&self.path(name))?)
+    }
+
+    /// Removes the journals when nobody writes to them any more.
+    pub fn remove(&self) -> io::Result<()> {
+        std::fs::remove_dir_all(&self.0)
+    }
+
+    /// Reads what is in the journals now.
+    pub fn tally(&self) -> Result<Tally, Failure> {
+        let mut tally = Tally::default();
+        tally.read_on(self)?;
+        Ok(tally)
+    }
+}
+
+/// What the journals say.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// How far each journal has been read.
+    read: HashMap<PathBuf, u64>,
     fates: HashMap<Job, Fate>,
-    /// When puts were accepted and work was done, in order.
+    /// When puts were accepted and work was done; nearly in order.
     accepted_at: Vec<Duration>,
     worked_at: Vec<Duration>,
     late_acks: u64,
@@ -104,20 +141,24 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Reads every journal in a directory.
-    pub fn read(journals: &Path) -> Result<Self, Failure> {
-        let mut tally = Self::default();
-        for journal in std::fs::read_dir(journals)? {
-            for line in BufReader::new(File::open(journal?.path())?).lines() {
-                let line = line?;
-                tally
-                    .enter(&line)
+    /// Reads what has been written since.
+    pub fn read_on(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        for journal in std::fs::read_dir(&ledger.0)? {
+            let path = journal?.path();
+            let mut at = self.read.get(&path).copied().unwrap_or(0);
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(at))?;
+            let mut lines = BufReader::new(file);
+            let mut line = String::new();
+            while lines.read_line(&mut line)? > 0 {
+                self.enter(line.trim_end())
                     .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
+                at += u64::try_from(line.len())?;
+                line.clear();
             }
+            self.read.insert(path, at);
         }
-        tally.accepted_at.sort_unstable();
-        tally.worked_at.sort_unstable();
-        Ok(tally)
+        Ok(())
     }
 
     fn enter(&mut self, line: &str) -> Option<()> {
@@ -162,6 +203,13 @@ impl Tally {
         self.count(|fate| !fate.worked.is_empty())
     }
 
+    /// Tells whether a message was worked on.
+    pub fn has_worked(&self, job: Job) -> bool {
+        self.fates
+            .get(&job)
+            .is_some_and(|fate| !fate.worked.is_empty())
+    }
+
     /// Counts the work that was done again.
     pub fn duplicates(&self) -> u64 {
         self.fates
@@ -198,25 +246,48 @@ impl Tally {
         count(missing.count()).saturating_sub(rest.leased)
     }
 
+    /// Counts the messages whose put failed and has not happened.
+    pub fn refused(&self) -> u64 {
+        self.count(|fate| fate.put == Some(Entry::Refused))
+    }
+
     /// Returns how long after a moment the next put was accepted, and the next work done, whichever is later.
     pub fn recovery(&self, from: Duration) -> Option<Duration> {
-        let next = |times: &[Duration]| {
-            let at = times.partition_point(|&time| time < from);
-            times.get(at).copied()
-        };
+        let next = |times: &[Duration]| times.iter().copied().filter(|&at| at >= from).min();
         let both = next(&self.accepted_at)?.max(next(&self.worked_at)?);
         Some(both.saturating_sub(from))
     }
 
-    /// Returns the time from being sent to being worked on that so many of a thousand messages stay below.
-    pub fn latency(&self, per_mille: usize) -> Option<Duration> {
-        let mut times: Vec<_> = self
-            .fates
+    /// Waits until a put was accepted and work was done after a moment, and returns how long after it.
+    ///
+    /// # Errors
+    ///
+    /// When that does not happen within `patience`.
+    pub async fn await_recovery(
+        &mut self,
+        ledger: &Ledger,
+        from: Duration,
+        patience: Duration,
+    ) -> Result<Duration, Failure> {
+        let recovered = async {
+            loop {
+                self.read_on(ledger)?;
+                if let Some(after) = self.recovery(from) {
+                    return Ok(after);
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(patience, recovered)
+            .await
+            .map_err(|_| format!("no put or no work for {patience:?} after the fault"))?
+    }
+
+    /// Returns how long each message took from being sent to being worked on.
+    pub fn latencies(&self) -> impl Iterator<Item = Duration> {
+        self.fates
             .values()
             .filter_map(|fate| fate.first_worked?.checked_sub(fate.sent?))
-            .collect();
-        let at = (times.len() * per_mille / 1_000).min(times.len().checked_sub(1)?);
-        Some(*times.select_nth_unstable(at).1)
     }
 
     fn count(&self, is_one: impl Fn(&Fate) -> bool) -> u64 {
@@ -269,12 +340,15 @@ mod tests {
     }
 
     fn tally(entries: &[(u32, Entry)]) -> Tally {
-        let scratch = crate::faults::scratch::Scratch::new().unwrap();
-        let journal = Journal::open(&scratch.path().join("journal")).unwrap();
+        let scratch = Scratch::new().unwrap();
+        let ledger = Ledger::open(&scratch, "test").unwrap();
+        let journal = ledger.journal("journal").unwrap();
+        let mut tally = Tally::default();
         for &(seq, entry) in entries {
             journal.write(job(seq), entry).unwrap();
+            tally.read_on(&ledger).unwrap();
         }
-        Tally::read(scratch.path()).unwrap()
+        tally
     }
 
     #[test]

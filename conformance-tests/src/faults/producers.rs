@@ -8,8 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Setting;
-use super::ledger::{Entry, Job, Journal};
+use super::ledger::{Entry, Job, Journal, Ledger};
 use crate::{Failure, Outcome};
 
 /// What producers do.
@@ -32,9 +31,9 @@ pub struct Producers {
 
 impl Producers {
     /// Sets them to work on a bus.
-    pub fn start(setting: &Setting, bus: &Bus, load: &Load) -> Result<Self, Failure> {
+    pub fn start(ledger: &Ledger, bus: &Bus, load: &Load) -> Result<Self, Failure> {
         let (end, ended) = watch::channel(false);
-        let journal = Arc::new(setting.journal("producers")?);
+        let journal = Arc::new(ledger.journal("producers")?);
         let pace = Duration::from_secs(1) * load.producers / load.per_second;
         let mut tasks = JoinSet::new();
         for producer in 0..load.producers {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::Result;
-use pymq::provider::{Delivery, GetOptions, Provider};
+use pymq::provider::{
+    Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::twist::{Twist, twisted};
@@ -20,16 +22,19 @@ pub enum Rule {
     AckBeforeWork,
     /// A lease that ends is never swept.
     NoSweep,
+    /// A subscription does not outlive an outage.
+    BoundedRetries,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::AckBeforeWork, Self::NoSweep];
+    pub const ALL: [Self; 3] = [Self::AckBeforeWork, Self::NoSweep, Self::BoundedRetries];
 
     /// Returns the fault that must fail when this rule is broken.
     pub fn caught_by(self) -> &'static str {
         match self {
             Self::AckBeforeWork | Self::NoSweep => "F1",
+            Self::BoundedRetries => "F6",
         }
     }
 
@@ -38,6 +43,7 @@ impl Rule {
         match self {
             Self::AckBeforeWork => provider,
             Self::NoSweep => twisted(provider, NoSweep),
+            Self::BoundedRetries => twisted(provider, BoundedRetries),
         }
     }
 }
@@ -47,6 +53,7 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Self::AckBeforeWork => "ack-before-work",
             Self::NoSweep => "no-sweep",
+            Self::BoundedRetries => "bounded-retries",
         })
     }
 }
@@ -79,5 +86,25 @@ impl Twist for NoSweep {
     ) -> Result<Vec<Delivery>> {
         opts.lease = opts.lease.map(|_| Duration::from_secs(24 * 60 * 60));
         inner.queue_get(queue, opts).await
+    }
+}
+
+/// A subscription that hears nothing more once its connection was lost for the first time.
+#[derive(Debug)]
+struct BoundedRetries;
+
+#[async_trait]
+impl Twist for BoundedRetries {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
+        let mut source = inner.subscribe(filter.clone()).await?;
+        let (inlet, subscription) = subscription(&filter, |detached| drop(detached));
+        tokio::spawn(async move {
+            while let Ok(Incoming::Message { topic, message }) = source.recv().await {
+                inlet.push(&topic, &message);
+            }
+            // The inlet stays open: nobody says that it is over.
+            std::future::pending::<()>().await;
+        });
+        Ok(subscription)
     }
 }

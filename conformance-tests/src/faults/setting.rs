@@ -7,7 +7,7 @@ use pymq::provider::Provider;
 use pymq::{Bus, Connect};
 use pymq_provider_redis::RedisConfig;
 
-use super::ledger::{Journal, Tally};
+use super::ledger::Ledger;
 use super::scratch::Scratch;
 use super::{Dice, Rule};
 use crate::Failure;
@@ -77,18 +77,8 @@ impl Setting {
         Ok(Bus::new(self.provider(config).await?))
     }
 
-    /// Opens the journal of this name; every process that does appends to the same one.
-    pub fn journal(&self, name: &str) -> Result<Journal, Failure> {
-        Ok(Journal::open(&self.journals()?.join(name))?)
-    }
-
-    /// Returns the directory of the journals.
-    pub fn journals(&self) -> Result<std::path::PathBuf, Failure> {
-        self.scratch.dir("journals")
-    }
-
-    /// Reads all journals.
-    pub fn tally(&self) -> Result<Tally, Failure> {
-        Tally::read(&self.journals()?)
+    /// Opens the ledger of a queue.
+    pub fn ledger(&self, name: &str) -> Result<Ledger, Failure> {
+        Ledger::open(&self.scratch, name)
     }
 }

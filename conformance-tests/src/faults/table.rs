@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Report, Setting, killed_consumers};
+use super::{
+    Report, Setting, killed_connections, killed_consumers, killed_server, loading_server,
+    long_outage, stopped_server,
+};
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -38,15 +41,63 @@ pub enum Load {
 }
 
 /// Every fault. The long ones come first, as the rest then fits beside them.
-pub const FAULTS: &[Fault] = &[Fault {
-    id: "F1",
-    name: "killed_consumers",
-    what: "1,000 times one of 8 consumer processes is killed by signal 9 in the middle of its work",
-    criterion: "0 lost, all worked on, duplicates at most kills + leases that ended",
-    load: Load::Heavy,
-    limit: Duration::from_secs(180),
-    run: |setting| Box::pin(killed_consumers::run(setting)),
-}];
+pub const FAULTS: &[Fault] = &[
+    Fault {
+        id: "F1",
+        name: "killed_consumers",
+        what: "1,000 times one of 8 consumer processes is killed by signal 9 in the middle of its work",
+        criterion: "0 lost, all worked on, duplicates at most kills + leases that ended",
+        load: Load::Heavy,
+        limit: Duration::from_secs(180),
+        run: |setting| Box::pin(killed_consumers::run(setting)),
+    },
+    Fault {
+        id: "F2",
+        name: "killed_server",
+        what: "the server is killed by signal 9 under load and started again, 20 times (appendfsync always)",
+        criterion: "0 lost, puts and work go on within 6 s of the server's being ready, every hole in a topic announced",
+        load: Load::Heavy,
+        limit: Duration::from_secs(180),
+        run: |setting| Box::pin(killed_server::run(setting)),
+    },
+    Fault {
+        id: "F3",
+        name: "loading_server",
+        what: "the server is killed twice and takes seconds to load its data",
+        criterion: "0 lost, no error before a deadline, puts and work go on within 6 s of the server's being ready",
+        load: Load::Light,
+        limit: Duration::from_secs(120),
+        run: |setting| Box::pin(loading_server::run(setting)),
+    },
+    Fault {
+        id: "F4",
+        name: "killed_connections",
+        what: "all connections are cut 200 times in 10 s at 1,000 messages a second",
+        criterion: "0 lost with leases, at most one take lost for each cut by plain get, every hole in a topic announced, \
+                    a topic is back within 100 ms",
+        load: Load::Alone,
+        limit: Duration::from_secs(120),
+        run: |setting| Box::pin(killed_connections::run(setting)),
+    },
+    Fault {
+        id: "F5",
+        name: "stopped_server",
+        what: "the process of the server is stopped for 10 s; its container is frozen for 10 s",
+        criterion: "every call ends within 100 ms of its deadline, 0 lost, no task or thread left, all works within 6 s",
+        load: Load::Alone,
+        limit: Duration::from_secs(120),
+        run: |setting| Box::pin(stopped_server::run(setting)),
+    },
+    Fault {
+        id: "F6",
+        name: "long_outage",
+        what: "the server is away for 12 s; subscribers, takers and a remote sit idle",
+        criterion: "all are back within 6 s of the server's being ready, without a command, and subscribers are told",
+        load: Load::Light,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(long_outage::run(setting)),
+    },
+];
 
 /// Finds a fault by its short or its long name.
 pub fn find(name: &str) -> Option<&'static Fault> {

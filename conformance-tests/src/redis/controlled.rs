@@ -148,6 +148,18 @@ impl Controlled {
         self.tell("unpause").await
     }
 
+    /// Lets it close every connection there is, but for the one that asks for it.
+    pub async fn cut_connections(&self) -> Result<(), Failure> {
+        let mut raw = self.raw().await?;
+        for kind in ["pubsub", "normal"] {
+            redis::cmd("CLIENT")
+                .arg(&["KILL", "TYPE", kind, "SKIPME", "yes"])
+                .exec_async(&mut raw)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Waits until it answers a PING, so until it has loaded its data too; returns when that was.
     ///
     /// # Errors
@@ -181,7 +193,12 @@ impl Controlled {
             .await?)
     }
 
-    async fn ping(&self) -> Result<(), Failure> {
+    /// Asks whether it is ready, on a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// When it is not: it cannot be reached, or is loading.
+    pub async fn ping(&self) -> Result<(), Failure> {
         redis::cmd("PING")
             .exec_async(&mut self.raw().await?)
             .await

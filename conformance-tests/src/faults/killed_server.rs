@@ -1,0 +1,52 @@
+//! F2: the server is killed by signal 9 under load and started again, over and over. It writes what it acknowledges to
+//! its disk first, so what a put returned `Ok` for is there afterwards.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::ledger::now;
+use super::setting::DURABLE;
+use super::topic::{Listener, Publisher, judge};
+use super::workshop::{Plan, Workshop};
+use super::{Report, Setting};
+use crate::Outcome;
+
+const KILLS: u32 = 20;
+
+/// The longest from the server's being ready until puts and work go on: the longest pause between two attempts to
+/// connect is 5 s.
+const RECOVERY: Duration = Duration::from_secs(6);
+
+/// Runs it.
+pub async fn run(setting: Setting) -> Outcome<Report> {
+    let server = setting.server(&DURABLE).await?;
+    let plan = Plan {
+        producers: 4,
+        per_second: 400,
+        consumers: 4,
+        lease: Duration::from_secs(2),
+        op_timeout: Duration::from_secs(5),
+    };
+    let mut shop = Workshop::open(&setting, &server, &plan).await?;
+    let listener = Listener::start(&shop.bus, "news").await?;
+    let publisher = Publisher::start(&shop.bus, "news", 100);
+
+    let (mut dice, mut worst) = (setting.dice("kills"), Duration::ZERO);
+    for _ in 0..KILLS {
+        sleep(dice.millis(100..=600)).await;
+        server.kill().await?;
+        sleep(dice.millis(0..=300)).await;
+        server.start_again().await?;
+        server.ready().await?;
+        worst = worst.max(shop.recovery(now()).await?);
+    }
+
+    let (published, heard) = publisher.finish(vec![listener]).await?;
+    let (mut report, _) = shop.close().await?;
+    judge(&mut report, &published, &heard.concat());
+    report.figure(format!("{KILLS} kills"));
+    report.recovered(worst);
+    report.demand(worst <= RECOVERY, || format!("took {worst:?} to recover"));
+    Ok(report)
+}

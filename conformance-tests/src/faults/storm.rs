@@ -1,0 +1,182 @@
+//! All faults mixed: one after the other, each drawn by chance, while queues, topics and remotes are at work.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use pymq::Bus;
+use pymq_provider_redis::RedisConfig;
+use tokio::time::{Instant, sleep};
+
+use super::callers::{self, Caller};
+use super::ledger::{Tally, now};
+use super::setting::DURABLE;
+use super::topic::{Listener, Publisher, judge};
+use super::workshop::{Plan, Workshop};
+use super::{Dice, Report, Setting};
+use crate::proxy::Proxy;
+use crate::redis::Controlled;
+use crate::{Failure, Outcome};
+
+/// The longest from the end of a fault until puts and work go on.
+const RECOVERY: Duration = Duration::from_secs(6);
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Blow {
+    KilledConsumer,
+    KilledConnections,
+    CutProxy,
+    KilledServer,
+    StoppedServer,
+    LongOutage,
+}
+
+/// A server, buses that live through every round, and what hits them.
+#[derive(Debug)]
+pub struct Storm {
+    setting: Setting,
+    server: Controlled,
+    /// Between the server and [`bus`](Self::bus).
+    proxy: Proxy,
+    bus: Bus,
+    /// Exposes the remote, and listens as well.
+    serving: Bus,
+    dice: Dice,
+    blows: BTreeMap<Blow, u32>,
+    rounds: u32,
+}
+
+impl Storm {
+    /// Starts a server and connects.
+    pub async fn brew(setting: Setting) -> Result<Self, Failure> {
+        let server = setting.server(&DURABLE).await?;
+        let target = server.url().replace("redis://", "");
+        let proxy = Proxy::start(target).await?;
+        let through: RedisConfig = format!("redis://{}", proxy.address()).parse()?;
+        let (bus, serving) = (
+            setting.bus(through).await?,
+            setting.bus(server.url().parse()?).await?,
+        );
+        callers::serve(&serving).await?;
+        Ok(Self {
+            dice: setting.dice("storm"),
+            setting,
+            server,
+            proxy,
+            bus,
+            serving,
+            blows: BTreeMap::new(),
+            rounds: 0,
+        })
+    }
+
+    /// Lets it rage for a while, then lets everything come to rest, and reports.
+    ///
+    /// # Errors
+    ///
+    /// When something failed that no fault explains.
+    pub async fn round(&mut self, time: Duration) -> Result<(Report, Tally), Failure> {
+        let plan = Plan {
+            producers: 8,
+            per_second: 400,
+            consumers: 4,
+            lease: Duration::from_secs(3),
+            op_timeout: Duration::from_secs(5),
+        };
+        self.rounds += 1;
+        let round = format!("round-{}", self.rounds);
+        let (bus, setting) = (self.bus.clone(), &self.setting);
+        let mut shop = Workshop::open_on(bus, setting, &self.server, &plan, &round)?;
+        let listeners = vec![
+            Listener::start(&self.bus, "news").await?,
+            Listener::start(&self.serving, "news").await?,
+        ];
+        let publisher = Publisher::start(&self.bus, "news", 100);
+        let caller = Caller::start(&self.bus, 50);
+
+        let (end, mut worst) = (Instant::now() + time, Duration::ZERO);
+        let mut slow = None;
+        while Instant::now() < end {
+            sleep(self.dice.millis(200..=2_000)).await;
+            let blow = self.blow();
+            self.strike(blow, &mut shop).await?;
+            let after = shop.recovery(now()).await?;
+            if after > RECOVERY {
+                slow = Some(format!("took {after:?} to recover from: {blow}"));
+            }
+            worst = worst.max(after);
+        }
+
+        let (published, heard) = publisher.finish(listeners).await?;
+        let memory = shop.memory_of_consumers();
+        let (mut report, tally) = shop.close().await?;
+        caller.finish(&mut report).await?;
+        for heard in &heard {
+            judge(&mut report, &published, heard);
+        }
+        report.recovered(worst);
+        report.demand(slow.is_none(), || slow.unwrap_or_default());
+        report.memory = Some(memory);
+        Ok((report, tally))
+    }
+
+    /// Returns how often what has struck.
+    pub fn blows(&self) -> BTreeMap<String, u32> {
+        let named = |(blow, count): (&Blow, &u32)| (blow.to_string(), *count);
+        self.blows.iter().map(named).collect()
+    }
+
+    /// Draws the next blow: the cheap ones often, the long ones rarely.
+    fn blow(&mut self) -> Blow {
+        match self.dice.within(1..=100) {
+            ..=35 => Blow::KilledConsumer,
+            ..=60 => Blow::KilledConnections,
+            ..=70 => Blow::CutProxy,
+            ..=85 => Blow::KilledServer,
+            ..=96 => Blow::StoppedServer,
+            _ => Blow::LongOutage,
+        }
+    }
+
+    /// Returns when it is over, but for its consequences.
+    async fn strike(&mut self, blow: Blow, shop: &mut Workshop) -> Outcome {
+        *self.blows.entry(blow).or_default() += 1;
+        match blow {
+            Blow::KilledConsumer => shop.kill_a_consumer().await,
+            Blow::KilledConnections => self.server.cut_connections().await,
+            Blow::CutProxy => {
+                self.proxy.cut().await;
+                Ok(())
+            }
+            Blow::KilledServer => self.outage(0..=2_000).await,
+            Blow::LongOutage => self.outage(5_000..=12_000).await,
+            Blow::StoppedServer => {
+                self.server.stop().await?;
+                sleep(self.dice.millis(100..=8_000)).await;
+                self.server.resume().await
+            }
+        }
+    }
+
+    async fn outage(&mut self, millis: std::ops::RangeInclusive<u64>) -> Outcome {
+        self.server.kill().await?;
+        sleep(self.dice.millis(millis)).await;
+        self.server.start_again().await?;
+        self.server.ready().await?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Blow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KilledConsumer => "killed consumer",
+            Self::KilledConnections => "killed connections",
+            Self::CutProxy => "cut proxy",
+            Self::KilledServer => "killed server",
+            Self::StoppedServer => "stopped server",
+            Self::LongOutage => "long outage",
+        })
+    }
+}

@@ -1,0 +1,170 @@
+//! A topic under a fault: what was published, what was heard, and whether every hole was announced.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pymq::{Bus, Topic};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::Report;
+use super::ledger::Entry;
+use crate::Failure;
+
+/// How long a listener may take to hear the last of what is published.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An event: its place among all, and whether those who hear it may go.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct Note {
+    seq: usize,
+    is_last: bool,
+}
+
+/// Publishes at a steady pace.
+#[derive(Debug)]
+pub struct Publisher {
+    task: JoinHandle<Result<Vec<Entry>, Failure>>,
+    ends: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Publisher {
+    /// Starts to publish so many events a second.
+    pub fn start(bus: &Bus, topic: &str, per_second: u32) -> Self {
+        let (ends, stop) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let task = publish(
+            bus.topic(topic),
+            Duration::from_secs(1) / per_second,
+            Arc::clone(&ends),
+            Arc::clone(&stop),
+        );
+        Self {
+            task: tokio::spawn(task),
+            ends,
+            stop,
+        }
+    }
+
+    /// Publishes on until every listener has heard the end, and returns the outcome of each publish with what each
+    /// listener has heard.
+    ///
+    /// # Errors
+    ///
+    /// When one of them never hears it.
+    pub async fn finish(
+        self,
+        listeners: Vec<Listener>,
+    ) -> Result<(Vec<Entry>, Vec<Vec<Heard>>), Failure> {
+        self.ends.store(true, Ordering::Relaxed);
+        let mut heard = Vec::new();
+        for listener in listeners {
+            let all = timeout(PATIENCE, listener.0)
+                .await
+                .map_err(|_| "a subscriber never heard the end of the topic")?;
+            heard.push(all??);
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        Ok((self.task.await??, heard))
+    }
+}
+
+async fn publish(
+    topic: Topic,
+    pace: Duration,
+    ends: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+) -> Result<Vec<Entry>, Failure> {
+    let mut ticks = interval(pace);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut outcomes = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        ticks.tick().await;
+        let note = Note {
+            seq: outcomes.len(),
+            is_last: ends.load(Ordering::Relaxed),
+        };
+        outcomes.push(match topic.publish(&note).await {
+            Ok(_reached) => Entry::Accepted,
+            Err(error) if error.outcome_unknown() => Entry::Unknown,
+            Err(error) if error.is_retryable() => Entry::Refused,
+            Err(error) => return Err(error.into()),
+        });
+    }
+    Ok(outcomes)
+}
+
+/// What a listener heard, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// When.
+    pub at: Instant,
+    /// The place of an event; none, and events may be missing here.
+    pub seq: Option<usize>,
+}
+
+/// A subscription that writes down what it hears.
+#[derive(Debug)]
+pub struct Listener(JoinHandle<Result<Vec<Heard>, Failure>>);
+
+impl Listener {
+    /// Subscribes; live when this returns.
+    pub async fn start(bus: &Bus, topic: &str) -> Result<Self, Failure> {
+        let mut events = bus.topic(topic).stream::<Note>().await?;
+        Ok(Self(tokio::spawn(async move {
+            let mut heard = Vec::new();
+            loop {
+                let received = events.recv().await?;
+                let at = Instant::now();
+                let note = received.into_event();
+                heard.push(Heard {
+                    at,
+                    seq: note.map(|note| note.seq),
+                });
+                if note.is_some_and(|note| note.is_last) {
+                    return Ok(heard);
+                }
+            }
+        })))
+    }
+}
+
+/// Adds to a report what a topic came to, and demands that what was heard was published, in order and once, and that
+/// every hole was announced.
+pub fn judge(report: &mut Report, published: &[Entry], heard: &[Heard]) {
+    let (mut next, mut is_announced, mut gaps, mut missed) = (0, false, 0, 0);
+    let (mut silent, mut disordered, mut ghosts) = (0, 0, 0);
+    for heard in heard {
+        let Some(seq) = heard.seq else {
+            gaps += 1;
+            is_announced = true;
+            continue;
+        };
+        if seq < next {
+            disordered += 1;
+            continue;
+        }
+        let hole = published.get(next..seq).unwrap_or_default();
+        let accepted = hole.iter().filter(|&&put| put == Entry::Accepted).count();
+        missed += accepted;
+        silent += usize::from(accepted > 0 && !is_announced);
+        ghosts += usize::from(published.get(seq) == Some(&Entry::Refused));
+        (next, is_announced) = (seq + 1, false);
+    }
+    report.figure(format!(
+        "topic: {} published, {} heard, {missed} missed in {gaps} gaps",
+        published.len(),
+        heard.len() - gaps
+    ));
+    report.demand(silent == 0, || {
+        format!("{silent} holes in the topic were not announced")
+    });
+    report.demand(disordered == 0, || {
+        format!("{disordered} events came twice or out of order")
+    });
+    report.demand(ghosts == 0, || {
+        format!("{ghosts} events were refused and heard")
+    });
+}

@@ -1,0 +1,179 @@
+//! A queue at work: producers in this process, consumers in processes of their own, and the ledger of both.
+
+use std::time::Duration;
+
+use pymq::Bus;
+use pymq_provider_redis::RedisConfig;
+use tokio::time::timeout;
+
+use super::consumer::{Consumer, Order};
+use super::ledger::{Job, Ledger, Rest, Tally};
+use super::producers::{Load, Producers};
+use super::{Dice, Report, Rule, Setting, memory};
+use crate::Failure;
+use crate::redis::Controlled;
+
+/// The queue of every workshop.
+const QUEUE: &str = "jobs";
+
+/// How long one recovery may take before it is taken for none.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the rest may take to be worked on when no more faults come.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// How much is done in a workshop.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many tasks put.
+    pub producers: u32,
+    /// How many messages they put in a second.
+    pub per_second: u32,
+    /// How many processes work, four messages at a time each.
+    pub consumers: u32,
+    /// How long they lease a message for.
+    pub lease: Duration,
+    /// How long a command of the producers may take.
+    pub op_timeout: Duration,
+}
+
+/// The queue at work.
+#[derive(Debug)]
+pub struct Workshop {
+    /// The bus of the producers.
+    pub bus: Bus,
+    consumers: Vec<Consumer>,
+    order: Order,
+    breaks: Option<Rule>,
+    dice: Dice,
+    /// How many consumers were killed.
+    kills: u64,
+    ledger: Ledger,
+    tally: Tally,
+    producers: Producers,
+}
+
+impl Workshop {
+    /// Starts the work on a bus of its own.
+    pub async fn open(
+        setting: &Setting,
+        server: &Controlled,
+        plan: &Plan,
+    ) -> Result<Self, Failure> {
+        let config: RedisConfig = server.url().parse()?;
+        let bus = setting.bus(config.op_timeout(plan.op_timeout)).await?;
+        Self::open_on(bus, setting, server, plan, QUEUE)
+    }
+
+    /// Starts the work on a bus that is there; `round` is the name of the ledger.
+    pub fn open_on(
+        bus: Bus,
+        setting: &Setting,
+        server: &Controlled,
+        plan: &Plan,
+        round: &str,
+    ) -> Result<Self, Failure> {
+        let ledger = setting.ledger(round)?;
+        let load = Load {
+            queue: QUEUE.to_owned(),
+            producers: plan.producers,
+            per_second: plan.per_second,
+        };
+        let mut shop = Self {
+            consumers: Vec::new(),
+            order: Order {
+                url: server.url(),
+                queue: QUEUE.to_owned(),
+                lease: plan.lease,
+                work: (0, 5),
+                tasks: 4,
+                announces: false,
+            },
+            breaks: setting.breaks(),
+            dice: setting.dice(&format!("consumers of {round}")),
+            kills: 0,
+            tally: Tally::default(),
+            producers: Producers::start(&ledger, &bus, &load)?,
+            bus,
+            ledger,
+        };
+        for _ in 0..plan.consumers {
+            shop.hire()?;
+        }
+        Ok(shop)
+    }
+
+    /// Starts one more consumer.
+    fn hire(&mut self) -> Result<(), Failure> {
+        let consumer = Consumer::start(&self.ledger, &self.order, self.breaks, &mut self.dice)?;
+        self.consumers.push(consumer);
+        Ok(())
+    }
+
+    /// Kills a consumer, whatever it is at, and starts another. It may hold as many messages as it has tasks, and each
+    /// may be done and not acked.
+    ///
+    /// # Errors
+    ///
+    /// When it had ended by itself.
+    pub async fn kill_a_consumer(&mut self) -> Result<(), Failure> {
+        let victim = self.dice.roll() % u64::try_from(self.consumers.len())?;
+        let victim = self.consumers.swap_remove(usize::try_from(victim)?);
+        victim.stop().await?;
+        self.kills += u64::from(self.order.tasks);
+        self.hire()
+    }
+
+    /// Returns the most memory that a consumer has.
+    pub fn memory_of_consumers(&self) -> u64 {
+        let ids = self.consumers.iter().filter_map(Consumer::id);
+        ids.filter_map(|id| memory::resident(Some(id)).ok())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Waits until a put was accepted and work was done after a moment, and returns how long after it.
+    ///
+    /// # Errors
+    ///
+    /// When that does not happen for a long time.
+    pub async fn recovery(&mut self, from: Duration) -> Result<Duration, Failure> {
+        self.tally
+            .await_recovery(&self.ledger, from, PATIENCE)
+            .await
+    }
+
+    /// Puts nothing more, lets the rest be worked on, and reports.
+    ///
+    /// # Errors
+    ///
+    /// When a producer or a consumer has failed.
+    pub async fn close(mut self) -> Result<(Report, Tally), Failure> {
+        self.producers.finish().await?;
+        let drained = self.bus.queue::<Job>(QUEUE);
+        let is_drained = matches!(timeout(DRAIN, drained.join()).await, Ok(Ok(())));
+        for consumer in self.consumers {
+            consumer.stop().await?;
+        }
+        self.tally.read_on(&self.ledger)?;
+
+        let rest = Rest::of(&**self.bus.provider(), QUEUE).await?;
+        let mut report = Report::of(&self.tally, &rest);
+        report.demand(is_drained, || {
+            format!("not all was worked on within {DRAIN:?}")
+        });
+        let allowed = self.kills + self.tally.open_acks();
+        report.figure(format!(
+            "{} acks too late or unknown",
+            self.tally.open_acks()
+        ));
+        report.demand(self.tally.duplicates() <= allowed, || {
+            format!(
+                "{} duplicates, {allowed} explained",
+                self.tally.duplicates()
+            )
+        });
+        self.ledger.remove()?;
+        Ok((report, self.tally))
+    }
+}
