@@ -39,17 +39,17 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         op_timeout: Duration::from_secs(5),
     };
     let shop = Workshop::open(&setting, &server, &plan).await?;
-    let plain = Plain::start(&setting, &server).await?;
+    let gets = Plain::start(&setting, &server).await?;
     let listener = Listener::start(&shop.bus, "news").await?;
     let publisher = Publisher::start(&shop.bus, "news", 250);
 
     let kills = cut(&setting, &server).await?;
 
-    let (published, heard) = publisher.finish(vec![listener]).await?;
+    let (outcomes, heard) = publisher.finish(vec![listener]).await?;
     let heard = heard.concat();
     let (mut report, _) = shop.close().await?;
-    judge(&mut report, &published, &heard);
-    plain.finish(&mut report, kills.len()).await?;
+    judge(&mut report, &outcomes, &heard);
+    gets.finish(&mut report, kills.len()).await?;
     let (worst, measured) = worst_silence(&kills, &heard);
     report.figure(format!(
         "{} kills, {measured} of them measured",

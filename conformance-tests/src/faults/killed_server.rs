@@ -42,9 +42,9 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         worst = worst.max(shop.recovery(now()).await?);
     }
 
-    let (published, heard) = publisher.finish(vec![listener]).await?;
+    let (outcomes, heard) = publisher.finish(vec![listener]).await?;
     let (mut report, _) = shop.close().await?;
-    judge(&mut report, &published, &heard.concat());
+    judge(&mut report, &outcomes, &heard.concat());
     report.figure(format!("{KILLS} kills"));
     report.recovered(worst);
     report.demand(worst <= RECOVERY, || format!("took {worst:?} to recover"));

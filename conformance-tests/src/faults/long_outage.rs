@@ -68,7 +68,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     report.demand(back.is_some(), || {
         format!("not all {BUSES} subscribers were back after {BACK:?}")
     });
-    report.recovered(back.unwrap_or(ready.elapsed()));
+    report.recovered(back.unwrap_or_else(|| ready.elapsed()));
     let hear_until = Instant::now().max(deadline);
     let mut silent = 0;
     for (mut events, _bus) in subscribers {

@@ -97,7 +97,7 @@ struct BoundedRetries;
 impl Twist for BoundedRetries {
     async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
         let mut source = inner.subscribe(filter.clone()).await?;
-        let (inlet, subscription) = subscription(&filter, |detached| drop(detached));
+        let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
             while let Ok(Incoming::Message { topic, message }) = source.recv().await {
                 inlet.push(&topic, &message);

@@ -56,24 +56,24 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         }
         sleep(setting.dice("stops").millis(300..=900)).await;
         if is_frozen {
-            server.pause().await?
+            server.pause().await?;
         } else {
-            server.stop().await?
+            server.stop().await?;
         }
         sleep(STOP).await;
         if is_frozen {
-            server.unpause().await?
+            server.unpause().await?;
         } else {
-            server.resume().await?
+            server.resume().await?;
         }
         worst = worst.max(shop.recovery(now()).await?);
     }
     let slowest = calls.finish().await?;
-    let (published, heard) = publisher.finish(vec![listener]).await?;
+    let (outcomes, heard) = publisher.finish(vec![listener]).await?;
     let left = settled(&before).await;
 
     let (mut report, _) = shop.close().await?;
-    judge(&mut report, &published, &heard.concat());
+    judge(&mut report, &outcomes, &heard.concat());
     report.recovered(worst);
     report.demand(worst <= RECOVERY, || format!("took {worst:?} to recover"));
     for (name, slowest, count) in slowest {

@@ -108,12 +108,12 @@ impl Storm {
             worst = worst.max(after);
         }
 
-        let (published, heard) = publisher.finish(listeners).await?;
+        let (outcomes, heard) = publisher.finish(listeners).await?;
         let memory = shop.memory_of_consumers();
         let (mut report, tally) = shop.close().await?;
         caller.finish(&mut report).await?;
         for heard in &heard {
-            judge(&mut report, &published, heard);
+            judge(&mut report, &outcomes, heard);
         }
         report.recovered(worst);
         report.demand(slow.is_none(), || slow.unwrap_or_default());
@@ -130,11 +130,11 @@ impl Storm {
     /// Draws the next blow: the cheap ones often, the long ones rarely.
     fn blow(&mut self) -> Blow {
         match self.dice.within(1..=100) {
-            ..=35 => Blow::KilledConsumer,
-            ..=60 => Blow::KilledConnections,
-            ..=70 => Blow::CutProxy,
-            ..=85 => Blow::KilledServer,
-            ..=96 => Blow::StoppedServer,
+            1..=35 => Blow::KilledConsumer,
+            36..=60 => Blow::KilledConnections,
+            61..=70 => Blow::CutProxy,
+            71..=85 => Blow::KilledServer,
+            86..=96 => Blow::StoppedServer,
             _ => Blow::LongOutage,
         }
     }
