@@ -86,6 +86,8 @@ impl Storm {
         };
         self.rounds += 1;
         let round = format!("round-{}", self.rounds);
+        // However many blows the rounds before had time for.
+        self.dice = self.setting.dice(&format!("storm of {round}"));
         let (bus, setting) = (self.bus.clone(), &self.setting);
         let mut shop = Workshop::open_on(bus, setting, &self.server, &plan, &round)?;
         let listeners = vec![

@@ -34,6 +34,37 @@ async fn killed_connections_come_back_with_one_gap() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_stopped_keeps_one_subscription_and_not_two() {
+    let server = Server::start(&["--enable-debug-command", "yes"]).await;
+    let config = server.config().op_timeout(Duration::from_millis(200));
+    let (provider, mut raw) = (config.connect().await.unwrap(), server.raw().await);
+    let mut events = provider
+        .subscribe(Filter::Topic("t".to_owned()))
+        .await
+        .unwrap();
+
+    // It is silent for longer than the connection is trusted, which is then given up on our side alone.
+    let _: () = raw.run(&["DEBUG", "SLEEP", "3"]).await;
+    assert_eq!(
+        soon(events.recv()).await.unwrap(),
+        Incoming::Lagged { missed: None }
+    );
+
+    soon(async {
+        let channel = "__eventbus:global:t";
+        while raw
+            .run::<(String, usize)>(&["PUBSUB", "NUMSUB", channel])
+            .await
+            .1
+            != 1
+        {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_handle_does_not_notice_that_its_connection_was_killed() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
