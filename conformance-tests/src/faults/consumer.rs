@@ -153,6 +153,7 @@ async fn work(orders: &Orders, bus: &Bus, task: u32) -> Result<(), Failure> {
     loop {
         let lease = queue.lease().await?;
         let (job, attempt) = (*lease, lease.attempt());
+        journal.write(job, Entry::Begun)?;
         if orders.order.announces {
             writeln!(std::io::stdout(), "{BEGINS}")?;
         }

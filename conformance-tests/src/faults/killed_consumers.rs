@@ -9,7 +9,7 @@ use pymq::Bus;
 use tokio::time::{sleep, timeout};
 
 use super::consumer::{Consumer, Order};
-use super::ledger::{Job, Ledger, Rest, now};
+use super::ledger::{Job, Ledger, Rest};
 use super::producers::{Load, Producers};
 use super::setting::DURABLE;
 use super::{Dice, Report, Setting};
@@ -19,10 +19,14 @@ const QUEUE: &str = "jobs";
 const CONSUMERS: u32 = 8;
 const KILLS: u32 = 1_000;
 
+/// What a killed process held is back when this is over, and at most so much later.
+const LEASE: Duration = Duration::from_millis(500);
+const REDELIVERY: Duration = Duration::from_secs(5);
+
 /// The work on a message takes up to so many milliseconds; a kill comes within the same time.
 const WORK: u64 = 20;
 
-/// How long everything may take to be worked on once the kills are over: the lease and 5 s, and the work.
+/// How long everything may take to be worked on once the kills are over.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs it.
@@ -32,7 +36,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let order = Order {
         url: server.url(),
         queue: QUEUE.to_owned(),
-        lease: Duration::from_millis(500),
+        lease: LEASE,
         work: (0, WORK),
         tasks: 1,
         announces: true,
@@ -48,7 +52,6 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let slots = (0..CONSUMERS).map(|slot| kill_in_turn(&setting, &ledger, &order, slot));
     futures_util::future::try_join_all(slots).await?;
     producers.finish().await?;
-    let last_kill = now();
     let survivors = (0..CONSUMERS).map(|slot| {
         let mut dice = setting.dice(&format!("survivor {slot}"));
         let order = Order {
@@ -59,7 +62,6 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     });
     let survivors: Vec<_> = survivors.collect::<Result<_, _>>()?;
     let is_drained = timeout(DRAIN, drained(&bus)).await.is_ok();
-    let drained_after = now().saturating_sub(last_kill);
     for survivor in survivors {
         survivor.stop().await?;
     }
@@ -67,7 +69,11 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let rest = Rest::of(&**bus.provider(), QUEUE).await?;
     let tally = ledger.tally()?;
     let mut report = Report::of(&tally, &rest);
-    report.recovered(drained_after);
+    let redelivery = tally.worst_redelivery();
+    report.recovered(redelivery);
+    report.demand(redelivery <= LEASE + REDELIVERY, || {
+        format!("a message was redelivered after {redelivery:?}")
+    });
     report.figure(format!("{KILLS} kills"));
     report.figure(format!("{} acks too late or unknown", tally.open_acks()));
     report.demand(is_drained, || {

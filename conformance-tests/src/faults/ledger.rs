@@ -38,6 +38,8 @@ pub enum Entry {
     Unknown,
     /// Its put failed, and has not happened.
     Refused,
+    /// The work on it begins.
+    Begun,
     /// The work on it is done; this was the attempt.
     Worked(u32),
     /// The ack came too late: somebody else has it.
@@ -64,6 +66,7 @@ impl Journal {
             Entry::Accepted => ('a', 0),
             Entry::Unknown => ('u', 0),
             Entry::Refused => ('r', 0),
+            Entry::Begun => ('b', 0),
             Entry::Worked(attempt) => ('w', attempt),
             Entry::Lost => ('l', 0),
             Entry::Unsettled => ('x', 0),
@@ -90,6 +93,8 @@ pub fn now() -> Duration {
 struct Fate {
     sent: Option<Duration>,
     put: Option<Entry>,
+    /// When the work on it began for the last time.
+    begun: Option<Duration>,
     worked: Vec<u32>,
     first_worked: Option<Duration>,
 }
@@ -138,6 +143,7 @@ pub struct Tally {
     worked_at: Vec<Duration>,
     late_acks: u64,
     unsettled: u64,
+    worst_redelivery: Duration,
 }
 
 impl Tally {
@@ -176,6 +182,11 @@ impl Tally {
             }
             "u" => fate.put = Some(Entry::Unknown),
             "r" => fate.put = Some(Entry::Refused),
+            "b" => {
+                let last = fate.begun.replace(at);
+                let after = last.map_or(Duration::ZERO, |last| at.saturating_sub(last));
+                self.worst_redelivery = self.worst_redelivery.max(after);
+            }
             "w" => {
                 fate.worked.push(attempt);
                 fate.first_worked = Some(fate.first_worked.map_or(at, |first| first.min(at)));
@@ -221,6 +232,12 @@ impl Tally {
     /// Counts what nobody has promised away: acks that came too late, and acks of which nobody knows whether they came.
     pub fn open_acks(&self) -> u64 {
         self.late_acks + self.unsettled
+    }
+
+    /// Returns the longest from when somebody began to work on a message until the next one did, as the first did not
+    /// bring it to an end.
+    pub fn worst_redelivery(&self) -> Duration {
+        self.worst_redelivery
     }
 
     /// Counts messages that were refused for certain and worked on all the same, or worked on without having been sent.

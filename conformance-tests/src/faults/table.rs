@@ -46,7 +46,7 @@ pub const FAULTS: &[Fault] = &[
         id: "F1",
         name: "killed_consumers",
         what: "1,000 times one of 8 consumer processes is killed by signal 9 in the middle of its work",
-        criterion: "0 lost, all worked on, duplicates at most kills + leases that ended",
+        criterion: "0 lost, all worked on, redelivered within the lease and 5 s, duplicates at most kills + acks too late",
         load: Load::Heavy,
         limit: Duration::from_secs(180),
         run: |setting| Box::pin(killed_consumers::run(setting)),
