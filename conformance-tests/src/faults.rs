@@ -8,7 +8,7 @@
 //!
 //! Every message is written down before it is put, and again with the outcome of its put; every consumer writes down
 //! what it has worked on, after the work and before the ack. Those [journals](ledger) are files, so that a process that
-//! is killed cannot take them along, and the [tally](ledger::Tally) of them is what a fault is judged by.
+//! is killed cannot take them along, and the [tally](tally::Tally) of them is what a fault is judged by.
 //!
 //! # To add one
 //!
@@ -32,6 +32,7 @@ pub mod setting;
 pub mod soak;
 pub mod storm;
 pub mod table;
+pub mod tally;
 pub mod topic;
 pub mod workshop;
 

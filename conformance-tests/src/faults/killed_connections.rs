@@ -9,9 +9,10 @@ use pymq::Bus;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::ledger::{Entry, Job, Ledger, Rest, Tally};
+use super::ledger::{Entry, Job, Ledger};
 use super::producers::{Load, Producers};
 use super::setting::DURABLE;
+use super::tally::{Rest, Tally};
 use super::topic::{Heard, Listener, Publisher, judge};
 use super::workshop::{Plan, Workshop};
 use super::{Report, Setting};
@@ -24,9 +25,12 @@ const TIME: Duration = Duration::from_secs(10);
 /// The queue that is taken from without leases.
 const PLAIN: &str = "plain";
 
-/// The longest until a topic is heard again after its connection was cut: what is cut young is dialed again after up to
-/// 50 ms.
+/// How long nine times out of ten it may take until a topic is heard again after its connection was cut: what is cut
+/// young is dialed again after up to 50 ms.
 const BACK: Duration = Duration::from_millis(100);
+
+/// The longest it may take on a machine that has other things to do.
+const AT_MOST: Duration = Duration::from_secs(1);
 
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
@@ -50,14 +54,19 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let (mut report, _) = shop.close().await?;
     judge(&mut report, &outcomes, &heard);
     gets.finish(&mut report, kills.len()).await?;
-    let (worst, measured) = worst_silence(&kills, &heard);
+    let silences = silences(&kills, &heard);
+    let usual = silences.get(silences.len() * 9 / 10).copied();
+    let (usual, worst) = (usual.unwrap_or_default(), silences.last().copied());
+    let worst = worst.ok_or("no kill was followed by an event before the next")?;
     report.figure(format!(
-        "{} kills, {measured} of them measured",
-        kills.len()
+        "{} kills, {} of them measured, 90 % back within {} ms",
+        kills.len(),
+        silences.len(),
+        usual.as_millis()
     ));
     report.recovered(worst);
-    report.demand(worst <= BACK, || {
-        format!("a topic was back after {worst:?}")
+    report.demand(usual <= BACK && worst <= AT_MOST, || {
+        format!("a topic was back after {usual:?}, and {worst:?} at worst")
     });
     Ok(report)
 }
@@ -77,10 +86,10 @@ async fn cut(setting: &Setting, server: &Controlled) -> Result<Vec<Instant>, Fai
     Ok(kills)
 }
 
-/// Returns the longest from a cut until something was heard on a new connection, and how many cuts were not followed by
-/// another before that.
-fn worst_silence(kills: &[Instant], heard: &[Heard]) -> (Duration, usize) {
-    let (mut worst, mut measured) = (Duration::ZERO, 0);
+/// Returns how long it took from each cut until something was heard on a new connection, in ascending order, but for
+/// those that were followed by another cut before that.
+fn silences(kills: &[Instant], heard: &[Heard]) -> Vec<Duration> {
+    let mut silences = Vec::new();
     for (at, kill) in kills.iter().enumerate() {
         let mut after = heard.iter().filter(|heard| heard.at >= *kill);
         let noticed = after.find(|heard| heard.seq.is_none());
@@ -88,11 +97,11 @@ fn worst_silence(kills: &[Instant], heard: &[Heard]) -> (Duration, usize) {
             continue;
         };
         if kills.get(at + 1).is_none_or(|next| back.at < *next) {
-            worst = worst.max(back.at - *kill);
-            measured += 1;
+            silences.push(back.at - *kill);
         }
     }
-    (worst, measured)
+    silences.sort_unstable();
+    silences
 }
 
 /// A queue taken from by plain `get`.

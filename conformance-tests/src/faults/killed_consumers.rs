@@ -9,9 +9,10 @@ use pymq::Bus;
 use tokio::time::{sleep, timeout};
 
 use super::consumer::{Consumer, Order};
-use super::ledger::{Job, Ledger, Rest};
+use super::ledger::{Job, Ledger};
 use super::producers::{Load, Producers};
 use super::setting::DURABLE;
+use super::tally::Rest;
 use super::{Dice, Report, Setting};
 use crate::{Failure, Outcome};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ledger::{Rest, Tally};
+use super::tally::{Rest, Tally};
 
 /// The numbers of one run.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]

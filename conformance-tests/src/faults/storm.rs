@@ -9,8 +9,9 @@ use pymq_provider_redis::RedisConfig;
 use tokio::time::{Instant, sleep};
 
 use super::callers::{self, Caller};
-use super::ledger::{Tally, now};
+use super::ledger::now;
 use super::setting::DURABLE;
+use super::tally::Tally;
 use super::topic::{Listener, Publisher, judge};
 use super::workshop::{Plan, Workshop};
 use super::{Dice, Report, Setting};

@@ -7,8 +7,9 @@ use pymq_provider_redis::RedisConfig;
 use tokio::time::timeout;
 
 use super::consumer::{Consumer, Order};
-use super::ledger::{Job, Ledger, Rest, Tally};
+use super::ledger::{Job, Ledger};
 use super::producers::{Load, Producers};
+use super::tally::{Rest, Tally};
 use super::{Dice, Report, Rule, Setting, memory};
 use crate::Failure;
 use crate::redis::Controlled;

@@ -1,0 +1,323 @@
+//! What the journals of a queue say: how much was accepted, worked on, done again, and what is missing.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::str::{FromStr, Split};
+use std::time::Duration;
+
+use pymq::provider::{Part, Provider};
+use tokio::time::{sleep, timeout};
+
+use super::ledger::{Entry, Job, Ledger};
+use crate::Failure;
+
+/// What the journals say.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// How far each journal has been read.
+    read: HashMap<PathBuf, u64>,
+    fates: HashMap<Job, Fate>,
+    /// When puts were accepted and work was done; nearly in order.
+    accepted_at: Vec<Duration>,
+    worked_at: Vec<Duration>,
+    late_acks: u64,
+    unsettled: u64,
+    worst_redelivery: Duration,
+}
+
+impl Tally {
+    /// Reads what has been written since.
+    pub fn read_on(&mut self, ledger: &Ledger) -> Result<(), Failure> {
+        for journal in std::fs::read_dir(ledger.dir())? {
+            let path = journal?.path();
+            let mut at = self.read.get(&path).copied().unwrap_or(0);
+            let mut file = File::open(&path)?;
+            file.seek(SeekFrom::Start(at))?;
+            let mut lines = BufReader::new(file);
+            let mut line = String::new();
+            while lines.read_line(&mut line)? > 0 {
+                self.enter(line.trim_end())
+                    .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
+                at += u64::try_from(line.len())?;
+                line.clear();
+            }
+            self.read.insert(path, at);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let letter = words.next()?;
+        let at = Duration::from_micros(number(&mut words)?);
+        let (producer, seq) = (number(&mut words)?, number(&mut words)?);
+        let attempt = number(&mut words)?;
+        let fate = self.fates.entry(Job { producer, seq }).or_default();
+        match letter {
+            "s" => fate.sent = Some(at),
+            "a" => {
+                fate.put = Some(Entry::Accepted);
+                self.accepted_at.push(at);
+            }
+            "u" => fate.put = Some(Entry::Unknown),
+            "r" => fate.put = Some(Entry::Refused),
+            "b" => {
+                let last = fate.begun.replace(at);
+                let after = last.map_or(Duration::ZERO, |last| at.saturating_sub(last));
+                self.worst_redelivery = self.worst_redelivery.max(after);
+            }
+            "w" => {
+                fate.worked.push(attempt);
+                fate.first_worked = Some(fate.first_worked.map_or(at, |first| first.min(at)));
+                self.worked_at.push(at);
+            }
+            "l" => self.late_acks += 1,
+            "x" => self.unsettled += 1,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Counts the messages that were to be put.
+    pub fn sent(&self) -> u64 {
+        self.count(|fate| fate.sent.is_some())
+    }
+
+    /// Counts the messages whose put returned `Ok`.
+    pub fn accepted(&self) -> u64 {
+        self.count(|fate| fate.put == Some(Entry::Accepted))
+    }
+
+    /// Counts the messages that were worked on at least once.
+    pub fn worked(&self) -> u64 {
+        self.count(|fate| !fate.worked.is_empty())
+    }
+
+    /// Tells whether a message was worked on.
+    pub fn has_worked(&self, job: Job) -> bool {
+        self.fates
+            .get(&job)
+            .is_some_and(|fate| !fate.worked.is_empty())
+    }
+
+    /// Counts the work that was done again.
+    pub fn duplicates(&self) -> u64 {
+        self.fates
+            .values()
+            .map(|fate| count(fate.worked.len().saturating_sub(1)))
+            .sum()
+    }
+
+    /// Counts what nobody has promised away: acks that came too late, and acks of which nobody knows whether they came.
+    pub fn open_acks(&self) -> u64 {
+        self.late_acks + self.unsettled
+    }
+
+    /// Returns the longest from when somebody began to work on a message until the next one did, as the first did not
+    /// bring it to an end.
+    pub fn worst_redelivery(&self) -> Duration {
+        self.worst_redelivery
+    }
+
+    /// Counts messages that were refused for certain and worked on all the same, or worked on without having been sent.
+    pub fn ghosts(&self) -> u64 {
+        self.count(|fate| {
+            !fate.worked.is_empty() && (fate.put == Some(Entry::Refused) || fate.sent.is_none())
+        })
+    }
+
+    /// Counts messages that one put put twice: two takers had the same attempt.
+    pub fn doubled(&self) -> u64 {
+        self.count(|fate| {
+            let attempts: HashSet<_> = fate.worked.iter().collect();
+            attempts.len() < fate.worked.len()
+        })
+    }
+
+    /// Counts the messages that were accepted, not worked on, and are not in the queue either.
+    pub fn lost(&self, rest: &Rest) -> u64 {
+        let missing = self.fates.iter().filter(|(job, fate)| {
+            fate.put == Some(Entry::Accepted) && fate.worked.is_empty() && !rest.jobs.contains(*job)
+        });
+        count(missing.count()).saturating_sub(rest.leased)
+    }
+
+    /// Counts the messages whose put failed and has not happened.
+    pub fn refused(&self) -> u64 {
+        self.count(|fate| fate.put == Some(Entry::Refused))
+    }
+
+    /// Returns how long after a moment the next put was accepted, and the next work done, whichever is later.
+    pub fn recovery(&self, from: Duration) -> Option<Duration> {
+        let next = |times: &[Duration]| times.iter().copied().filter(|&at| at >= from).min();
+        let both = next(&self.accepted_at)?.max(next(&self.worked_at)?);
+        Some(both.saturating_sub(from))
+    }
+
+    /// Waits until a put was accepted and work was done after a moment, and returns how long after it.
+    ///
+    /// # Errors
+    ///
+    /// When that does not happen within `patience`.
+    pub async fn await_recovery(
+        &mut self,
+        ledger: &Ledger,
+        from: Duration,
+        patience: Duration,
+    ) -> Result<Duration, Failure> {
+        let recovered = async {
+            loop {
+                self.read_on(ledger)?;
+                if let Some(after) = self.recovery(from) {
+                    return Ok(after);
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(patience, recovered)
+            .await
+            .map_err(|_| format!("no put or no work for {patience:?} after the fault"))?
+    }
+
+    /// Returns how long each message took from being sent to being worked on.
+    pub fn latencies(&self) -> impl Iterator<Item = Duration> {
+        self.fates
+            .values()
+            .filter_map(|fate| fate.first_worked?.checked_sub(fate.sent?))
+    }
+
+    fn count(&self, is_one: impl Fn(&Fate) -> bool) -> u64 {
+        count(self.fates.values().filter(|fate| is_one(fate)).count())
+    }
+}
+
+/// What became of one message.
+#[derive(Clone, Debug, Default)]
+struct Fate {
+    sent: Option<Duration>,
+    put: Option<Entry>,
+    /// When the work on it began for the last time.
+    begun: Option<Duration>,
+    worked: Vec<u32>,
+    first_worked: Option<Duration>,
+}
+
+/// What is still in a queue.
+#[derive(Clone, Debug, Default)]
+pub struct Rest {
+    jobs: HashSet<Job>,
+    leased: u64,
+    /// How many of them are dead letters.
+    pub dead: u64,
+}
+
+impl Rest {
+    /// Looks at everything in a queue.
+    pub async fn of(provider: &dyn Provider, queue: &str) -> Result<Self, Failure> {
+        let mut rest = Self::default();
+        for part in [Part::Ready, Part::Delayed, Part::Dead] {
+            let stored = provider.queue_peek(queue, part, usize::MAX).await?;
+            if part == Part::Dead {
+                rest.dead = count(stored.len());
+            }
+            for stored in stored {
+                rest.jobs
+                    .insert(serde_json::from_slice(&stored.message.body)?);
+            }
+        }
+        rest.leased = count(provider.queue_stats(queue).await?.leased);
+        Ok(rest)
+    }
+}
+
+fn number<T: FromStr>(words: &mut Split<'_, char>) -> Option<T> {
+    words.next()?.parse().ok()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::now;
+    use super::super::scratch::Scratch;
+    use super::*;
+
+    const fn job(seq: u32) -> Job {
+        Job { producer: 3, seq }
+    }
+
+    fn tally(entries: &[(u32, Entry)]) -> Tally {
+        let scratch = Scratch::new().unwrap();
+        let ledger = Ledger::open(&scratch, "test").unwrap();
+        let journal = ledger.journal("journal").unwrap();
+        let mut tally = Tally::default();
+        for &(seq, entry) in entries {
+            journal.write(job(seq), entry).unwrap();
+            tally.read_on(&ledger).unwrap();
+        }
+        tally
+    }
+
+    #[test]
+    fn what_was_accepted_and_never_seen_again_is_lost() {
+        let tally = tally(&[
+            (1, Entry::Sent),
+            (1, Entry::Accepted),
+            (1, Entry::Worked(1)),
+            (2, Entry::Sent),
+            (2, Entry::Accepted),
+            (3, Entry::Sent),
+            (3, Entry::Accepted),
+            (4, Entry::Sent),
+            (4, Entry::Unknown),
+        ]);
+        let rest = Rest {
+            jobs: HashSet::from([job(3)]),
+            ..Rest::default()
+        };
+
+        assert_eq!((tally.sent(), tally.accepted(), tally.worked()), (4, 3, 1));
+        assert_eq!((tally.lost(&rest), tally.lost(&Rest::default())), (1, 2));
+        assert_eq!(
+            (tally.duplicates(), tally.ghosts(), tally.doubled()),
+            (0, 0, 0)
+        );
+    }
+
+    #[test]
+    fn what_was_worked_on_again_is_a_duplicate_and_in_the_same_attempt_a_double() {
+        let tally = tally(&[
+            (1, Entry::Sent),
+            (1, Entry::Accepted),
+            (1, Entry::Worked(1)),
+            (1, Entry::Worked(3)),
+            (2, Entry::Sent),
+            (2, Entry::Unknown),
+            (2, Entry::Worked(1)),
+            (2, Entry::Worked(1)),
+        ]);
+
+        assert_eq!((tally.duplicates(), tally.doubled()), (2, 1));
+    }
+
+    #[test]
+    fn what_was_refused_and_worked_on_is_a_ghost() {
+        let tally = tally(&[(1, Entry::Sent), (1, Entry::Refused), (1, Entry::Worked(1))]);
+
+        assert_eq!(tally.ghosts(), 1);
+    }
+
+    #[test]
+    fn recovery_needs_a_put_and_some_work() {
+        let before = now();
+        let tally = tally(&[(1, Entry::Accepted), (1, Entry::Worked(1))]);
+
+        assert!(tally.recovery(before).is_some());
+        assert_eq!(tally.recovery(now() + Duration::from_secs(1)), None);
+        assert!(Tally::default().recovery(before).is_none());
+    }
+}
