@@ -38,10 +38,14 @@ impl Tasks {
         let abort = self.abort.clone();
         self.tracker.spawn_on(
             async move {
+                if abort.is_cancelled() {
+                    return;
+                }
+                // The task first: most end at once, and need not be listed among those to abort.
                 tokio::select! {
                     biased;
-                    () = abort.cancelled() => {}
                     () = task => {}
+                    () = abort.cancelled() => {}
                 }
             },
             &self.runtime,
