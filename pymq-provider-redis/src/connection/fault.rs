@@ -228,6 +228,20 @@ impl Fault {
                 "the server is busy with a script",
                 Remedy::Wait,
             ),
+            // To a command that was waiting when the server became a replica. It was not run.
+            "UNBLOCKED" => (
+                ErrorKind::Disconnected,
+                "the server is no longer the one that writes",
+                Remedy::Reconnect,
+            ),
+            // Nothing was written: the server has not enough replicas now.
+            "NOREPLICAS" => (
+                ErrorKind::Disconnected,
+                "the server has not enough replicas to write",
+                Remedy::Wait,
+            ),
+            // Redis 7.0 gives no code of its own to a right that is missing inside a script.
+            _ if details.contains(SCRIPT_USER) => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
             // Before version 7 the code of an error inside a script stands in the middle of the text.
             "ERR" if details.contains("user_script") => {
                 match details.split([' ', '-']).find(|word| is_inner(word)) {
@@ -255,6 +269,9 @@ impl Fault {
 
 /// What a server before 6.2 is told.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2";
+
+/// How Redis speaks of whoever runs a script without a right that a command in it needs: commands, keys, channels.
+const SCRIPT_USER: &str = "user executing the script";
 
 const NO_RIGHT: &str = "the user lacks a right (ACL)";
 
@@ -293,6 +310,14 @@ mod tests {
             ("NOPERM", ErrorKind::Permission, Remedy::None),
             ("WRONGTYPE", ErrorKind::WrongType, Remedy::None),
             ("NOSCRIPT", ErrorKind::Provider, Remedy::InFull),
+            ("MASTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
+            ("CLUSTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
+            ("TRYAGAIN", ErrorKind::Disconnected, Remedy::Wait),
+            ("BUSY", ErrorKind::Disconnected, Remedy::Wait),
+            ("NOREPLICAS", ErrorKind::Disconnected, Remedy::Wait),
+            ("UNBLOCKED", ErrorKind::Disconnected, Remedy::Reconnect),
+            ("MOVED", ErrorKind::Unsupported, Remedy::None),
+            ("CROSSSLOT", ErrorKind::Unsupported, Remedy::None),
             ("MISCONF", ErrorKind::Provider, Remedy::None),
         ] {
             let fault = fault(code, "");
@@ -309,6 +334,19 @@ mod tests {
         );
 
         assert_eq!(fault.kind, ErrorKind::OutOfMemory);
+    }
+
+    #[test]
+    fn a_right_missing_inside_a_script_is_permission_on_every_version() {
+        // 7.0, with and without the code that a script gives on; 6.2 and 7.2 say NOPERM.
+        for text in [
+            "ERR The user executing the script can't run this command or subcommand script: 12, on @user_script:1.",
+            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+            "The user executing the script can't publish to the channel mentioned in the command",
+            "NOPERM The user executing the script can't run this command or subcommand",
+        ] {
+            assert_eq!(Fault::of_text(text).kind, ErrorKind::Permission, "{text}");
+        }
     }
 
     #[test]
