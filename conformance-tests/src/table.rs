@@ -194,6 +194,7 @@ macro_rules! behaviours {
                 headers_reach_the_function,
                 call_without_server_is_no_such_remote,
                 call_after_unexpose_is_no_such_remote,
+                call_after_unexpose_beside_a_topic_is_no_such_remote,
                 dropping_the_guard_unexposes,
                 expose_again_after_unexpose_uses_the_new_function,
                 exposing_twice_on_one_bus_fails,

@@ -341,7 +341,8 @@ impl Bus {
     ///
     /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
     /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
-    /// time is over. A handler that blocks its thread cannot be ended and is waited for.
+    /// time is over. A handler that blocks its thread cannot be ended and is waited for. With a provider that does not
+    /// answer, it takes as much longer as one command may take, to give leases back, and a second to close.
     ///
     /// # Cancel safety
     ///

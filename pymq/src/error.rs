@@ -126,12 +126,7 @@ impl Error {
 
     /// Creates the error of a call whose remote function failed.
     pub fn from_remote(context: impl Into<Box<str>>, remote: RemoteError) -> Self {
-        let kind = if remote.is_overloaded() {
-            ErrorKind::Overloaded
-        } else {
-            ErrorKind::Remote
-        };
-        let mut error = Self::new(kind, context);
+        let mut error = Self::new(remote.kind(), context);
         error.0.remote = Some(remote);
         error
     }

@@ -148,9 +148,14 @@ impl HandlerOutput for () {
 
 impl<E: fmt::Display> HandlerOutput for Result<(), E> {
     fn into_result(self) -> Result<(), String> {
-        // With its causes where a formatter knows them, as that of `anyhow` does.
-        self.map_err(|error| format!("{error:#}"))
+        self.map_err(|error| display_with_causes(&error))
     }
+}
+
+/// Shows what a handler or a remote function failed with: with its causes where its formatter knows them, as that of
+/// `anyhow` does.
+pub(crate) fn display_with_causes(error: &impl fmt::Display) -> String {
+    format!("{error:#}")
 }
 
 /// A handler with its types erased: decodes, then handles.

@@ -50,6 +50,20 @@ pub async fn call_after_unexpose_is_no_such_remote(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
+/// Also while the same bus listens to a topic of that name, where a provider may count it as a server.
+pub async fn call_after_unexpose_beside_a_topic_is_no_such_remote(h: &dyn Harness) -> Outcome {
+    let (server, caller) = (open(h).await?, open(h).await?);
+    let _events = server.topic("f").stream::<u32>().await?;
+    let guard = server.expose("f", async || 1).await?;
+    assert_eq!(caller.stub::<(), u32>("f").call(()).await?, 1);
+
+    soon("unexpose", guard.unexpose()).await?;
+    let called = soon("the call", caller.stub::<(), u32>("f").call(())).await?;
+
+    assert_eq!(kind(&called), Some(ErrorKind::NoSuchRemote), "{called:?}");
+    Ok(())
+}
+
 /// A dropped guard unexposes; a kept one does not.
 pub async fn dropping_the_guard_unexposes(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);

@@ -126,7 +126,7 @@ pub struct RequestInlet {
 
 impl RequestInlet {
     /// Hands a request to the server. When its buffer is full the request is answered "overloaded"; when the server
-    /// is gone, an error.
+    /// is gone, that there is no such remote.
     pub fn push(&self, request: Request) {
         let mut refused = None;
         let gone = self.shared.push(request, |state, request| {
@@ -141,8 +141,9 @@ impl RequestInlet {
         if let Some(request) = refused {
             request.respond(Reply::Err(RemoteError::overloaded()));
         }
-        // A request nobody reads answers its caller when it is dropped.
-        drop(gone);
+        if let Err(request) = gone {
+            request.respond(Reply::Err(RemoteError::no_such_remote()));
+        }
     }
 
     /// Ends the channel: the server gets what is buffered, then this error.

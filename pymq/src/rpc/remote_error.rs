@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 
 /// Why a remote function failed, as its server says it.
 ///
@@ -32,6 +32,9 @@ pub struct RemoteError {
 
 /// The type name by which servers and callers know that a function did not run because too many requests wait.
 const OVERLOADED: &str = "Overloaded";
+
+/// The type name by which they know that the function is not exposed where the request arrived.
+const NO_SUCH_REMOTE: &str = "NoSuchRemote";
 
 impl RemoteError {
     /// Creates an error with a message as its one argument. Use Python's names where they fit: `ValueError`,
@@ -80,6 +83,11 @@ impl RemoteError {
         Self::new(OVERLOADED, "too many requests are waiting")
     }
 
+    /// The answer where a request arrives and the function is no longer exposed.
+    pub fn no_such_remote() -> Self {
+        Self::new(NO_SUCH_REMOTE, "the function is no longer exposed")
+    }
+
     /// Returns the type of the error: the Python exception name, or what the Rust function chose.
     pub fn type_name(&self) -> &str {
         &self.type_name
@@ -104,8 +112,13 @@ impl RemoteError {
         &self.args
     }
 
-    pub(crate) fn is_overloaded(&self) -> bool {
-        self.type_name == OVERLOADED
+    /// Returns the kind of the error that a caller gets.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match &*self.type_name {
+            OVERLOADED => ErrorKind::Overloaded,
+            NO_SUCH_REMOTE => ErrorKind::NoSuchRemote,
+            _ => ErrorKind::Remote,
+        }
     }
 }
 

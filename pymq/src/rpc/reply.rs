@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::codec;
 use crate::event::Event;
+use crate::handler::display_with_causes;
 use crate::provider::Reply;
 use crate::rpc::RemoteError;
 
@@ -226,7 +227,7 @@ fn remote_error<E: Display + 'static>(error: &E) -> RemoteError {
     let remote = any.downcast_ref::<RemoteError>().or_else(boxed);
     remote
         .cloned()
-        .unwrap_or_else(|| RemoteError::new("RuntimeError", error.to_string()))
+        .unwrap_or_else(|| RemoteError::new("RuntimeError", display_with_causes(error)))
 }
 
 #[cfg(test)]
@@ -238,6 +239,20 @@ mod tests {
             Reply::Ok { body, type_name } => (String::from_utf8(body.into()).unwrap(), type_name),
             Reply::Err(error) => (error.message().to_owned(), error.type_name().to_owned()),
         }
+    }
+
+    #[test]
+    fn an_error_is_shown_with_its_causes_where_its_formatter_knows_them() {
+        struct Chained;
+        impl Display for Chained {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(if f.alternate() { "top: cause" } else { "top" })
+            }
+        }
+
+        let (message, _) = answer(Err::<(), _>(Chained));
+
+        assert_eq!(message, "top: cause");
     }
 
     fn text(body: &str, type_name: &str) -> (String, String) {
