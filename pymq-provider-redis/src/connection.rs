@@ -170,7 +170,7 @@ impl Commands {
             };
             match fault.remedy {
                 Remedy::Wait => {}
-                Remedy::Reconnect => line.live.lost.cancel(),
+                Remedy::Reconnect => line.live.give_up(),
                 Remedy::Lost if repeatable => repeatable = false,
                 Remedy::Lost if self.is_closed() => return Err(fault.by_closing()),
                 Remedy::Lost | Remedy::InFull | Remedy::None => return Err(fault),

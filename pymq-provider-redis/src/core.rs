@@ -23,6 +23,8 @@ pub(crate) struct Core {
     /// Cancelled when the provider is closed or dropped: every waiter ends with `Closed`, every task ends. Commands
     /// still run for the tasks that have something left to send.
     pub(crate) close: CancellationToken,
+    /// Cancelled when the connection for commands ends, a moment after `close`: what still runs could only wait.
+    pub(crate) hangup: CancellationToken,
     /// Captured at connect: the runtime of a caller may end before the provider does, and a `drop` may have none.
     pub(crate) runtime: Handle,
     /// What `close` waits for; every task is spawned by [`Core::spawn`].
@@ -33,8 +35,18 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// Spawns a task that `close` waits for. Can be called from anywhere.
+    /// Spawns a task that `close` waits for; one that has not ended when the connection does is dropped. Can be called
+    /// from anywhere.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let hangup = self.hangup.clone();
+        let task = async move {
+            tokio::select! {
+                // The task first: it may have something to say about what it could not do.
+                biased;
+                () = task => {}
+                () = hangup.cancelled() => {}
+            }
+        };
         self.tasks.spawn_on(task, &self.runtime);
     }
 

@@ -65,11 +65,12 @@ impl RedisProvider {
             keys: Keys::new(config.namespace_name()),
             version,
             close: CancellationToken::new(),
+            hangup,
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             held: TaskTracker::new(),
         };
-        supervisor.spawn(last_words(core.clone(), hangup));
+        supervisor.spawn(last_words(core.clone()));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
@@ -175,7 +176,7 @@ impl Provider for RedisProvider {
         self.core.tasks.close();
         self.supervisor.close();
         self.supervisor.wait().await;
-        // Without the connection, what still runs has nothing to wait for.
+        // Without the connection, what still runs is dropped where it waits.
         self.core.tasks.wait().await;
         Ok(())
     }
@@ -189,7 +190,7 @@ impl Drop for RedisProvider {
 
 /// Ends the connection for commands once all else has ended after a `close`: the tasks end by themselves, and may have
 /// something left to send.
-async fn last_words(core: Core, hangup: CancellationToken) {
+async fn last_words(core: Core) {
     core.close.cancelled().await;
     core.tasks.close();
     core.held.close();
@@ -203,7 +204,7 @@ async fn last_words(core: Core, hangup: CancellationToken) {
     if timeout(LAST_WORDS, all_else).await.is_err() {
         tracing::warn!("closed before everything was sent");
     }
-    hangup.cancel();
+    core.hangup.cancel();
 }
 
 impl fmt::Debug for RedisProvider {

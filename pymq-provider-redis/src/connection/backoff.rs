@@ -8,7 +8,7 @@ use uuid::Uuid;
 const FIRST: Duration = Duration::from_millis(50);
 
 /// The most any pause lasts.
-const LONGEST: Duration = Duration::from_secs(5);
+pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
 /// Returns the pause after so many failures in a row.
 pub(crate) fn pause(failures: u32) -> Duration {

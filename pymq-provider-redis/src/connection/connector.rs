@@ -1,7 +1,7 @@
 //! [`Connector`]: dials connections to one server, each with the news of its end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use pymq::ErrorKind;
@@ -43,6 +43,10 @@ pub(crate) struct Live {
     pub(crate) lost: CancellationToken,
     born: Instant,
     timeouts: AtomicU32,
+    /// It led to a server that takes connections and does not do what we need.
+    was_useless: AtomicBool,
+    /// How many connections in a row before this one were useless.
+    useless_before: u32,
 }
 
 impl Connector {
@@ -123,6 +127,8 @@ impl Connector {
                 lost,
                 born: Instant::now(),
                 timeouts: AtomicU32::new(0),
+                was_useless: AtomicBool::new(false),
+                useless_before: 0,
             }),
             Err(error) => Err(Fault::of_connect(error, self.shared.is_tls)),
         }
@@ -142,12 +148,20 @@ impl Connector {
         mut report: impl FnMut(Fault),
     ) -> Live {
         let mut failures = 0;
-        if last.is_some_and(|last| last.born.elapsed() < SHORT_LIFE) {
-            sleep(backoff::pause(0)).await;
+        let useless_before = last.map_or(0, Live::useless_in_a_row);
+        if let Some(last) = last
+            && (useless_before > 0 || last.born.elapsed() < SHORT_LIFE)
+        {
+            sleep(backoff::pause(useless_before.saturating_sub(1))).await;
         }
         loop {
             match self.dial(on_push.clone()).await {
-                Ok(live) => return live,
+                Ok(live) => {
+                    return Live {
+                        useless_before,
+                        ..live
+                    };
+                }
                 Err(fault) => {
                     tracing::warn!(address = self.address(), kind = ?fault.kind, failures, "cannot connect: {fault}");
                     report(fault);
@@ -172,6 +186,22 @@ impl Live {
     pub(crate) fn timed_out(&self) {
         if self.timeouts.fetch_add(1, Ordering::Relaxed) >= 1 {
             self.lost.cancel();
+        }
+    }
+
+    /// Gives the connection up for one that may lead to a better server: this one is up, and of no use to us. Dialing
+    /// again pauses ever longer while that goes on, as it does after failures.
+    pub(crate) fn give_up(&self) {
+        self.was_useless.store(true, Ordering::Relaxed);
+        self.lost.cancel();
+    }
+
+    /// How many connections in a row, this one the last of them, were of no use.
+    fn useless_in_a_row(&self) -> u32 {
+        if self.was_useless.load(Ordering::Relaxed) && self.born.elapsed() < backoff::LONGEST {
+            self.useless_before.saturating_add(1)
+        } else {
+            0
         }
     }
 

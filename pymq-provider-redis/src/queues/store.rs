@@ -26,6 +26,10 @@ const MARK: Duration = Duration::from_secs(120);
 /// The most bytes in one command: Redis closes the connection, with all that is in flight on it, not far above.
 const MAX_COMMAND: usize = 256 << 20;
 
+/// The most messages in one put: servers before version 7 close the connection, with all that is in flight on it, at a
+/// command of 1,048,577 words.
+const MAX_PUT: usize = 1_000_000;
+
 /// The most messages one take brings, whatever was asked for.
 const MAX_TAKE: usize = 1 << 16;
 
@@ -111,6 +115,14 @@ impl Store {
             .map(|message| Arg(wire::encode(message)))
             .collect();
         self.check_size("put to", &payloads)?;
+        if payloads.len() > MAX_PUT {
+            let context = format!(
+                "{}: {} messages at once, limit {MAX_PUT}",
+                self.context("put to"),
+                payloads.len()
+            );
+            return Err(Error::new(ErrorKind::TooLarge, context));
+        }
         let is_plain = opts.maxsize.is_none() && opts.delay.is_zero() && opts.once.is_none();
         if is_plain {
             let mut push = redis::cmd("LPUSH");

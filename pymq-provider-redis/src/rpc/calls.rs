@@ -116,34 +116,47 @@ impl Shared {
 
     async fn keep_draining(&self) {
         let mut last = None;
-        let mut failures = 0;
         loop {
             let live = self
                 .core
                 .connector
                 .dial_again(last.as_ref(), drop, drop)
                 .await;
-            loop {
-                match self.take(&live).await {
-                    Ok(answers) => {
-                        failures = 0;
-                        for answer in answers {
-                            self.deliver(&answer);
-                        }
-                    }
-                    Err(fault) if fault.remedy == Remedy::Lost => break,
-                    // The server refuses: no call will ever be answered, and each should know why.
-                    Err(fault) => {
-                        self.end_all(
-                            &fault.into_error("redis: take answers", self.core.connector.address()),
-                        );
-                        sleep(pause(failures)).await;
-                        failures += 1;
-                    }
-                }
+            let fault = self.take_from(&live).await;
+            tracing::warn!("the reply inbox is interrupted: {fault}");
+            if fault.remedy == Remedy::Reconnect {
+                live.give_up();
+            } else {
+                live.lost.cancel();
             }
-            live.lost.cancel();
             last = Some(live);
+        }
+    }
+
+    /// Takes answers from one connection for as long as it is good for that.
+    async fn take_from(&self, live: &Live) -> Fault {
+        let mut failures = 0;
+        loop {
+            match self.take(live).await {
+                Ok(answers) => {
+                    failures = 0;
+                    for answer in answers {
+                        self.deliver(&answer);
+                    }
+                    continue;
+                }
+                Err(fault) if matches!(fault.remedy, Remedy::Lost | Remedy::Reconnect) => {
+                    return fault;
+                }
+                // It passes, and the answers keep.
+                Err(fault) if fault.remedy == Remedy::Wait => {}
+                // The server refuses: no call will ever be answered, and each should know why.
+                Err(fault) => self.end_all(
+                    &fault.into_error("redis: take answers", self.core.connector.address()),
+                ),
+            }
+            sleep(pause(failures)).await;
+            failures = failures.saturating_add(1);
         }
     }
 

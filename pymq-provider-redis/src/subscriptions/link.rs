@@ -58,7 +58,11 @@ impl Subscriptions {
                 "subscriptions interrupted: {fault}"
             );
             // Whoever ended it: from here on there is nothing to expect from it.
-            live.lost.cancel();
+            if fault.remedy == Remedy::Lost {
+                live.lost.cancel();
+            } else {
+                live.give_up();
+            }
             self.shared.lock().table.lost();
             last = Some(live);
         }
@@ -100,7 +104,7 @@ impl Subscriptions {
             (Err(fault), [target]) => {
                 let error = fault
                     .clone()
-                    .into_error("redis: subscription", self.core.connector.address());
+                    .into_error(&self.context(target), self.core.connector.address());
                 self.shared.lock().table.refused(target, &fault, &error);
             }
             (Err(_), several) => {
@@ -110,6 +114,14 @@ impl Subscriptions {
             }
         }
         Ok(())
+    }
+
+    fn context(&self, target: &Target) -> String {
+        let (Target::Channel(name) | Target::Pattern(name)) = target;
+        format!(
+            "redis: subscription to `{}`",
+            self.core.keys.strip(name).unwrap_or(name)
+        )
     }
 
     /// Sends one command for each kind of target and waits for all confirmations.

@@ -1,6 +1,7 @@
 //! What can be wrong about a server, and what is said about it.
 
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use pymq::provider::{Filter, PutOptions, RequestOptions};
@@ -159,4 +160,54 @@ async fn loading_is_waited_out() {
 
     assert!(server.config().connect().await.is_ok());
     reload.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_right_missing_inside_a_script_is_permission() {
+    let acl = "--user app on >pw ~* &* +@all -zadd -pubsub";
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
+    let config: RedisConfig = server.url("app:pw@").parse().unwrap();
+    let provider = config.connect().await.unwrap();
+    let later = PutOptions::default().delay(Duration::from_secs(1));
+
+    let raised = provider
+        .queue_put("q", vec![Message::json("1")], later)
+        .await
+        .unwrap_err();
+    let told = provider
+        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .await
+        .unwrap_err();
+
+    for error in [raised, told] {
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error:?}");
+        assert!(!error.is_retryable() && !error.outcome_unknown());
+    }
+}
+
+#[tokio::test]
+async fn a_million_items_are_put_at_once_and_more_are_refused_whole() {
+    let server = Server::start(&[]).await;
+    let provider = server
+        .config()
+        .op_timeout(Duration::from_secs(60))
+        .connect()
+        .await
+        .unwrap();
+    let items = |count| vec![Message::json("1"); count];
+    let bounded = PutOptions::default().maxsize(NonZeroUsize::new(10_000_000));
+
+    for (queue, opts) in [("plain", PutOptions::default()), ("bounded", bounded)] {
+        provider
+            .queue_put(queue, items(1_000_000), opts.clone())
+            .await
+            .unwrap();
+        let error = provider
+            .queue_put(queue, items(1_000_001), opts)
+            .await
+            .unwrap_err();
+
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+        assert_eq!(provider.queue_stats(queue).await.unwrap().ready, 1_000_000);
+    }
 }

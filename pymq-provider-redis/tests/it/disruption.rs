@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use pymq::provider::{Filter, Incoming};
+use pymq::provider::{Filter, GetOptions, Incoming, Provider, Reply, RequestOptions, Wait};
 use pymq::{Connect, ErrorKind, Message};
+use pymq_provider_redis::RedisConfig;
 use tokio::time::sleep;
 
-use crate::server::{Server, soon};
+use crate::server::{Raw, Server, soon};
 
 #[tokio::test]
 async fn killed_connections_come_back_with_one_gap() {
@@ -156,4 +157,156 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
     busy.await.unwrap();
 
     soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
+}
+
+/// Calls `f`, lets something happen to the server, and only then answers; the answer must arrive.
+async fn an_open_call_outlives<F: Future<Output = ()>>(
+    provider: &dyn Provider,
+    mishap: impl FnOnce() -> F,
+) {
+    let mut requests = provider.rpc_listen("f").await.unwrap();
+    let mut replies = provider
+        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .await
+        .unwrap();
+    let request = soon(requests.recv()).await.unwrap();
+
+    mishap().await;
+
+    let answer = Reply::Ok {
+        body: "1".into(),
+        type_name: "int".into(),
+    };
+    request.respond(answer.clone());
+    assert_eq!(soon(replies.recv()).await.unwrap().unwrap(), answer);
+}
+
+#[tokio::test]
+async fn a_first_call_outlives_a_server_that_is_busy() {
+    let server = Server::start(&["--busy-reply-threshold", "1"]).await;
+    let (caller, callee) = (server.connect().await, server.connect().await);
+    let mut raw = server.raw().await;
+    let mut requests = callee.rpc_listen("f").await.unwrap();
+    let script = "local t repeat t = redis.call('TIME') until tonumber(t[1]) >= tonumber(ARGV[1])";
+    let now: Vec<String> = raw.run(&["TIME"]).await;
+    let end = (now[0].parse::<u64>().unwrap() + 3).to_string();
+    let busy = tokio::spawn(async move {
+        let _: () = raw.run(&["EVAL", script, "0", &end]).await;
+    });
+    sleep(Duration::from_millis(100)).await;
+
+    let mut replies = caller
+        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .await
+        .unwrap();
+
+    let answer = Reply::Ok {
+        body: "1".into(),
+        type_name: "int".into(),
+    };
+    soon(requests.recv()).await.unwrap().respond(answer.clone());
+    assert_eq!(soon(replies.recv()).await.unwrap().unwrap(), answer);
+    busy.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_call_outlives_a_server_that_is_a_replica_for_a_while() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    let accepted = async |raw: &mut Raw| -> usize {
+        let info: String = raw.run(&["INFO", "stats"]).await;
+        let (_, rest) = info.split_once("total_connections_received:").unwrap();
+        rest.lines().next().unwrap().trim().parse().unwrap()
+    };
+
+    an_open_call_outlives(&*provider, || async move {
+        let before = accepted(&mut raw).await;
+        let _: () = raw.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
+        // A read-only server is left for a new connection, which may lead to another one.
+        soon(async {
+            while accepted(&mut raw).await < before + 3 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        sleep(Duration::from_secs(1)).await;
+        let dialed = accepted(&mut raw).await - before;
+        assert!(dialed < 40, "{dialed} connections in about a second");
+        let _: () = raw.run(&["REPLICAOF", "NO", "ONE"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_may_not_come_back_ends_and_says_why() {
+    let acl = "--user app on >pw ~* &* +@all";
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
+    let config: RedisConfig = server.url("app:pw@").parse().unwrap();
+    let (provider, mut raw) = (config.connect().await.unwrap(), server.raw().await);
+    let topic = |name: &str| Filter::Topic(name.to_owned());
+    let mut kept = provider.subscribe(topic("kept")).await.unwrap();
+    let mut taken = provider.subscribe(topic("taken")).await.unwrap();
+
+    // Redis cuts who listens where it no longer may.
+    let _: () = raw
+        .run(&[
+            "ACL",
+            "SETUSER",
+            "app",
+            "resetchannels",
+            "&__eventbus:global:kept",
+        ])
+        .await;
+
+    let error = soon(taken.recv()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permission, "{error:?}");
+    assert!(error.to_string().contains("`taken`"), "{error}");
+    assert_eq!(
+        soon(kept.recv()).await.unwrap(),
+        Incoming::Lagged { missed: None }
+    );
+    provider.publish("kept", Message::json("1")).await.unwrap();
+    assert!(matches!(
+        soon(kept.recv()).await.unwrap(),
+        Incoming::Message { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
+    let server = Server::start(&["--enable-debug-command", "yes"]).await;
+    let provider = server
+        .config()
+        .op_timeout(Duration::from_secs(60))
+        .connect()
+        .await
+        .unwrap();
+    let mut requests = provider.rpc_listen("f").await.unwrap();
+    let _replies = provider
+        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .await
+        .unwrap();
+    let request = soon(requests.recv()).await.unwrap();
+    let mut raw = server.raw().await;
+    let asleep = tokio::spawn(async move {
+        let _: () = raw.run(&["DEBUG", "SLEEP", "6"]).await;
+    });
+    sleep(Duration::from_millis(200)).await;
+
+    // An answer, a sweep and the end of the inbox are on their way.
+    request.respond(Reply::Ok {
+        body: "1".into(),
+        type_name: "int".into(),
+    });
+    let wait = GetOptions::default().wait(Wait::Forever);
+    let waiting = provider.queue_get("q", wait);
+    let (taken, closed) = tokio::join!(waiting, async {
+        sleep(Duration::from_millis(50)).await;
+        soon(provider.close()).await
+    });
+
+    closed.unwrap();
+    assert_eq!(taken.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(!asleep.is_finished(), "it waited for the server");
+    asleep.await.unwrap();
 }
