@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::provider::{GetOptions, Incoming, Provider, PutOptions, Subscription, Wait};
-use pymq::{Error, ErrorKind};
+use pymq::{Bus, Error, ErrorKind, LifecycleEvent, Received, Status};
 use tokio::time::{Instant, sleep};
 
 use crate::errors::{full_text, not_shared};
@@ -93,6 +93,48 @@ pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
         // A put whose answer was cut off may have been repeated.
         putter.queue_clear("q", pymq::provider::Part::Ready).await?;
     }
+    Ok(())
+}
+
+/// A cut is told as it happens and is over when the status says so; what it may have cost is counted.
+pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
+    let bus = Bus::new(h.connect().await?);
+    let mut stream = bus.topic("t").stream::<usize>().await?;
+    let _guard = bus.topic("t").subscribe(async |_: usize| ()).await?;
+    let mut lifecycle = bus.lifecycle();
+
+    let was_cut = cut(h).await?;
+    if was_cut {
+        let gap = soon("the gap", stream.recv()).await??;
+        assert!(matches!(gap, Received::Lagged(None)), "{gap:?}");
+        until("the handler is told too", async || bus.stats().gaps == 2).await?;
+        until("both connections are back", async || {
+            bus.stats().reconnects == 2 && bus.status() == Status::Ready
+        })
+        .await?;
+    }
+    bus.close().await?;
+
+    let (mut statuses, mut lost, mut back) = (Vec::new(), 0, 0);
+    while let Some(event) = soon("the lifecycle", lifecycle.recv()).await? {
+        match event {
+            LifecycleEvent::Status(status) => statuses.push(status),
+            LifecycleEvent::Disconnected { error, .. } => {
+                assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+                lost += 1;
+            }
+            LifecycleEvent::Reconnected { .. } => back += 1,
+            other => return Err(format!("{other:?}").into()),
+        }
+    }
+    assert_eq!(statuses.first(), Some(&Status::Ready), "{statuses:?}");
+    assert!(
+        statuses.ends_with(&[Status::Ready, Status::Closed]),
+        "{statuses:?}"
+    );
+    assert_eq!(statuses.len() > 2, was_cut, "{statuses:?}");
+    assert_eq!((lost, back), if was_cut { (2, 2) } else { (0, 0) });
+    assert_eq!(bus.stats().reconnects, back);
     Ok(())
 }
 

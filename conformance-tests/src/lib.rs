@@ -34,6 +34,7 @@ pub mod disruption;
 pub mod disruption_workers;
 pub mod errors;
 pub mod global;
+pub mod health;
 pub mod leases;
 pub mod lifecycle;
 pub mod messages;

@@ -103,10 +103,20 @@ macro_rules! behaviours {
                 permanent_errors_are_not,
                 missing_rights_are_permission,
             }
+            health {
+                a_bus_is_ready_until_it_is_closed,
+                the_lifecycle_of_a_closed_bus_is_over,
+                a_dropped_bus_ends_its_lifecycle,
+                failures_of_handlers_are_counted,
+                lag_is_counted,
+                late_replies_are_counted,
+                expired_requests_are_counted,
+            }
             disruption {
                 subscription_survives_disconnect,
                 gap_is_reported_once,
                 waiting_get_survives_disconnect,
+                a_disconnect_is_told_and_counted,
                 backend_down_at_start_is_a_clear_error,
             }
             queues {

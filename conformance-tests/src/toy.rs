@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Inlet, Part, Provider, PutOptions, QueueStats,
-    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription, Wait,
-    rpc_over_topics, subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Wait, rpc_over_topics, subscription,
 };
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::sync::Notify;
@@ -52,6 +52,7 @@ impl Hub {
             hub,
             id,
             is_closed: AtomicBool::new(false),
+            health: Health::new(),
         }))
     }
 
@@ -122,6 +123,7 @@ struct Toy {
     hub: Hub,
     id: u64,
     is_closed: AtomicBool,
+    health: Health,
 }
 
 impl Toy {
@@ -148,6 +150,7 @@ impl Toy {
             }
         });
         self.hub.0.changed.notify_waiters();
+        self.health.close();
     }
 }
 
@@ -169,6 +172,10 @@ impl Provider for Toy {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::none()
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

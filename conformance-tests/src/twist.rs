@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
-    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
+    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 use pymq::{Message, Result};
 
@@ -19,6 +19,10 @@ use pymq::{Message, Result};
 pub trait Twist: fmt::Debug + Send + Sync + 'static {
     fn capabilities(&self, inner: &Arc<dyn Provider>) -> Capabilities {
         inner.capabilities()
+    }
+
+    fn health<'a>(&'a self, inner: &'a Arc<dyn Provider>) -> &'a Health {
+        inner.health()
     }
 
     async fn publish(
@@ -133,6 +137,10 @@ impl<T: Twist> Provider for Twisted<T> {
 
     fn capabilities(&self) -> Capabilities {
         self.twist.capabilities(&self.inner)
+    }
+
+    fn health(&self) -> &Health {
+        self.twist.health(&self.inner)
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pymq::provider::{Detached, Filter, Inlet, ReplyInlet, RequestInlet};
+use pymq::provider::{Detached, Filter, Health, Inlet, ReplyInlet, RequestInlet};
 use pymq::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub(crate) struct Handle {
     /// Set under the lock of `open`: whoever opens something sees it, or is ended by it.
     closed: CancellationToken,
     open: Mutex<HashMap<u64, Opened>>,
+    /// Ready until it is closed: there is no connection to lose.
+    health: Health,
 }
 
 /// What a handle has given out and must end when it closes.
@@ -41,11 +43,16 @@ impl Handle {
             _broker: broker.clone(),
             closed: CancellationToken::new(),
             open: Mutex::default(),
+            health: Health::new(),
         }
     }
 
     pub(crate) fn space(&self) -> &Space {
         &self.space
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Refuses an operation after close.
@@ -111,6 +118,8 @@ impl Handle {
             self.withdraw(id, &opened);
             opened.end();
         }
+        drop(open);
+        self.health.close();
     }
 
     fn release(&self, id: u64) {

@@ -42,8 +42,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
-    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription, Wait,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
+    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription, Wait,
 };
 use pymq::{Message, Result};
 
@@ -85,6 +85,10 @@ impl Provider for MemoryProvider {
             .with_patterns()
             .with_leases()
             .with_delays()
+    }
+
+    fn health(&self) -> &Health {
+        self.handle.health()
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use pymq::provider::{
-    Replies, ReplyInlet, Request, RequestInlet, RequestOptions, Requests, Target, replies, requests,
+    Replies, Reply, Request, RequestInlet, RequestOptions, Requests, Target, replies, requests,
 };
 use pymq::{Error, ErrorKind, Message, Result};
 
@@ -44,7 +44,13 @@ pub(crate) fn request(
     let (inlet, replies) = replies(handle.release_on_drop(id));
     handle.open(id, Opened::Call(channel.into(), inlet.clone()))?;
     for server in chosen {
-        server.send(message.clone(), opts.timeout, inlet.clone());
+        let (caller, health) = (inlet.clone(), handle.health().clone());
+        let answer = move |reply| {
+            if !caller.push(reply) {
+                health.late_reply();
+            }
+        };
+        server.send(message.clone(), opts.timeout, answer);
     }
     Ok(replies.expecting(chosen.len()))
 }
@@ -113,12 +119,17 @@ impl Servers {
 }
 
 impl Server {
-    fn send(&self, message: Message, timeout: Option<Duration>, caller: ReplyInlet) {
+    fn send(
+        &self,
+        message: Message,
+        timeout: Option<Duration>,
+        answer: impl FnOnce(Reply) + Send + Sync + 'static,
+    ) {
         self.pending.fetch_add(1, Ordering::Relaxed);
         let pending = Arc::clone(&self.pending);
         let request = Request::new(message, move |reply| {
             pending.fetch_sub(1, Ordering::Relaxed);
-            caller.push(reply);
+            answer(reply);
         });
         self.inlet.push(request.with_timeout(timeout));
     }

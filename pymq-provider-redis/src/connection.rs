@@ -24,6 +24,7 @@ pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::gather::{BATCH, gather};
 use self::line::Line;
 pub(crate) use self::script::Script;
+use crate::core::LinkTo;
 
 /// The pause before a command is sent again that the server was not ready for.
 const NOT_READY: Duration = Duration::from_millis(50);
@@ -59,11 +60,12 @@ impl Commands {
     pub(crate) fn new(
         connector: Connector,
         first: Live,
+        link: LinkTo,
         hangup: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (first, writer) = Line::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
-        let supervisor = supervise(connector.clone(), first, writer, sender, hangup);
+        let supervisor = supervise(connector.clone(), first, writer, sender, link, hangup);
         (
             Self {
                 connector,
@@ -237,20 +239,27 @@ async fn supervise(
     first: Arc<Line>,
     writer: impl Future<Output = ()>,
     state: watch::Sender<State>,
+    mut link: LinkTo,
     hangup: CancellationToken,
 ) {
     let keep_up = async {
         let mut line = first;
+        link.up();
         serve(&line, writer).await;
         loop {
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
-            let report = |fault| drop(state.send_replace(State::Down(Some(fault))));
+            link.down(Fault::lost());
+            let report = |fault: Fault| {
+                link.down(fault.clone());
+                state.send_replace(State::Down(Some(fault)));
+            };
             let next = connector.dial_again(Some(&line.live), drop, report).await;
             tracing::info!(address = connector.address(), "connected again");
             let writer;
             (line, writer) = Line::new(next);
             state.send_replace(State::Up(Arc::clone(&line)));
+            link.up();
             serve(&line, writer).await;
         }
     };

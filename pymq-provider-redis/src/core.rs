@@ -2,12 +2,13 @@
 
 use std::future::Future;
 
+use pymq::provider::{Health, Link, Need};
 use pymq::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{Commands, Connector, Version};
+use crate::connection::{Commands, Connector, Fault, Version};
 use crate::keys::Keys;
 
 /// The shared ground of topics, queues and RPC. Cheap to clone.
@@ -18,6 +19,7 @@ pub(crate) struct Core {
     /// Dials the other connections.
     pub(crate) connector: Connector,
     pub(crate) keys: Keys,
+    pub(crate) health: Health,
     /// Of the server at the first connection.
     pub(crate) version: Version,
     /// Cancelled when the provider is closed or dropped: every waiter ends with `Closed`, every task ends. Commands
@@ -50,6 +52,11 @@ impl Core {
         self.tasks.spawn_on(task, &self.runtime);
     }
 
+    /// Returns where the state of a connection is reported. Without this one the commands still work.
+    pub(crate) fn link(&self, connection: &'static str) -> LinkTo {
+        LinkTo::new(&self.health, connection, Need::Partly, &self.connector)
+    }
+
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
     pub(crate) fn check_open(&self, context: impl FnOnce() -> String) -> Result<()> {
         if self.close.is_cancelled() {
@@ -57,5 +64,40 @@ impl Core {
         } else {
             Ok(())
         }
+    }
+}
+
+/// The state of one connection, as the user gets to see it.
+#[derive(Debug)]
+pub(crate) struct LinkTo {
+    link: Link,
+    connection: &'static str,
+    connector: Connector,
+}
+
+impl LinkTo {
+    pub(crate) fn new(
+        health: &Health,
+        connection: &'static str,
+        need: Need,
+        connector: &Connector,
+    ) -> Self {
+        Self {
+            link: health.link(connection, need),
+            connection,
+            connector: connector.clone(),
+        }
+    }
+
+    pub(crate) fn up(&mut self) {
+        self.link.up();
+    }
+
+    /// Reports a loss, or a failure to connect.
+    pub(crate) fn down(&mut self, fault: Fault) {
+        let context = format!("redis: connection for {}", self.connection);
+        // What was under way on it is not what is told here.
+        let error = fault.known().into_error(&context, self.connector.address());
+        self.link.down(&error);
     }
 }

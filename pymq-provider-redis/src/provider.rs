@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
-    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Need, Part, Provider, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 use pymq::{ErrorKind, Message, Result};
 use redis::InfoDict;
@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::RedisConfig;
 use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
-use crate::core::Core;
+use crate::core::{Core, LinkTo};
 use crate::keys::Keys;
 use crate::queues::Queues;
 use crate::rpc::Rpc;
@@ -56,13 +56,16 @@ impl RedisProvider {
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
 
         let hangup = CancellationToken::new();
-        let (commands, keep_up) = Commands::new(connector.clone(), live, hangup.clone());
+        let health = Health::new();
+        let link = LinkTo::new(&health, "commands", Need::Wholly, &connector);
+        let (commands, keep_up) = Commands::new(connector.clone(), live, link, hangup.clone());
         let supervisor = TaskTracker::new();
         supervisor.spawn(keep_up);
         let core = Core {
             commands,
             connector,
             keys: Keys::new(config.namespace_name()),
+            health,
             version,
             close: CancellationToken::new(),
             hangup,
@@ -95,6 +98,10 @@ impl Provider for RedisProvider {
             .with_delays()
             .with_shared()
             .with_durable()
+    }
+
+    fn health(&self) -> &Health {
+        &self.core.health
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
@@ -178,6 +185,7 @@ impl Provider for RedisProvider {
         self.supervisor.wait().await;
         // Without the connection, what still runs is dropped where it waits.
         self.core.tasks.wait().await;
+        self.core.health.close();
         Ok(())
     }
 }
@@ -185,6 +193,7 @@ impl Provider for RedisProvider {
 impl Drop for RedisProvider {
     fn drop(&mut self) {
         self.core.close.cancel();
+        self.core.health.close();
     }
 }
 

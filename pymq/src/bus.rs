@@ -16,12 +16,13 @@ use crate::lease::HeldLeases;
 use crate::message::{Headers, Message};
 use crate::name;
 use crate::pattern::Pattern;
-use crate::provider::{Filter, Provider};
+use crate::provider::{Filter, Lifecycle, Provider, Status};
 use crate::publication::Publication;
 use crate::queue::LocalQueues;
 use crate::registration::Owner;
 use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Stub};
 use crate::shutdown::Tasks;
+use crate::stats::BusStats;
 use crate::subscription::{SubscriptionBuilder, SubscriptionGuard};
 use crate::topic::Topic;
 
@@ -334,6 +335,63 @@ impl Bus {
     /// What the provider answers.
     pub async fn ping(&self) -> Result<()> {
         self.provider().queue_stats(PING_QUEUE).await.map(drop)
+    }
+
+    /// Returns how the bus is at the moment; asks nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use pymq::Status;
+    ///
+    /// assert_eq!(bus.status(), Status::Ready);
+    ///
+    /// bus.close().await?;
+    ///
+    /// assert_eq!(bus.status(), Status::Closed);
+    /// # Ok(()) }
+    /// ```
+    pub fn status(&self) -> Status {
+        if self.is_closed() {
+            Status::Closed
+        } else {
+            self.provider().health().status()
+        }
+    }
+
+    /// Listens to what happens to the connections of this bus: a stream that begins with the status of now and ends with
+    /// [`Status::Closed`], which comes when a shutdown is over.
+    ///
+    /// It does not keep the bus alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use pymq::LifecycleEvent;
+    ///
+    /// let mut lifecycle = bus.lifecycle();
+    /// bus.close().await?;
+    ///
+    /// while let Some(event) = lifecycle.recv().await {
+    ///     match event {
+    ///         LifecycleEvent::Status(status) => println!("the bus is {status}"),
+    ///         LifecycleEvent::Disconnected { connection, error } => println!("{connection}: {error}"),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.provider().health().lifecycle()
+    }
+
+    /// Returns what this bus has counted so far: failures, lag, redeliveries and the like.
+    pub fn stats(&self) -> BusStats {
+        BusStats::new(self.provider().health(), self.counters())
     }
 
     /// Shuts the bus down: takes no new work, lets handlers and calls finish within `grace`, ends the rest, gives back

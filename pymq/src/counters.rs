@@ -11,6 +11,10 @@ impl Counter {
         // Relaxed: nothing else is read by it.
         self.0.fetch_add(n, Ordering::Relaxed);
     }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The counters of one bus.
@@ -22,7 +26,9 @@ pub(crate) struct Counters {
     pub(crate) failed: Counter,
     /// Handlers and remote functions that panicked.
     pub(crate) panicked: Counter,
-    /// Events a handler was too slow for, as far as they could be counted.
+    /// Times an unknown number of events was missing.
+    pub(crate) gaps: Counter,
+    /// Events a handler or stream was too slow for, as far as they could be counted.
     pub(crate) missed: Counter,
     /// Requests that had expired before they could run.
     pub(crate) expired: Counter,
@@ -32,4 +38,14 @@ pub(crate) struct Counters {
     pub(crate) dead_lettered: Counter,
     /// Leases that were over before the handler of a worker was.
     pub(crate) lease_lost: Counter,
+}
+
+impl Counters {
+    /// Counts that a reader is told of missing events.
+    pub(crate) fn lagged(&self, missed: Option<u64>) {
+        match missed {
+            Some(missed) => self.missed.add(missed),
+            None => self.gaps.add(1),
+        }
+    }
 }

@@ -78,6 +78,7 @@ mod registration;
 mod retry;
 mod rpc;
 mod shutdown;
+mod stats;
 mod subscription;
 mod topic;
 mod worker;
@@ -95,13 +96,14 @@ pub use self::handler::{Handler, HandlerOutput, Meta};
 pub use self::lease::Lease;
 pub use self::message::{Encoding, Headers, Message, MessageId};
 pub use self::pattern::Pattern;
-pub use self::provider::QueueStats;
+pub use self::provider::{Lifecycle, LifecycleEvent, QueueStats, Status};
 pub use self::publication::{Publication, TopicPublication};
 pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
 pub use self::rpc::{
     Args, CallMeta, IntoReply, Json, Params, RemoteError, RemoteFunction, RemoteGuard, Responses,
     Stub,
 };
+pub use self::stats::BusStats;
 pub use self::subscription::{Events, Received, SubscriptionBuilder, SubscriptionGuard};
 pub use self::topic::Topic;
 pub use self::worker::{ItemMeta, WorkerBuilder, WorkerGuard};

@@ -14,7 +14,8 @@
 //!    provider in [`rpc_over_topics`].
 //! 4. Implement [`Connect`](crate::Connect) for your configuration and [`Scheme`](crate::Scheme) for
 //!    your URLs.
-//! 5. Run the conformance suite against it.
+//! 5. Make one [`Health`], report to it what becomes of your connections, and close it when you are closed.
+//! 6. Run the conformance suite against it.
 //!
 //! # Errors
 //!
@@ -23,6 +24,7 @@
 //! [`Capabilities`] it refuses with `Unsupported`, and nothing happens.
 
 mod buffer;
+mod health;
 mod options;
 mod over_topics;
 mod replies;
@@ -34,6 +36,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use self::buffer::{BufferLimits, Detached};
+pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Need, Status};
 pub use self::options::{
     Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,
     RequestOptions, Settle, Stored, Target, Wait,
@@ -57,6 +60,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Returns what this provider can do. Never changes.
     fn capabilities(&self) -> Capabilities;
+
+    /// Returns what this provider reports about itself: the same all the time it lives.
+    fn health(&self) -> &Health;
 
     /// Sends a message to everyone subscribed to the topic now, and returns how many it reached: each
     /// provider handle counts once for its subscriptions to the topic and once for each pattern of its that matches.

@@ -126,8 +126,8 @@ impl<T> Received<T> {
 /// ```
 pub struct Events<T> {
     subscription: Subscription,
-    /// Keeps the bus alive while somebody listens.
-    _bus: Bus,
+    /// Kept alive while somebody listens.
+    bus: Bus,
     event: PhantomData<fn() -> T>,
 }
 
@@ -139,7 +139,7 @@ impl<T: Decode> Events<T> {
         let subscription = bus.provider().subscribe(filter).await?;
         Ok(Self {
             subscription,
-            _bus: bus,
+            bus,
             event: PhantomData,
         })
     }
@@ -155,7 +155,8 @@ impl<T: Decode> Events<T> {
     ///
     /// Cancel safe: an event is taken only when it is returned.
     pub async fn recv(&mut self) -> Result<Received<T>> {
-        self.subscription.recv().await.and_then(receive)
+        let incoming = self.subscription.recv().await;
+        self.receive(incoming)
     }
 
     /// Unsubscribes, and resolves once the provider no longer delivers.
@@ -166,6 +167,21 @@ impl<T: Decode> Events<T> {
     pub async fn unsubscribe(self) {
         self.subscription.unsubscribe().await;
     }
+
+    fn receive(&self, incoming: Result<Incoming>) -> Result<Received<T>> {
+        let counters = self.bus.counters();
+        match incoming? {
+            Incoming::Lagged { missed } => {
+                counters.lagged(missed);
+                Ok(Received::Lagged(missed))
+            }
+            Incoming::Message { topic, message } => {
+                let event = handler::decode(&topic, &message)
+                    .inspect_err(|_| counters.undecodable.add(1))?;
+                Ok(Received::Event(event, Meta::new(topic, message.headers)))
+            }
+        }
+    }
 }
 
 impl<T: Decode> Stream for Events<T> {
@@ -174,7 +190,7 @@ impl<T: Decode> Stream for Events<T> {
     /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let incoming = ready!(self.subscription.poll_recv(cx));
-        Poll::Ready(end_of_stream(incoming.and_then(receive)))
+        Poll::Ready(end_of_stream(self.receive(incoming)))
     }
 }
 
@@ -183,16 +199,6 @@ impl<T> fmt::Debug for Events<T> {
         f.debug_struct("Events")
             .field("subscription", &self.subscription)
             .finish_non_exhaustive()
-    }
-}
-
-fn receive<T: Decode>(incoming: Incoming) -> Result<Received<T>> {
-    match incoming {
-        Incoming::Lagged { missed } => Ok(Received::Lagged(missed)),
-        Incoming::Message { topic, message } => {
-            let event = handler::decode(&topic, &message)?;
-            Ok(Received::Event(event, Meta::new(topic, message.headers)))
-        }
     }
 }
 
@@ -297,7 +303,7 @@ impl Runner {
             match incoming {
                 Incoming::Message { topic, message } => self.spawn(slot, topic, message),
                 Incoming::Lagged { missed } => {
-                    self.counters.missed.add(missed.unwrap_or(0));
+                    self.counters.lagged(missed);
                     tracing::warn!(missed, "a handler missed events");
                 }
             }

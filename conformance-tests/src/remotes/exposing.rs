@@ -58,9 +58,9 @@ pub async fn call_after_unexpose_beside_a_topic_is_no_such_remote(h: &dyn Harnes
     assert_eq!(caller.stub::<(), u32>("f").call(()).await?, 1);
 
     soon("unexpose", guard.unexpose()).await?;
-    let called = soon("the call", caller.stub::<(), u32>("f").call(())).await?;
+    let outcome = soon("the call", caller.stub::<(), u32>("f").call(())).await?;
 
-    assert_eq!(kind(&called), Some(ErrorKind::NoSuchRemote), "{called:?}");
+    assert_eq!(kind(&outcome), Some(ErrorKind::NoSuchRemote), "{outcome:?}");
     Ok(())
 }
 

@@ -135,6 +135,12 @@ impl Fault {
         fault
     }
 
+    /// The same, where nothing was asked of which the outcome could be unknown.
+    pub(crate) fn known(mut self) -> Self {
+        self.outcome_unknown = false;
+        self
+    }
+
     /// Turns it into the user's error: what was tried, what went wrong, where.
     pub(crate) fn into_error(self, context: &str, address: &str) -> Error {
         let mut error = Error::new(self.kind, format!("{context}: {} ({address})", self.cause));

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::store::Store;
 use crate::connection::{self, Fault, Live, Remedy};
+use crate::core::LinkTo;
 
 /// How long one command blocks at most. Bounded, so that each answer also proves that the server is there.
 const BLOCK: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ pub(super) struct Watch {
     /// The command under way. It stays so while nobody looks, and is dropped only with the connection.
     glance: Option<BoxFuture<'static, Glance>>,
     failures: u32,
+    link: LinkTo,
 }
 
 /// What a command came to, and its connection if that is still good.
@@ -42,10 +44,11 @@ type Glance = (Option<Live>, Result<bool, Fault>);
 impl Watch {
     pub(super) fn new(store: Store) -> Self {
         Self {
-            store,
             connection: None,
             glance: None,
             failures: 0,
+            link: link(&store),
+            store,
         }
     }
 
@@ -66,11 +69,18 @@ impl Watch {
             self.failures.saturating_add(1)
         };
         match outcome {
-            Ok(true) => Seen::Something,
-            Ok(false) => Seen::Nothing,
+            Ok(is_something) => {
+                self.link.up();
+                if is_something {
+                    Seen::Something
+                } else {
+                    Seen::Nothing
+                }
+            }
             // The command may write and is refused then, a take is not: look by taking.
             Err(fault) if fault.kind == ErrorKind::OutOfMemory => Seen::Something,
             Err(fault) if matches!(fault.kind, ErrorKind::Disconnected | ErrorKind::Timeout) => {
+                self.link.down(fault);
                 Seen::Nothing
             }
             Err(fault) => Seen::Fault(self.store.fault("get from", fault)),
@@ -81,7 +91,13 @@ impl Watch {
     pub(super) fn hang_up(&mut self) {
         self.glance = None;
         self.connection = None;
+        self.link = link(&self.store);
     }
+}
+
+/// A connection that nobody waits on is not missing.
+fn link(store: &Store) -> LinkTo {
+    store.shared().core.link("waiting")
 }
 
 async fn glance(store: Store, connection: Option<Live>, failures: u32) -> Glance {

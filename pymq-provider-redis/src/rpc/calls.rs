@@ -116,12 +116,15 @@ impl Shared {
 
     async fn keep_draining(&self) {
         let mut last = None;
+        let mut link = self.core.link("replies");
         loop {
+            let report = |fault| link.down(fault);
             let live = self
                 .core
                 .connector
-                .dial_again(last.as_ref(), drop, drop)
+                .dial_again(last.as_ref(), drop, report)
                 .await;
+            link.up();
             let fault = self.take_from(&live).await;
             tracing::warn!("the reply inbox is interrupted: {fault}");
             if fault.remedy == Remedy::Reconnect {
@@ -129,6 +132,7 @@ impl Shared {
             } else {
                 live.lost.cancel();
             }
+            link.down(fault);
             last = Some(live);
         }
     }
@@ -205,11 +209,10 @@ impl Shared {
             tracing::warn!(bytes = answer.len(), "an answer that cannot be read");
             return;
         };
-        // A late answer finds nobody.
-        let Some(inlet) = self.pending().get(&id).cloned() else {
-            return;
-        };
-        inlet.push(reply);
+        let inlet = self.pending().get(&id).cloned();
+        if !inlet.is_some_and(|inlet| inlet.push(reply)) {
+            self.core.health.late_reply();
+        }
     }
 
     fn end_all(&self, error: &Error) {

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use super::Subscriptions;
 use super::table::{Plan, Target};
 use crate::connection::{Fault, Live, Remedy};
+use crate::core::LinkTo;
 
 /// So long after the last change the connection is asked whether it still lives.
 const PING_EVERY: Duration = Duration::from_secs(2);
@@ -39,11 +40,15 @@ impl Subscriptions {
 
     async fn keep_up(&self) {
         let mut last = None;
+        let mut link = self.core.link("subscriptions");
         loop {
             let subscriptions = self.clone();
             let connection = self.shared.lock().table.connection();
             let on_push = move |push| subscriptions.deliver(connection, push);
-            let report = |fault| self.shared.lock().down = Some(fault);
+            let report = |fault: Fault| {
+                link.down(fault.clone());
+                self.shared.lock().down = Some(fault);
+            };
             let live = self
                 .core
                 .connector
@@ -52,7 +57,7 @@ impl Subscriptions {
             // It may be dead on our side alone: then Redis would go on sending to it.
             drop(last.take());
             self.shared.lock().down = None;
-            let Err(fault) = self.serve(&live).await;
+            let Err(fault) = self.serve(&live, &mut link).await;
             tracing::warn!(
                 address = self.core.connector.address(),
                 "subscriptions interrupted: {fault}"
@@ -64,18 +69,21 @@ impl Subscriptions {
                 live.give_up();
             }
             self.shared.lock().table.lost();
+            link.down(fault);
             last = Some(live);
         }
     }
 
     /// Tells Redis what is planned, until the connection is lost.
-    async fn serve(&self, live: &Live) -> Result<Infallible, Fault> {
+    async fn serve(&self, live: &Live, link: &mut LinkTo) -> Result<Infallible, Fault> {
         loop {
             let plan = self.shared.lock().table.plan();
             if !plan.is_empty() {
                 self.carry_out(&plan, live).await?;
                 continue;
             }
+            // Everything that is wanted is confirmed, or refused and told so.
+            link.up();
             tokio::select! {
                 biased;
                 () = live.lost.cancelled() => return Err(Fault::lost()),

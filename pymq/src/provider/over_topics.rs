@@ -35,8 +35,8 @@ use self::server::{Outbox, Served};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt,
-    Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
+    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 
 /// Gives a provider both RPC methods, out of [`publish`](Provider::publish) with a count,
@@ -206,6 +206,10 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
 
     fn capabilities(&self) -> Capabilities {
         self.work.provider.capabilities()
+    }
+
+    fn health(&self) -> &Health {
+        self.work.provider.health()
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

@@ -38,13 +38,15 @@ pub struct ReplyInlet {
 }
 
 impl ReplyInlet {
-    /// Delivers a reply; what comes after all expected ones is dropped.
-    pub fn push(&self, reply: Reply) {
-        drop(self.shared.push(reply, |state, reply| {
+    /// Delivers a reply; what comes after all expected ones is dropped. Answers whether the caller is still there, for
+    /// [`Health::late_reply`](super::Health::late_reply).
+    pub fn push(&self, reply: Reply) -> bool {
+        let pushed = self.shared.push(reply, |state, reply| {
             if state.items.len() < state.limits.items {
                 state.items.push_back(reply);
             }
-        }));
+        });
+        pushed.is_ok()
     }
 
     /// Ends the call: the caller gets the replies that came, then this error.

@@ -116,7 +116,11 @@ async fn read<P: Provider>(work: &Work<P>, calls: &Arc<Calls>) {
 fn deliver<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, answer: Message) {
     match Answer::open(answer) {
         Ok((number, reply)) => {
-            if calls.heard(number, reply) {
+            let heard = calls.heard(number, reply);
+            if heard.is_late {
+                work.provider.health().late_reply();
+            }
+            if heard.is_last {
                 clear_claim(work, calls, number);
             }
         }
@@ -133,6 +137,14 @@ fn clear_claim<P: Provider>(work: &Work<P>, calls: &Calls, number: u64) {
             tracing::debug!(%error, "the claim of a remote call stays behind");
         }
     });
+}
+
+/// What a server said comes to.
+struct Heard {
+    /// Nobody waits for the reply any more.
+    is_late: bool,
+    /// The claim can be cleared.
+    is_last: bool,
 }
 
 impl Calls {
@@ -194,15 +206,17 @@ impl Calls {
         self.update(number, |call| call.reached = Some(reached))
     }
 
-    /// Notes what a server said: a reply, or that it declines. Answers whether the claim can be cleared.
-    fn heard(&self, number: u64, reply: Option<Reply>) -> bool {
-        self.update(number, |call| {
+    /// Notes what a server said: a reply, or that it declines.
+    fn heard(&self, number: u64, reply: Option<Reply>) -> Heard {
+        let mut is_late = reply.is_some();
+        let is_last = self.update(number, |call| {
             call.heard += 1;
             if let Some(reply) = reply {
                 call.is_answered = true;
-                call.caller.push(reply);
+                is_late = !call.caller.push(reply);
             }
-        })
+        });
+        Heard { is_late, is_last }
     }
 
     /// Changes a call; a claimed one is done when all servers have been heard.

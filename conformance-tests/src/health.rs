@@ -1,0 +1,161 @@
+//! O: what a bus tells about itself: its status, what happens to its connections, what it has counted.
+
+use std::time::Duration;
+
+use pymq::provider::{Reply, RequestOptions};
+use pymq::{Bus, ErrorKind, LifecycleEvent, Message, Received, Status};
+
+use crate::typed::{kind, open};
+use crate::wait::{soon, until};
+use crate::{Harness, Outcome};
+
+/// A bus is ready from its first moment until it is closed, and its lifecycle says just that and ends.
+pub async fn a_bus_is_ready_until_it_is_closed(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let mut lifecycle = bus.lifecycle();
+    assert_eq!(bus.status(), Status::Ready);
+    bus.topic("t").publish("x").await?;
+
+    bus.close().await?;
+
+    assert_eq!(bus.status(), Status::Closed);
+    let mut seen = Vec::new();
+    while let Some(event) = soon("the lifecycle", lifecycle.recv()).await? {
+        match event {
+            LifecycleEvent::Status(status) => seen.push(status),
+            other => return Err(format!("{other:?} where nothing happened").into()),
+        }
+    }
+    assert_eq!(seen, [Status::Ready, Status::Closed]);
+    Ok(())
+}
+
+/// A lifecycle asked for too late says that it is, and ends.
+pub async fn the_lifecycle_of_a_closed_bus_is_over(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    bus.close().await?;
+
+    let mut lifecycle = bus.lifecycle();
+
+    let first = soon("the status", lifecycle.recv()).await?;
+    assert!(
+        matches!(first, Some(LifecycleEvent::Status(Status::Closed))),
+        "{first:?}"
+    );
+    assert!(soon("the end", lifecycle.recv()).await?.is_none());
+    Ok(())
+}
+
+/// Who only listens to the lifecycle does not keep the bus alive, and hears of its end.
+pub async fn a_dropped_bus_ends_its_lifecycle(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let mut lifecycle = bus.lifecycle();
+
+    drop(bus);
+
+    soon("the end of the lifecycle", async {
+        while lifecycle.recv().await.is_some() {}
+    })
+    .await?;
+    Ok(())
+}
+
+/// Handlers that fail, panic, or get what they do not take are counted, each apart.
+pub async fn failures_of_handlers_are_counted(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let handle = async |n: u32| {
+        assert_ne!(n, 1, "a panic on purpose");
+        if n == 0 { Err("failed") } else { Ok(()) }
+    };
+    let _guard = bus.topic("t").subscribe(handle).await?;
+    let mut stream = bus.topic("t").stream::<u32>().await?;
+
+    for n in [0, 1, 1, 2] {
+        bus.topic("t").publish(&n).await?;
+    }
+    for _ in 0..3 {
+        bus.topic("t").publish("no number").await?;
+    }
+    for n in 0..7 {
+        assert_eq!(soon("recv", stream.recv()).await?.is_err(), n > 3);
+    }
+
+    until("all is counted", async || {
+        let stats = bus.stats();
+        // Of the stream and of the handler.
+        (stats.handler_failures, stats.panics, stats.undecodable) == (1, 2, 6)
+    })
+    .await?;
+    assert_eq!((bus.stats().lagged, bus.stats().gaps), (0, 0));
+    Ok(())
+}
+
+/// What readers were too slow for is counted exactly.
+pub async fn lag_is_counted(h: &dyn Harness) -> Outcome {
+    let (bus, publisher) = (open(h).await?, open(h).await?);
+    let mut stream = bus.topic("t").stream::<usize>().await?;
+    let mut end = bus.topic("end").stream::<usize>().await?;
+    for n in 0..1_100 {
+        publisher.topic("t").publish(&n).await?;
+    }
+    publisher.topic("end").publish(&0).await?;
+    // In order on the one connection: when this is here, so is the rest.
+    soon("the end", end.recv()).await??;
+
+    let mut lagged = 0;
+    loop {
+        match soon("recv", stream.recv()).await?? {
+            Received::Lagged(missed) => lagged += missed.ok_or("the number is known")?,
+            Received::Event(1_099, _) => break,
+            _ => {}
+        }
+    }
+
+    assert_eq!((lagged, bus.stats().lagged), (76, 76));
+    assert_eq!((publisher.stats().lagged, bus.stats().gaps), (0, 0));
+    Ok(())
+}
+
+/// A reply that comes when its caller is gone is counted by the caller's bus.
+pub async fn late_replies_are_counted(h: &dyn Harness) -> Outcome {
+    let (caller, server) = (open(h).await?, h.connect().await?);
+    let mut requests = server.rpc_listen("f").await?;
+    let hurried = caller
+        .stub::<(), u32>("f")
+        .timeout(Duration::from_millis(100));
+
+    let (outcome, request) = tokio::join!(hurried.call(()), requests.recv());
+    assert_eq!(kind(&outcome), Some(ErrorKind::Timeout), "{outcome:?}");
+    assert_eq!(caller.stats().late_replies, 0);
+    request?.respond(Reply::Ok {
+        body: "1".into(),
+        type_name: "int".into(),
+    });
+
+    until("the reply is counted", async || {
+        caller.stats().late_replies == 1
+    })
+    .await
+}
+
+/// A request that nobody waits for any more when it could run is counted by the server's bus.
+pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
+    let (caller, server) = (h.connect().await?, open(h).await?);
+    let busy = async || tokio::time::sleep(Duration::from_millis(200)).await;
+    let _guard = server.expose("f", busy).await?;
+    let hurried = RequestOptions::default().timeout(Duration::from_millis(50));
+
+    // 64 run at once; what comes after them waits longer than its caller.
+    let mut open = Vec::new();
+    for _ in 0..65 {
+        let request = caller.rpc_request("f", Message::json("[]"), hurried.clone());
+        open.push(request.await?);
+    }
+
+    until("the last one is counted", async || {
+        server.stats().expired_requests >= 1
+    })
+    .await?;
+    assert_eq!(Bus::new(caller).stats().expired_requests, 0);
+    Ok(())
+}
