@@ -28,6 +28,8 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+pub mod cancellation;
+pub mod cancelled_leases;
 pub mod capabilities;
 pub mod delays;
 pub mod disruption;

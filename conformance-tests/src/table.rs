@@ -103,6 +103,22 @@ macro_rules! behaviours {
                 permanent_errors_are_not,
                 missing_rights_are_permission,
             }
+            cancellation {
+                dropped_publishes_happen_once_or_not,
+                dropped_subscribes_leave_nothing,
+                dropped_unsubscribes_happen,
+                dropped_receives_lose_nothing,
+                dropped_puts_are_all_or_nothing,
+                dropped_waiting_puts_keep_the_bound,
+                dropped_takes_lose_nothing,
+                dropped_waiting_takes_leave_what_comes,
+                dropped_looks_change_nothing,
+                dropped_shutdowns_can_be_repeated,
+                dropped_connects_leave_nothing,
+                dropped_exposes_leave_nothing,
+                dropped_unexposes_happen,
+                dropped_calls_run_once_or_not,
+            }
             health {
                 a_bus_is_ready_until_it_is_closed,
                 the_lifecycle_of_a_closed_bus_is_over,
@@ -407,6 +423,11 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            cancelled_leases {
+                dropped_leases_are_given_back_uncounted,
+                dropped_settlements_leave_no_lease,
+                dropped_redrives_lose_nothing,
             }
             typed_cancellation {
                 cancelled_leases_count_no_attempt,
