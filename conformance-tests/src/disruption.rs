@@ -9,6 +9,7 @@ use pymq::{Bus, Error, ErrorKind, LifecycleEvent, Received, Status};
 use tokio::time::{Instant, sleep};
 
 use crate::errors::{full_text, not_shared};
+use crate::lifecycle::operations;
 use crate::traffic::{number, numbered, numbers, topic};
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Failure, Fault, Harness, Outcome};
@@ -96,6 +97,48 @@ pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
+/// A function that is exposed can be called again after a cut, without anything being done about it.
+pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
+    let (server, caller) = (Bus::new(h.connect().await?), Bus::new(h.connect().await?));
+    let _guard = server.expose("double", async |n: u32| 2 * n).await?;
+    let double = caller
+        .stub::<(u32,), u32>("double")
+        .timeout(Duration::from_secs(1));
+    for round in 1..4 {
+        assert_eq!(double.call((round,)).await?, 2 * round);
+
+        cut(h).await?;
+
+        // Until the server is back it is nobody, and what is on its way in the cut is lost.
+        until("it can be called", async || {
+            double.call((round,)).await.ok() == Some(2 * round)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Whatever one can do works again after a cut. What was not sent yet when the connection broke is not even delayed by an
+/// error.
+pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
+    let (provider, server) = (h.connect().await?, h.connect().await?);
+    let _requests = server.rpc_listen("n").await?;
+    for round in 0..3 {
+        cut(h).await?;
+        for (number, (operation, _)) in operations(&*provider).into_iter().enumerate() {
+            until(&format!("{operation} works in round {round}"), async || {
+                // Made anew for each try: something to take, and then the operation.
+                let item = vec![numbered(round)];
+                let put = provider.queue_put("n", item, PutOptions::default());
+                let (_, run) = operations(&*provider).swap_remove(number);
+                put.await.is_ok() && run.await.is_ok()
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
 /// A cut is told as it happens and is over when the status says so; what it may have cost is counted.
 pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(h.connect().await?);
@@ -161,7 +204,7 @@ pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome 
 }
 
 /// Cuts every connection; answers whether there was one, which a shared provider has.
-async fn cut(h: &dyn Harness) -> Result<bool, Failure> {
+pub(crate) async fn cut(h: &dyn Harness) -> Result<bool, Failure> {
     let was_cut = h.disrupt().await;
     if !was_cut {
         not_shared(h).await?;

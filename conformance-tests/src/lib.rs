@@ -33,6 +33,7 @@ pub mod cancelled_leases;
 pub mod capabilities;
 pub mod delays;
 pub mod disruption;
+pub mod disruption_leases;
 pub mod disruption_workers;
 pub mod errors;
 pub mod global;

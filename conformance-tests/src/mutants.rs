@@ -64,6 +64,7 @@ macro_rules! mutants {
                 subscribe_returns_early => subscribe_is_a_barrier,
                 drop_does_not_unsubscribe => drop_unsubscribes,
                 silent_overflow => overflow_is_reported_as_lag,
+                unbounded_buffer => what_overflows_is_freed,
                 slow_subscriber_blocks => slow_subscriber_does_not_block_others,
                 always_reaches_one => publish_without_subscribers_reports_zero,
                 folds_case => routes_by_topic,

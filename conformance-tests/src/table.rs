@@ -68,6 +68,7 @@ macro_rules! behaviours {
                 slow_subscriber_does_not_block_others,
                 slow_subscriber_does_not_block_publisher,
                 overflow_is_reported_as_lag,
+                what_overflows_is_freed,
                 many_topics_many_subscribers,
                 publishing_inside_a_receiver_loop,
                 self_delivery,
@@ -132,6 +133,8 @@ macro_rules! behaviours {
                 subscription_survives_disconnect,
                 gap_is_reported_once,
                 waiting_get_survives_disconnect,
+                server_survives_disconnect,
+                commands_recover_after_disconnect,
                 a_disconnect_is_told_and_counted,
                 backend_down_at_start_is_a_clear_error,
             }
@@ -294,8 +297,16 @@ macro_rules! behaviours {
                 dropping_the_last_handle_ends_its_tasks,
                 a_guard_keeps_its_bus_alive,
                 a_bus_may_be_dropped_anywhere,
+                a_bus_may_outlive_its_runtime,
                 names_are_validated,
                 oversized_payloads_are_refused,
+                payloads_pass_up_to_the_limit_and_no_further,
+                hurried_looks_see_their_own_queue,
+                hurried_calls_get_their_own_answer,
+                a_stream_keeps_as_many_as_it_is_told,
+                a_stream_may_keep_the_oldest,
+                a_stream_keeps_as_many_bytes_as_it_is_told,
+                a_slow_handler_loses_only_its_own,
                 what_cannot_be_encoded_is_refused,
             }
             typed_queues {
@@ -423,6 +434,10 @@ macro_rules! behaviours {
                 lease_timeout_answers_none,
                 lease_makes_space,
                 close_lets_leases_drain,
+            }
+            disruption_leases {
+                leases_survive_disconnect,
+                no_item_lost_under_disruption,
             }
             cancelled_leases {
                 dropped_leases_are_given_back_uncounted,

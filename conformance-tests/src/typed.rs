@@ -3,7 +3,9 @@
 mod ending;
 mod events;
 mod handlers;
+mod hurried;
 mod limits;
+mod slow;
 
 use std::future::{Ready, ready};
 
@@ -13,7 +15,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 pub use self::ending::*;
 pub use self::events::*;
 pub use self::handlers::*;
+pub use self::hurried::*;
 pub use self::limits::*;
+pub use self::slow::*;
 use crate::wait::soon;
 use crate::{Failure, Harness};
 

@@ -3,7 +3,7 @@
 use crate::codec::Decode;
 use crate::error::Result;
 use crate::handler::Handler;
-use crate::provider::Filter;
+use crate::provider::{BufferLimits, Filter, WhenFull};
 use crate::registration::Owner;
 use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
 
@@ -75,6 +75,16 @@ impl Pattern {
         self.builder().concurrency(events)
     }
 
+    /// Limits how much may wait for a handler or a stream; 1,024 events and 16 MiB unless set.
+    pub fn buffer(&self, limits: BufferLimits) -> SubscriptionBuilder {
+        self.builder().buffer(limits)
+    }
+
+    /// Chooses what goes when more waits than may; the oldest events unless set.
+    pub fn when_full(&self, when_full: WhenFull) -> SubscriptionBuilder {
+        self.builder().when_full(when_full)
+    }
+
     /// Subscribes, and returns the events as a stream; resolves once it is live.
     ///
     /// # Cancel safety
@@ -86,7 +96,7 @@ impl Pattern {
     /// As [`Topic::stream`](crate::Topic::stream), and [`Unsupported`](crate::ErrorKind::Unsupported) where the provider
     /// has no patterns.
     pub async fn stream<T: Decode>(&self) -> Result<Events<T>> {
-        Events::open(self.owner.bus()?, self.filter()).await
+        self.builder().stream().await
     }
 
     fn builder(&self) -> SubscriptionBuilder {

@@ -35,7 +35,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub use self::buffer::{BufferLimits, Detached};
+pub use self::buffer::{BufferLimits, Detached, WhenFull};
 pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Need, Status};
 pub use self::options::{
     Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,

@@ -11,7 +11,7 @@ use crate::name;
 use crate::provider::Filter;
 use crate::rpc::{RemoteFn, skeleton};
 use crate::shutdown::{Running, Stop, lifeline};
-use crate::subscription;
+use crate::subscription::{self, Buffer};
 
 /// A handler or a remote function that is to run on a bus.
 #[derive(Clone)]
@@ -19,6 +19,7 @@ pub(crate) enum Registration {
     Subscription {
         filter: Filter,
         concurrency: usize,
+        buffer: Buffer,
         handler: EventFn,
     },
     Remote {
@@ -42,8 +43,9 @@ impl Registration {
             Self::Subscription {
                 filter,
                 concurrency,
+                buffer,
                 handler,
-            } => subscription::start(bus, filter, concurrency, handler, running).await,
+            } => subscription::start(bus, filter, concurrency, buffer, handler, running).await,
             Self::Remote { name, function } => skeleton::start(bus, name, function, running).await,
         }
     }

@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result, end_of_stream};
 use crate::handler::{self, EventFn, Failure, Handler, Meta, catch_panic};
 use crate::message::Message;
 use crate::name;
-use crate::provider::{Filter, Incoming, Subscription};
+use crate::provider::{BufferLimits, Filter, Incoming, Subscription, WhenFull};
 use crate::registration::{Guard, Owner, Registration};
 use crate::shutdown::{Running, Tasks};
 
@@ -133,10 +133,11 @@ pub struct Events<T> {
 
 impl<T: Decode> Events<T> {
     /// Opens a stream; resolves once it is live.
-    pub(crate) async fn open(bus: Bus, filter: Filter) -> Result<Self> {
+    pub(crate) async fn open(bus: Bus, filter: Filter, buffer: Buffer) -> Result<Self> {
         name::check(filter.as_str())?;
         bus.check_open(|| format!("subscribe to `{}`", filter.as_str()))?;
-        let subscription = bus.provider().subscribe(filter).await?;
+        let mut subscription = bus.provider().subscribe(filter).await?;
+        buffer.set(&mut subscription);
         Ok(Self {
             subscription,
             bus,
@@ -202,8 +203,23 @@ impl<T> fmt::Debug for Events<T> {
     }
 }
 
-/// How a handler is to be subscribed; made by [`Topic::concurrency`](crate::Topic::concurrency) and
-/// [`Pattern::concurrency`](crate::Pattern::concurrency).
+/// What waits for a reader, and what goes when that is too much.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Buffer {
+    limits: BufferLimits,
+    when_full: WhenFull,
+}
+
+impl Buffer {
+    fn set(self, subscription: &mut Subscription) {
+        subscription.set_limits(self.limits);
+        subscription.set_when_full(self.when_full);
+    }
+}
+
+/// How a handler is to be subscribed, or a stream opened; made by [`Topic::concurrency`](crate::Topic::concurrency),
+/// [`buffer`](crate::Topic::buffer) and [`when_full`](crate::Topic::when_full), and those of
+/// [`Pattern`](crate::Pattern).
 ///
 /// # Examples
 ///
@@ -223,6 +239,7 @@ pub struct SubscriptionBuilder {
     owner: Owner,
     filter: Filter,
     concurrency: usize,
+    buffer: Buffer,
 }
 
 impl SubscriptionBuilder {
@@ -231,6 +248,7 @@ impl SubscriptionBuilder {
             owner,
             filter,
             concurrency: 1,
+            buffer: Buffer::default(),
         }
     }
 
@@ -239,6 +257,28 @@ impl SubscriptionBuilder {
         // The semaphore that keeps the limit has one of its own.
         self.concurrency = events.clamp(1, Semaphore::MAX_PERMITS);
         self
+    }
+
+    /// Limits how much may wait for the handler or the reader; 1,024 events and 16 MiB unless set.
+    pub fn buffer(mut self, limits: BufferLimits) -> Self {
+        self.buffer.limits = limits;
+        self
+    }
+
+    /// Chooses what goes when that is full; the oldest events unless set.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.buffer.when_full = when_full;
+        self
+    }
+
+    /// Subscribes, and returns the events as a stream, which the reader itself takes one at a time; else as
+    /// [`Topic::stream`](crate::Topic::stream).
+    ///
+    /// # Errors
+    ///
+    /// As [`Topic::stream`](crate::Topic::stream).
+    pub async fn stream<T: Decode>(self) -> Result<Events<T>> {
+        Events::open(self.owner.bus()?, self.filter, self.buffer).await
     }
 
     /// Subscribes the handler; else as [`Topic::subscribe`](crate::Topic::subscribe).
@@ -256,6 +296,7 @@ impl SubscriptionBuilder {
         let registration = Registration::Subscription {
             filter: self.filter,
             concurrency: self.concurrency,
+            buffer: self.buffer,
             handler: handler::erase(handler),
         };
         self.owner
@@ -270,11 +311,13 @@ pub(crate) async fn start(
     bus: &Bus,
     filter: Filter,
     concurrency: usize,
+    buffer: Buffer,
     handler: EventFn,
     running: Arc<Running>,
 ) -> Result<()> {
     bus.check_open(|| format!("subscribe to `{}`", filter.as_str()))?;
-    let subscription = bus.provider().subscribe(filter).await?;
+    let mut subscription = bus.provider().subscribe(filter).await?;
+    buffer.set(&mut subscription);
     let runner = Runner {
         handler,
         running,

@@ -4,7 +4,7 @@ use crate::codec::{Decode, Encode};
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::message::Headers;
-use crate::provider::Filter;
+use crate::provider::{BufferLimits, Filter, WhenFull};
 use crate::publication::TopicPublication;
 use crate::registration::Owner;
 use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
@@ -124,6 +124,39 @@ impl Topic {
         self.builder().concurrency(events)
     }
 
+    /// Limits how much may wait for a handler or a stream; 1,024 events and 16 MiB unless set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use pymq::{BufferLimits, Received, WhenFull};
+    ///
+    /// let prices = bus.topic("prices");
+    /// let mut latest = prices.buffer(BufferLimits::default().items(1)).stream::<u32>().await?;
+    /// let first = prices.buffer(BufferLimits::default().items(1)).when_full(WhenFull::DropNewest);
+    /// let mut first = first.stream::<u32>().await?;
+    ///
+    /// for price in [10, 11, 12] {
+    ///     prices.publish(&price).await?;
+    /// }
+    ///
+    /// assert!(matches!(latest.recv().await?, Received::Lagged(Some(2))));
+    /// assert_eq!(latest.recv().await?.into_event(), Some(12));
+    /// assert_eq!(first.recv().await?.into_event(), Some(10));
+    /// assert!(matches!(first.recv().await?, Received::Lagged(Some(2))));
+    /// # Ok(()) }
+    /// ```
+    pub fn buffer(&self, limits: BufferLimits) -> SubscriptionBuilder {
+        self.builder().buffer(limits)
+    }
+
+    /// Chooses what goes when more waits than may; the oldest events unless set.
+    pub fn when_full(&self, when_full: WhenFull) -> SubscriptionBuilder {
+        self.builder().when_full(when_full)
+    }
+
     /// Subscribes, and returns the events as a stream; resolves once it is live.
     ///
     /// # Cancel safety
@@ -135,7 +168,7 @@ impl Topic {
     /// As [`subscribe`](Self::subscribe); [`NotInitialized`](crate::ErrorKind::NotInitialized) on the process-wide bus
     /// before `init`.
     pub async fn stream<T: Decode>(&self) -> Result<Events<T>> {
-        Events::open(self.owner.bus()?, self.filter()).await
+        self.builder().stream().await
     }
 
     fn builder(&self) -> SubscriptionBuilder {

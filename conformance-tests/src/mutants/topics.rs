@@ -1,7 +1,7 @@
 //! Faults in topics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -94,6 +94,29 @@ impl Twist for Silent {
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(relay(live, inlet, |incoming| {
             Some(incoming).filter(|incoming| !matches!(incoming, Incoming::Lagged { .. }))
+        }));
+        Ok(subscription)
+    }
+}
+
+/// What was delivered is kept without end, read or dropped.
+pub fn unbounded_buffer() -> Wrap {
+    each(|| Hoarding)
+}
+
+#[derive(Debug)]
+struct Hoarding;
+
+#[async_trait]
+impl Twist for Hoarding {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
+        let live = inner.subscribe(filter.clone()).await?;
+        let (inlet, subscription) = subscription(&filter, drop);
+        let hoard = Mutex::new(Vec::new());
+        tokio::spawn(relay(live, inlet, move |incoming| {
+            let mut hoard = hoard.lock().unwrap_or_else(PoisonError::into_inner);
+            hoard.push(incoming.clone());
+            Some(incoming)
         }));
         Ok(subscription)
     }

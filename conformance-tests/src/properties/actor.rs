@@ -11,8 +11,8 @@ use pymq::{ErrorKind, MessageId};
 use tokio::time::{Instant, sleep_until};
 
 use super::model::{Answer, How, Item, Op};
-use crate::Outcome;
 use crate::jobs::{at_most, item, message, nack};
+use crate::{Harness, Outcome};
 
 /// The time of a tick, to begin with. Half of it is what a machine may lose in one.
 const TICK: Duration = Duration::from_millis(400);
@@ -23,15 +23,12 @@ const DOUBLINGS: u32 = 5;
 /// What a script was answered, step by step.
 pub(super) type Transcript = Vec<(Op, Answer)>;
 
-/// Plays a script on a queue of its own, through several handles in turn.
+/// Plays a script on a queue of its own, through two handles in turn.
 ///
 /// When the machine is so slow that a tick was missed, what came first is anybody's guess: then the script is played again
 /// with longer ticks.
-pub(super) async fn play(
-    handles: &[Arc<dyn Provider>],
-    queue: &str,
-    script: &[Op],
-) -> Outcome<Transcript> {
+pub(super) async fn play(h: &dyn Harness, queue: &str, script: &[Op]) -> Outcome<Transcript> {
+    let mut handles = [h.connect().await?, h.connect().await?];
     for doubling in 0..DOUBLINGS {
         let mut actor = Actor {
             queue: format!("{queue}-{doubling}"),
@@ -42,9 +39,12 @@ pub(super) async fn play(
             receipts: Vec::new(),
         };
         let mut transcript = Vec::with_capacity(script.len());
-        for (op, handle) in script.iter().zip(handles.iter().cycle()) {
+        for (op, turn) in script.iter().zip((0..handles.len()).cycle()) {
+            if *op == Op::Crash {
+                handles[turn] = h.connect().await?;
+            }
             let answer = actor
-                .apply(handle, op)
+                .apply(&handles[turn], op)
                 .await
                 .map_err(|error| format!("{op:?}: {error}"))?;
             if actor.is_late() {
@@ -148,6 +148,7 @@ impl Actor {
                 Answer::Count(handle.queue_redrive(queue, Redrive::Ids(ids)).await?)
             }
             Op::Stats => Answer::Stats(handle.queue_stats(queue).await?),
+            Op::Crash => Answer::Done(Ok(())),
             Op::Tick => {
                 self.ticks += 1;
                 sleep_until(self.started + self.tick * self.ticks).await;

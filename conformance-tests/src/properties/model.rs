@@ -34,6 +34,8 @@ pub(super) enum Op {
     RedriveOne(usize),
     /// Counts.
     Stats,
+    /// The handle whose turn it is goes without a word, and another one takes its place.
+    Crash,
     /// Lets a tick pass, then looks at what is in line.
     Tick,
 }
@@ -115,6 +117,8 @@ impl Model {
                 self.leased.len(),
                 self.dead.len(),
             )),
+            // What it had leased stays so until that is over.
+            Op::Crash => Answer::Done(Ok(())),
             Op::Tick => {
                 self.tick();
                 Answer::Items(self.part(Part::Ready))

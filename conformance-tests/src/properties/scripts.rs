@@ -19,15 +19,14 @@ const STEPS: usize = 60;
 
 /// Whatever is done to a queue, it answers as the plainest queue there is.
 pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
-    let handles = [h.connect().await?, h.connect().await?];
-    let capabilities = handles[0].capabilities();
+    let capabilities = h.connect().await?.capabilities();
 
     check(
         h,
         SCRIPTS,
         || script(capabilities),
         async |script| {
-            let transcript = play(&handles, &queue(), &script).await?;
+            let transcript = play(h, &queue(), &script).await?;
             let mut model = Model::default();
             for (step, (op, answer)) in transcript.iter().enumerate() {
                 let expected = model.apply(op);
@@ -50,9 +49,7 @@ pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
 ///
 /// Not a line of the table: it takes two harnesses, whose time passes alike.
 pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Outcome {
-    let ones = [one.connect().await?, one.connect().await?];
-    let others = [other.connect().await?, other.connect().await?];
-    let capabilities = ones[0].capabilities();
+    let capabilities = one.connect().await?.capabilities();
 
     check(
         one,
@@ -60,12 +57,12 @@ pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Ou
         || script(capabilities),
         async |script| {
             let queue = queue();
-            let (one, other) =
-                tokio::try_join!(play(&ones, &queue, &script), play(&others, &queue, &script))?;
-            for (step, (answer, expected)) in one.iter().zip(&other).enumerate() {
+            let (ones, others) =
+                tokio::try_join!(play(one, &queue, &script), play(other, &queue, &script))?;
+            for (step, (answer, expected)) in ones.iter().zip(&others).enumerate() {
                 if answer != expected {
                     return Err(
-                        differs(&one[..=step], &format!("{:?}", expected.1), "the other").into(),
+                        differs(&ones[..=step], &format!("{:?}", expected.1), "the other").into(),
                     );
                 }
             }
@@ -163,6 +160,7 @@ fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
         (leases, Just(Op::RedriveAll).boxed()),
         (leases, (0..4_usize).prop_map(Op::RedriveOne).boxed()),
         (2, Just(Op::Stats).boxed()),
+        (1, Just(Op::Crash).boxed()),
         (5, Just(Op::Tick).boxed()),
     ]);
     vec(op, 1..2 * STEPS).prop_map(pulled_apart)

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pymq::provider::{BufferLimits, Incoming, Subscription};
 use tokio::task::JoinSet;
 
 use crate::traffic::{number, numbered, numbers, receive, topic};
-use crate::wait::soon;
+use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
 /// What one publisher sends arrives in its order.
@@ -114,6 +115,40 @@ pub async fn overflow_is_reported_as_lag(h: &dyn Harness) -> Outcome {
     assert!(missed >= 12, "only {missed} of 21 were dropped to keep 8");
     assert_eq!(missed + received, 21);
     Ok(())
+}
+
+/// What a slow reader loses is freed, wherever it was kept: memory is bounded, not only what can be read.
+pub async fn what_overflows_is_freed(h: &dyn Harness) -> Outcome {
+    let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
+    let mut slow = subscriber.subscribe(topic("t")).await?;
+    slow.set_limits(items(8));
+    let mut witness = subscriber.subscribe(topic("t")).await?;
+    let alive = Arc::new(());
+
+    for n in 0..100 {
+        let mut message = numbered(n);
+        message.body = Bytes::from_owner(Counted(message.body, Arc::clone(&alive)));
+        publisher.publish("t", message).await?;
+        // Read one by one, so that the witness holds none.
+        numbers(&mut witness, 1).await?;
+    }
+
+    until("no more than the limit is kept", async || {
+        Arc::strong_count(&alive) <= 1 + 8
+    })
+    .await
+}
+
+/// A body that is counted for as long as any copy of it is there.
+struct Counted(
+    Bytes,
+    #[expect(dead_code, reason = "it is counted")] Arc<()>,
+);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Publishing from where one receives does not stop either.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{kind, next, open, recorder};
 use crate::wait::{PATIENCE, soon, until};
-use crate::{Harness, Outcome};
+use crate::{Failure, Harness, Outcome};
 
 /// A time that is waited out.
 const SHORT: Duration = Duration::from_millis(40);
@@ -300,4 +300,35 @@ pub async fn a_bus_may_be_dropped_anywhere(h: &dyn Harness) -> Outcome {
     .await??
     .map_err(|_| "it panicked")?;
     Ok(())
+}
+
+/// Everything a bus hands out may be dropped after the runtime it was made on is gone: it neither panics nor waits.
+pub async fn a_bus_may_outlive_its_runtime(h: &dyn Harness) -> Outcome {
+    let outlive = || -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let held = runtime.block_on(async {
+            let bus = open(h).await?;
+            let guard = bus.topic("t").subscribe(async |_: u64| {}).await?;
+            let stream = bus.topic("t").stream::<u64>().await?;
+            let exposed = bus.expose("f", async || 1).await?;
+            let queue = bus.queue::<u64>("q");
+            queue.put(&1).await?;
+            let lease = if bus.provider().capabilities().leases {
+                Some(queue.lease().await?)
+            } else {
+                None
+            };
+            Ok::<_, Failure>((guard, stream, exposed, lease, bus))
+        })?;
+        drop(runtime);
+        drop(held);
+        Ok(())
+    };
+
+    // On a thread of its own: a runtime cannot be made or dropped where another one runs.
+    std::thread::scope(|scope| scope.spawn(outlive).join())
+        .map_err(|_| "it panicked")?
+        .map_err(|error| error.to_string().into())
 }

@@ -1,6 +1,6 @@
 //! Names and sizes are checked before anything is sent.
 
-use pymq::{Bus, ErrorKind, Result};
+use pymq::{Bus, ErrorKind, Raw, Result};
 
 use super::{kind, next, open, recorder};
 use crate::{Harness, Outcome};
@@ -71,6 +71,38 @@ pub async fn oversized_payloads_are_refused(h: &dyn Harness) -> Outcome {
         assert_eq!(kind(&refused), Some(ErrorKind::TooLarge));
     }
     assert_eq!(next(&mut arrived).await?, "x".repeat(14));
+    Ok(())
+}
+
+/// Payloads of every size up to the limit pass unchanged; what is larger, by a byte or a thousand times, is refused
+/// before anything is sent, and hurts nothing.
+pub async fn payloads_pass_up_to_the_limit_and_no_further(h: &dyn Harness) -> Outcome {
+    const LIMIT: usize = 1 << 20;
+    let (bus, other) = (open(h).await?.max_payload(LIMIT), open(h).await?);
+    let (record, mut arrived) = recorder::<Raw>();
+    let _guard = other.topic("t").subscribe(record).await?;
+    let (topic, queue) = (bus.topic("t"), bus.queue::<Raw>("q"));
+    let raw = |size: usize| Raw(vec![0; size].into());
+
+    for size in [0, 1, LIMIT - 1, LIMIT] {
+        topic.publish(&raw(size)).await?;
+        queue.put(&raw(size)).await?;
+
+        assert_eq!(next(&mut arrived).await?.0.len(), size);
+        assert_eq!(queue.try_get().await?.map(|item| item.0.len()), Some(size));
+    }
+    for size in [LIMIT + 1, 1 << 30] {
+        let refused = [
+            topic.publish(&raw(size)).await.map(drop),
+            queue.put(&raw(size)).await,
+            queue.put_all(&[raw(1), raw(size)]).await,
+        ];
+        for refused in refused {
+            assert_eq!(kind(&refused), Some(ErrorKind::TooLarge), "{size} bytes");
+        }
+        assert!(queue.is_empty().await?);
+        assert_eq!(bus.stats().reconnects, 0);
+    }
     Ok(())
 }
 

@@ -13,6 +13,16 @@ use crate::error::Error;
 /// How much may wait between a transport and a reader.
 ///
 /// Both limits hold; a count alone would allow gigabytes. One item is kept whatever its size.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::BufferLimits;
+///
+/// let limits = BufferLimits::default().items(100);
+///
+/// assert_eq!((limits.items, limits.bytes), (100, 16 << 20));
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct BufferLimits {
@@ -29,6 +39,35 @@ impl Default for BufferLimits {
             bytes: 16 << 20,
         }
     }
+}
+
+impl BufferLimits {
+    /// Sets the most items; zero counts as one.
+    #[must_use]
+    pub fn items(mut self, items: usize) -> Self {
+        self.items = items;
+        self
+    }
+
+    /// Sets the most bytes.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
+
+/// What goes when the buffer of a subscription is full. The reader is told how much is missing, and where.
+///
+/// Nothing waits for a slow reader: that would hold up everybody else on the connection.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The oldest messages make room: for readers who want to be up to date.
+    #[default]
+    DropOldest,
+    /// What comes is dropped until there is room: for readers who want what they have begun with.
+    DropNewest,
 }
 
 /// Tells a receiver that waits for it that the provider has let go; sent by dropping it.
@@ -51,6 +90,9 @@ pub(crate) struct State<T> {
     pub(crate) items: VecDeque<T>,
     pub(crate) bytes: usize,
     pub(crate) limits: BufferLimits,
+    pub(crate) when_full: WhenFull,
+    /// How many of the items only mark that something is missing: they take no place.
+    pub(crate) marks: usize,
     waker: Option<Waker>,
     /// Set by the provider: what the reader gets once the items are used up.
     ended: Option<Error>,
@@ -61,8 +103,8 @@ pub(crate) struct State<T> {
 impl<T> State<T> {
     /// Tells whether another `bytes` would break a limit.
     pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
-        !self.items.is_empty()
-            && (self.items.len() >= self.limits.items || self.bytes + bytes > self.limits.bytes)
+        let items = self.items.len() - self.marks;
+        items > 0 && (items >= self.limits.items || self.bytes + bytes > self.limits.bytes)
     }
 }
 
@@ -72,6 +114,8 @@ impl<T> Shared<T> {
             items: VecDeque::new(),
             bytes: 0,
             limits,
+            when_full: WhenFull::default(),
+            marks: 0,
             waker: None,
             ended: None,
             detached: false,
@@ -170,7 +214,7 @@ impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.detached = true;
-        state.bytes = 0;
+        (state.bytes, state.marks) = (0, 0);
         let items = std::mem::take(&mut state.items);
         drop(state);
         // Outside the lock: a dropped request answers its caller.

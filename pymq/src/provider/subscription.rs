@@ -1,5 +1,5 @@
 //! A live interest in a topic or pattern: the [`Inlet`] a provider pushes into and the
-//! [`Subscription`] it hands out. Full means the oldest goes, and the reader is told how many.
+//! [`Subscription`] it hands out. Full means that the oldest goes, or the newest, and the reader is told how many.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
+use super::buffer::{BufferLimits, Detached, Receiver, Shared, State, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::name::RESERVED_PREFIX;
@@ -76,7 +76,8 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// Delivers a message; when the buffer is full the oldest goes, and the reader sees [`Incoming::Lagged`].
+    /// Delivers a message; when the buffer is full the oldest goes, or this one, and the reader sees
+    /// [`Incoming::Lagged`].
     ///
     /// Names of our own (`__rpc_..`) never reach a pattern.
     pub fn push(&self, topic: &Arc<str>, message: &Message) {
@@ -137,6 +138,11 @@ impl Subscription {
         self.receiver.shared.lock().limits = limits;
     }
 
+    /// Changes what goes when the limits are reached; takes effect with the next message.
+    pub fn set_when_full(&mut self, when_full: WhenFull) {
+        self.receiver.shared.lock().when_full = when_full;
+    }
+
     /// Stops new messages and resolves once the provider delivers no more; those buffered can still be read.
     pub(super) async fn detach(&mut self) {
         self.receiver.detach().await;
@@ -172,45 +178,59 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Makes room by dropping the oldest, remembers how many in one `Lagged` at the front, and appends.
+/// Appends, and where the buffer is full drops what it is told to; a mark of how many stands where they are missing.
 fn push(state: &mut State<Incoming>, item: Incoming) {
-    if let (Incoming::Lagged { .. }, Some(Incoming::Lagged { missed })) =
-        (&item, state.items.back_mut())
-    {
-        *missed = None;
-        return;
+    if let Incoming::Lagged { missed } = item {
+        return mark_back(state, missed);
     }
     let bytes = size(&item);
-    let mut lag: Option<Option<u64>> = None;
-    // The mark takes a place of its own, so that the buffer holds its limit in messages beside it.
-    while is_full_beside_lag(state, bytes) {
-        let Some(oldest) = state.items.pop_front() else {
-            break;
-        };
-        state.bytes -= size(&oldest);
-        lag = Some(match (lag, oldest) {
-            (None, Incoming::Message { .. }) => Some(1),
-            (None, Incoming::Lagged { missed }) => missed,
-            (Some(count), Incoming::Message { .. }) => count.map(|n| n + 1),
-            (Some(count), Incoming::Lagged { missed }) => count.zip(missed).map(|(a, b)| a + b),
-        });
-    }
-    if let Some(missed) = lag {
-        state.items.push_front(Incoming::Lagged { missed });
+    if state.is_full_for(bytes) {
+        match state.when_full {
+            WhenFull::DropOldest => make_room(state, bytes),
+            WhenFull::DropNewest => return mark_back(state, Some(1)),
+        }
     }
     state.bytes += bytes;
     state.items.push_back(item);
 }
 
-fn is_full_beside_lag(state: &State<Incoming>, bytes: usize) -> bool {
-    let mark = matches!(state.items.front(), Some(Incoming::Lagged { .. }));
-    let messages = state.items.len() - usize::from(mark);
-    messages > 0 && (messages >= state.limits.items || state.bytes + bytes > state.limits.bytes)
+/// Drops the oldest until there is room, and puts one mark for all of them in front.
+fn make_room(state: &mut State<Incoming>, bytes: usize) {
+    let mut missing = Some(0);
+    let is_mark =
+        |state: &State<Incoming>| matches!(state.items.front(), Some(Incoming::Lagged { .. }));
+    // A mark that comes to the front goes into the new one.
+    while is_mark(state) || state.is_full_for(bytes) {
+        let dropped = match pop(state) {
+            Some(Incoming::Lagged { missed }) => missed,
+            Some(Incoming::Message { .. }) => Some(1),
+            None => break,
+        };
+        missing = sum(missing, dropped);
+    }
+    state.items.push_front(Incoming::Lagged { missed: missing });
+    state.marks += 1;
+}
+
+/// Marks that messages are missing behind all others.
+fn mark_back(state: &mut State<Incoming>, missing: Option<u64>) {
+    if let Some(Incoming::Lagged { missed }) = state.items.back_mut() {
+        *missed = sum(*missed, missing);
+        return;
+    }
+    state.items.push_back(Incoming::Lagged { missed: missing });
+    state.marks += 1;
+}
+
+/// Adds counts of which either may be unknown.
+fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    a.zip(b).map(|(a, b)| a + b)
 }
 
 fn pop(state: &mut State<Incoming>) -> Option<Incoming> {
     let item = state.items.pop_front()?;
     state.bytes -= size(&item);
+    state.marks -= usize::from(matches!(item, Incoming::Lagged { .. }));
     Some(item)
 }
 
@@ -262,6 +282,27 @@ mod tests {
         assert_eq!(
             drain(&inlet, &mut subscription).await,
             ["lagged 3", "3", "4"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_buffer_may_drop_the_newest_and_marks_where() {
+        let (inlet, mut subscription) = open(2, 1 << 20);
+        subscription.set_when_full(WhenFull::DropNewest);
+        let push = |n: u32| inlet.push(&"t".into(), &message(&n.to_string()));
+
+        (0..5).for_each(push);
+        assert!(matches!(
+            subscription.recv().await,
+            Ok(Incoming::Message { .. })
+        ));
+        (5..7).for_each(push);
+        inlet.gap();
+        push(7);
+
+        assert_eq!(
+            drain(&inlet, &mut subscription).await,
+            ["1", "lagged 3", "5", "gap"]
         );
     }
 
