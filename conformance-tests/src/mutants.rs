@@ -1,6 +1,7 @@
 //! Providers broken on purpose. Each names the behaviour that must notice; a suite that does not is the one that fails.
 
 pub mod delays;
+pub mod disruption;
 pub mod leases;
 pub mod lifecycle;
 pub mod messages;

@@ -5,8 +5,10 @@ use std::time::Duration;
 use ::redis::cmd;
 use conformance_tests::hostile::Payloads;
 use conformance_tests::memory::MemoryHarness;
+use conformance_tests::mutants::{self, Mutant};
 use conformance_tests::properties::transcripts_are_equal;
 use conformance_tests::redis::RedisHarness;
+use conformance_tests::table::Behaviour;
 use conformance_tests::wait::soon;
 use conformance_tests::{Harness, Outcome};
 use futures_util::StreamExt;
@@ -188,4 +190,24 @@ async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
         .ok_or("no request")?;
     let request: Value = serde_json::from_slice(request.get_payload_bytes())?;
     Ok(request["__obj"][1].as_str().ok_or("no inbox")?.to_owned())
+}
+
+/// Whoever stops trying to come back is noticed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bounded_retries_are_caught() -> Outcome {
+    let mutant = Mutant {
+        build: mutants::disruption::bounded_retries,
+        caught_by: Behaviour {
+            group: "disruption",
+            name: "subscription_survives_disconnect",
+            run: |harness| {
+                Box::pin(conformance_tests::disruption::subscription_survives_disconnect(harness))
+            },
+        },
+    };
+
+    mutants::catch(mutant, async || {
+        RedisHarness::open("disruption::bounded_retries_are_caught").await
+    })
+    .await
 }

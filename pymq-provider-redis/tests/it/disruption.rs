@@ -1,12 +1,16 @@
 //! Connections that go, and servers that come back.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pymq::provider::{Filter, GetOptions, Incoming, Provider, Reply, RequestOptions, Wait};
-use pymq::{Connect, ErrorKind, Message};
+use pymq::provider::{
+    Filter, GetOptions, Incoming, Provider, PutOptions, Reply, RequestOptions, Wait,
+};
+use pymq::{Connect, ErrorKind, LifecycleEvent, Message, Status};
 use pymq_provider_redis::RedisConfig;
 use tokio::time::sleep;
 
+use crate::holes::Holes;
 use crate::server::{Raw, Server, soon};
 
 #[tokio::test]
@@ -309,4 +313,119 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
     assert_eq!(taken.unwrap_err().kind(), ErrorKind::Closed);
     assert!(!asleep.is_finished(), "it waited for the server");
     asleep.await.unwrap();
+}
+
+/// Freezes what passes through a proxy in front of a server: the connections stay, and nothing moves on them.
+async fn black_hole() -> (Server, Holes) {
+    let server = Server::start(&[]).await;
+    let holes = Holes::start(server.port()).await;
+    (server, holes)
+}
+
+#[tokio::test]
+async fn half_open_connections_are_found_on_every_kind() {
+    let (_server, holes) = black_hole().await;
+    let config: RedisConfig = format!("redis://127.0.0.1:{}", holes.port())
+        .parse()
+        .unwrap();
+    let provider = config
+        .op_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .unwrap();
+    let mut events = provider
+        .subscribe(Filter::Topic("t".to_owned()))
+        .await
+        .unwrap();
+    let mut requests = provider.rpc_listen("f").await.unwrap();
+    let request = || provider.rpc_request("f", Message::json("[]"), RequestOptions::default());
+    let _replies = request().await.unwrap();
+    let _request = soon(requests.recv()).await.unwrap();
+    let waiting = {
+        let provider = Arc::clone(&provider);
+        let wait = GetOptions::default().wait(Wait::Forever);
+        tokio::spawn(async move { provider.queue_get("q", wait).await })
+    };
+    soon(async {
+        while holes.open() < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let mut lifecycle = provider.health().lifecycle();
+
+    holes.freeze();
+
+    // Commands by two timeouts, the others by their own questions.
+    for _ in 0..2 {
+        let error = provider.publish("u", Message::json("1")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    }
+    let mut back = Vec::new();
+    while back.len() < 4 {
+        let event = soon(lifecycle.recv()).await.unwrap();
+        if let LifecycleEvent::Reconnected { connection } = event {
+            back.push(connection);
+        }
+    }
+    back.sort_unstable();
+    assert_eq!(back, ["commands", "replies", "subscriptions", "waiting"]);
+    assert_eq!(provider.health().status(), Status::Ready);
+    assert_eq!(
+        soon(events.recv()).await.unwrap(),
+        Incoming::Lagged { missed: None }
+    );
+    provider
+        .queue_put("q", vec![Message::json("1")], PutOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(soon(waiting).await.unwrap().unwrap().len(), 1);
+    let mut replies = request().await.unwrap();
+    let answer = Reply::Ok {
+        body: "1".into(),
+        type_name: "int".into(),
+    };
+    soon(requests.recv()).await.unwrap().respond(answer.clone());
+    assert_eq!(soon(replies.recv()).await.unwrap().unwrap(), answer);
+}
+
+#[tokio::test]
+async fn a_password_that_changes_is_reported_and_waited_for() {
+    let acl = "--user app on >old ~* &* +@all";
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
+    let config: RedisConfig = server.url("app:old@").parse().unwrap();
+    let (provider, mut raw) = (
+        config
+            .op_timeout(Duration::from_millis(500))
+            .connect()
+            .await
+            .unwrap(),
+        server.raw().await,
+    );
+    let mut lifecycle = provider.health().lifecycle();
+
+    let _: () = raw
+        .run(&["ACL", "SETUSER", "app", "resetpass", ">new"])
+        .await;
+    let _: () = raw.run(&["CLIENT", "KILL", "USER", "app"]).await;
+
+    let error = soon(async {
+        loop {
+            match lifecycle.recv().await.unwrap() {
+                LifecycleEvent::Disconnected { error, .. } if error.kind() == ErrorKind::Auth => {
+                    return error;
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+    assert!(!format!("{error} {error:?}").contains("old"), "{error:?}");
+    assert_eq!(provider.health().status(), Status::Connecting);
+    let refused = provider.publish("t", Message::json("1")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Auth, "{refused:?}");
+
+    let _: () = raw.run(&["ACL", "SETUSER", "app", ">old"]).await;
+    soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
+    assert_eq!(provider.health().status(), Status::Ready);
 }

@@ -13,6 +13,7 @@ mod server;
 
 mod connecting;
 mod disruption;
+mod holes;
 mod queues;
 mod rpc;
 mod topics;
