@@ -145,6 +145,11 @@ impl Table {
         if entry.is_wanted() {
             return;
         }
+        if entry.wire == Wire::Off {
+            // Redis knows nothing of it, as in an outage, whose end nobody should wait for.
+            self.remove(target);
+            return;
+        }
         entry.leaving.push(detached);
         self.changed.insert(target.clone());
     }
@@ -226,6 +231,8 @@ impl Table {
     /// The connection is gone, and all subscriptions with it.
     pub(crate) fn lost(&mut self) {
         self.connection += 1;
+        self.channels.retain(|_, entry| entry.is_wanted());
+        self.patterns.retain(|_, entry| entry.is_wanted());
         for (name, entry) in &mut self.channels {
             entry.interrupt();
             self.changed.insert(Target::Channel(name.clone()));
@@ -478,6 +485,27 @@ mod tests {
         table.left(&[channel()]);
         assert!(table.plan().join.is_empty());
         assert!(table.channels.is_empty());
+    }
+
+    #[test]
+    fn who_goes_in_an_outage_waits_for_nothing() {
+        let mut table = Table::default();
+        let (first, first_end, mut first_gone) = leaver();
+        let (second, second_end, mut second_gone) = leaver();
+        table.attach(&channel(), 1, first).unwrap();
+        join(&mut table);
+
+        drop(first_end);
+        table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+        assert_eq!(table.plan().leave, [channel()]);
+        table.lost();
+        assert!(table.channels.is_empty(), "on its way when it began");
+        table.attach(&channel(), 2, second).unwrap();
+        drop(second_end);
+        table.detach(&channel(), 2, second_gone.try_recv().unwrap());
+
+        assert!(table.channels.is_empty(), "in the middle of it");
+        assert!(table.plan().is_empty());
     }
 
     #[test]

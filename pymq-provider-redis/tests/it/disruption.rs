@@ -429,3 +429,28 @@ async fn a_password_that_changes_is_reported_and_waited_for() {
     soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
     assert_eq!(provider.health().status(), Status::Ready);
 }
+
+#[tokio::test]
+async fn an_unsubscribe_does_not_wait_for_an_outage_to_end() {
+    let server = Server::start(&[]).await;
+    let provider = server.connect().await;
+    let topic = |name: &str| Filter::Topic(name.to_owned());
+    let mut kept = provider.subscribe(topic("kept")).await.unwrap();
+    let left = provider.subscribe(topic("left")).await.unwrap();
+    let mut lifecycle = provider.health().lifecycle();
+    drop(server);
+    soon(async {
+        while provider.health().status() != Status::Connecting {
+            lifecycle.recv().await.unwrap();
+        }
+    })
+    .await;
+
+    soon(left.unsubscribe()).await;
+
+    soon(provider.close()).await.unwrap();
+    assert_eq!(
+        soon(kept.recv()).await.unwrap_err().kind(),
+        ErrorKind::Closed
+    );
+}
