@@ -254,7 +254,9 @@ async fn supervise(
                 link.down(fault.clone());
                 state.send_replace(State::Down(Some(fault)));
             };
-            let next = connector.dial_again(Some(&line.live), drop, report).await;
+            let past = line.live.past();
+            drop(line);
+            let next = connector.dial_again(Some(past), drop, report).await;
             tracing::info!(address = connector.address(), "connected again");
             let writer;
             (line, writer) = Line::new(next);

@@ -49,6 +49,14 @@ pub(crate) struct Live {
     useless_before: u32,
 }
 
+/// What is known of a connection that is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Past {
+    was_short: bool,
+    /// How many connections in a row, it the last of them, were of no use.
+    useless_in_a_row: u32,
+}
+
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
         let server = config.server();
@@ -139,19 +147,17 @@ impl Connector {
         self.dial(drop).await
     }
 
-    /// Dials until it works, pausing ever longer. `last` is the connection this one replaces, if any; `report` hears
-    /// of each failure.
+    /// Dials until it works, pausing ever longer. `last` is what is known of the connection this one replaces, if any;
+    /// `report` hears of each failure.
     pub(crate) async fn dial_again(
         &self,
-        last: Option<&Live>,
+        last: Option<Past>,
         on_push: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
         mut report: impl FnMut(Fault),
     ) -> Live {
         let mut failures = 0;
-        let useless_before = last.map_or(0, Live::useless_in_a_row);
-        if let Some(last) = last
-            && (useless_before > 0 || last.born.elapsed() < SHORT_LIFE)
-        {
+        let useless_before = last.map_or(0, |last| last.useless_in_a_row);
+        if last.is_some_and(|last| last.was_short || last.useless_in_a_row > 0) {
             sleep(backoff::pause(useless_before.saturating_sub(1))).await;
         }
         loop {
@@ -196,12 +202,18 @@ impl Live {
         self.lost.cancel();
     }
 
-    /// How many connections in a row, this one the last of them, were of no use.
-    fn useless_in_a_row(&self) -> u32 {
-        if self.was_useless.load(Ordering::Relaxed) && self.born.elapsed() < backoff::LONGEST {
-            self.useless_before.saturating_add(1)
-        } else {
-            0
+    /// Returns what is to be known of it when it is gone. The connection itself must go: one that was half open could
+    /// come to life again, and eat or double what is meant for its successor.
+    pub(crate) fn past(&self) -> Past {
+        let age = self.born.elapsed();
+        let was_useless = self.was_useless.load(Ordering::Relaxed) && age < backoff::LONGEST;
+        Past {
+            was_short: age < SHORT_LIFE,
+            useless_in_a_row: if was_useless {
+                self.useless_before.saturating_add(1)
+            } else {
+                0
+            },
         }
     }
 

@@ -119,11 +119,7 @@ impl Shared {
         let mut link = self.core.link("replies");
         loop {
             let report = |fault| link.down(fault);
-            let live = self
-                .core
-                .connector
-                .dial_again(last.as_ref(), drop, report)
-                .await;
+            let live = self.core.connector.dial_again(last, drop, report).await;
             link.up();
             let fault = self.take_from(&live).await;
             tracing::warn!("the reply inbox is interrupted: {fault}");
@@ -133,7 +129,7 @@ impl Shared {
                 live.lost.cancel();
             }
             link.down(fault);
-            last = Some(live);
+            last = Some(live.past());
         }
     }
 

@@ -49,13 +49,7 @@ impl Subscriptions {
                 link.down(fault.clone());
                 self.shared.lock().down = Some(fault);
             };
-            let live = self
-                .core
-                .connector
-                .dial_again(last.as_ref(), on_push, report)
-                .await;
-            // It may be dead on our side alone: then Redis would go on sending to it.
-            drop(last.take());
+            let live = self.core.connector.dial_again(last, on_push, report).await;
             self.shared.lock().down = None;
             let Err(fault) = self.serve(&live, &mut link).await;
             tracing::warn!(
@@ -70,7 +64,7 @@ impl Subscriptions {
             }
             self.shared.lock().table.lost();
             link.down(fault);
-            last = Some(live);
+            last = Some(live.past());
         }
     }
 

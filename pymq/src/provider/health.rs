@@ -73,6 +73,7 @@ pub enum LifecycleEvent {
 ///
 /// let health = Health::new();
 /// let mut subscriptions = health.link("subscriptions", Need::Partly);
+/// subscriptions.up();
 /// assert_eq!(health.status(), Status::Ready);
 ///
 /// subscriptions.down(&Error::new(ErrorKind::Disconnected, "toy: subscriptions"));
