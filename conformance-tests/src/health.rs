@@ -144,11 +144,14 @@ pub async fn late_replies_are_counted(h: &dyn Harness) -> Outcome {
 /// A request that nobody waits for any more when it could run is counted by the server's bus.
 pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, open(h).await?);
-    let gate = Arc::new(Semaphore::new(0));
-    let gated = Arc::clone(&gate);
-    let busy = move || {
-        let gate = Arc::clone(&gated);
-        async move { gate.acquire().await.map(SemaphorePermit::forget) }
+    let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let busy = {
+        let (gate, started) = (Arc::clone(&gate), Arc::clone(&started));
+        move || {
+            started.add_permits(1);
+            let gate = Arc::clone(&gate);
+            async move { gate.acquire().await.map(SemaphorePermit::forget) }
+        }
     };
     let _guard = server.expose("f", busy).await?;
 
@@ -158,31 +161,23 @@ pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
         let hurried = patient.clone().timeout(Duration::from_millis(millis));
         let mut open = Vec::new();
         // 64 run at once; what comes after them waits.
+        let request = |opts| caller.rpc_request("f", Message::json("[]"), opts);
         for _ in 0..64 {
-            open.push(
-                caller
-                    .rpc_request("f", Message::json("[]"), patient.clone())
-                    .await?,
-            );
+            open.push(request(patient.clone()).await?);
         }
-        open.push(
-            caller
-                .rpc_request("f", Message::json("[]"), hurried)
-                .await?,
-        );
+        soon("64 calls", started.acquire_many(64)).await??.forget();
+        let _expiring = request(hurried).await?;
         sleep(Duration::from_millis(millis)).await;
-        gate.add_permits(64);
-        for replies in &mut open[..64] {
+        gate.add_permits(65);
+        for replies in &mut open {
             soon("the answer", replies.recv())
                 .await?
                 .ok_or("no answer")??;
         }
         // What waited behind them has been looked at when the next has run.
-        gate.add_permits(1);
-        let mut next = caller
-            .rpc_request("f", Message::json("[]"), patient)
-            .await?;
+        let mut next = request(patient).await?;
         soon("the next", next.recv()).await?.ok_or("no answer")??;
+        started.acquire().await?.forget();
         if server.stats().expired_requests == 1 {
             assert_eq!(Bus::new(caller).stats().expired_requests, 0);
             return Ok(());
