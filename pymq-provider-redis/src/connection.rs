@@ -239,19 +239,19 @@ async fn supervise(
     first: Arc<Line>,
     writer: impl Future<Output = ()>,
     state: watch::Sender<State>,
-    mut link: LinkTo,
+    mut told: LinkTo,
     hangup: CancellationToken,
 ) {
     let keep_up = async {
         let mut line = first;
-        link.up();
+        told.up();
         serve(&line, writer).await;
         loop {
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
-            link.down(Fault::lost());
+            told.down(Fault::lost());
             let report = |fault: Fault| {
-                link.down(fault.clone());
+                told.down(fault.clone());
                 state.send_replace(State::Down(Some(fault)));
             };
             let past = line.live.past();
@@ -261,7 +261,7 @@ async fn supervise(
             let writer;
             (line, writer) = Line::new(next);
             state.send_replace(State::Up(Arc::clone(&line)));
-            link.up();
+            told.up();
             serve(&line, writer).await;
         }
     };
