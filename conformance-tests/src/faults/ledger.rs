@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{self, Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +79,12 @@ impl Journal {
 }
 
 /// Returns the time of the machine, since 1970.
+#[expect(
+    clippy::disallowed_types,
+    reason = "the journals of several processes on one machine are compared"
+)]
 pub fn now() -> Duration {
-    SystemTime::now()
+    time::SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
 }
