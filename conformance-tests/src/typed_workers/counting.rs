@@ -61,6 +61,15 @@ pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outc
         unfinished = jobs.stats().await?.unfinished();
     }
     worker.stop().await;
+    let stats = bus.stats();
+    assert_eq!(stats.panics, u64::from(items) / 5);
+    assert_eq!(stats.dead_lettered, u64::from(items) / 10);
+    // At least: what was taken ahead and went back is taken once more.
+    assert!(stats.redelivered >= u64::from(items) / 10);
+    assert_eq!(
+        (stats.handler_failures, stats.leases_lost, stats.undecodable),
+        (0, 0, 0)
+    );
 
     let begun = begun.lock().unwrap_or_else(PoisonError::into_inner).clone();
     assert_eq!(begun.len(), items as usize);

@@ -36,6 +36,10 @@ pub async fn a_failed_item_is_tried_again(h: &dyn Harness) -> Outcome {
         assert_eq!(next(&mut attempts).await?, attempt);
     }
     soon("join", jobs.join()).await??;
+    assert_eq!(
+        (bus.stats().handler_failures, bus.stats().redelivered),
+        (2, 2)
+    );
     assert!(jobs.dead_letters().is_empty().await?);
     Ok(())
 }
@@ -125,12 +129,22 @@ pub async fn what_does_not_decode_is_dead_at_once(h: &dyn Harness) -> Outcome {
     words.put(&"seven".to_owned()).await?;
     numbers.put(&8).await?;
 
-    let _worker = numbers.worker(record).start()?;
+    let worker = numbers.worker(record).start()?;
 
     assert_eq!(next(&mut arrived).await?, 8);
     let (reason, attempt) = only_dead_letter(&words).await?;
     assert_eq!(attempt, 1);
     assert!(reason.contains("u32"), "{reason}");
+    worker.stop().await;
+    let stats = bus.stats();
+    assert_eq!(
+        (
+            stats.undecodable,
+            stats.dead_lettered,
+            stats.handler_failures
+        ),
+        (1, 1, 0)
+    );
     Ok(())
 }
 

@@ -127,6 +127,7 @@ pub async fn a_lost_lease_drops_the_result(h: &dyn Harness) -> Outcome {
     worker.stop().await;
 
     assert_eq!(current.attempt(), 2);
+    assert_eq!(bus.stats().leases_lost, 1);
     assert_eq!(jobs.stats().await?.leased, 1, "the second lease stands");
     current.nack().await?;
     assert_eq!(soon("get", other.queue::<u32>("jobs").get()).await??, 1);
@@ -179,6 +180,7 @@ pub async fn a_lease_found_lost_is_not_settled(h: &dyn Harness) -> Outcome {
     until("both are finished", async || gate.finished() == 2).await?;
     worker.stop().await;
 
+    assert_eq!(bus.stats().leases_lost, 1);
     let told = told.all();
     let acks = told.iter().flatten().filter(|how| **how == Settle::Ack);
     assert_eq!(acks.count(), 1, "{told:?}");
