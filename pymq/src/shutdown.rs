@@ -38,14 +38,11 @@ impl Tasks {
         let abort = self.abort.clone();
         self.tracker.spawn_on(
             async move {
-                if abort.is_cancelled() {
-                    return;
-                }
-                // The task first: most end at once, and need not be listed among those to abort.
+                // The abort first: nothing runs any more once it has begun, so no task sees another one dropped by it.
                 tokio::select! {
                     biased;
-                    () = task => {}
                     () = abort.cancelled() => {}
+                    () = task => {}
                 }
             },
             &self.runtime,
