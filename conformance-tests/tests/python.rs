@@ -19,6 +19,7 @@ mod python {
     mod failures_of_python;
     mod failures_of_rust;
     mod forged;
+    mod from_python;
     mod harmless;
     mod harness;
     mod hostile;

@@ -115,3 +115,8 @@ pub use self::event::path as __private;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The Rust snippets of the page for Python users; its Python ones run against them in `conformance-tests`.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/FROM_PYTHON.md")]
+struct FromPython;
