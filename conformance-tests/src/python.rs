@@ -227,7 +227,12 @@ pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
 }
 
-fn interpreter() -> Result<PathBuf, Failure> {
+/// Returns the Python that has the library.
+///
+/// # Errors
+///
+/// When there is none; the error says what to do.
+pub fn interpreter() -> Result<PathBuf, Failure> {
     match std::env::var("PYMQ_TEST_PYTHON") {
         Ok(python) if !python.is_empty() => Ok(python.into()),
         _ => {

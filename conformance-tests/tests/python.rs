@@ -16,6 +16,7 @@ macro_rules! cases {
 mod python {
     mod classes;
     mod competing;
+    mod examples;
     mod failures_of_python;
     mod failures_of_rust;
     mod forged;
