@@ -1,7 +1,9 @@
 //! pymq over Redis beside the raw client doing the same, in one run. The first row of each group is the raw client.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
+use conformance_tests::python::{self, Python};
 use conformance_tests::{Failure, redis::Server};
 use pymq::{Bus, Raw};
 use pymq_benches::raw::{self, FourCommands};
@@ -148,6 +150,7 @@ async fn put_get(url: &str, bus: &Bus) {
 }
 
 async fn call(url: &str, bus: &Bus) -> Result<(), Failure> {
+    let python = python_caller(url).await;
     let server = Bus::connect(url.parse::<RedisConfig>()?).await?;
     server
         .expose("echo", async |text: String| text)
@@ -175,12 +178,73 @@ async fn call(url: &str, bus: &Bus) -> Result<(), Failure> {
             })
         });
         let operations = if in_flight == 1 { 4_000 } else { 40_000 };
-        group(
-            &format!("redis: call, {in_flight} in flight"),
-            operations,
-            vec![raw_call, typed],
-        )
-        .await;
+        let mut cases = vec![raw_call, typed];
+        cases.extend(python.as_ref().map(|python| python.case(in_flight)));
+        let title = format!("redis: call, {in_flight} in flight");
+        group(&title, operations, cases).await;
     }
     Ok(())
+}
+
+/// PyMQ in Python, a process that serves and one that calls.
+struct PythonCaller {
+    client: Arc<Python>,
+    _server: Python,
+}
+
+impl PythonCaller {
+    async fn start(url: &str) -> Result<Self, Failure> {
+        const NAMESPACE: &str = "python";
+        let server = Python::start(url, NAMESPACE).await?;
+        server
+            .run("def echo(text: str) -> str: return text\npymq.expose(echo, 'echo')")
+            .await?;
+        let client = Python::start(url, NAMESPACE).await?;
+        let call = "
+            from concurrent.futures import ThreadPoolExecutor
+
+            text = 'x' * 254
+            callers = ThreadPoolExecutor(64)
+            # Until the function is live: Python exposes without waiting for that.
+            while pymq.stub('echo')(text) != text: pass
+
+            def call(times):
+                echo = pymq.stub('echo', timeout=10)
+                for _ in range(times):
+                    assert echo(text) == text
+
+            def spread(operations, threads):
+                list(callers.map(call, [operations // threads] * threads))
+        ";
+        client.run(call).await?;
+        Ok(Self {
+            client: Arc::new(client),
+            _server: server,
+        })
+    }
+
+    /// A thread for each call in flight, as Python has it.
+    fn case(&self, in_flight: usize) -> Case {
+        let client = Arc::clone(&self.client);
+        let calls = Case::new("PyMQ in Python, client and server", move |operations| {
+            let client = Arc::clone(&client);
+            async move {
+                let calls = format!("spread({operations}, {in_flight})");
+                client.run(&calls).await.expect("Python calls");
+            }
+        });
+        calls.one_in(16)
+    }
+}
+
+/// Starts the Python side; without one there is no row of it.
+async fn python_caller(url: &str) -> Option<PythonCaller> {
+    let started = if python::is_off() {
+        Err("PYMQ_TEST_PYTHON=off".into())
+    } else {
+        PythonCaller::start(url).await
+    };
+    started
+        .inspect_err(|error| eprintln!("no row for PyMQ in Python: {error}"))
+        .ok()
 }

@@ -16,6 +16,7 @@ type Run = Box<dyn Fn(usize) -> Pin<Box<dyn Future<Output = ()> + Send>>>;
 pub struct Case {
     name: &'static str,
     run: Run,
+    one_in: usize,
 }
 
 impl fmt::Debug for Case {
@@ -36,7 +37,15 @@ impl Case {
         Self {
             name,
             run: Box::new(move |operations| Box::pin(run(operations))),
+            one_in: 1,
         }
+    }
+
+    /// Does one in so many of the group's operations: for a case that is slower by far, and would take all the time.
+    #[must_use]
+    pub fn one_in(mut self, one_in: usize) -> Self {
+        self.one_in = one_in;
+        self
     }
 }
 
@@ -67,6 +76,7 @@ pub async fn group(title: &str, operations: usize, cases: Vec<Case>) {
     let mut rates = vec![Vec::with_capacity(rounds); cases.len()];
     for round in 0..=rounds {
         for (case, rates) in cases.iter().zip(&mut rates) {
+            let operations = (operations / case.one_in).max(64);
             let start = Instant::now();
             // In a task, as in a program: the thread of `block_on` itself pays a futex for each wake-up.
             tokio::spawn((case.run)(operations))
