@@ -220,6 +220,7 @@ impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider")
             .field("address", &self.core.connector.address())
+            .field("calls", &self.rpc.calls_under_way())
             .finish_non_exhaustive()
     }
 }

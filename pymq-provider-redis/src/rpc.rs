@@ -54,6 +54,11 @@ impl Rpc {
         Ok(requests)
     }
 
+    /// Counts the calls whose replies somebody still waits for.
+    pub(crate) fn calls_under_way(&self) -> usize {
+        self.calls.under_way()
+    }
+
     /// Sends a request to one server or to all.
     pub(crate) async fn request(
         &self,

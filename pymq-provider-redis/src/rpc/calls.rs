@@ -55,6 +55,11 @@ impl Calls {
         }
     }
 
+    /// Counts those that somebody still waits for.
+    pub(crate) fn under_way(&self) -> usize {
+        self.shared.pending().len()
+    }
+
     /// Sends a request if anyone serves the channel. Dropping the replies forgets the call.
     pub(crate) async fn request(
         &self,
