@@ -23,6 +23,7 @@ pub mod consumer;
 pub mod dice;
 pub mod ledger;
 pub mod memory;
+pub mod network;
 pub mod producers;
 pub mod report;
 pub mod rules;
@@ -42,6 +43,11 @@ pub mod killed_server;
 pub mod loading_server;
 pub mod long_outage;
 pub mod stopped_server;
+
+pub mod broken_network;
+
+mod cut_replies;
+mod half_open;
 
 pub use self::dice::Dice;
 pub use self::report::Report;

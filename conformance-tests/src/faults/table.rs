@@ -5,9 +5,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Report, Setting, killed_connections, killed_consumers, killed_server, loading_server,
-    long_outage, stopped_server,
-};
+    Report, Setting, broken_network, killed_connections, killed_consumers,
+    killed_server, loading_server, long_outage,     stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -96,6 +95,17 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Light,
         limit: Duration::from_secs(60),
         run: |setting| Box::pin(long_outage::run(setting)),
+    },
+    Fault {
+        id: "F7",
+        name: "broken_network",
+        what: "the network refuses, resets, swallows, delays by 200 ms and throttles to 64 kB/s, connections are left half open, and \
+               replies are cut at each byte from 0 to 200",
+        criterion: "0 lost, all works within 6 s of the end, every hole in a topic announced; a half-open connection \
+                    fails at most two puts and is found within 5 s; a cut reply loses at most the take by plain get that it was the answer to",
+        load: Load::Heavy,
+        limit: Duration::from_secs(120),
+        run: |setting| Box::pin(broken_network::run(setting)),
     },
 ];
 

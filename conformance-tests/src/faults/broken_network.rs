@@ -1,0 +1,119 @@
+//! F7: the network between us and the server refuses, resets, swallows, delays and throttles; connections are left half
+//! open; and replies are cut off after every number of bytes.
+//!
+//! What was leased is redelivered, what a topic missed is announced, and a connection of which nothing comes any more is
+//! found.
+
+use std::time::Duration;
+
+use pymq::Bus;
+use pymq_provider_redis::RedisConfig;
+use tokio::time::sleep;
+
+use super::callers::{self, Caller};
+use super::consumer::{Consumer, Order};
+use super::cut_replies;
+use super::half_open;
+use super::ledger::now;
+use super::network::{Network, Weather};
+use super::setting::DURABLE;
+use super::topic::{Listener, Publisher, judge};
+use super::workshop::{Plan, Workshop};
+use super::{Report, Setting};
+use crate::redis::Controlled;
+use crate::{Failure, Outcome};
+
+const WEATHERS: [Weather; 5] = [
+    Weather::Refused,
+    Weather::Reset,
+    Weather::BlackHole,
+    Weather::Delayed(Duration::from_millis(200)),
+    Weather::Throttled(64_000),
+];
+
+/// How long each lasts at least.
+const TIME: u64 = 2_500;
+
+/// How long a command may take.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The longest from the end of a weather until puts and work go on.
+const RECOVERY: Duration = Duration::from_secs(6);
+
+/// Runs it.
+pub async fn run(setting: Setting) -> Outcome<Report> {
+    let server = setting.server(&DURABLE).await?;
+    let (mut report, cuts) = tokio::try_join!(
+        weathers(&setting, &server),
+        cut_replies::experience(&setting, &server)
+    )?;
+    cut_replies::judge(&setting, &server, &cuts, &mut report).await?;
+    half_open::judge(&setting, &server, &mut report).await?;
+    Ok(report)
+}
+
+/// Starts a network in front of a server.
+pub(super) async fn network(server: &Controlled) -> Result<Network, Failure> {
+    let target = server.url().replace("redis://", "");
+    Ok(Network::start(target).await?)
+}
+
+/// Connects through a network.
+pub(super) async fn through(network: &Network, setting: &Setting) -> Result<Bus, Failure> {
+    let config: RedisConfig = network.url().parse()?;
+    setting.bus(config.op_timeout(TIMEOUT)).await
+}
+
+/// Lets one weather follow the other, while a queue, a topic and a remote are at work.
+async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Failure> {
+    let network = network(server).await?;
+    let (far, near) = (
+        through(&network, setting).await?,
+        setting.bus(server.url().parse()?).await?,
+    );
+    let plan = Plan {
+        producers: 4,
+        per_second: 200,
+        consumers: 1,
+        lease: Duration::from_secs(2),
+        op_timeout: TIMEOUT,
+    };
+    let name = "weathers";
+    let mut shop = Workshop::open_on(far.clone(), setting, server, &plan, name)?;
+    let behind = Order {
+        url: format!("{}?op_timeout=1s", network.url()),
+        queue: "jobs".to_owned(),
+        lease: plan.lease,
+        work: (0, 5),
+        tasks: 4,
+        announces: false,
+    };
+    let mut dice = setting.dice("weathers");
+    let consumer = Consumer::start(&setting.ledger(name)?, &behind, setting.breaks(), &mut dice)?;
+    callers::serve(&near).await?;
+    let caller = Caller::start(&far, 50);
+    let listener = Listener::start(&far, "news").await?;
+    let publisher = Publisher::start(&near, "news", 100);
+
+    let mut worst = Duration::ZERO;
+    for weather in WEATHERS {
+        sleep(dice.millis(200..=600)).await;
+        network.turn(weather);
+        if weather.lets_through() {
+            // It goes on, if slowly.
+            worst = worst.max(shop.recovery(now()).await?);
+        }
+        sleep(dice.millis(TIME..=TIME + 500)).await;
+        network.turn(Weather::Fair);
+        worst = worst.max(shop.recovery(now()).await?);
+    }
+
+    let (outcomes, heard) = publisher.finish(vec![listener]).await?;
+    let (mut report, _) = shop.close().await?;
+    consumer.stop().await?;
+    judge(&mut report, &outcomes, &heard.concat());
+    caller.finish(&mut report).await?;
+    report.recovered(worst);
+    report.demand(worst <= RECOVERY, || format!("took {worst:?} to recover"));
+    Ok(report)
+}

@@ -1,0 +1,244 @@
+//! Replies of the server that break off after k bytes, for every k: what was asked happened or did not, and nothing of
+//! it is lost, doubled, or told wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use pymq::{Bus, Error, ErrorKind};
+use tokio::time::{Instant, sleep};
+
+use super::broken_network::{network, through};
+use super::network::{Network, Weather};
+use super::{Report, Setting};
+use crate::redis::Controlled;
+use crate::{Failure, Outcome};
+
+/// The last place at which a reply is cut.
+const LAST: usize = 200;
+
+/// How many networks are broken at the same time.
+const LANES: usize = 4;
+
+/// How many messages each queue gets for each cut.
+const MESSAGES: u32 = 6;
+
+const LEASE: Duration = Duration::from_secs(1);
+
+/// How long what is still leased may take to be back.
+const BACK: Duration = Duration::from_secs(8);
+
+/// Cuts replies at each place.
+pub(super) async fn experience(
+    setting: &Setting,
+    server: &Controlled,
+) -> Result<Vec<Experience>, Failure> {
+    let lanes = (0..LANES).map(|lane| async move {
+        let network = network(server).await?;
+        let far = through(&network, setting).await?;
+        let mut cuts = Vec::new();
+        for at in (lane..=LAST).step_by(LANES) {
+            cuts.push(Experience::of(at, &network, &far).await?);
+        }
+        Ok::<_, Failure>(cuts)
+    });
+    Ok(try_join_all(lanes).await?.concat())
+}
+
+/// Adds to a report what came of it.
+pub(super) async fn judge(
+    setting: &Setting,
+    server: &Controlled,
+    cuts: &[Experience],
+    report: &mut Report,
+) -> Outcome {
+    let near = setting.bus(server.url().parse()?).await?;
+    let until = Instant::now() + BACK;
+    let (mut lost, mut gone, mut errors) = (0, 0, 0);
+    for cut in cuts {
+        let leased = drain(&near, &cut.queue("leased"), until).await?;
+        let plain = drain(&near, &cut.queue("plain"), until).await?;
+        lost += cut.leased.lost(&leased);
+        gone += cut.plain.lost(&plain).min(1);
+        let at = cut.at;
+        errors += cut.errors;
+        report.demand(cut.plain.lost(&plain) <= 1, || {
+            format!("a reply cut at byte {at} lost more than the take it was the answer to")
+        });
+        for wrong in [cut.leased.wrong(&leased), cut.plain.wrong(&plain)].concat() {
+            report.demand(false, || format!("a reply cut at byte {at}: {wrong}"));
+        }
+        report.demand(cut.has_cut == [true; 2], || {
+            format!("there was no reply to cut at byte {at}: {:?}", cut.has_cut)
+        });
+    }
+    report.lost += lost;
+    report.figure(format!(
+        "{} cuts of a reply: {errors} operations failed, {gone} takes by plain get lost",
+        cuts.len() * 2
+    ));
+    report.demand(lost == 0, || format!("{lost} messages lost by cut replies"));
+    Ok(())
+}
+
+/// What came of cutting a reply in one place, once on a connection in use and once on one that is being made.
+#[derive(Clone, Debug)]
+pub(super) struct Experience {
+    at: usize,
+    leased: Book,
+    plain: Book,
+    errors: u32,
+    has_cut: [bool; 2],
+}
+
+/// What we know of the messages of one queue.
+#[derive(Clone, Debug, Default)]
+struct Book {
+    accepted: BTreeSet<u32>,
+    refused: BTreeSet<u32>,
+    /// Taken, and acked where that is needed.
+    done: BTreeMap<u32, u32>,
+    /// Taken, and nobody knows whether the ack happened.
+    open: BTreeSet<u32>,
+}
+
+impl Experience {
+    async fn of(at: usize, network: &Network, far: &Bus) -> Result<Self, Failure> {
+        let mut cut = Self {
+            at,
+            leased: Book::default(),
+            plain: Book::default(),
+            errors: 0,
+            has_cut: [false; 2],
+        };
+        network.cut_reply_at(at);
+        cut.put(far, 0..MESSAGES).await?;
+        cut.take(far).await?;
+        cut.has_cut[0] = !network.is_to_cut();
+
+        network.turn(Weather::Reset);
+        // Until its end is seen, a command may be sent on the old connection.
+        sleep(Duration::from_millis(5)).await;
+        network.cut_reply_at(at);
+        network.turn(Weather::Fair);
+        cut.put(far, MESSAGES..MESSAGES + 2).await?;
+        cut.take(far).await?;
+        cut.has_cut[1] = !network.is_to_cut();
+        Ok(cut)
+    }
+
+    fn queue(&self, kind: &str) -> String {
+        format!("{kind}-{}", self.at)
+    }
+
+    async fn put(&mut self, far: &Bus, numbers: std::ops::Range<u32>) -> Outcome {
+        for number in numbers {
+            for (kind, book) in [("leased", &mut self.leased), ("plain", &mut self.plain)] {
+                let queue = far.queue(format!("{kind}-{}", self.at));
+                match queue.put(&number).await {
+                    Ok(()) => drop(book.accepted.insert(number)),
+                    Err(error) if error.outcome_unknown() => self.errors += 1,
+                    Err(error) => {
+                        self.errors += 1;
+                        explained(error)?;
+                        book.refused.insert(number);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, far: &Bus) -> Outcome {
+        let leased = far.queue::<u32>(self.queue("leased")).lease_time(LEASE);
+        let plain = far.queue::<u32>(self.queue("plain"));
+        for _ in 0..MESSAGES {
+            match plain.try_get().await {
+                Ok(Some(number)) => *self.plain.done.entry(number).or_default() += 1,
+                Ok(None) => {}
+                Err(error) => self.fail(error)?,
+            }
+            match leased.try_lease().await {
+                Ok(Some(lease)) => {
+                    let number = *lease;
+                    match lease.ack().await {
+                        Ok(()) => *self.leased.done.entry(number).or_default() += 1,
+                        // On a machine that is slow enough; then it is not done, and has to come back.
+                        Err(error) if error.kind() == ErrorKind::LeaseLost => self.errors += 1,
+                        Err(error) => {
+                            self.leased.open.insert(number);
+                            self.fail(error)?;
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => self.fail(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: Error) -> Outcome {
+        self.errors += 1;
+        explained(error)
+    }
+}
+
+impl Book {
+    /// Counts what was accepted and was neither taken nor is in the rest of the queue.
+    fn lost(&self, rest: &Rest) -> u64 {
+        let missing = self.accepted.iter().filter(|number| {
+            !self.done.contains_key(number)
+                && !self.open.contains(number)
+                && !rest.contains_key(number)
+        });
+        u64::try_from(missing.count()).unwrap_or(u64::MAX)
+    }
+
+    /// Returns what cannot be: a message that was refused and is there, or one that is there more often than it was put.
+    fn wrong(&self, rest: &Rest) -> Vec<String> {
+        let mut seen = self.done.clone();
+        for (number, times) in rest {
+            *seen.entry(*number).or_default() += times;
+        }
+        let refused = self
+            .refused
+            .iter()
+            .filter(|number| seen.contains_key(number));
+        let twice = seen.iter().filter(|(_, times)| **times > 1);
+        refused
+            .map(|number| format!("{number} was refused and is there"))
+            .chain(twice.map(|(number, times)| format!("{number} is there {times} times")))
+            .collect()
+    }
+}
+
+/// What is left in a queue, and how often.
+type Rest = BTreeMap<u32, u32>;
+
+/// Takes what is in a queue, waiting for what is leased.
+async fn drain(near: &Bus, name: &str, until: Instant) -> Result<Rest, Failure> {
+    let queue = near.queue::<u32>(name);
+    let mut rest = Rest::new();
+    loop {
+        while let Some(number) = queue.try_get().await? {
+            *rest.entry(number).or_default() += 1;
+        }
+        let stats = queue.stats().await?;
+        if stats.ready + stats.leased + stats.delayed == 0 {
+            return Ok(rest);
+        }
+        if Instant::now() >= until {
+            return Err(format!("`{name}` is not empty in the end: {stats:?}").into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Lets pass what a cut explains.
+fn explained(error: Error) -> Outcome {
+    match error.kind() {
+        ErrorKind::Disconnected | ErrorKind::Timeout => Ok(()),
+        _ => Err(error.into()),
+    }
+}

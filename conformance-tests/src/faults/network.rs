@@ -1,0 +1,360 @@
+//! A network that misbehaves as it is told: a proxy in front of a server.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// What happens to what is sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Weather {
+    /// It arrives.
+    #[default]
+    Fair,
+    /// Connections are closed, and nobody listens.
+    Refused,
+    /// Connections are reset, new ones as well.
+    Reset,
+    /// Nothing arrives, and nothing ends.
+    BlackHole,
+    /// It arrives so much later, both ways.
+    Delayed(Duration),
+    /// So many bytes arrive in a second, for each connection and both ways.
+    Throttled(u32),
+}
+
+impl Weather {
+    /// Tells whether what is sent arrives in the end.
+    pub fn lets_through(self) -> bool {
+        matches!(self, Self::Fair | Self::Delayed(_) | Self::Throttled(_))
+    }
+
+    fn ends_connections(self) -> bool {
+        matches!(self, Self::Refused | Self::Reset)
+    }
+}
+
+/// The proxy, on a free port of the loopback; gone when it is dropped.
+#[derive(Debug)]
+pub struct Network {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    cut: Cut,
+    accepting: AbortHandle,
+}
+
+/// What each connection looks at.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    weather: Weather,
+    /// Connections made before this one are half open: nothing passes any more.
+    first_alive: u64,
+    /// How many connections were made.
+    made: u64,
+}
+
+/// After how many more bytes from the server the connection that carries the last of them is cut.
+#[derive(Clone, Debug, Default)]
+struct Cut(Arc<Mutex<Option<usize>>>);
+
+impl Network {
+    /// Starts to pass connections on to `target`, a host and port.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start(target: String) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (state, cut) = (watch::Sender::default(), Cut::default());
+        let accepting = accept(listener, address, target, state.clone(), cut.clone());
+        Ok(Self {
+            address,
+            state,
+            cut,
+            accepting: tokio::spawn(accepting).abort_handle(),
+        })
+    }
+
+    /// Returns the address of the server behind it, such as `redis://127.0.0.1:4711`.
+    pub fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    /// Changes the weather for every connection.
+    pub fn turn(&self, weather: Weather) {
+        self.state.send_modify(|state| state.weather = weather);
+    }
+
+    /// Leaves every connection there is half open, for ever; new ones are as the weather is.
+    pub fn freeze(&self) {
+        self.state
+            .send_modify(|state| state.first_alive = state.made);
+    }
+
+    /// Cuts a connection once so many more bytes have come from the server.
+    pub fn cut_reply_at(&self, bytes: usize) {
+        *self.cut.lock() = Some(bytes);
+    }
+
+    /// Tells whether a cut is still to come.
+    pub fn is_to_cut(&self) -> bool {
+        self.cut.lock().is_some()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Cut {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns how much of so many bytes still passes, if the connection is to be cut then.
+    fn within(&self, bytes: usize) -> Option<usize> {
+        let mut cut = self.lock();
+        let left = (*cut)?;
+        if bytes >= left {
+            return cut.take();
+        }
+        *cut = Some(left - bytes);
+        None
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    address: SocketAddr,
+    target: String,
+    state: watch::Sender<State>,
+    cut: Cut,
+) {
+    // Dropped with this task, and all connections with it.
+    let mut pipes = JoinSet::new();
+    let mut seen = state.subscribe();
+    let mut listener = Some(listener);
+    loop {
+        let Some(listening) = &listener else {
+            let is_over = |state: &State| state.weather != Weather::Refused;
+            if seen.wait_for(is_over).await.is_err() {
+                return;
+            }
+            listener = TcpListener::bind(address).await.ok();
+            if listener.is_none() {
+                // Somebody has the port for a moment, as one of the connections that were closed.
+                sleep(Duration::from_millis(10)).await;
+            }
+            continue;
+        };
+        tokio::select! {
+            accepted = listening.accept() => if let Ok((client, _)) = accepted {
+                let number = state.borrow().made;
+                state.send_modify(|state| state.made += 1);
+                pipes.spawn(pass(client, target.clone(), number, state.subscribe(), cut.clone()));
+            },
+            _ = seen.wait_for(|state| state.weather == Weather::Refused) => listener = None,
+            Some(_) = pipes.join_next() => {}
+        }
+    }
+}
+
+/// Passes on what goes through one connection.
+async fn pass(
+    mut client: TcpStream,
+    target: String,
+    number: u64,
+    mut state: watch::Receiver<State>,
+    cut: Cut,
+) -> io::Result<()> {
+    let ends = |state: &State| state.weather.ends_connections();
+    if !ends(&state.borrow()) {
+        let mut server = TcpStream::connect(target).await?;
+        // A network must not add a delay but the one it is told to.
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = server.split();
+        let way = Way {
+            number,
+            state: state.clone(),
+            cut: None,
+        };
+        let back = Way {
+            cut: Some(cut),
+            ..way.clone()
+        };
+        // Either side may end it, with an error or without.
+        tokio::select! {
+            _ = way.flow(from_client, to_server) => return Ok(()),
+            _ = back.flow(from_server, to_client) => return Ok(()),
+            _ = state.wait_for(ends) => {}
+        }
+    }
+    if state.borrow().weather == Weather::Reset {
+        client.set_zero_linger()?;
+    }
+    Ok(())
+}
+
+/// One direction of a connection.
+#[derive(Clone, Debug)]
+struct Way {
+    number: u64,
+    state: watch::Receiver<State>,
+    cut: Option<Cut>,
+}
+
+impl Way {
+    async fn flow(
+        self,
+        mut from: impl AsyncRead + Unpin,
+        to: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        let (sent, arriving) = mpsc::channel(64);
+        let read = async move {
+            loop {
+                let mut chunk = vec![0; 16 << 10];
+                let bytes = from.read(&mut chunk).await?;
+                chunk.truncate(bytes);
+                if bytes == 0 || sent.send((Instant::now(), chunk)).await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        // What was read is written before the end is passed on.
+        tokio::try_join!(read, self.write(arriving, to))?;
+        Ok(())
+    }
+
+    async fn write(
+        mut self,
+        mut arriving: mpsc::Receiver<(Instant, Vec<u8>)>,
+        mut to: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        while let Some((sent, chunk)) = arriving.recv().await {
+            let number = self.number;
+            let passes =
+                |state: &State| number >= state.first_alive && state.weather.lets_through();
+            let passing = self.state.wait_for(passes).await;
+            let Ok(weather) = passing.map(|state| state.weather) else {
+                return Ok(());
+            };
+            match weather {
+                Weather::Delayed(time) => sleep_until(sent + time).await,
+                Weather::Throttled(rate) => {
+                    let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                    sleep(Duration::from_secs(1) * bytes / rate).await;
+                }
+                _ => {}
+            }
+            if let Some(last) = self.cut.as_ref().and_then(|cut| cut.within(chunk.len())) {
+                to.write_all(&chunk[..last]).await?;
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            to.write_all(&chunk).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that answers what it gets.
+    async fn echo() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    drop(tokio::io::copy(&mut from, &mut to).await);
+                });
+            }
+        });
+        address
+    }
+
+    async fn ask(stream: &mut TcpStream, text: &str) -> io::Result<String> {
+        stream.write_all(text.as_bytes()).await?;
+        let mut answer = vec![0; text.len()];
+        stream.read_exact(&mut answer).await?;
+        Ok(String::from_utf8(answer).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_cut_where_it_is_told_to_be_and_only_once() {
+        let network = Network::start(echo().await).await.unwrap();
+        let mut stream = TcpStream::connect(network.address).await.unwrap();
+        network.cut_reply_at(5);
+
+        assert_eq!(ask(&mut stream, "abc").await.unwrap(), "abc");
+        stream.write_all(b"defg").await.unwrap();
+        let mut rest = Vec::new();
+        // An error is how it ends when something is left unread.
+        drop(stream.read_to_end(&mut rest).await);
+
+        assert_eq!(rest, b"de");
+        assert!(!network.is_to_cut());
+        let mut stream = TcpStream::connect(network.address).await.unwrap();
+        assert_eq!(ask(&mut stream, "abcdefgh").await.unwrap(), "abcdefgh");
+    }
+
+    #[tokio::test]
+    async fn every_weather_ends() {
+        let network = Network::start(echo().await).await.unwrap();
+        for weather in [Weather::Refused, Weather::Reset, Weather::BlackHole] {
+            let mut stream = TcpStream::connect(network.address).await.unwrap();
+            assert_eq!(ask(&mut stream, "a").await.unwrap(), "a");
+
+            network.turn(weather);
+            if weather.ends_connections() {
+                assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "{weather:?}");
+            }
+            network.turn(Weather::Fair);
+
+            let again = async {
+                loop {
+                    // It takes a moment until somebody listens again.
+                    if let Ok(mut stream) = TcpStream::connect(network.address).await
+                        && ask(&mut stream, "b").await.is_ok()
+                    {
+                        return;
+                    }
+                }
+            };
+            crate::wait::soon("the end of the weather", again)
+                .await
+                .unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_frozen_stays_so_and_what_is_new_passes() {
+        let network = Network::start(echo().await).await.unwrap();
+        let mut old = TcpStream::connect(network.address).await.unwrap();
+        assert_eq!(ask(&mut old, "a").await.unwrap(), "a");
+
+        network.freeze();
+
+        let mut new = TcpStream::connect(network.address).await.unwrap();
+        assert_eq!(ask(&mut new, "b").await.unwrap(), "b");
+        old.write_all(b"c").await.unwrap();
+        assert_eq!(ask(&mut new, "d").await.unwrap(), "d");
+        assert_eq!(
+            old.try_read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+    }
+}
