@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pymq::Result;
 use pymq::provider::{
-    Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
+    BufferLimits, Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
 };
 use serde::{Deserialize, Serialize};
 
@@ -24,17 +24,25 @@ pub enum Rule {
     NoSweep,
     /// A subscription does not outlive an outage.
     BoundedRetries,
+    /// What waits for a subscriber has no bound.
+    UnboundedBuffer,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::AckBeforeWork, Self::NoSweep, Self::BoundedRetries];
+    pub const ALL: [Self; 4] = [
+        Self::AckBeforeWork,
+        Self::NoSweep,
+        Self::BoundedRetries,
+        Self::UnboundedBuffer,
+    ];
 
     /// Returns the fault that must fail when this rule is broken.
     pub fn caught_by(self) -> &'static str {
         match self {
             Self::AckBeforeWork | Self::NoSweep => "F1",
             Self::BoundedRetries => "F6",
+            Self::UnboundedBuffer => "F8",
         }
     }
 
@@ -44,6 +52,7 @@ impl Rule {
             Self::AckBeforeWork => provider,
             Self::NoSweep => twisted(provider, NoSweep),
             Self::BoundedRetries => twisted(provider, BoundedRetries),
+            Self::UnboundedBuffer => twisted(provider, UnboundedBuffer),
         }
     }
 }
@@ -54,6 +63,7 @@ impl fmt::Display for Rule {
             Self::AckBeforeWork => "ack-before-work",
             Self::NoSweep => "no-sweep",
             Self::BoundedRetries => "bounded-retries",
+            Self::UnboundedBuffer => "unbounded-buffer",
         })
     }
 }
@@ -105,6 +115,21 @@ impl Twist for BoundedRetries {
             // The inlet stays open: nobody says that it is over.
             std::future::pending::<()>().await;
         });
+        Ok(subscription)
+    }
+}
+
+/// A subscription that keeps whatever comes.
+#[derive(Debug)]
+struct UnboundedBuffer;
+
+#[async_trait]
+impl Twist for UnboundedBuffer {
+    async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
+        let mut subscription = inner.subscribe(filter).await?;
+        let mut limits = BufferLimits::default();
+        (limits.items, limits.bytes) = (usize::MAX, usize::MAX);
+        subscription.set_limits(limits);
         Ok(subscription)
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Report, Setting, broken_network, killed_connections, killed_consumers,
-    killed_server, loading_server, long_outage,     stopped_server, };
+    killed_server, loading_server, long_outage,     slow_consumer, stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -106,6 +106,15 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(120),
         run: |setting| Box::pin(broken_network::run(setting)),
+    },
+    Fault {
+        id: "F8",
+        name: "slow_consumer",
+        what: "200 MB are published to a topic of which one subscriber does not read",
+        criterion: "the process grows by 64 MiB at most, others hear everything, and what the sleeper missed is counted exactly",
+        load: Load::Heavy,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(slow_consumer::run(setting)),
     },
 ];
 
