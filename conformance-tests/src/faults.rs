@@ -45,6 +45,7 @@ pub mod long_outage;
 pub mod stopped_server;
 
 pub mod broken_network;
+pub mod malformed_payloads;
 pub mod slow_consumer;
 
 mod cut_replies;

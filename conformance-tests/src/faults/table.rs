@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Report, Setting, broken_network, killed_connections, killed_consumers,
-    killed_server, loading_server, long_outage,     slow_consumer, stopped_server, };
+    killed_server, loading_server, long_outage, malformed_payloads,     slow_consumer, stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -115,6 +115,15 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(60),
         run: |setting| Box::pin(slow_consumer::run(setting)),
+    },
+    Fault {
+        id: "F9",
+        name: "malformed_payloads",
+        what: "200,000 payloads that nobody should send go through every decoder, and 40,000 over Redis",
+        criterion: "no panic, the process grows by 64 MiB at most, everybody listens on after each batch",
+        load: Load::Heavy,
+        limit: Duration::from_secs(90),
+        run: |setting| Box::pin(malformed_payloads::run(setting)),
     },
 ];
 

@@ -1,0 +1,246 @@
+//! F9: 200,000 payloads that nobody should send, all of them to every decoder, and some live over Redis: to topics,
+//! patterns, queues, a remote and the inbox of its callers.
+//!
+//! Nothing panics, memory stays bounded, and whoever listens is there after each batch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use pymq::codec::Decode;
+use pymq::{Bus, ErrorKind, Events, Message, Raw, Stub};
+use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::report::mebibytes;
+use super::{Dice, Report, Setting, memory};
+use crate::hostile::Payloads;
+use crate::redis::Controlled;
+use crate::{Failure, Outcome};
+
+const PAYLOADS: u32 = 200_000;
+
+/// How many batches go over Redis, of so many payloads to each place.
+const BATCHES: u32 = 40;
+const BATCH: usize = 250;
+
+/// By how much the process may grow.
+const MEMORY: u64 = 64 << 20;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// As Redis knows what pymq calls `live`, and `live` as a queue.
+const CHANNEL: &str = "__eventbus:global:live";
+const REMOTE: &str = "__eventbus:global:remote";
+const LIST: &str = "__eventbus:global:jobs";
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Placed {
+    order: u64,
+    note: Option<String>,
+}
+
+/// Runs it.
+pub async fn run(setting: Setting) -> Outcome<Report> {
+    let mut dice = setting.dice("payloads");
+    let rest = memory::resident(None)?;
+    let decoders = decode_all(&mut dice);
+    let mut report = Report {
+        sent: PAYLOADS.into(),
+        ..Report::default()
+    };
+    let refused: u32 = decoders.await?;
+    report.figure(format!("{refused} of {PAYLOADS} payloads are no event"));
+
+    let server = setting.server(&[]).await?;
+    let mut live = Live::start(&setting, &server).await?;
+    let mut payloads = payloads(&mut dice);
+    for batch in 0..BATCHES {
+        live.suffer(&mut payloads).await?;
+        live.is_alive(batch.into())
+            .await
+            .map_err(|error| format!("after batch {batch}: {error}"))?;
+        report.worked += 1;
+    }
+    let grown = memory::resident(None)?.saturating_sub(rest);
+    report.accepted = report.worked;
+    report.memory = Some(grown);
+    report.figure(format!(
+        "{} payloads over Redis, all alive after each of {BATCHES} batches, {} items kept as dead letters",
+        BATCH * Live::PLACES * usize::try_from(BATCHES)?,
+        live.bus.queue::<Placed>("jobs").dead_letters().len().await?
+    ));
+    report.demand(grown <= MEMORY, || {
+        format!("the process grew by {:.1} MiB", mebibytes(grown))
+    });
+    Ok(report)
+}
+
+/// What else there is than what the generator makes of what Python sends.
+fn payloads(dice: &mut Dice) -> Payloads {
+    let deep = [
+        b"[".repeat(10_000),
+        [b"[".repeat(10_000), b"]".repeat(10_000)].concat(),
+        b"{\"a\":".repeat(10_000),
+    ];
+    let numbers = format!(
+        "{}.{}e-{}",
+        "9".repeat(400),
+        "1".repeat(400),
+        "7".repeat(20)
+    );
+    let further = [
+        numbers.into_bytes(),
+        br#"{"order": 17, "note": null}"#.to_vec(),
+        br#"{"order": -1, "note": "\u0000"}"#.to_vec(),
+        b"\0\0\0".to_vec(),
+    ];
+    Payloads::new(dice.roll(), deep.into_iter().chain(further))
+}
+
+/// Decodes every payload as everything, on both cores, and returns how many were no event.
+async fn decode_all(dice: &mut Dice) -> Result<u32, Failure> {
+    let halves = [payloads(dice), payloads(dice)].map(|mut payloads| {
+        spawn_blocking(move || {
+            (0..PAYLOADS / 2)
+                .map(|_| u32::from(!decode(&Message::json(payloads.make()))))
+                .sum::<u32>()
+        })
+    });
+    let mut refused = 0;
+    for half in halves {
+        // A panic is the end of the task, and an error here.
+        refused += half.await?;
+    }
+    Ok(refused)
+}
+
+/// Tells whether a message is an event; what else it may be is tried as well.
+fn decode(message: &Message) -> bool {
+    let opaque = Message::bytes(message.body.clone());
+    drop(Value::decode(message));
+    drop(<(String, Option<f64>)>::decode(message));
+    drop(BTreeMap::<i128, Vec<u8>>::decode(message));
+    drop(<()>::decode(message));
+    drop(Value::decode(&opaque));
+    drop(Raw::decode(message));
+    Placed::decode(message).is_ok()
+}
+
+/// Those who listen at a server.
+struct Live {
+    bus: Bus,
+    raw: MultiplexedConnection,
+    topic: Events<Placed>,
+    pattern: Events<Placed>,
+    remote: Stub<(u64,), u64>,
+    /// The list that answers to calls of ours come to.
+    inbox: String,
+}
+
+impl Live {
+    /// To how many places each payload of a batch goes.
+    const PLACES: usize = 4;
+
+    async fn start(setting: &Setting, server: &Controlled) -> Result<Self, Failure> {
+        let bus = setting.bus(server.url().parse()?).await?;
+        bus.expose("remote", |number: u64| async move { number })
+            .await?
+            .keep();
+        // A handler meets what streams meet.
+        let ignored = |_: Placed| async {};
+        bus.topic("live").subscribe(ignored).await?.keep();
+        let inbox = inbox(&bus, server).await?;
+        Ok(Self {
+            raw: server.raw().await?,
+            topic: bus.topic("live").stream().await?,
+            pattern: bus.pattern("li*").stream().await?,
+            remote: bus.stub("remote").timeout(PATIENCE),
+            inbox: format!("__eventbus:global:{inbox}"),
+            bus,
+        })
+    }
+
+    /// Sends a batch to every place.
+    async fn suffer(&mut self, payloads: &mut Payloads) -> Outcome {
+        let mut batch = redis::pipe();
+        for _ in 0..BATCH {
+            let payload = payloads.make();
+            batch.cmd("PUBLISH").arg(CHANNEL).arg(&payload).ignore();
+            batch.cmd("PUBLISH").arg(REMOTE).arg(&payload).ignore();
+            batch.cmd("LPUSH").arg(LIST).arg(&payload).ignore();
+            batch.cmd("LPUSH").arg(&self.inbox).arg(&payload).ignore();
+        }
+        Ok(batch.exec_async(&mut self.raw).await?)
+    }
+
+    /// Demands that everybody still gets what is right.
+    async fn is_alive(&mut self, number: u64) -> Outcome {
+        // No payload has such a number.
+        let number = number + 1_000_000_000_000;
+        let placed = Placed {
+            order: number,
+            note: None,
+        };
+        self.bus.topic("live").publish(&placed).await?;
+        hear(&mut self.topic, number).await?;
+        hear(&mut self.pattern, number).await?;
+        if self.remote.call((number,)).await? != number {
+            return Err("a call got the answer of another".into());
+        }
+        let jobs = self.bus.queue::<Placed>("jobs");
+        jobs.put(&placed).await?;
+        loop {
+            // What is no item becomes a dead letter on the way.
+            let lease = timeout(PATIENCE, jobs.lease()).await?;
+            let lease = match lease {
+                Ok(lease) => lease,
+                Err(error) if error.kind() == ErrorKind::Codec => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let order = lease.order;
+            lease.ack().await?;
+            if order == number {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads on to an event.
+async fn hear(events: &mut Events<Placed>, number: u64) -> Outcome {
+    loop {
+        match timeout(PATIENCE, events.recv()).await? {
+            Ok(received) => {
+                let placed = received.into_event().ok_or("a gap")?;
+                if placed.order == number {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Codec => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Finds out where answers to the calls of a bus come to, by being called.
+async fn inbox(bus: &Bus, server: &Controlled) -> Result<String, Failure> {
+    let mut spy = redis::Client::open(server.url())?
+        .get_async_pubsub()
+        .await?;
+    spy.subscribe("__eventbus:global:spy").await?;
+    let call = bus
+        .stub::<(), ()>("spy")
+        .timeout(Duration::from_millis(100));
+    // Nobody answers.
+    drop(call.call(()).await);
+    let mut requests = spy.on_message();
+    let request = timeout(PATIENCE, requests.next()).await?;
+    let payload = request.ok_or("no request")?.get_payload_bytes().to_vec();
+    let request: Value = serde_json::from_slice(&payload)?;
+    let inbox = request["__obj"][1].as_str();
+    Ok(inbox.ok_or("no inbox in a request")?.to_owned())
+}
