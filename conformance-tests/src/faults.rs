@@ -46,6 +46,8 @@ pub mod stopped_server;
 
 pub mod broken_network;
 pub mod malformed_payloads;
+pub mod many_calls;
+pub mod many_topics;
 pub mod slow_consumer;
 
 mod cut_replies;

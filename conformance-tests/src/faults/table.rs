@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Report, Setting, broken_network, killed_connections, killed_consumers,
-    killed_server, loading_server, long_outage, malformed_payloads,     slow_consumer, stopped_server, };
+    killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
+    slow_consumer, stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -124,6 +125,24 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(90),
         run: |setting| Box::pin(malformed_payloads::run(setting)),
+    },
+    Fault {
+        id: "F11",
+        name: "many_topics",
+        what: "10,000 topics are subscribed, published to once and unsubscribed",
+        criterion: "each event is received once, a topic costs at most 2 kB, nothing stays subscribed",
+        load: Load::Heavy,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(many_topics::run(setting)),
+    },
+    Fault {
+        id: "F12",
+        name: "many_calls",
+        what: "10,000 calls at once of a remote on 4 servers, 1 % of them slow and 1 % failing",
+        criterion: "each has one outcome, its own; none runs twice; no entry, task or answer is left",
+        load: Load::Heavy,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(many_calls::run(setting)),
     },
 ];
 
