@@ -48,6 +48,7 @@ pub mod broken_network;
 pub mod malformed_payloads;
 pub mod many_calls;
 pub mod many_topics;
+pub mod panicking_handlers;
 pub mod slow_consumer;
 
 mod cut_replies;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::{
     Report, Setting, broken_network, killed_connections, killed_consumers,
     killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
-    slow_consumer, stopped_server, };
+    panicking_handlers, slow_consumer, stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -143,6 +143,15 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(60),
         run: |setting| Box::pin(many_calls::run(setting)),
+    },
+    Fault {
+        id: "F13",
+        name: "panicking_handlers",
+        what: "every tenth of 10,000 events, calls and items of a queue makes its handler panic, in three ways",
+        criterion: "the rest is handled once, each caller is told of his own panic, each item is worked on again, the counts are exact",
+        load: Load::Heavy,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(panicking_handlers::run(setting)),
     },
 ];
 
