@@ -18,6 +18,7 @@
 //! 3. Everything random comes from [`Setting::dice`], so that a seed repeats it.
 
 pub mod callers;
+pub mod certificates;
 pub mod command;
 pub mod consumer;
 pub mod dice;
@@ -49,10 +50,12 @@ pub mod malformed_payloads;
 pub mod many_calls;
 pub mod many_topics;
 pub mod panicking_handlers;
+pub mod refused_access;
 pub mod slow_consumer;
 
 mod cut_replies;
 mod half_open;
+mod tls;
 
 pub use self::dice::Dice;
 pub use self::report::Report;

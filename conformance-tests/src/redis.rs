@@ -135,7 +135,7 @@ async fn open() -> Result<Server, Failure> {
 }
 
 /// Returns the words of the `ACL SETUSER` in the documentation: `app on >password`, then the rights.
-fn app_user() -> Result<impl Iterator<Item = &'static str>, Failure> {
+pub(crate) fn app_user() -> Result<impl Iterator<Item = &'static str>, Failure> {
     let (_, rights) = RUNNING_REDIS
         .split_once("ACL SETUSER")
         .ok_or("docs/REDIS.md has no `ACL SETUSER`")?;
@@ -172,7 +172,7 @@ pub fn source() -> Result<Source, Failure> {
 }
 
 /// Chooses how a server is started; one that is only named cannot be configured.
-fn source_of_own() -> Result<Source, Failure> {
+pub(crate) fn source_of_own() -> Result<Source, Failure> {
     match variable("PYMQ_TEST_REDIS").as_deref() {
         Some("docker") => Ok(Source::Docker),
         Some("local") => Ok(Source::Local),

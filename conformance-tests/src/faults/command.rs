@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::rules::Rule;
 use super::table::{self, FAULTS, Fault};
-use super::{Report, Setting, consumer, runner};
+use super::{Report, Setting, consumer, runner, tls};
 use crate::Failure;
 
 /// The first argument of a process that runs one fault.
@@ -30,6 +30,7 @@ pub async fn run() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match &*words {
         [consumer::ROLE, orders] => until_orphaned(consumer::run(orders)).await.map(|()| true),
+        [tls::ROLE, url] => tls::run(url).await.map(|()| true),
         [ROLE, rest @ ..] => until_orphaned(run_one(rest)).await.map(|()| true),
         words => match Request::parse(words) {
             Ok(request) => runner::run(request).await,

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use super::{
     Report, Setting, broken_network, killed_connections, killed_consumers,
     killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
-    panicking_handlers, slow_consumer, stopped_server, };
+    panicking_handlers, refused_access, slow_consumer, stopped_server, };
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -152,6 +152,15 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(60),
         run: |setting| Box::pin(panicking_handlers::run(setting)),
+    },
+    Fault {
+        id: "F21",
+        name: "refused_access",
+        what: "wrong, missing and changed passwords, missing rights, and certificates and ports that do not fit",
+        criterion: "each gives an error of the right kind within 3 s that names the cause and no secret; a password changed back works within 6 s",
+        load: Load::Light,
+        limit: Duration::from_secs(90),
+        run: |setting| Box::pin(refused_access::run(setting)),
     },
 ];
 
