@@ -46,6 +46,7 @@ pub mod long_outage;
 pub mod stopped_server;
 
 pub mod broken_network;
+pub mod full_server;
 pub mod malformed_payloads;
 pub mod many_calls;
 pub mod many_topics;

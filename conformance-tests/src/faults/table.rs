@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Report, Setting, broken_network, killed_connections, killed_consumers,
+    Report, Setting, broken_network, full_server, killed_connections, killed_consumers,
     killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
     panicking_handlers, refused_access, slow_consumer, stopped_server, };
 use crate::Outcome;
@@ -161,6 +161,16 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Light,
         limit: Duration::from_secs(90),
         run: |setting| Box::pin(refused_access::run(setting)),
+    },
+    Fault {
+        id: "F22",
+        name: "full_server",
+        what: "the server is at its maxmemory of 4 MB, its disk is full, or it has all the clients it takes",
+        criterion: "what is refused says why and has not happened, acks go on at full memory, 0 lost, \
+                    all works within 6 s of there being room, without a restart",
+        load: Load::Light,
+        limit: Duration::from_secs(90),
+        run: |setting| Box::pin(full_server::run(setting)),
     },
 ];
 
