@@ -53,6 +53,7 @@ pub mod many_topics;
 pub mod panicking_handlers;
 pub mod refused_access;
 pub mod slow_consumer;
+pub mod wiped_server;
 
 mod cut_replies;
 mod half_open;

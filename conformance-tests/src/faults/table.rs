@@ -7,7 +7,8 @@ use futures_util::future::BoxFuture;
 use super::{
     Report, Setting, broken_network, full_server, killed_connections, killed_consumers,
     killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
-    panicking_handlers, refused_access, slow_consumer, stopped_server, };
+    panicking_handlers, refused_access, slow_consumer, stopped_server, wiped_server,
+};
 use crate::Outcome;
 
 /// A fault, and what must hold in spite of it.
@@ -171,6 +172,15 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Light,
         limit: Duration::from_secs(90),
         run: |setting| Box::pin(full_server::run(setting)),
+    },
+    Fault {
+        id: "F23",
+        name: "wiped_server",
+        what: "FLUSHALL, DEL of single keys and SCRIPT FLUSH for 2 s each, under load",
+        criterion: "only acks (lease lost) and calls (timed out) fail, nothing does 1.5 s after the last; forgotten scripts fail nothing",
+        load: Load::Light,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(wiped_server::run(setting)),
     },
 ];
 
