@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pymq::Result;
 use pymq::provider::{
-    BufferLimits, Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
+    Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
 };
 use serde::{Deserialize, Serialize};
 
@@ -119,17 +119,28 @@ impl Twist for BoundedRetries {
     }
 }
 
-/// A subscription that keeps whatever comes.
+/// A subscription that keeps whatever comes, however little of it may wait for the reader.
 #[derive(Debug)]
 struct UnboundedBuffer;
 
 #[async_trait]
 impl Twist for UnboundedBuffer {
     async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
-        let mut subscription = inner.subscribe(filter).await?;
-        let mut limits = BufferLimits::default();
-        (limits.items, limits.bytes) = (usize::MAX, usize::MAX);
-        subscription.set_limits(limits);
+        let mut source = inner.subscribe(filter.clone()).await?;
+        let (inlet, subscription) = subscription(&filter, drop);
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            loop {
+                match source.recv().await {
+                    Ok(Incoming::Message { topic, message }) => {
+                        inlet.push(&topic, &message);
+                        kept.push(message);
+                    }
+                    Ok(_) => inlet.gap(),
+                    Err(error) => return inlet.end(error),
+                }
+            }
+        });
         Ok(subscription)
     }
 }
