@@ -53,9 +53,9 @@ mod write;
 
 use std::any::type_name;
 
-use bytes::{Buf, Bytes};
-use serde::Serialize;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
@@ -162,10 +162,9 @@ pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
 }
 
 fn payload<T: Serialize + ?Sized>(value: &T, class: Option<&str>) -> Result<Message> {
-    let (json, start) = write::payload(value, class).map_err(unwritable::<T>)?;
-    let mut body = Bytes::from(json);
-    body.advance(start);
-    Ok(Message::json(body))
+    write::payload(value, class)
+        .map(Message::json)
+        .map_err(unwritable::<T>)
 }
 
 /// Writes a value as JSON in the byte form of Python's `json`, without an envelope.
@@ -182,7 +181,7 @@ fn payload<T: Serialize + ?Sized>(value: &T, class: Option<&str>) -> Result<Mess
 /// # Ok::<(), pymq::Error>(())
 /// ```
 pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
-    write::bare(value).map(Bytes::from).map_err(unwritable::<T>)
+    write::bare(value).map_err(unwritable::<T>)
 }
 
 /// Reads a value from JSON without an envelope.
@@ -203,7 +202,7 @@ pub fn from_json<T: DeserializeOwned>(json: &Bytes) -> Result<T> {
 }
 
 /// Reads a value from a part of a JSON text.
-pub(crate) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+pub(crate) fn from_text<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
     read::bare(text.as_bytes())
 }
 

@@ -1,6 +1,6 @@
 //! Reading: one scan for what `serde_json` would let pass, the envelope off if there is one, then `serde_json`.
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{Deserialize, DeserializeOwned, Error as _};
 use serde_json::Error;
 
 use super::envelope;
@@ -8,7 +8,7 @@ use super::exact::Exact;
 use super::scan::{Findings, scan};
 
 /// Reads a value that has no envelope.
-pub(super) fn bare<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
+pub(super) fn bare<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
     let (text, findings) = check(json)?;
     parse(text, findings)
 }
@@ -36,7 +36,7 @@ fn check(json: &[u8]) -> Result<(&str, Findings), Error> {
     Ok((text, findings))
 }
 
-fn parse<T: DeserializeOwned>(text: &str, findings: Findings) -> Result<T, Error> {
+fn parse<'de, T: Deserialize<'de>>(text: &'de str, findings: Findings) -> Result<T, Error> {
     if !findings.wide_integers {
         return serde_json::from_str(text);
     }

@@ -118,7 +118,7 @@ impl Params for () {
     }
 }
 
-fn values(json: &Bytes) -> Result<Vec<Box<RawValue>>, RemoteError> {
+fn values(json: &Bytes) -> Result<Vec<&RawValue>, RemoteError> {
     let text = str::from_utf8(json).map_err(|cause| unreadable(&cause))?;
     codec::from_text(text).map_err(|cause| unreadable(&cause))
 }
@@ -130,7 +130,7 @@ fn unreadable(cause: &dyn fmt::Display) -> RemoteError {
 /// The arguments of one call, read from left to right.
 struct Given<'a> {
     function: &'a str,
-    values: &'a [Box<RawValue>],
+    values: &'a [&'a RawValue],
     taken: usize,
     wanted: usize,
 }
@@ -138,7 +138,7 @@ struct Given<'a> {
 impl<'a> Given<'a> {
     fn new(
         function: &'a str,
-        values: &'a [Box<RawValue>],
+        values: &'a [&'a RawValue],
         wanted: usize,
     ) -> Result<Self, RemoteError> {
         let given = Self {
@@ -232,6 +232,14 @@ mod tests {
         check(&(1, 2, 3, 4, 5, 6));
         check(&(1, 2, 3, 4, 5, 6, 7));
         check(&(1, 2, 3, 4, 5, 6, 7, 8));
+    }
+
+    #[test]
+    fn integers_past_64_bits_are_exact_beside_others() {
+        assert_eq!(
+            read::<(u128, i64)>("[18446744073709551616, 1]"),
+            Ok((1 << 64, 1))
+        );
     }
 
     #[test]
