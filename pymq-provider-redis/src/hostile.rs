@@ -85,8 +85,8 @@ fn ours() -> Vec<Vec<u8>> {
     let failure = Reply::Err(RemoteError::new("KeyError", "k"));
     framed
         .into_iter()
-        .chain([request.unwrap().request.to_vec()])
-        .chain([write_response("\"f#1\"", failure).to_vec()])
+        .chain([request.unwrap().request.into_bytes()])
+        .chain([write_response("\"f#1\"", failure).into_bytes()])
         .collect()
 }
 
@@ -153,10 +153,7 @@ fn decode_request(payload: &Bytes, frame: &Object<'_>) {
         &request.call,
         Reply::Err(RemoteError::new("TypeError", "no")),
     );
-    assert!(
-        str::from_utf8(&answer).is_ok_and(is_readable_payload),
-        "{payload:?}"
-    );
+    assert!(is_readable_payload(&answer), "{payload:?}");
 }
 
 /// Returns the most memory this process has had so far.

@@ -24,7 +24,7 @@ impl Keys {
 
     /// Returns Python's name for a topic, an RPC channel, a queue or a reply inbox.
     pub(crate) fn name(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+        [&self.prefix, name].concat()
     }
 
     /// Returns the glob for `PSUBSCRIBE`; the namespace in it means itself.

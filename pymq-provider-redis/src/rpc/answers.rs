@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -16,7 +15,7 @@ static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua")
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) inbox: String,
-    pub(crate) payload: Bytes,
+    pub(crate) payload: String,
 }
 
 /// Where servers put their answers; never waits.
@@ -47,7 +46,7 @@ impl Answers {
 }
 
 async fn push_batch(core: &Core, batch: Vec<Answer>) {
-    let mut by_inbox: HashMap<String, Vec<Bytes>> = HashMap::new();
+    let mut by_inbox: HashMap<String, Vec<String>> = HashMap::new();
     for answer in batch {
         by_inbox
             .entry(answer.inbox)
@@ -62,20 +61,19 @@ async fn push_batch(core: &Core, batch: Vec<Answer>) {
     .await;
 }
 
-async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {
+async fn push_all(core: &Core, inbox: String, mut payloads: Vec<String>) {
     while !payloads.is_empty() {
-        push(core, &inbox, &take_batch(&mut payloads, Bytes::len)).await;
+        push(core, &inbox, &take_batch(&mut payloads, String::len)).await;
     }
 }
 
 /// Pushes answers into one inbox. An error is the caller's timeout: an answer is not repeated, as it would count as
 /// another server's.
-async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
-    let payloads: Vec<&[u8]> = payloads.iter().map(Bytes::as_ref).collect();
+async fn push(core: &Core, inbox: &str, payloads: &[String]) {
     let context = || format!("redis: answer to `{inbox}`");
     let pushed = core
         .commands
-        .script::<()>(context, &ANSWER, &[core.keys.name(inbox)], &payloads)
+        .script::<()>(context, &ANSWER, &[core.keys.name(inbox)], payloads)
         .await;
     if let Err(error) = pushed {
         tracing::warn!(answers = payloads.len(), "{error}");

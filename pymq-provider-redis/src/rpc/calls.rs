@@ -41,10 +41,11 @@ struct Shared {
 
 impl Calls {
     pub(crate) fn new(core: Core) -> Self {
-        let outbox = Outbox::start(core.clone());
+        let inbox = format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4());
+        let outbox = Outbox::start(core.clone(), inbox.clone());
         let shared = Shared {
             core,
-            inbox: format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4()),
+            inbox,
             next_id: AtomicU64::new(1),
             pending: Mutex::default(),
             is_drained: AtomicBool::new(false),

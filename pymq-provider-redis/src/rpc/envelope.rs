@@ -37,9 +37,10 @@ pub(crate) struct Request {
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct Outgoing {
     /// As it goes to a single server, and to several that all are to run it.
-    pub(crate) request: Bytes,
-    /// What the script puts into it for several of which one is to run it; empty when all are.
-    pub(crate) claim: String,
+    pub(crate) request: String,
+    /// What tells it from the other calls of its inbox, for several servers of which one is to run it; empty when all
+    /// are.
+    pub(crate) id: String,
 }
 
 /// A response as the caller finds it.
@@ -119,8 +120,6 @@ pub(crate) fn write_request(
     } else {
         json_array(message)?
     };
-    let call = quoted(&format!("{name}#{id}"));
-    let tag = REQUEST_TAGS[0];
     // Rounded up: a caller with time left has not given up.
     let timeout = opts
         .timeout
@@ -130,16 +129,28 @@ pub(crate) fn write_request(
         is_opaque,
         ..Extra::default()
     };
-    let end = wire::end_of_frame(&message.headers, &extra);
-    let claim = match opts.to {
-        Target::One => format!("{inbox}#{id}"),
-        _ => String::new(),
-    };
-    let request =
-        format!("{{\"__obj\": [{call}, \"{inbox}\", {args}, {{}}], \"__type\": {tag}{end}");
+    let id = id.to_string();
+    let call = quoted(name);
+    let parts = [
+        r#"{"__obj": ["#,
+        &call[..call.len() - 1],
+        "#",
+        &id,
+        r#"", ""#,
+        inbox,
+        r#"", "#,
+        args,
+        r#", {}], "__type": "#,
+        REQUEST_TAGS[0],
+        &wire::end_of_frame(&message.headers, &extra),
+    ];
     Ok(Outgoing {
-        request: request.into(),
-        claim,
+        request: parts.concat(),
+        id: if opts.to == Target::One {
+            id
+        } else {
+            String::new()
+        },
     })
 }
 
@@ -183,7 +194,7 @@ fn without_id(args: &str, name: &str, id: &str) -> String {
 }
 
 /// Writes the response to the request that began with `call`.
-pub(crate) fn write_response(call: &str, reply: Reply) -> Bytes {
+pub(crate) fn write_response(call: &str, reply: Reply) -> String {
     let (result, type_name, failed) = match reply {
         Reply::Ok { body, type_name } => (body, type_name, false),
         Reply::Err(error) => (
@@ -204,7 +215,17 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> Bytes {
     {
         Some(result) => {
             let type_name = quoted(&type_name);
-            format!("{{\"__obj\": [{call}, {result}, {type_name}, {failed}], \"__type\": \"pymq.core.RpcResponse\"}}").into()
+            let parts = [
+                r#"{"__obj": ["#,
+                call,
+                ", ",
+                result,
+                ", ",
+                &type_name,
+                if failed { ", true" } else { ", false" },
+                r#"], "__type": "pymq.core.RpcResponse"}"#,
+            ];
+            parts.concat()
         }
         None => write_response(
             call,
@@ -226,8 +247,7 @@ fn fields<'a, const N: usize>(
         return Some(names.map(|name| frame.get(name)));
     };
     if let Some(elements) = elements(object) {
-        let mut elements = elements.into_iter();
-        return Some(names.map(|_| elements.next()));
+        return Some(elements);
     }
     let inner = Object::scan(object)?;
     Some(names.map(|name| inner.get(name)))
@@ -235,7 +255,7 @@ fn fields<'a, const N: usize>(
 
 fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
     if is_opaque {
-        let encoded: String = serde_json::from_str(elements(args)?.first()?).ok()?;
+        let encoded: String = serde_json::from_str(elements::<1>(args)?[0]?).ok()?;
         return BASE64_STANDARD.decode(encoded).ok().map(Message::bytes);
     }
     // A value of a frame that has been scanned is whole; its first byte tells what it is.
@@ -245,13 +265,18 @@ fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
 
 fn json_array(message: &Message) -> Result<&str> {
     let text = std::str::from_utf8(&message.body).ok();
-    text.filter(|text| elements(text).is_some()).ok_or_else(|| {
-        Error::new(ErrorKind::Codec, "redis: arguments must be a JSON array")
-            .with_payload(message.body.clone())
-    })
+    text.filter(|text| elements::<0>(text).is_some())
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Codec, "redis: arguments must be a JSON array")
+                .with_payload(message.body.clone())
+        })
 }
 
 fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    if text.bytes().all(is_plain) {
+        return ["\"", text, "\""].concat();
+    }
     let json = to_json(text).expect("a string is always valid JSON");
     String::from_utf8(json.into()).expect("JSON is UTF-8")
 }
@@ -287,16 +312,16 @@ mod tests {
 
     /// Does what the publishing script does for several servers.
     fn for_several(outgoing: &Outgoing) -> Bytes {
-        let request = std::str::from_utf8(&outgoing.request).unwrap();
-        let claim = &outgoing.claim;
-        match (claim.as_str(), request.strip_suffix("}}")) {
-            ("", _) => outgoing.request.clone(),
-            (_, Some(start)) => format!(r#"{start},"claim":"{claim}"}}}}"#).into(),
+        let Outgoing { request, id } = outgoing;
+        let text = match (id.as_str(), request.strip_suffix("}}")) {
+            ("", _) => request.clone(),
+            (_, Some(start)) => format!(r#"{start},"claim":"__rpc_x#{id}"}}}}"#),
             (_, None) => {
                 let start = request.strip_suffix('}').unwrap();
-                format!(r#"{start}, "__pymq": {{"claim":"{claim}"}}}}"#).into()
+                format!(r#"{start}, "__pymq": {{"claim":"__rpc_x#{id}"}}}}"#)
             }
-        }
+        };
+        text.into()
     }
 
     fn parsed(text: &[u8]) -> Value {
@@ -373,9 +398,7 @@ mod tests {
             let opts = RequestOptions::default();
             let outgoing = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
 
-            let written = String::from_utf8(outgoing.request.into())
-                .unwrap()
-                .replacen("#3", "", 1);
+            let written = outgoing.request.replacen("#3", "", 1);
             assert_eq!(written, vector["payload"].as_str().unwrap());
         }
     }
@@ -411,7 +434,7 @@ mod tests {
         let to_all = write_request("f", 9, "__rpc_x", &message, &opts.to(Target::All)).unwrap();
 
         for (payload, claim) in [
-            (to_one.request.clone(), None),
+            (to_one.request.clone().into(), None),
             (for_several(&to_one), Some("__rpc_x#9")),
             (for_several(&to_all), None),
         ] {
@@ -431,9 +454,21 @@ mod tests {
 
         let request = read(&for_several(&outgoing)).unwrap();
 
-        assert!(!outgoing.request.ends_with(b"}}"));
+        assert!(!outgoing.request.ends_with("}}"));
         assert_eq!(request.claim.as_deref(), Some("__rpc_x#9"));
         assert_eq!(request.message, Message::json("[1]"));
+    }
+
+    #[test]
+    fn a_name_ends_where_it_ends() {
+        for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
+            let opts = RequestOptions::default();
+            let outgoing = write_request(name, 9, "__rpc_x", &Message::json("[]"), &opts).unwrap();
+
+            let request = read(&outgoing.request.into()).unwrap();
+
+            assert_eq!(parsed(request.call.as_bytes()), format!("{name}#9"));
+        }
     }
 
     #[test]
@@ -530,7 +565,7 @@ mod tests {
 
             let response = write_response("\"f#1\"", reply);
 
-            let reply = read_response(&response).unwrap().reply;
+            let reply = read_response(&response.into()).unwrap().reply;
             assert_eq!(
                 reply,
                 failure("RuntimeError", "the result is no JSON that Python can read")

@@ -28,10 +28,10 @@ struct Call {
 }
 
 impl Outbox {
-    /// Starts the task that sends; it ends when the provider is closed.
-    pub(crate) fn start(core: Core) -> Self {
+    /// Starts the task that sends what is to be answered in `inbox`; it ends when the provider is closed.
+    pub(crate) fn start(core: Core, inbox: String) -> Self {
         let (queue, given) = mpsc::channel(BATCH * 4);
-        core.spawn(run(core.clone(), given));
+        core.spawn(run(core.clone(), inbox, given));
         Self { core, queue }
     }
 
@@ -54,9 +54,9 @@ impl Outbox {
     }
 }
 
-async fn run(core: Core, given: mpsc::Receiver<Call>) {
+async fn run(core: Core, inbox: String, given: mpsc::Receiver<Call>) {
     let send_all = gather(given, CancellationToken::new(), |batch| {
-        publish_all(&core, batch)
+        publish_all(&core, &inbox, batch)
     });
     tokio::select! {
         () = core.close.cancelled() => {}
@@ -64,26 +64,22 @@ async fn run(core: Core, given: mpsc::Receiver<Call>) {
     }
 }
 
-async fn publish_all(core: &Core, mut batch: Vec<Call>) {
+async fn publish_all(core: &Core, inbox: &str, mut batch: Vec<Call>) {
     // Whose caller is gone is not sent at all.
     batch.retain(|call| !call.counted.is_closed());
     while !batch.is_empty() {
-        publish(
-            core,
-            take_batch(&mut batch, |call| call.outgoing.request.len()),
-        )
-        .await;
+        let next = take_batch(&mut batch, |call| call.outgoing.request.len());
+        publish(core, inbox, next).await;
     }
 }
 
-async fn publish(core: &Core, batch: Vec<Call>) {
-    let args: Vec<&[u8]> = batch
-        .iter()
-        .flat_map(|call| {
-            let Outgoing { request, claim } = &call.outgoing;
-            [call.channel.as_bytes(), request, claim.as_bytes()]
-        })
-        .collect();
+async fn publish(core: &Core, inbox: &str, batch: Vec<Call>) {
+    let mut args = Vec::with_capacity(1 + 3 * batch.len());
+    args.push(inbox);
+    for call in &batch {
+        let Outgoing { request, id } = &call.outgoing;
+        args.extend([call.channel.as_str(), request, id]);
+    }
     let results: Result<Vec<Value>, Fault> =
         core.commands.try_script(&CALL, &[] as &[&str], &args).await;
     let mut results = results.map(Vec::into_iter);

@@ -79,23 +79,26 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Scans a text and returns those of its elements; none when it is no array.
-pub(crate) fn elements(text: &str) -> Option<Vec<&str>> {
+/// Scans a text and returns its first `N` elements; none when it is no array.
+pub(crate) fn elements<const N: usize>(text: &str) -> Option<[Option<&str>; N]> {
     let mut scanner = Scanner::new(text);
     scanner.space();
     scanner.eat(b'[')?;
-    let mut elements = Vec::new();
-    loop {
-        scanner.space();
-        if elements.is_empty() && scanner.peek()? == b']' {
-            break;
-        }
-        elements.push(&text[scanner.span(Scanner::value)?]);
-        scanner.space();
-        match scanner.peek()? {
-            b',' => scanner.at += 1,
-            b']' => break,
-            _ => return None,
+    scanner.space();
+    let mut elements = [None; N];
+    if scanner.peek()? != b']' {
+        for index in 0.. {
+            scanner.space();
+            let element = &text[scanner.span(Scanner::value)?];
+            if let Some(place) = elements.get_mut(index) {
+                *place = Some(element);
+            }
+            scanner.space();
+            match scanner.peek()? {
+                b',' => scanner.at += 1,
+                b']' => break,
+                _ => return None,
+            }
         }
     }
     scanner.at += 1;
@@ -119,6 +122,32 @@ pub(crate) fn is_readable_payload(text: &str) -> bool {
     scanner.value().and_then(|()| scanner.finish()).is_some()
 }
 
+/// What a value is in: a bit for each level, set for an object.
+#[derive(Default)]
+struct Open {
+    depth: usize,
+    objects: [u64; (MAX_DEPTH + 2).div_ceil(64)],
+}
+
+impl Open {
+    fn push(&mut self, close: u8) {
+        let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
+        if close == b'}' {
+            self.objects[word] |= bit;
+        } else {
+            self.objects[word] &= !bit;
+        }
+        self.depth += 1;
+    }
+
+    /// Returns what closes the innermost level.
+    fn last(&self) -> Option<u8> {
+        let level = self.depth.checked_sub(1)?;
+        let is_object = self.objects[level / 64] >> (level % 64) & 1 == 1;
+        Some(if is_object { b'}' } else { b']' })
+    }
+}
+
 /// Walks over a text; each step answers none where Python would raise.
 struct Scanner<'a> {
     text: &'a [u8],
@@ -137,7 +166,7 @@ impl<'a> Scanner<'a> {
 
     /// Passes one value. Not recursive: the depth is that of a hostile text.
     fn value(&mut self) -> Option<()> {
-        let mut open = Vec::new();
+        let mut open = Open::default();
         loop {
             self.space();
             match self.peek()? {
@@ -147,7 +176,7 @@ impl<'a> Scanner<'a> {
                     self.space();
                     if self.peek()? == close {
                         self.at += 1;
-                    } else if open.len() + 1 >= self.max_depth {
+                    } else if open.depth + 1 >= self.max_depth {
                         return None;
                     } else {
                         open.push(close);
@@ -161,7 +190,7 @@ impl<'a> Scanner<'a> {
             }
             // A value has ended, and perhaps what it is in.
             loop {
-                let Some(&close) = open.last() else {
+                let Some(close) = open.last() else {
                     return Some(());
                 };
                 self.space();
@@ -173,7 +202,7 @@ impl<'a> Scanner<'a> {
                     }
                     byte if byte == close => {
                         self.at += 1;
-                        open.pop();
+                        open.depth -= 1;
                     }
                     _ => return None,
                 }
@@ -210,7 +239,11 @@ impl<'a> Scanner<'a> {
     /// and the rest byte by byte.
     fn plain(&mut self) {
         let (steps, _) = self.text[self.at..].as_chunks::<16>();
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+        #[expect(
+            clippy::needless_bitwise_bool,
+            reason = "with branches there would be no vectors"
+        )]
+        let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
         let plain = steps.iter().take_while(|step| {
             !step
                 .iter()
@@ -400,13 +433,41 @@ mod tests {
     fn elements_are_found_where_they_are() {
         let text = r#" [ "a,]\"", [1, 2],{"b": "}"} , NaN] "#;
 
-        assert_eq!(
-            elements(text).unwrap(),
-            [r#""a,]\"""#, "[1, 2]", r#"{"b": "}"}"#, "NaN"]
-        );
-        assert_eq!(elements("[ ]").unwrap(), [""; 0]);
+        let found = [r#""a,]\"""#, "[1, 2]", r#"{"b": "}"}"#, "NaN"].map(Some);
+        assert_eq!(elements(text), Some(found));
+        assert_eq!(elements(text), Some([found[0], found[1]]));
+        assert_eq!(elements("[ ]"), Some([None]));
+        assert_eq!(elements("[1]"), Some([Some("1"), None]));
         for text in ["", "[", "]", "[1", "[1,]", "[[1]", "[1]]", "{}", "1"] {
-            assert_eq!(elements(text), None, "{text}");
+            assert_eq!(elements::<1>(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_open_closes_in_turn_at_any_depth() {
+        let nested = |depth| {
+            let (mut text, mut end) = (String::new(), String::new());
+            for level in 0..depth {
+                let (start, close) = if level % 3 == 0 {
+                    ("[", "]")
+                } else {
+                    (r#"{"a": "#, "}")
+                };
+                text += start;
+                end.insert_str(0, close);
+            }
+            (text, end)
+        };
+        for depth in [1, 63, 64, 65, 128, MAX_DEPTH - 1] {
+            let (text, end) = nested(depth);
+
+            assert!(is_readable(&format!("{text}1{end}")), "{depth}");
+            for wrong in [end.replace(']', "}"), end.replace('}', "]")] {
+                assert!(
+                    wrong == end || !is_readable(&format!("{text}1{wrong}")),
+                    "{depth}"
+                );
+            }
         }
     }
 
@@ -425,7 +486,7 @@ mod tests {
         fn never_panics(text in any::<String>()) {
             is_readable(&text);
             Object::scan(&text);
-            elements(&text);
+            elements::<2>(&text);
         }
     }
 }
