@@ -125,7 +125,7 @@ mod tests {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let inner = match self.0 {
                 0 => Bytes::new(),
-                depth => bare(&Nested(depth - 1)).unwrap(),
+                depth => bare(&Self(depth - 1)).unwrap(),
             };
             serializer.serialize_str(str::from_utf8(&inner).unwrap())
         }
