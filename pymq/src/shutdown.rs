@@ -1,8 +1,10 @@
 //! Every task of a bus: spawned through one tracker, told to stop by one token, awaited by one
 //! shutdown. Nothing is detached.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -38,12 +40,18 @@ impl Tasks {
         let abort = self.abort.clone();
         self.tracker.spawn_on(
             async move {
-                // The abort first: nothing runs any more once it has begun, so no task sees another one dropped by it.
-                tokio::select! {
-                    biased;
-                    () = abort.cancelled() => {}
-                    () = task => {}
-                }
+                let mut task = pin!(task);
+                let mut aborted = pin!(abort.cancelled());
+                poll_fn(|cx| {
+                    // The abort first: nothing runs any more once it has begun, so no task sees another one dropped by it.
+                    // It is waited for only by a task that has to wait.
+                    if abort.is_cancelled() || task.as_mut().poll(cx).is_ready() {
+                        Poll::Ready(())
+                    } else {
+                        aborted.as_mut().poll(cx)
+                    }
+                })
+                .await;
             },
             &self.runtime,
         )

@@ -71,6 +71,11 @@ impl Request {
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Returns when the caller gives up, if ever.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// Tells whether the caller has given up: such a request is not run.
     pub fn is_expired(&self) -> bool {
         self.deadline

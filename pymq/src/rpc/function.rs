@@ -41,12 +41,9 @@ pub struct CallMeta {
 
 impl CallMeta {
     pub(crate) fn new(request: &Request) -> Self {
-        let deadline = request
-            .remaining()
-            .and_then(|remaining| Instant::now().checked_add(remaining));
         Self {
             headers: request.message().headers.clone(),
-            deadline,
+            deadline: request.deadline(),
         }
     }
 

@@ -94,12 +94,11 @@ pub(crate) async fn start(
         counters: Arc::clone(bus.counters()),
         max_payload: bus.payload_limit(),
     };
-    bus.tasks().spawn(skeleton.run(requests, claim));
+    bus.tasks().spawn(Arc::new(skeleton).run(requests, claim));
     Ok(())
 }
 
 /// What runs the calls of one exposed function.
-#[derive(Clone)]
 struct Skeleton {
     name: Arc<str>,
     function: RemoteFn,
@@ -112,7 +111,7 @@ struct Skeleton {
 }
 
 impl Skeleton {
-    async fn run(self, mut requests: Requests, claim: Claim) {
+    async fn run(self: Arc<Self>, mut requests: Requests, claim: Claim) {
         tokio::select! {
             biased;
             () = self.running.stopped(&self.tasks) => {}
@@ -127,7 +126,7 @@ impl Skeleton {
     /// Runs calls until there are no more.
     ///
     /// Cancel safe: a request is taken only when it is spawned.
-    async fn serve(&self, requests: &mut Requests) {
+    async fn serve(self: &Arc<Self>, requests: &mut Requests) {
         loop {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
@@ -149,8 +148,8 @@ impl Skeleton {
         }
     }
 
-    fn spawn(&self, slot: OwnedSemaphorePermit, request: Request) {
-        let skeleton = self.clone();
+    fn spawn(self: &Arc<Self>, slot: OwnedSemaphorePermit, request: Request) {
+        let skeleton = Arc::clone(self);
         self.tasks.spawn(async move {
             let reply = skeleton.answer(&request).await;
             request.respond(reply);
