@@ -32,8 +32,11 @@ pub(crate) async fn gather<T, F: Future<Output = ()>>(
                 if count == 0 {
                     break;
                 }
-                // Those who were woken by the same answers give together: let them.
-                yield_now().await;
+                // Those who were woken by the same answers give together: let them, once with what is ready and once
+                // with what that has made ready.
+                for _ in 0..2 {
+                    yield_now().await;
+                }
                 while batch.len() < BATCH && let Ok(item) = given.try_recv() {
                     batch.push(item);
                 }
