@@ -15,7 +15,7 @@ pub use self::ends::*;
 pub use self::servers::*;
 
 use crate::wait::{PATIENCE, soon};
-use crate::{Harness, Outcome};
+use crate::{Failure, Harness, Outcome};
 
 /// Headers, body and encoding of a request arrive unchanged, and so do body and type name of the reply.
 pub async fn request_and_reply_arrive_unchanged(h: &dyn Harness) -> Outcome {
@@ -152,7 +152,11 @@ fn numbered(number: usize) -> Reply {
     }
 }
 
-/// The kind of error a request was refused with.
-fn refused(replies: pymq::Result<Replies>) -> Option<ErrorKind> {
-    replies.err().map(|error| error.kind())
+/// The kind of error a request was refused with, at once or where its reply would come.
+async fn refused(replies: pymq::Result<Replies>) -> Result<Option<ErrorKind>, Failure> {
+    let refusal = match replies {
+        Ok(mut replies) => soon("the refusal", replies.recv()).await?,
+        Err(error) => Some(Err(error)),
+    };
+    Ok(refusal.and_then(|reply| reply.err().map(|error| error.kind())))
 }

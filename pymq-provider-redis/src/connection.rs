@@ -44,6 +44,8 @@ pub(crate) struct Commands {
     repeatable: bool,
     /// The answer must not be lost.
     patient: bool,
+    /// When a command has to end that is not to have the whole `op_timeout`.
+    until: Option<Instant>,
 }
 
 /// Where the connection stands; written by [`supervise`] alone.
@@ -72,6 +74,7 @@ impl Commands {
                 state,
                 repeatable: false,
                 patient: false,
+                until: None,
             },
             supervisor,
         )
@@ -92,6 +95,14 @@ impl Commands {
     pub(crate) fn patient(&self) -> Self {
         Self {
             patient: true,
+            ..self.clone()
+        }
+    }
+
+    /// Returns a handle whose commands end at a given time, if one is given.
+    pub(crate) fn until(&self, deadline: Option<Instant>) -> Self {
+        Self {
+            until: deadline,
             ..self.clone()
         }
     }
@@ -145,7 +156,9 @@ impl Commands {
     }
 
     async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Fault> {
-        let deadline = Instant::now() + self.connector.op_timeout();
+        let deadline = self
+            .until
+            .unwrap_or_else(|| Instant::now() + self.connector.op_timeout());
         let mut repeatable = self.repeatable;
         loop {
             let line = self.line(deadline).await?;

@@ -85,7 +85,7 @@ fn ours() -> Vec<Vec<u8>> {
     let failure = Reply::Err(RemoteError::new("KeyError", "k"));
     framed
         .into_iter()
-        .chain([request.unwrap().request.into_bytes()])
+        .chain([request.unwrap().into_bytes()])
         .chain([write_response("\"f#1\"", failure).into_bytes()])
         .collect()
 }

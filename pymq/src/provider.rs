@@ -162,7 +162,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Sends a request, whose body is the JSON array of positional arguments, to one or all servers of a channel.
     ///
-    /// With nobody listening it is [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote) at once, and nothing is sent.
+    /// With nobody listening it is [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote) at once, and nothing is sent. What goes
+    /// to [`Target::One`] need not be sent when this resolves: that error, and any other by which it is not sent, may
+    /// come where the reply would.
     ///
     /// # Delivery
     ///

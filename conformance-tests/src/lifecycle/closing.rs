@@ -96,8 +96,9 @@ pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
     );
     // A backend may take a moment to notice who is gone.
     until("nobody is called", async || {
+        let all = RequestOptions::default().to(Target::All);
         let call = caller
-            .rpc_request("channel", Message::json("[]"), RequestOptions::default())
+            .rpc_request("channel", Message::json("[]"), all)
             .await;
         call.is_err_and(|error| error.kind() == ErrorKind::NoSuchRemote)
     })

@@ -19,7 +19,8 @@ pub async fn dropped_request_is_answered(h: &dyn Harness) -> Outcome {
     drop(next(&mut requests).await?);
     assert!(matches!(answer(&mut read).await?, Reply::Err(_)));
 
-    let mut unread = request(&caller, Target::One).await?;
+    // To all: it is sent when this resolves.
+    let mut unread = request(&caller, Target::All).await?;
     drop(requests);
     assert!(matches!(answer(&mut unread).await?, Reply::Err(_)));
     Ok(())
@@ -29,7 +30,7 @@ pub async fn dropped_request_is_answered(h: &dyn Harness) -> Outcome {
 pub async fn detached_server_finishes_what_it_has(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
-    let mut replies = request(&caller, Target::One).await?;
+    let mut replies = request(&caller, Target::All).await?;
 
     requests.detach().await;
     serve(&mut requests, 3, 1).await?;

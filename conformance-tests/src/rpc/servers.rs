@@ -13,7 +13,8 @@ pub async fn request_without_server_is_refused(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
 
     for target in [Target::One, Target::All] {
-        let kind = refused(soon("the refusal", request(&caller, target)).await?);
+        let replies = soon("the request", request(&caller, target)).await?;
+        let kind = refused(replies).await?;
         assert_eq!(kind, Some(pymq::ErrorKind::NoSuchRemote));
     }
 
@@ -63,7 +64,7 @@ pub async fn request_after_detach_is_refused(h: &dyn Harness) -> Outcome {
 
     for target in [Target::One, Target::All] {
         assert_eq!(
-            refused(request(&caller, target).await),
+            refused(request(&caller, target).await).await?,
             Some(pymq::ErrorKind::NoSuchRemote)
         );
     }

@@ -9,10 +9,11 @@ use bytes::Bytes;
 use pymq::name::RESERVED_PREFIX;
 use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq::{Error, ErrorKind, Message, Result};
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::envelope::{Response, read_response, write_request};
-use super::outbox::Outbox;
+use super::outbox::{Caller, Outbox};
 use crate::connection::{Fault, Live, Remedy, Version, pause};
 use crate::core::Core;
 
@@ -42,7 +43,7 @@ struct Shared {
 impl Calls {
     pub(crate) fn new(core: Core) -> Self {
         let inbox = format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4());
-        let outbox = Outbox::start(core.clone(), inbox.clone());
+        let outbox = Outbox::start(core.clone());
         let shared = Shared {
             core,
             inbox,
@@ -61,7 +62,8 @@ impl Calls {
         self.shared.pending().len()
     }
 
-    /// Sends a request if anyone serves the channel. Dropping the replies forgets the call.
+    /// Sends a request if anyone serves the channel; if nobody does, one to a single server hears it where the reply would
+    /// come. Dropping the replies forgets the call.
     pub(crate) async fn request(
         &self,
         channel: &str,
@@ -73,24 +75,33 @@ impl Calls {
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
-        shared.pending().insert(id, inlet);
+        shared.pending().insert(id, inlet.clone());
         // After a close, nobody ends what was not there yet.
         shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
         }
-        let outgoing = write_request(channel, id, &shared.inbox, message, opts)?;
-        let channel = shared.core.keys.name(channel);
-        let servers = self
-            .outbox
-            .send(channel, outgoing)
-            .await
-            .map_err(|fault| fault.into_error(&context(), shared.core.connector.address()))?;
-        match opts.to {
-            _ if servers == 0 => Err(Error::new(ErrorKind::NoSuchRemote, context())),
-            Target::One => Ok(replies.expecting(1)),
-            _ => Ok(replies.expecting(servers)),
+        let request = write_request(channel, id, &shared.inbox, message, opts)?;
+        let name = shared.core.keys.name(channel);
+        let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
+        if opts.to == Target::One {
+            let caller = Caller::One(inlet);
+            self.outbox
+                .send(name, request, caller)
+                .await
+                .map_err(failed)?;
+            return Ok(replies.expecting(1));
         }
+        let (caller, counted) = oneshot::channel();
+        let caller = Caller::All(caller);
+        self.outbox
+            .send(name, request, caller)
+            .await
+            .map_err(failed)?;
+        let servers = counted
+            .await
+            .unwrap_or_else(|_| Err(failed(Fault::closed())))?;
+        Ok(replies.expecting(servers))
     }
 }
 

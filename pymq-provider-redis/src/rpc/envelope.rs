@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pymq::codec::to_json;
 use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
-use pymq::provider::{Reply, RequestOptions, Target};
+use pymq::provider::{Reply, RequestOptions};
 use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements, is_readable};
@@ -31,16 +31,6 @@ pub(crate) struct Request {
     pub(crate) claim: Option<String>,
     /// Why it cannot be run; the answer.
     pub(crate) refusal: Option<RemoteError>,
-}
-
-/// A request as the publishing script needs it.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct Outgoing {
-    /// As it goes to a single server, and to several that all are to run it.
-    pub(crate) request: String,
-    /// What tells it from the other calls of its inbox, for several servers of which one is to run it; empty when all
-    /// are.
-    pub(crate) id: String,
 }
 
 /// A response as the caller finds it.
@@ -111,7 +101,7 @@ pub(crate) fn write_request(
     inbox: &str,
     message: &Message,
     opts: &RequestOptions,
-) -> Result<Outgoing> {
+) -> Result<String> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
@@ -129,13 +119,12 @@ pub(crate) fn write_request(
         is_opaque,
         ..Extra::default()
     };
-    let id = id.to_string();
     let call = quoted(name);
     let parts = [
         r#"{"__obj": ["#,
         &call[..call.len() - 1],
         "#",
-        &id,
+        &id.to_string(),
         r#"", ""#,
         inbox,
         r#"", "#,
@@ -144,14 +133,7 @@ pub(crate) fn write_request(
         REQUEST_TAGS[0],
         &wire::end_of_frame(&message.headers, &extra),
     ];
-    Ok(Outgoing {
-        request: parts.concat(),
-        id: if opts.to == Target::One {
-            id
-        } else {
-            String::new()
-        },
-    })
+    Ok(parts.concat())
 }
 
 /// Reads a response, or nothing when it belongs to no call.
@@ -311,15 +293,13 @@ mod tests {
     }
 
     /// Does what the publishing script does for several servers.
-    fn for_several(outgoing: &Outgoing) -> Bytes {
-        let Outgoing { request, id } = outgoing;
-        let text = match (id.as_str(), request.strip_suffix("}}")) {
-            ("", _) => request.clone(),
-            (_, Some(start)) => format!(r#"{start},"claim":"__rpc_x#{id}"}}}}"#),
-            (_, None) => {
-                let start = request.strip_suffix('}').unwrap();
-                format!(r#"{start}, "__pymq": {{"claim":"__rpc_x#{id}"}}}}"#)
-            }
+    fn claimed(request: &str) -> Bytes {
+        let claim = r#""claim":"__rpc_x#9"}}"#;
+        let text = if let Some(start) = request.strip_suffix("}}") {
+            format!("{start},{claim}")
+        } else {
+            let start = request.strip_suffix('}').unwrap();
+            format!(r#"{start}, "__pymq": {{{claim}"#)
         };
         text.into()
     }
@@ -396,10 +376,10 @@ mod tests {
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
             let opts = RequestOptions::default();
-            let outgoing = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
+            let written = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
 
-            let written = outgoing.request.replacen("#3", "", 1);
-            assert_eq!(written, vector["payload"].as_str().unwrap());
+            let without_id = written.replacen("#3", "", 1);
+            assert_eq!(without_id, vector["payload"].as_str().unwrap());
         }
     }
 
@@ -430,13 +410,11 @@ mod tests {
             .with_header("trace", "ä")
             .with_header("a", "");
         let opts = RequestOptions::default().timeout(Duration::from_micros(1_500));
-        let to_one = write_request("f", 9, "__rpc_x", &message, &opts).unwrap();
-        let to_all = write_request("f", 9, "__rpc_x", &message, &opts.to(Target::All)).unwrap();
+        let request = write_request("f", 9, "__rpc_x", &message, &opts).unwrap();
 
         for (payload, claim) in [
-            (to_one.request.clone().into(), None),
-            (for_several(&to_one), Some("__rpc_x#9")),
-            (for_several(&to_all), None),
+            (claimed(&request), Some("__rpc_x#9")),
+            (request.into(), None),
         ] {
             let request = read(&payload).unwrap();
 
@@ -450,11 +428,11 @@ mod tests {
     #[test]
     fn a_request_that_says_nothing_else_can_be_claimed() {
         let opts = RequestOptions::default();
-        let outgoing = write_request("f", 9, "__rpc_x", &Message::json("[1]"), &opts).unwrap();
+        let text = write_request("f", 9, "__rpc_x", &Message::json("[1]"), &opts).unwrap();
 
-        let request = read(&for_several(&outgoing)).unwrap();
+        let request = read(&claimed(&text)).unwrap();
 
-        assert!(!outgoing.request.ends_with("}}"));
+        assert!(!text.ends_with("}}"));
         assert_eq!(request.claim.as_deref(), Some("__rpc_x#9"));
         assert_eq!(request.message, Message::json("[1]"));
     }
@@ -463,9 +441,9 @@ mod tests {
     fn a_name_ends_where_it_ends() {
         for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
             let opts = RequestOptions::default();
-            let outgoing = write_request(name, 9, "__rpc_x", &Message::json("[]"), &opts).unwrap();
+            let text = write_request(name, 9, "__rpc_x", &Message::json("[]"), &opts).unwrap();
 
-            let request = read(&outgoing.request.into()).unwrap();
+            let request = read(&text.into()).unwrap();
 
             assert_eq!(parsed(request.call.as_bytes()), format!("{name}#9"));
         }

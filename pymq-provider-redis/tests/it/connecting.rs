@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use pymq::provider::{Filter, PutOptions, RequestOptions};
+use pymq::provider::{Filter, PutOptions, RequestOptions, Target};
 use pymq::{Connect, Error, ErrorKind, Message};
 use pymq_provider_redis::RedisConfig;
 
@@ -99,7 +99,7 @@ async fn each_missing_right_is_named_and_hurts_only_its_operation() {
         .await
         .unwrap_err();
     let script = provider
-        .rpc_request("ok", Message::json("[]"), RequestOptions::default())
+        .rpc_request("ok", Message::json("[]"), to_all())
         .await
         .unwrap_err();
 
@@ -124,7 +124,7 @@ async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
     let provider = config.connect().await.unwrap();
 
     let error = provider
-        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .rpc_request("f", Message::json("[]"), to_all())
         .await
         .unwrap_err();
 
@@ -175,7 +175,7 @@ async fn a_right_missing_inside_a_script_is_permission() {
         .await
         .unwrap_err();
     let told = provider
-        .rpc_request("f", Message::json("[]"), RequestOptions::default())
+        .rpc_request("f", Message::json("[]"), to_all())
         .await
         .unwrap_err();
 
@@ -210,4 +210,9 @@ async fn a_million_items_are_put_at_once_and_more_are_refused_whole() {
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
         assert_eq!(provider.queue_stats(queue).await.unwrap().ready, 1_000_000);
     }
+}
+
+/// Of a request to all the outcome is known when it resolves.
+fn to_all() -> RequestOptions {
+    RequestOptions::default().to(Target::All)
 }

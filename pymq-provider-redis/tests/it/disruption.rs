@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use pymq::provider::{
     Filter, GetOptions, Incoming, Provider, PutOptions, Reply, RequestOptions, Wait,
 };
@@ -312,6 +313,43 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
     closed.unwrap();
     assert_eq!(taken.unwrap_err().kind(), ErrorKind::Closed);
     assert!(!asleep.is_finished(), "it waited for the server");
+    asleep.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_waits_behind_others_has_no_more_time_than_they() {
+    let server = Server::start(&["--enable-debug-command", "yes"]).await;
+    let provider = server
+        .config()
+        .op_timeout(Duration::from_millis(300))
+        .connect()
+        .await
+        .unwrap();
+    let _requests = provider.rpc_listen("f").await.unwrap();
+    let mut raw = server.raw().await;
+    let asleep = tokio::spawn(async move {
+        let _: () = raw.run(&["DEBUG", "SLEEP", "5"]).await;
+    });
+    sleep(Duration::from_millis(100)).await;
+
+    // Far more than are sent at once.
+    let calls = (0..2_000).map(|_| async {
+        let options = RequestOptions::default();
+        let mut replies = provider
+            .rpc_request("f", Message::json("[]"), options)
+            .await?;
+        replies.recv().await.unwrap()
+    });
+    let outcomes = join_all(calls).await;
+
+    assert!(!asleep.is_finished(), "they waited for the server");
+    for outcome in outcomes {
+        let kind = outcome.unwrap_err().kind();
+        assert!(
+            matches!(kind, ErrorKind::Timeout | ErrorKind::Disconnected),
+            "{kind:?}"
+        );
+    }
     asleep.await.unwrap();
 }
 

@@ -85,12 +85,18 @@ async fn nobody_there_is_no_such_remote_and_nothing_is_sent() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
 
-    let error = provider
+    let mut replies = provider
         .rpc_request("f", Message::json("[]"), to(Target::One))
+        .await
+        .unwrap();
+    let one = soon(replies.recv()).await.unwrap().unwrap_err();
+    let all = provider
+        .rpc_request("f", Message::json("[]"), to(Target::All))
         .await
         .unwrap_err();
 
-    assert_eq!(error.kind(), ErrorKind::NoSuchRemote);
+    assert_eq!(one.kind(), ErrorKind::NoSuchRemote);
+    assert_eq!(all.kind(), ErrorKind::NoSuchRemote);
     let stats: String = raw.run(&["INFO", "commandstats"]).await;
     assert!(!stats.contains("cmdstat_publish"));
 }
@@ -322,7 +328,7 @@ async fn a_server_gone_while_a_request_is_on_its_way_still_answers() {
     for _ in 0..100 {
         let requests = provider.rpc_listen("f").await.unwrap();
         let (call, ()) = tokio::join!(
-            caller.rpc_request("f", Message::json("[]"), to(Target::One)),
+            caller.rpc_request("f", Message::json("[]"), to(Target::All)),
             async {
                 tokio::task::yield_now().await;
                 drop(requests);

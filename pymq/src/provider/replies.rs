@@ -53,6 +53,11 @@ impl ReplyInlet {
     pub fn end(&self, error: Error) {
         self.shared.end(error);
     }
+
+    /// Tells whether the caller is gone.
+    pub fn is_detached(&self) -> bool {
+        self.shared.is_detached()
+    }
 }
 
 /// The replies to a request. Dropping it forgets the call; late replies go nowhere.
