@@ -133,13 +133,13 @@ async fn a_queue_fed_by_python_is_worked_by_rust(peers: Peers) -> Outcome {
     feeder.hang_up().await?;
 
     // The worker has two jobs in hand at once, and which of them prints first is not promised.
-    let mut worked = Vec::new();
-    while worked.len() < 3 {
-        worked.push(worker.next_line().await?);
+    let mut done = Vec::new();
+    while done.len() < 3 {
+        done.push(worker.next_line().await?);
     }
-    worked.sort();
+    done.sort();
     let jobs = [1, 2, 3].map(|number| format!("job {number} (attempt 1)"));
-    assert_eq!(worked, jobs);
+    assert_eq!(done, jobs);
     let jobs = peers.bus.queue::<Value>("work_queue.jobs");
     soon("the last ack", jobs.join()).await??;
     Ok(())
