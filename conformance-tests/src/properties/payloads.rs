@@ -44,7 +44,7 @@ pub async fn json_round_trip(h: &dyn Harness) -> Outcome {
         same("request", &arguments, request.message())?;
         let reply = Reply::Ok {
             body: message.body.clone(),
-            type_name: "typing.Any".to_owned(),
+            type_name: "typing.Any".into(),
         };
         request.respond(reply.clone());
         match soon("the reply", replies.recv()).await? {

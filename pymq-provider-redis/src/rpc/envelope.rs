@@ -2,6 +2,8 @@
 //! headers, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
 //! untouched, whatever Python writes there: `NaN`, numbers of any length.
 
+use std::borrow::Cow;
+use std::fmt::Write;
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,6 +18,12 @@ use crate::wire::{self, Extra, Object, elements, is_readable};
 
 /// The tag of a request; `pymq.RpcRequest` is the same class for Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
+
+/// Room for what is around a name, an inbox and arguments, or around a result.
+const AROUND: usize = 96;
+
+/// Why writing to a `String` cannot fail.
+const TAKES_ALL: &str = "a string takes all";
 
 /// A request as a server finds it.
 #[derive(Debug)]
@@ -119,21 +127,20 @@ pub(crate) fn write_request(
         is_opaque,
         ..Extra::default()
     };
-    let call = quoted(name);
-    let parts = [
-        r#"{"__obj": ["#,
-        &call[..call.len() - 1],
-        "#",
-        &id.to_string(),
-        r#"", ""#,
-        inbox,
-        r#"", "#,
-        args,
-        r#", {}], "__type": "#,
-        REQUEST_TAGS[0],
-        &wire::end_of_frame(&message.headers, &extra),
-    ];
-    Ok(parts.concat())
+    let end = wire::end_of_frame(&message.headers, &extra);
+    let known = name.len() + inbox.len() + args.len() + end.len();
+    let mut request = String::with_capacity(known + AROUND);
+    request.push_str(r#"{"__obj": ["#);
+    push_quoted(&mut request, name);
+    // The closing quote comes behind the id.
+    request.pop();
+    let tag = REQUEST_TAGS[0];
+    write!(
+        request,
+        r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{end}"#
+    )
+    .expect(TAKES_ALL);
+    Ok(request)
 }
 
 /// Reads a response, or nothing when it belongs to no call.
@@ -144,9 +151,7 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     let (call, result) = (call?, result?);
     // A number in quotes needs no escape, however the name before it is spelled.
     let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
-    let type_name: String = type_name
-        .and_then(|name| serde_json::from_str(name).ok())
-        .unwrap_or_default();
+    let type_name = type_name.map(name_of_type).unwrap_or_default();
     let reply = if error == Some("true") {
         let args = Bytes::from(without_id(result, name, id));
         let shown = String::from_utf8_lossy(&args).into_owned();
@@ -166,6 +171,17 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     })
 }
 
+/// Reads the name of a type: those that most results have without an allocation.
+fn name_of_type(json: &str) -> Cow<'static, str> {
+    const USUAL: [&str; 9] = [
+        "str", "int", "float", "bool", "NoneType", "list", "dict", "tuple", "set",
+    ];
+    match USUAL.iter().find(|name| **name == json.trim_matches('"')) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
+    }
+}
+
 /// Takes the id out of the one message in which Python quotes the name it was called by; no other text is touched.
 fn without_id(args: &str, name: &str, id: &str) -> String {
     let quoted = format!("[{name}#{id} takes 0 positional arguments but ");
@@ -181,7 +197,7 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
         Reply::Ok { body, type_name } => (body, type_name, false),
         Reply::Err(error) => (
             error.args_json().clone(),
-            error.type_name().to_owned(),
+            error.type_name().to_owned().into(),
             true,
         ),
         _ => {
@@ -196,18 +212,16 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
         .filter(|result| is_readable(result))
     {
         Some(result) => {
-            let type_name = quoted(&type_name);
-            let parts = [
-                r#"{"__obj": ["#,
-                call,
-                ", ",
-                result,
-                ", ",
-                &type_name,
-                if failed { ", true" } else { ", false" },
-                r#"], "__type": "pymq.core.RpcResponse"}"#,
-            ];
-            parts.concat()
+            let known = call.len() + result.len() + type_name.len();
+            let mut response = String::with_capacity(known + AROUND);
+            write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(TAKES_ALL);
+            push_quoted(&mut response, &type_name);
+            write!(
+                response,
+                r#", {failed}], "__type": "pymq.core.RpcResponse"}}"#
+            )
+            .expect(TAKES_ALL);
+            response
         }
         None => write_response(
             call,
@@ -254,13 +268,15 @@ fn json_array(message: &Message) -> Result<&str> {
         })
 }
 
-fn quoted(text: &str) -> String {
+/// Writes a text as JSON.
+fn push_quoted(json: &mut String, text: &str) {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     if text.bytes().all(is_plain) {
-        return ["\"", text, "\""].concat();
+        write!(json, "\"{text}\"").expect(TAKES_ALL);
+        return;
     }
-    let json = to_json(text).expect("a string is always valid JSON");
-    String::from_utf8(json.into()).expect("JSON is UTF-8")
+    let quoted = to_json(text).expect("a string is always valid JSON");
+    json.push_str(str::from_utf8(&quoted).expect("JSON is UTF-8"));
 }
 
 #[cfg(test)]
@@ -389,7 +405,7 @@ mod tests {
             let text = vector["payload"].as_str().unwrap();
             let frame = Object::scan(text).unwrap();
             let [call, result, type_name, error] = fields(&frame, ["", "", "", ""]).unwrap();
-            let type_name: String = serde_json::from_str(type_name.unwrap()).unwrap();
+            let type_name = name_of_type(type_name.unwrap());
             let result = Bytes::from(result.unwrap().to_owned());
             let reply = if error == Some("true") {
                 Reply::Err(RemoteError::from_wire(type_name, result).unwrap())
@@ -538,7 +554,7 @@ mod tests {
         for body in [&b"\xff"[..], b"", b"[1", deep.as_bytes()] {
             let reply = Reply::Ok {
                 body: Bytes::copy_from_slice(body),
-                type_name: "list".to_owned(),
+                type_name: "list".into(),
             };
 
             let response = write_response("\"f#1\"", reply);

@@ -25,7 +25,7 @@ async fn echo(
             let body = request.message().body.clone();
             request.respond(Reply::Ok {
                 body,
-                type_name: "list".to_owned(),
+                type_name: "list".into(),
             });
         }
     })

@@ -1,6 +1,7 @@
 //! The server's side of an RPC channel: bounded [`Requests`], each a [`Request`] that answers
 //! exactly once. Full means the newest is refused and its caller told, never silence.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub enum Reply {
         /// The result as JSON text.
         body: Bytes,
         /// The name by which Python finds the type of the result: `int`, `list`, `shop.events.Placed`.
-        type_name: String,
+        type_name: Cow<'static, str>,
     },
     /// The function failed, or could not run.
     Err(RemoteError),

@@ -80,7 +80,7 @@ impl<T: Serialize> IntoReply for Json<T> {
         let Reply::Ok { body, .. } = reply else {
             return reply;
         };
-        let type_name = python_type(&body).to_owned();
+        let type_name = Cow::Borrowed(python_type(&body));
         Reply::Ok { body, type_name }
     }
 }
@@ -165,11 +165,11 @@ where
     }
 }
 
-fn reply(value: &(impl Serialize + ?Sized), type_name: &str) -> Reply {
+fn reply(value: &(impl Serialize + ?Sized), type_name: &'static str) -> Reply {
     match codec::to_json(value) {
         Ok(body) => Reply::Ok {
             body,
-            type_name: type_name.to_owned(),
+            type_name: Cow::Borrowed(type_name),
         },
         Err(error) => {
             let cause = std::error::Error::source(&error)
@@ -187,7 +187,7 @@ fn set_reply(set: &impl Serialize) -> Reply {
     match reply(set, "set") {
         Reply::Ok { body, .. } if !has_only_scalars(&body) => Reply::Ok {
             body,
-            type_name: "list".to_owned(),
+            type_name: Cow::Borrowed("list"),
         },
         reply => reply,
     }
@@ -236,7 +236,10 @@ mod tests {
 
     fn answer(reply: impl IntoReply) -> (String, String) {
         match reply.into_reply() {
-            Reply::Ok { body, type_name } => (String::from_utf8(body.into()).unwrap(), type_name),
+            Reply::Ok { body, type_name } => (
+                String::from_utf8(body.into()).unwrap(),
+                type_name.into_owned(),
+            ),
             Reply::Err(error) => (error.message().to_owned(), error.type_name().to_owned()),
         }
     }

@@ -1,6 +1,7 @@
 //! What travels beside the body of a request and of an answer: one reserved header, in which the user's own headers
 //! travel too, so that neither can get in the way of the other.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,7 +39,7 @@ pub(super) struct Answer {
 #[derive(Debug, Deserialize, Serialize)]
 enum Outcome {
     /// The result, with the name of its type.
-    Ok(String),
+    Ok(Cow<'static, str>),
     /// A failure, with the name of its type.
     Err(String),
     /// Another server runs it, or this one has stopped.

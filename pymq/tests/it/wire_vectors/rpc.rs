@@ -1,5 +1,6 @@
 //! Requests and responses, with the arguments that our callers write and the replies that our functions give.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pymq::provider::Reply;
@@ -125,7 +126,7 @@ pub(super) fn requests() -> Said {
 }
 
 #[derive(Serialize)]
-struct Response<'a>(&'a str, &'a RawValue, String, bool);
+struct Response<'a>(&'a str, &'a RawValue, Cow<'static, str>, bool);
 pymq::event!(
     Response<'_>,
     topic = "responses",
@@ -138,7 +139,7 @@ pub(super) fn response(function: &str, reply: Reply) -> Message {
         Reply::Ok { body, type_name } => (body, type_name, false),
         Reply::Err(error) => (
             error.args_json().clone(),
-            error.type_name().to_owned(),
+            error.type_name().to_owned().into(),
             true,
         ),
         _ => unreachable!("there are no other replies"),
