@@ -60,9 +60,11 @@ pub(crate) struct Past {
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
         let server = config.server();
-        // Nagle's algorithm stays on, as the crate has it: it gathers what many tasks send at once, which a command
-        // awaited alone does not notice.
-        let tcp = TcpSettings::default().set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
+        // Nagle's algorithm would hold the second of two batches back until the first is answered. What many tasks send
+        // at once is gathered before it comes here.
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(KEEPALIVE);
         // RESP3 for its push messages: they carry subscriptions, and the news that a connection has ended.
