@@ -72,7 +72,7 @@ impl Fault {
     /// The connection ended before the command was sent.
     pub(crate) fn not_sent() -> Self {
         Self {
-            remedy: Remedy::Reconnect,
+            remedy: Remedy::Wait,
             ..Self::lost()
         }
     }
