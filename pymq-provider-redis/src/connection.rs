@@ -107,13 +107,14 @@ impl Commands {
         }
     }
 
-    /// Runs a command. `context` names the operation of the user, as in ``redis: put to `jobs` ``.
+    /// Runs a command, made anew for each time it is sent. `context` names the operation of the user, as in
+    /// ``redis: put to `jobs` ``.
     pub(crate) async fn query<T: FromRedisValue>(
         &self,
         context: impl FnOnce() -> String + Send,
-        cmd: &Cmd,
+        make: impl Fn() -> Cmd + Send + Sync,
     ) -> Result<T> {
-        self.run(cmd)
+        self.run(make)
             .await
             .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
@@ -138,9 +139,9 @@ impl Commands {
         keys: &[impl ToRedisArgs + Sync],
         args: &[impl ToRedisArgs + Sync],
     ) -> Result<T, Fault> {
-        match self.run(&script.by_hash(keys, args)).await {
+        match self.run(|| script.by_hash(keys, args)).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
-                self.run(&script.in_full(keys, args)).await
+                self.run(|| script.in_full(keys, args)).await
             }
             outcome => outcome,
         }
@@ -155,7 +156,10 @@ impl Commands {
         matches!(&*self.state.borrow(), State::Closed)
     }
 
-    async fn run<T: FromRedisValue>(&self, cmd: &Cmd) -> Result<T, Fault> {
+    async fn run<T: FromRedisValue>(
+        &self,
+        make: impl Fn() -> Cmd + Send + Sync,
+    ) -> Result<T, Fault> {
         let deadline = self
             .until
             .unwrap_or_else(|| Instant::now() + self.connector.op_timeout());
@@ -164,9 +168,9 @@ impl Commands {
             let line = self.line(deadline).await?;
             let answer = async {
                 if self.patient {
-                    line.ask_directly(cmd).await
+                    line.ask_directly(&make()).await
                 } else {
-                    line.ask(cmd).await
+                    line.ask(make()).await
                 }
             };
             let mut answer = pin!(answer);

@@ -26,11 +26,15 @@ impl Topics {
     /// Publishes, and returns how many subscriptions Redis found.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
-        let mut publish = Cmd::with_capacity(3, "PUBLISH".len() + channel.len() + payload.len());
-        publish.arg("PUBLISH").arg(channel).arg(&*payload);
+        let publish = || {
+            let size = "PUBLISH".len() + channel.len() + payload.len();
+            let mut cmd = Cmd::with_capacity(3, size);
+            cmd.arg("PUBLISH").arg(&channel).arg(&*payload);
+            cmd
+        };
         self.core
             .commands
-            .query(|| format!("redis: publish to `{topic}`"), &publish)
+            .query(|| format!("redis: publish to `{topic}`"), publish)
             .await
     }
 

@@ -52,14 +52,13 @@ impl Line {
     }
 
     /// Runs a command. Dropped early, it runs or not.
-    pub(super) async fn ask(&self, cmd: &Cmd) -> Result<Value, Fault> {
+    pub(super) async fn ask(&self, cmd: Cmd) -> Result<Value, Fault> {
         let (_asked, is_alone) = Asked::begin(&self.asked);
         // Nothing is under way that it could overtake.
         if is_alone {
-            return self.ask_directly(cmd).await;
+            return self.ask_directly(&cmd).await;
         }
         let (answer, answered) = oneshot::channel();
-        let cmd = cmd.clone();
         self.waiting
             .send(Waiting { cmd, answer })
             .await

@@ -125,9 +125,12 @@ impl Store {
         }
         let is_plain = opts.maxsize.is_none() && opts.delay.is_zero() && opts.once.is_none();
         if is_plain {
-            let mut push = redis::cmd("LPUSH");
-            push.arg(self.list()).arg(&payloads);
-            return self.query("put to", &self.commands(), &push).await;
+            let push = || {
+                let mut cmd = redis::cmd("LPUSH");
+                cmd.arg(self.list()).arg(&payloads);
+                cmd
+            };
+            return self.query("put to", &self.commands(), push).await;
         }
         let window = if opts.once.is_some() {
             MARK
@@ -188,10 +191,13 @@ impl Store {
     }
 
     async fn pop(self, max: usize) -> Result<Taken> {
-        let mut pop = redis::cmd("RPOP");
-        pop.arg(self.list()).arg(max);
+        let pop = || {
+            let mut cmd = redis::cmd("RPOP");
+            cmd.arg(self.list()).arg(max);
+            cmd
+        };
         let payloads: Option<Vec<Bytes>> = self
-            .query("get from", &self.commands().patient(), &pop)
+            .query("get from", &self.commands().patient(), pop)
             .await?;
         Ok(Taken::removed(self, payloads.unwrap_or_default()))
     }
@@ -353,9 +359,12 @@ impl Store {
     }
 
     pub(super) async fn unmark(&self, mark: &str) -> Result<()> {
-        let mut unlink = redis::cmd("UNLINK");
-        unlink.arg(mark);
-        self.query("give back to", &self.commands(), &unlink).await
+        let unlink = || {
+            let mut cmd = redis::cmd("UNLINK");
+            cmd.arg(mark);
+            cmd
+        };
+        self.query("give back to", &self.commands(), unlink).await
     }
 
     /// Looks at up to `max` messages, the next to leave first.
@@ -371,10 +380,13 @@ impl Store {
             Part::Delayed => ("ZRANGE", &keys.delayed, 0, count - 1),
             _ => ("ZRANGE", &keys.dead, 0, count - 1),
         };
-        let mut look = redis::cmd(command);
-        look.arg(key).arg(first).arg(last);
+        let look = || {
+            let mut cmd = redis::cmd(command);
+            cmd.arg(key).arg(first).arg(last);
+            cmd
+        };
         let found: Vec<Bytes> = self
-            .query("peek into", &self.commands().repeatable(), &look)
+            .query("peek into", &self.commands().repeatable(), look)
             .await?;
         let stored = |payload| {
             let (message, extra) = wire::decode_with(payload);
@@ -466,10 +478,10 @@ impl Store {
         &self,
         operation: &str,
         commands: &Commands,
-        cmd: &redis::Cmd,
+        make: impl Fn() -> redis::Cmd + Send + Sync,
     ) -> Result<T> {
         commands
-            .query(|| self.context(operation), cmd)
+            .query(|| self.context(operation), make)
             .await
             .map_err(|error| self.name_key(error))
     }

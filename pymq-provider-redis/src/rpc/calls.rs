@@ -118,12 +118,15 @@ impl Shared {
         }
         self.end_all(&Error::new(ErrorKind::Closed, "redis: call"));
         if self.core.commands.is_up() {
-            let mut del = redis::cmd("DEL");
-            del.arg(self.core.keys.name(&self.inbox));
+            let del = || {
+                let mut cmd = redis::cmd("DEL");
+                cmd.arg(self.core.keys.name(&self.inbox));
+                cmd
+            };
             let deleted: Result<()> = self
                 .core
                 .commands
-                .query(|| "redis: close".to_owned(), &del)
+                .query(|| "redis: close".to_owned(), del)
                 .await;
             if let Err(error) = deleted {
                 tracing::debug!("the reply inbox ends by its own expiry: {error}");
