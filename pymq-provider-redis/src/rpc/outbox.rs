@@ -48,8 +48,8 @@ impl Outbox {
         Self { core, queue }
     }
 
-    /// Takes a request for a channel, by its Redis name, and tells the caller within the `op_timeout` if it was not sent.
-    /// Dropped early, it is sent or not.
+    /// Takes a request for a channel, by its Redis name, and tells the caller if it was not sent: within the `op_timeout`,
+    /// or that of the youngest request it was sent with. Dropped early, it is sent or not.
     pub(crate) async fn send(
         &self,
         channel: String,
