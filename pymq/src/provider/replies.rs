@@ -92,7 +92,9 @@ impl Replies {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed.
+    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed;
+    /// [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote), or why else it was not sent, for a request to one server that
+    /// had not been sent when [`rpc_request`](super::Provider::rpc_request) resolved.
     ///
     /// # Cancel safety
     ///
