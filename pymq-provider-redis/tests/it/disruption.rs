@@ -9,6 +9,7 @@ use pymq::provider::{
 };
 use pymq::{Connect, ErrorKind, LifecycleEvent, Message, Status};
 use pymq_provider_redis::RedisConfig;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::holes::Holes;
@@ -146,11 +147,7 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
         .connect()
         .await
         .unwrap();
-    let mut raw = server.raw().await;
-    let busy = tokio::spawn(async move {
-        let _: () = raw.run(&["DEBUG", "SLEEP", "1.5"]).await;
-    });
-    sleep(Duration::from_millis(50)).await;
+    let busy = silence(&server, "1.5").await;
 
     for _ in 0..2 {
         let before = Instant::now();
@@ -162,6 +159,16 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
     busy.await.unwrap();
 
     soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
+}
+
+/// Makes a server answer nothing for so many seconds; resolves when that has begun.
+async fn silence(server: &Server, seconds: &'static str) -> JoinHandle<()> {
+    let mut raw = server.raw().await;
+    let asleep = tokio::spawn(async move {
+        let _: () = raw.run(&["DEBUG", "SLEEP", seconds]).await;
+    });
+    sleep(Duration::from_millis(200)).await;
+    asleep
 }
 
 /// Calls `f`, lets something happen to the server, and only then answers; the answer must arrive.
@@ -292,11 +299,7 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
         .await
         .unwrap();
     let request = soon(requests.recv()).await.unwrap();
-    let mut raw = server.raw().await;
-    let asleep = tokio::spawn(async move {
-        let _: () = raw.run(&["DEBUG", "SLEEP", "6"]).await;
-    });
-    sleep(Duration::from_millis(200)).await;
+    let asleep = silence(&server, "6").await;
 
     // An answer, a sweep and the end of the inbox are on their way.
     request.respond(Reply::Ok {
@@ -326,11 +329,7 @@ async fn a_call_that_waits_behind_others_has_no_more_time_than_they() {
         .await
         .unwrap();
     let _requests = provider.rpc_listen("f").await.unwrap();
-    let mut raw = server.raw().await;
-    let asleep = tokio::spawn(async move {
-        let _: () = raw.run(&["DEBUG", "SLEEP", "5"]).await;
-    });
-    sleep(Duration::from_millis(100)).await;
+    let asleep = silence(&server, "5").await;
 
     // Far more than are sent at once.
     let calls = (0..2_000).map(|_| async {
