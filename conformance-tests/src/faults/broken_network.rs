@@ -11,7 +11,6 @@ use pymq_provider_redis::RedisConfig;
 use tokio::time::sleep;
 
 use super::callers::{self, Caller};
-use super::consumer::{Consumer, Order};
 use super::cut_replies;
 use super::half_open;
 use super::ledger::now;
@@ -80,16 +79,8 @@ async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Fail
     };
     let name = "weathers";
     let mut shop = Workshop::open_on(far.clone(), setting, server, &plan, name)?;
-    let behind = Order {
-        url: format!("{}?op_timeout=1s", network.url()),
-        queue: "jobs".to_owned(),
-        lease: plan.lease,
-        work: (0, 5),
-        tasks: 4,
-        announces: false,
-    };
-    let mut dice = setting.dice("weathers");
-    let consumer = Consumer::start(&setting.ledger(name)?, &behind, setting.breaks(), &mut dice)?;
+    shop.hire(format!("{}?op_timeout=1s", network.url()))?;
+    let mut dice = setting.dice(name);
     callers::serve(&near).await?;
     let caller = Caller::start(&far, 50);
     let listener = Listener::start(&far, "news").await?;
@@ -110,7 +101,6 @@ async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Fail
 
     let (outcomes, heard) = publisher.finish(vec![listener]).await?;
     let (mut report, _) = shop.close().await?;
-    consumer.stop().await?;
     judge(&mut report, &outcomes, &heard.concat());
     caller.finish(&mut report).await?;
     report.recovered(worst);

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use futures_util::FutureExt;
+
 use super::rules::Rule;
 use super::table::{self, FAULTS, Fault};
 use super::{Report, Setting, consumer, runner, tls};
@@ -29,7 +31,7 @@ pub async fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match &*words {
-        [consumer::ROLE, orders] => until_orphaned(consumer::run(orders)).await.map(|()| true),
+        [consumer::ROLE, orders] => consumer::run(orders).await.map(|()| true),
         [tls::ROLE, url] => tls::run(url).await.map(|()| true),
         [ROLE, rest @ ..] => until_orphaned(run_one(rest)).await.map(|()| true),
         words => match Request::parse(words) {
@@ -61,21 +63,24 @@ async fn run_one(words: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a role until the process that started this one is gone, by whatever end: it holds the other end of our
-/// standard input.
-pub(super) async fn until_orphaned(
-    role: impl Future<Output = Result<(), Failure>>,
-) -> Result<(), Failure> {
+/// Runs a role until the process that started this one is gone.
+async fn until_orphaned(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::select! {
+        outcome = role => outcome,
+        () = orphaned() => Ok(()),
+    }
+}
+
+/// Waits until the process that started this one is gone, by whatever end, or lets go of us: it holds the other end of
+/// our standard input. For one role of a process, once.
+pub(super) fn orphaned() -> impl Future<Output = ()> {
     let (alive, orphaned) = tokio::sync::oneshot::channel::<()>();
     // A thread, as a read that blocks cannot be cancelled and would keep the runtime from ending.
     std::thread::spawn(move || {
         let _alive = alive;
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
     });
-    tokio::select! {
-        outcome = role => outcome,
-        _ = orphaned => Ok(()),
-    }
+    orphaned.map(|_| ())
 }
 
 impl Request {

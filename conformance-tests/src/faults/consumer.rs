@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pymq::{Bus, Connect, ErrorKind, Lease};
 use pymq_provider_redis::RedisConfig;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::sleep;
 
+use super::command::orphaned;
 use super::ledger::{Entry, Job, Journal, Ledger};
 use super::{Dice, Rule};
 use crate::Failure;
@@ -106,20 +108,36 @@ impl Consumer {
     }
 
     /// Kills it with signal 9, and returns when it is gone.
-    pub async fn kill(mut self) -> Result<(), Failure> {
-        Ok(self.process.kill().await?)
-    }
-
-    /// Ends it when it is not needed any more.
     ///
     /// # Errors
     ///
     /// When it has ended by itself, which is for us to say.
-    pub async fn stop(mut self) -> Result<(), Failure> {
-        if let Some(status) = self.process.try_wait()? {
-            return Err(format!("a consumer ended by itself: {status}").into());
+    pub async fn kill(mut self) -> Result<(), Failure> {
+        self.check()?;
+        Ok(self.process.kill().await?)
+    }
+
+    /// Lets it finish what it is at, and returns when it is gone: each of its acks is written down then, however it
+    /// came out.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended by itself, or fails.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        self.check()?;
+        // This ends its standard input, too.
+        let status = self.process.wait().await?;
+        if !status.success() {
+            return Err(format!("a consumer failed: {status}").into());
         }
-        self.kill().await
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), Failure> {
+        match self.process.try_wait()? {
+            Some(status) => Err(format!("a consumer ended by itself: {status}").into()),
+            None => Ok(()),
+        }
     }
 
     /// Returns the number of its process.
@@ -128,7 +146,7 @@ impl Consumer {
     }
 }
 
-/// Is a consumer, until the process that started it is gone.
+/// Is a consumer, until the process that started it lets go of its standard input or is gone. What it is at it finishes.
 pub(super) async fn run(orders: &str) -> Result<(), Failure> {
     let orders: Orders = serde_json::from_str(orders)?;
     let provider = orders.order.url.parse::<RedisConfig>()?.connect().await?;
@@ -137,12 +155,18 @@ pub(super) async fn run(orders: &str) -> Result<(), Failure> {
         None => provider,
     };
     let bus = Bus::new(provider);
-    let works = (0..orders.order.tasks).map(|task| work(&orders, &bus, task));
+    let end = orphaned().shared();
+    let works = (0..orders.order.tasks).map(|task| work(&orders, &bus, task, end.clone()));
     futures_util::future::try_join_all(works).await?;
     Ok(())
 }
 
-async fn work(orders: &Orders, bus: &Bus, task: u32) -> Result<(), Failure> {
+async fn work(
+    orders: &Orders,
+    bus: &Bus,
+    task: u32,
+    mut end: impl Future + Unpin,
+) -> Result<(), Failure> {
     let journal = Journal::open(&orders.journal)?;
     let mut dice = Dice::new(orders.seed, &task.to_string());
     let queue = bus
@@ -151,7 +175,10 @@ async fn work(orders: &Orders, bus: &Bus, task: u32) -> Result<(), Failure> {
         // How often a message meets a process that is killed is for the schedule to decide.
         .max_attempts(0);
     loop {
-        let lease = queue.lease().await?;
+        let lease = tokio::select! {
+            lease = queue.lease() => lease?,
+            _ = &mut end => return Ok(()),
+        };
         let (job, attempt) = (*lease, lease.attempt());
         journal.write(job, Entry::Begun)?;
         if orders.order.announces {
@@ -172,7 +199,7 @@ async fn work(orders: &Orders, bus: &Bus, task: u32) -> Result<(), Failure> {
 
 async fn ack(lease: Lease<Job>, job: Job, journal: &Journal) -> Result<(), Failure> {
     match lease.ack().await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(journal.write(job, Entry::Acked)?),
         Err(error) if error.kind() == ErrorKind::LeaseLost => Ok(journal.write(job, Entry::Lost)?),
         Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) => {
             Ok(journal.write(job, Entry::Unsettled)?)

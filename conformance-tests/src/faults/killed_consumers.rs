@@ -64,7 +64,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let survivors: Vec<_> = survivors.collect::<Result<_, _>>()?;
     let is_drained = timeout(DRAIN, drained(&bus)).await.is_ok();
     for survivor in survivors {
-        survivor.stop().await?;
+        survivor.finish().await?;
     }
 
     let rest = Rest::of(&**bus.provider(), QUEUE).await?;

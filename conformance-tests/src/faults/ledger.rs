@@ -39,6 +39,8 @@ pub enum Entry {
     Begun,
     /// The work on it is done; this was the attempt.
     Worked(u32),
+    /// The ack returned `Ok`: nobody may be given it again.
+    Acked,
     /// The ack came too late: somebody else has it.
     Lost,
     /// The ack failed, and may have happened.
@@ -65,6 +67,7 @@ impl Journal {
             Entry::Refused => ('r', 0),
             Entry::Begun => ('b', 0),
             Entry::Worked(attempt) => ('w', attempt),
+            Entry::Acked => ('k', 0),
             Entry::Lost => ('l', 0),
             Entry::Unsettled => ('x', 0),
         };

@@ -32,7 +32,7 @@ pub struct Report {
 
 impl Report {
     /// Starts a report with what the journals say, and demands what always holds: nothing lost, nothing worked on that
-    /// was refused, nothing put twice.
+    /// was refused, nothing put twice, nothing acked twice.
     pub fn of(tally: &Tally, rest: &Rest) -> Self {
         let mut report = Self {
             sent: tally.sent(),
@@ -43,6 +43,7 @@ impl Report {
             ..Self::default()
         };
         let (lost, ghosts, doubled) = (report.lost, tally.ghosts(), tally.doubled());
+        let acked_twice = tally.acked_twice();
         report.demand(report.accepted > 0, || "nothing was accepted".to_owned());
         report.demand(lost == 0, || format!("{lost} accepted messages are lost"));
         report.demand(ghosts == 0, || {
@@ -50,6 +51,9 @@ impl Report {
         });
         report.demand(doubled == 0, || {
             format!("{doubled} messages were put twice by one put")
+        });
+        report.demand(acked_twice == 0, || {
+            format!("{acked_twice} messages were given again after their ack")
         });
         report
     }

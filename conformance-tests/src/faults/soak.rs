@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::command::{seed_or_random, until_orphaned};
+use super::command::seed_or_random;
 use super::report::mebibytes;
 use super::storm::Storm;
 use super::{Report, Setting, consumer, memory};
@@ -47,7 +47,7 @@ pub async fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match &*words {
-        [consumer::ROLE, orders] => until_orphaned(consumer::run(orders)).await.map(|()| true),
+        [consumer::ROLE, orders] => consumer::run(orders).await.map(|()| true),
         words => soak(words).await,
     };
     match outcome {

@@ -73,6 +73,7 @@ impl Tally {
                 fate.first_worked = Some(fate.first_worked.map_or(at, |first| first.min(at)));
                 self.worked_at.push(at);
             }
+            "k" => fate.acks += 1,
             "l" => self.late_acks += 1,
             "x" => self.unsettled += 1,
             _ => return None,
@@ -134,6 +135,11 @@ impl Tally {
             let attempts: HashSet<_> = fate.worked.iter().collect();
             attempts.len() < fate.worked.len()
         })
+    }
+
+    /// Counts messages that were given to somebody again after an ack had returned `Ok`: a further one did.
+    pub fn acked_twice(&self) -> u64 {
+        self.count(|fate| fate.acks > 1)
     }
 
     /// Counts the messages that were accepted, not worked on, and are not in the queue either.
@@ -202,6 +208,8 @@ struct Fate {
     begun: Option<Duration>,
     worked: Vec<u32>,
     first_worked: Option<Duration>,
+    /// How many acks of it returned `Ok`.
+    acks: u32,
 }
 
 /// What is still in a queue.
@@ -302,6 +310,22 @@ mod tests {
         ]);
 
         assert_eq!((tally.duplicates(), tally.doubled()), (2, 1));
+    }
+
+    #[test]
+    fn what_two_takers_acked_is_acked_twice() {
+        let tally = tally(&[
+            (1, Entry::Worked(1)),
+            (1, Entry::Acked),
+            (1, Entry::Worked(2)),
+            (1, Entry::Acked),
+            (2, Entry::Worked(1)),
+            (2, Entry::Lost),
+            (2, Entry::Worked(2)),
+            (2, Entry::Acked),
+        ]);
+
+        assert_eq!((tally.acked_twice(), tally.open_acks()), (1, 1));
     }
 
     #[test]

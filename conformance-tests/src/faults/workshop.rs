@@ -99,14 +99,18 @@ impl Workshop {
             ledger,
         };
         for _ in 0..plan.consumers {
-            shop.hire()?;
+            shop.hire(server.url())?;
         }
         Ok(shop)
     }
 
-    /// Starts one more consumer.
-    fn hire(&mut self) -> Result<(), Failure> {
-        let consumer = Consumer::start(&self.ledger, &self.order, self.breaks, &mut self.dice)?;
+    /// Starts one more consumer, which reaches the server at this address.
+    pub fn hire(&mut self, url: String) -> Result<(), Failure> {
+        let order = Order {
+            url,
+            ..self.order.clone()
+        };
+        let consumer = Consumer::start(&self.ledger, &order, self.breaks, &mut self.dice)?;
         self.consumers.push(consumer);
         Ok(())
     }
@@ -120,9 +124,9 @@ impl Workshop {
     pub async fn kill_a_consumer(&mut self) -> Result<(), Failure> {
         let victim = self.dice.roll() % u64::try_from(self.consumers.len())?;
         let victim = self.consumers.swap_remove(usize::try_from(victim)?);
-        victim.stop().await?;
+        victim.kill().await?;
         self.kills += u64::from(self.order.tasks);
-        self.hire()
+        self.hire(self.order.url.clone())
     }
 
     /// Returns the most memory that a consumer has.
@@ -154,7 +158,7 @@ impl Workshop {
         let drained = self.bus.queue::<Job>(QUEUE);
         let is_drained = matches!(timeout(DRAIN, drained.join()).await, Ok(Ok(())));
         for consumer in self.consumers {
-            consumer.stop().await?;
+            consumer.finish().await?;
         }
         self.tally.read_on(&self.ledger)?;
 
