@@ -149,7 +149,7 @@ impl Commands {
 
     /// Tells whether there is a connection now.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Up(line) if !line.live.lost.is_cancelled())
+        self.line_now().is_some()
     }
 
     fn is_closed(&self) -> bool {
@@ -165,7 +165,10 @@ impl Commands {
             .unwrap_or_else(|| Instant::now() + self.connector.op_timeout());
         let mut repeatable = self.repeatable;
         loop {
-            let line = self.line(deadline).await?;
+            let line = match self.line_now() {
+                Some(line) => line,
+                None => Box::pin(self.next_line(deadline)).await?,
+            };
             let answer = async {
                 if self.patient {
                     line.ask_directly(&make()).await
@@ -184,7 +187,7 @@ impl Commands {
                     return read(value);
                 }
                 Ok(Err(fault)) => fault,
-                Err(_elapsed) if self.patient => return self.late(answer).await,
+                Err(_elapsed) if self.patient => return Box::pin(self.late(answer)).await,
                 Err(_elapsed) => return Err(Fault::timeout()),
             };
             match fault.remedy {
@@ -213,13 +216,16 @@ impl Commands {
         }
     }
 
-    /// Returns the connection, waiting for one until the deadline.
-    async fn line(&self, deadline: Instant) -> Result<Arc<Line>, Fault> {
-        if let State::Up(line) = &*self.state.borrow()
-            && !line.live.lost.is_cancelled()
-        {
-            return Ok(Arc::clone(line));
+    /// Returns the connection there is now.
+    fn line_now(&self) -> Option<Arc<Line>> {
+        match &*self.state.borrow() {
+            State::Up(line) if !line.live.lost.is_cancelled() => Some(Arc::clone(line)),
+            _ => None,
         }
+    }
+
+    /// Waits for a connection until the deadline.
+    async fn next_line(&self, deadline: Instant) -> Result<Arc<Line>, Fault> {
         let mut state = self.state.clone();
         let found = timeout_at(
             deadline,

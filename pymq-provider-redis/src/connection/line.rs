@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Value};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -59,10 +60,14 @@ impl Line {
             return self.ask_directly(&cmd).await;
         }
         let (answer, answered) = oneshot::channel();
-        self.waiting
-            .send(Waiting { cmd, answer })
-            .await
-            .map_err(|_| Fault::not_sent())?;
+        match self.waiting.try_send(Waiting { cmd, answer }) {
+            Ok(()) => {}
+            // Rare, so kept out of the future: what a command takes of memory while it waits is mostly that.
+            Err(TrySendError::Full(waiting)) => Box::pin(self.waiting.send(waiting))
+                .await
+                .map_err(|_| Fault::not_sent())?,
+            Err(TrySendError::Closed(_)) => return Err(Fault::not_sent()),
+        }
         answered.await.unwrap_or_else(|_| Err(Fault::not_sent()))
     }
 
