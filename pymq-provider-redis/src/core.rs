@@ -59,7 +59,7 @@ impl Core {
 
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
     pub(crate) fn check_open(&self, context: impl FnOnce() -> String) -> Result<()> {
-        if self.close.is_cancelled() {
+        if self.tasks.is_closed() {
             Err(Error::new(ErrorKind::Closed, context()))
         } else {
             Ok(())

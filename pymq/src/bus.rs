@@ -445,7 +445,7 @@ impl Bus {
 
     /// Tells whether a shutdown has begun.
     pub fn is_closed(&self) -> bool {
-        self.shared.tasks.drain().is_cancelled()
+        self.shared.tasks.is_closed()
     }
 
     /// Returns the provider under this bus.

@@ -62,6 +62,11 @@ impl Tasks {
         &self.drain
     }
 
+    /// Tells whether no new work is to be taken. Unlike the token it takes no lock: every operation asks.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.tracker.is_closed()
+    }
+
     /// Takes no new work, waits for what runs and then for `settled` up to `grace`, and ends the rest.
     ///
     /// May be called again and concurrently: the shortest grace time wins, and every call returns only
@@ -84,6 +89,7 @@ impl Tasks {
     /// Ends everything without waiting for it.
     pub(crate) fn abandon(&self) {
         self.drain.cancel();
+        self.tracker.close();
         self.abort.cancel();
     }
 }
