@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use pymq::name::RESERVED_PREFIX;
 use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq::{Error, ErrorKind, Message, Result};
@@ -22,6 +24,13 @@ const BLOCK: Duration = Duration::from_secs(2);
 
 /// The most answers taken at once.
 const BATCH: usize = 256;
+
+/// How many takes are asked for before the first is answered: the server serves the next at once, and is not woken for
+/// each.
+const AHEAD: usize = 4;
+
+/// The first version that takes many and waits for them in one command.
+const MULTI_POP: Version = Version(7, 0);
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
@@ -155,9 +164,21 @@ impl Shared {
 
     /// Takes answers from one connection for as long as it is good for that.
     async fn take_from(&self, live: &Live) -> Fault {
+        let ahead = if self.core.version >= MULTI_POP {
+            AHEAD
+        } else {
+            1
+        };
+        let mut takes = FuturesOrdered::new();
         let mut failures = 0;
         loop {
-            match self.take(live).await {
+            // Several at a time, so that they are sent as one.
+            if takes.len() <= ahead / 2 {
+                takes.extend((takes.len()..ahead).map(|_| self.take(live)));
+            }
+            let taken = timeout(BLOCK * 2, takes.next()).await;
+            let taken = taken.ok().flatten();
+            match taken.unwrap_or_else(|| Err(Fault::timeout())) {
                 Ok(answers) => {
                     failures = 0;
                     for answer in answers {
@@ -184,40 +205,39 @@ impl Shared {
     async fn take(&self, live: &Live) -> Result<Vec<Bytes>, Fault> {
         let mut connection = live.connection.clone();
         let key = self.core.keys.name(&self.inbox);
-        let taken = async {
-            if self.core.version >= Version(7, 0) {
-                let mut pop = redis::cmd("BLMPOP");
-                pop.arg(BLOCK.as_secs())
-                    .arg(1)
-                    .arg(&key)
-                    .arg("RIGHT")
-                    .arg("COUNT")
-                    .arg(BATCH);
-                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut connection).await?;
-                return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
-            }
-            let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
+        if self.core.version >= MULTI_POP {
+            let mut pop = redis::cmd("BLMPOP");
+            pop.arg(BLOCK.as_secs())
+                .arg(1)
                 .arg(&key)
-                .arg(BLOCK.as_secs())
+                .arg("RIGHT")
+                .arg("COUNT")
+                .arg(BATCH);
+            let taken: Option<(String, Vec<Bytes>)> = pop
                 .query_async(&mut connection)
-                .await?;
-            let Some((_, first)) = first else {
-                return Ok(Vec::new());
-            };
-            let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
-                .arg(&key)
-                .arg(BATCH)
-                .query_async(&mut connection)
-                .await?;
-            Ok([first]
-                .into_iter()
-                .chain(rest.into_iter().flatten())
-                .collect())
-        };
-        match timeout(BLOCK * 2, taken).await {
-            Ok(taken) => taken.map_err(Fault::of_command),
-            Err(_elapsed) => Err(Fault::timeout()),
+                .await
+                .map_err(Fault::of_command)?;
+            return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
         }
+        let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
+            .arg(&key)
+            .arg(BLOCK.as_secs())
+            .query_async(&mut connection)
+            .await
+            .map_err(Fault::of_command)?;
+        let Some((_, first)) = first else {
+            return Ok(Vec::new());
+        };
+        let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
+            .arg(&key)
+            .arg(BATCH)
+            .query_async(&mut connection)
+            .await
+            .map_err(Fault::of_command)?;
+        Ok([first]
+            .into_iter()
+            .chain(rest.into_iter().flatten())
+            .collect())
     }
 
     fn deliver(&self, answer: &Bytes) {
