@@ -6,8 +6,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::bus::Bus;
@@ -22,6 +25,14 @@ use crate::shutdown::{Running, Tasks};
 
 /// How many calls of one function run at once.
 const CONCURRENT_CALLS: usize = 64;
+
+/// A call that keeps the thread for longer, before it waits or is done, is better off in a task of its own; a task for
+/// each one that is quicker would cost more than the call.
+const QUICK: Duration = Duration::from_micros(10);
+
+/// After a call that was not quick, calls get tasks for so many times as long as it took: at most a twentieth of the time
+/// goes to finding out whether they are quick again.
+const BEWARE: u32 = 20;
 
 /// A function that is exposed. Dropping it unexposes.
 ///
@@ -123,17 +134,19 @@ impl Skeleton {
         self.serve(&mut requests).await;
     }
 
-    /// Runs calls until there are no more.
+    /// Runs calls until there are no more. A call runs here until it has to wait, and then in a task of its own; while calls
+    /// are not [`QUICK`], from the start in a task of its own.
     ///
-    /// Cancel safe: a request is taken only when it is spawned.
+    /// Cancel safe: a request is taken only when it is run.
     async fn serve(self: &Arc<Self>, requests: &mut Requests) {
+        let mut slow_until = Instant::now();
         loop {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
             match requests.recv().await {
-                Ok(request) => self.spawn(slot, request),
+                Ok(request) => self.start(slot, request, &mut slow_until),
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
                         tracing::error!(
@@ -148,13 +161,35 @@ impl Skeleton {
         }
     }
 
-    fn spawn(self: &Arc<Self>, slot: OwnedSemaphorePermit, request: Request) {
-        let skeleton = Arc::clone(self);
-        self.tasks.spawn(async move {
-            let reply = skeleton.answer(&request).await;
-            request.respond(reply);
-            drop(slot);
-        });
+    /// Starts a call. `slow_until` is how long calls are not expected to be quick.
+    fn start(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        request: Request,
+        slow_until: &mut Instant,
+    ) {
+        let call = Arc::clone(self).call(slot, request);
+        let start = Instant::now();
+        if start < *slow_until {
+            self.tasks.spawn(call);
+            return;
+        }
+        let mut call = Box::pin(call);
+        // Nobody is woken through this context: the task polls the call anew.
+        let mut context = Context::from_waker(Waker::noop());
+        if call.as_mut().poll(&mut context).is_pending() {
+            self.tasks.spawn(call);
+        }
+        let taken = start.elapsed();
+        if taken > QUICK {
+            *slow_until = start + taken * BEWARE;
+        }
+    }
+
+    async fn call(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request) {
+        let reply = self.answer(&request).await;
+        request.respond(reply);
+        drop(slot);
     }
 
     async fn answer(&self, request: &Request) -> Reply {
@@ -260,5 +295,84 @@ impl Drop for Claim {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::message::Message;
+    use crate::provider::requests;
+    use crate::shutdown::lifeline;
+
+    /// Runs so many calls of a function and returns when all are answered.
+    async fn run_all<Form>(calls: usize, function: impl RemoteFunction<(), Form>) {
+        let (_stop, running) = lifeline();
+        let skeleton = Arc::new(Skeleton {
+            name: "f".into(),
+            function: function::erase(function),
+            running,
+            slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            tasks: Tasks::new(),
+            counters: Arc::default(),
+            max_payload: usize::MAX,
+        });
+        let (inlet, mut requests) = requests(drop);
+        let (answer, mut answers) = mpsc::unbounded_channel();
+        for _ in 0..calls {
+            let answer = answer.clone();
+            let respond = move |reply| drop(answer.send(reply));
+            inlet.push(Request::new(Message::json("[]"), respond));
+        }
+        let server = tokio::spawn(async move { skeleton.serve(&mut requests).await });
+        for _ in 0..calls {
+            assert!(matches!(answers.recv().await, Some(Reply::Ok { .. })));
+        }
+        inlet.end(Error::new(ErrorKind::Closed, "test"));
+        server.await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn calls_that_keep_a_thread_busy_run_side_by_side() {
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let busy = {
+            let most = Arc::clone(&most);
+            move || {
+                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                thread::sleep(Duration::from_millis(10));
+                now.fetch_sub(1, Ordering::SeqCst);
+                async {}
+            }
+        };
+
+        run_all(10, busy).await;
+
+        assert_eq!(most.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_needs_a_task_only_to_wait() {
+        let tasks = Arc::new(Mutex::new(Vec::new()));
+        let function = {
+            let tasks = Arc::clone(&tasks);
+            move || {
+                let tasks = Arc::clone(&tasks);
+                async move {
+                    tasks.lock().unwrap().push(tokio::task::id());
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tasks.lock().unwrap().push(tokio::task::id());
+                }
+            }
+        };
+
+        run_all(2, function).await;
+
+        let tasks = tasks.lock().unwrap();
+        assert!(tasks[0] == tasks[1] && tasks[2] != tasks[3], "{tasks:?}");
     }
 }
