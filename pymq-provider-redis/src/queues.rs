@@ -103,7 +103,7 @@ impl Queues {
             Ok(Err(error)) if !store::is_passing(&error) => return Err(error),
             _ => {}
         }
-        keeper::wait(store, opts, deadline).await
+        Box::pin(keeper::wait(store, opts, deadline)).await
     }
 
     /// Takes without waiting; what is due counts.
@@ -113,7 +113,7 @@ impl Queues {
             return Ok(taken);
         }
         // Taken again also when nothing was moved: another may have swept between the two.
-        store.sweep().await?;
+        Box::pin(store.sweep()).await?;
         self.take(store, opts).await
     }
 

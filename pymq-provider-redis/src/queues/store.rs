@@ -132,6 +132,12 @@ impl Store {
             };
             return self.query("put to", &self.commands(), push).await;
         }
+        // Apart, as plain puts are many and their futures small.
+        Box::pin(self.put_with(payloads, opts)).await
+    }
+
+    /// Puts messages in the way the options say.
+    async fn put_with(&self, payloads: Vec<Arg>, opts: PutOptions) -> Result<()> {
         let window = if opts.once.is_some() {
             MARK
         } else {
@@ -229,7 +235,9 @@ impl Store {
             .iter()
             .map(|(receipt, _)| receipt::read(receipt))
             .collect();
-        let mut payloads = self.leased(settlements, &receipts).await?.into_iter();
+        // Apart, as few settlements need them.
+        let payloads = Box::pin(self.leased(settlements, &receipts)).await?;
+        let mut payloads = payloads.into_iter();
         let mut args = vec![token()];
         let mut is_asked = Vec::with_capacity(settlements.len());
         for ((_, settle), receipt) in settlements.iter().zip(receipts) {
