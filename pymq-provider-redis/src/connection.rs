@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq::Result;
-use redis::{Cmd, FromRedisValue, ToRedisArgs, Value, from_redis_value};
+use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -124,8 +124,8 @@ impl Commands {
         &self,
         context: impl FnOnce() -> String + Send,
         script: &Script,
-        keys: &[impl ToRedisArgs + Sync],
-        args: &[impl ToRedisArgs + Sync],
+        keys: &[impl AsRef<[u8]> + Sync],
+        args: &[impl AsRef<[u8]> + Sync],
     ) -> Result<T> {
         self.try_script(script, keys, args)
             .await
@@ -136,8 +136,8 @@ impl Commands {
     pub(crate) async fn try_script<T: FromRedisValue>(
         &self,
         script: &Script,
-        keys: &[impl ToRedisArgs + Sync],
-        args: &[impl ToRedisArgs + Sync],
+        keys: &[impl AsRef<[u8]> + Sync],
+        args: &[impl AsRef<[u8]> + Sync],
     ) -> Result<T, Fault> {
         match self.run(|| script.by_hash(keys, args)).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
@@ -249,6 +249,18 @@ impl Commands {
             _ => Err(Fault::new(pymq::ErrorKind::Disconnected, "no connection")),
         }
     }
+}
+
+/// Makes a command of its words. It has its size from the start: a large one would grow many times.
+pub(crate) fn command(words: impl Iterator<Item: AsRef<[u8]>> + Clone) -> Cmd {
+    let (count, size) = words.clone().fold((0, 0), |(count, size), word| {
+        (count + 1, size + word.as_ref().len())
+    });
+    let mut cmd = Cmd::with_capacity(count, size);
+    for word in words {
+        cmd.arg(word.as_ref());
+    }
+    cmd
 }
 
 /// Reads the answer of the server as what was asked for.

@@ -2,8 +2,8 @@
 
 use pymq::provider::{Filter, Subscription, subscription};
 use pymq::{Message, Result};
-use redis::Cmd;
 
+use crate::connection::command;
 use crate::core::Core;
 use crate::subscriptions::{Sink, Subscriptions, Target};
 use crate::wire;
@@ -26,12 +26,7 @@ impl Topics {
     /// Publishes, and returns how many subscriptions Redis found.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
-        let publish = || {
-            let size = "PUBLISH".len() + channel.len() + payload.len();
-            let mut cmd = Cmd::with_capacity(3, size);
-            cmd.arg("PUBLISH").arg(&channel).arg(&*payload);
-            cmd
-        };
+        let publish = || command([b"PUBLISH", channel.as_bytes(), &payload].into_iter());
         self.core
             .commands
             .query(|| format!("redis: publish to `{topic}`"), publish)

@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use redis::{Cmd, ToRedisArgs};
+use redis::Cmd;
+
+use super::command;
 
 /// A script of ours; a `static` of each file under `scripts/`.
 #[derive(Debug)]
@@ -20,12 +22,12 @@ impl Script {
     }
 
     /// Returns the call by hash: what goes over the wire each time.
-    pub(crate) fn by_hash(&self, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
+    pub(crate) fn by_hash(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
         call("EVALSHA", self.hash(), keys, args)
     }
 
     /// Returns the call with the whole code, by which Redis also learns the hash. Needs no right to `SCRIPT LOAD`.
-    pub(crate) fn in_full(&self, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
+    pub(crate) fn in_full(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
         call("EVAL", self.code, keys, args)
     }
 
@@ -35,14 +37,10 @@ impl Script {
     }
 }
 
-fn call(command: &str, script: &str, keys: &[impl ToRedisArgs], args: &[impl ToRedisArgs]) -> Cmd {
-    let mut cmd = redis::cmd(command);
-    cmd.arg(script).arg(keys.len());
-    for key in keys {
-        cmd.arg(key);
-    }
-    for arg in args {
-        cmd.arg(arg);
-    }
-    cmd
+fn call(how: &str, script: &str, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
+    let count = keys.len().to_string();
+    let head = [how, script, &count].map(str::as_bytes);
+    let keys = keys.iter().map(AsRef::as_ref);
+    let args = args.iter().map(AsRef::as_ref);
+    command(head.into_iter().chain(keys).chain(args))
 }

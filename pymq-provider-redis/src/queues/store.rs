@@ -7,13 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use pymq::provider::{Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
-use redis::{RedisWrite, ToRedisArgs};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::taken::{Finish, Taken};
 use super::{Shared, receipt};
-use crate::connection::{Commands, Fault, Script};
+use crate::connection::{Commands, Fault, Script, command};
 use crate::keys::QueueKeys;
 use crate::wire::{self, Extra};
 
@@ -110,10 +109,7 @@ impl Store {
         if messages.is_empty() {
             return Ok(());
         }
-        let payloads: Vec<_> = messages
-            .iter()
-            .map(|message| Arg(wire::encode(message)))
-            .collect();
+        let payloads: Vec<_> = messages.iter().map(wire::encode).collect();
         self.check_size("put to", &payloads)?;
         if payloads.len() > MAX_PUT {
             let context = format!(
@@ -126,9 +122,9 @@ impl Store {
         let is_plain = opts.maxsize.is_none() && opts.delay.is_zero() && opts.once.is_none();
         if is_plain {
             let push = || {
-                let mut cmd = redis::cmd("LPUSH");
-                cmd.arg(self.list()).arg(&payloads);
-                cmd
+                let list = self.list();
+                let head = [&b"LPUSH"[..], list.as_bytes()];
+                command(head.into_iter().chain(payloads.iter().map(AsRef::as_ref)))
             };
             return self.query("put to", &self.commands(), push).await;
         }
@@ -137,7 +133,7 @@ impl Store {
     }
 
     /// Puts messages in the way the options say.
-    async fn put_with(&self, payloads: Vec<Arg>, opts: PutOptions) -> Result<()> {
+    async fn put_with(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<()> {
         let window = if opts.once.is_some() {
             MARK
         } else {
@@ -350,7 +346,7 @@ impl Store {
     pub(super) async fn give_back(&self, mark: &str, payloads: &[Bytes]) -> Result<()> {
         let args: Vec<_> = [millis(MARK)]
             .into_iter()
-            .chain(payloads.iter().cloned().map(Arg))
+            .chain(payloads.iter().cloned())
             .collect();
         self.run(
             "give back to",
@@ -466,7 +462,7 @@ impl Store {
     }
 
     pub(super) async fn stats(&self) -> Result<QueueStats> {
-        let none: [Arg; 0] = [];
+        let none: [Bytes; 0] = [];
         let commands = self.commands().repeatable();
         let (ready, delayed, leased, dead) = self
             .run("stats of", &commands, &STATS, &self.keys().all(), &none)
@@ -500,7 +496,7 @@ impl Store {
         commands: &Commands,
         script: &Script,
         keys: &[&str],
-        args: &[Arg],
+        args: &[Bytes],
     ) -> Result<T> {
         let answer = commands
             .script(|| self.context(operation), script, keys, args)
@@ -534,8 +530,8 @@ impl Store {
         Error::new(ErrorKind::WrongType, context).with_source(error)
     }
 
-    fn check_size(&self, operation: &str, payloads: &[Arg]) -> Result<()> {
-        let size: usize = payloads.iter().map(|payload| payload.0.len()).sum();
+    fn check_size(&self, operation: &str, payloads: &[Bytes]) -> Result<()> {
+        let size: usize = payloads.iter().map(Bytes::len).sum();
         if size <= MAX_COMMAND {
             return Ok(());
         }
@@ -553,16 +549,16 @@ fn says_something_new(settle: &Settle) -> bool {
 }
 
 /// Says a settlement in the words of `settle.lua`: what, how many ms, and the payload.
-fn order(settle: &Settle, payload: Bytes) -> [Arg; 3] {
-    let none = || Arg(Bytes::new());
+fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
+    let none = || Bytes::new();
     match settle {
         Settle::Release => [text("front"), none(), none()],
         Settle::Nack { delay } if delay.is_zero() => {
-            [text("front"), none(), Arg(taken_once_more(payload))]
+            [text("front"), none(), taken_once_more(payload)]
         }
-        Settle::Nack { delay } => [text("later"), millis(*delay), Arg(taken_once_more(payload))],
+        Settle::Nack { delay } => [text("later"), millis(*delay), taken_once_more(payload)],
         Settle::Extend { lease } => [text("extend"), millis(*lease), none()],
-        Settle::Bury { reason } => [text("bury"), none(), Arg(write_dead(payload, reason))],
+        Settle::Bury { reason } => [text("bury"), none(), write_dead(payload, reason)],
         // `Ack`; what else there may be one day is refused by the script.
         _ => [text("ack"), none(), none()],
     }
@@ -581,11 +577,11 @@ fn taken_once_more(payload: Bytes) -> Bytes {
 }
 
 /// Returns batch, index and payload of each message of a batch whose lease has ended, the last first.
-fn ended(batch: &str, mut fields: Vec<(usize, Bytes)>) -> Vec<Arg> {
+fn ended(batch: &str, mut fields: Vec<(usize, Bytes)>) -> Vec<Bytes> {
     fields.sort_unstable_by_key(|(index, _)| std::cmp::Reverse(*index));
     let args = fields
         .into_iter()
-        .flat_map(|(index, payload)| [text(batch), number(index), Arg(taken_once_more(payload))]);
+        .flat_map(|(index, payload)| [text(batch), number(index), taken_once_more(payload)]);
     args.collect()
 }
 
@@ -624,37 +620,27 @@ fn read_dead(member: &Bytes) -> Option<Stored> {
 }
 
 /// An argument of a script.
-#[derive(Clone, Debug)]
-struct Arg(Bytes);
-
-impl ToRedisArgs for Arg {
-    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
-        out.write_arg(&self.0);
-    }
+fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
 }
 
-fn text(text: &str) -> Arg {
-    Arg(Bytes::copy_from_slice(text.as_bytes()))
-}
-
-fn number(number: usize) -> Arg {
-    Arg(number.to_string().into())
+fn number(number: usize) -> Bytes {
+    number.to_string().into()
 }
 
 /// Whole milliseconds, rounded up: nothing is early.
-fn millis(time: Duration) -> Arg {
-    Arg(time
-        .min(CENTURY)
+fn millis(time: Duration) -> Bytes {
+    time.min(CENTURY)
         .as_nanos()
         .div_ceil(1_000_000)
         .to_string()
-        .into())
+        .into()
 }
 
 /// Sixteen random characters, which make the ids of a script call unlike any others.
-fn token() -> Arg {
+fn token() -> Bytes {
     let (token, _) = Uuid::new_v4().as_u64_pair();
-    Arg(format!("{token:016x}").into())
+    format!("{token:016x}").into()
 }
 
 #[cfg(test)]
@@ -663,9 +649,9 @@ mod tests {
 
     #[test]
     fn times_round_up_and_saturate() {
-        assert_eq!(millis(Duration::from_micros(1)).0, "1");
-        assert_eq!(millis(Duration::from_millis(2)).0, "2");
-        assert_eq!(millis(Duration::MAX).0, millis(CENTURY).0);
+        assert_eq!(millis(Duration::from_micros(1)), "1");
+        assert_eq!(millis(Duration::from_millis(2)), "2");
+        assert_eq!(millis(Duration::MAX), millis(CENTURY));
     }
 
     #[test]

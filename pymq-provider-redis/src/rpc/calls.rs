@@ -169,14 +169,14 @@ impl Shared {
         } else {
             1
         };
-        let mut takes = FuturesOrdered::new();
+        let mut under_way = FuturesOrdered::new();
         let mut failures = 0;
         loop {
             // Several at a time, so that they are sent as one.
-            if takes.len() <= ahead / 2 {
-                takes.extend((takes.len()..ahead).map(|_| self.take(live)));
+            if under_way.len() <= ahead / 2 {
+                under_way.extend((under_way.len()..ahead).map(|_| self.take(live)));
             }
-            let taken = timeout(BLOCK * 2, takes.next()).await;
+            let taken = timeout(BLOCK * 2, under_way.next()).await;
             let taken = taken.ok().flatten();
             match taken.unwrap_or_else(|| Err(Fault::timeout())) {
                 Ok(answers) => {

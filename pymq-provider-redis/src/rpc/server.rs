@@ -128,7 +128,7 @@ impl Server {
         let context = || format!("redis: claim a call of `{}`", self.channel);
         let turn = async {
             sleep(turn(running, name, self.office.id)).await;
-            let (keys, args) = ([claim, nothing], [life_in_ms(timeout)]);
+            let (keys, args) = ([claim, nothing], [life_in_ms(timeout).to_string()]);
             core.commands.script(context, &CLAIM, &keys, &args).await
         };
         let won: Result<bool> = tokio::select! {
