@@ -149,7 +149,8 @@ impl Commands {
 
     /// Tells whether there is a connection now.
     pub(crate) fn is_up(&self) -> bool {
-        self.line_now().is_some()
+        self.line_now()
+            .is_some_and(|line| !line.live.lost.is_cancelled())
     }
 
     fn is_closed(&self) -> bool {
@@ -219,8 +220,8 @@ impl Commands {
     /// Returns the connection there is now.
     fn line_now(&self) -> Option<Arc<Line>> {
         match &*self.state.borrow() {
-            State::Up(line) if !line.live.lost.is_cancelled() => Some(Arc::clone(line)),
-            _ => None,
+            State::Up(line) => Some(Arc::clone(line)),
+            State::Down(_) | State::Closed => None,
         }
     }
 

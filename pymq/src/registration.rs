@@ -1,6 +1,7 @@
 //! What `subscribe` and `expose` ask for, as a value: started on a bus now, or held until there is one.
 //! Either way a [`Guard`] owns what runs.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::bus::Bus;
@@ -60,10 +61,10 @@ pub(crate) enum Owner {
 
 impl Owner {
     /// Returns the bus.
-    pub(crate) fn bus(&self) -> Result<Bus> {
+    pub(crate) fn bus(&self) -> Result<Cow<'_, Bus>> {
         match self {
-            Self::Bus(bus) => Ok(bus.clone()),
-            Self::Global => global::bus(),
+            Self::Bus(bus) => Ok(Cow::Borrowed(bus)),
+            Self::Global => global::bus().map(Cow::Owned),
         }
     }
 

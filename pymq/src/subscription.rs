@@ -278,7 +278,7 @@ impl SubscriptionBuilder {
     ///
     /// As [`Topic::stream`](crate::Topic::stream).
     pub async fn stream<T: Decode>(self) -> Result<Events<T>> {
-        Events::open(self.owner.bus()?, self.filter, self.buffer).await
+        Events::open(self.owner.bus()?.into_owned(), self.filter, self.buffer).await
     }
 
     /// Subscribes the handler; else as [`Topic::subscribe`](crate::Topic::subscribe).

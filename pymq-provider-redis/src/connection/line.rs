@@ -74,6 +74,9 @@ impl Line {
     /// Runs a command by itself: its answer is not lost when the connection is given up and the server answers after
     /// all.
     pub(super) async fn ask_directly(&self, cmd: &Cmd) -> Result<Value, Fault> {
+        if self.live.lost.is_cancelled() {
+            return Err(Fault::not_sent());
+        }
         let mut connection = self.live.connection.clone();
         cmd.query_async(&mut connection)
             .await
