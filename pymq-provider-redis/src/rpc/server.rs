@@ -90,11 +90,11 @@ impl Server {
             );
             return;
         };
-        let received = Instant::now();
         let Some(claim) = request.claim.clone() else {
-            self.hand_over(request, received);
+            self.hand_over(request, Duration::ZERO);
             return;
         };
+        let received = Instant::now();
         if self.inlet.is_detached() {
             // Another one will run it.
             return;
@@ -109,7 +109,7 @@ impl Server {
         self.office.core.clone().spawn(async move {
             let _permit = permit;
             if self.claim(&claim, request.timeout).await {
-                self.hand_over(request, received);
+                self.hand_over(request, received.elapsed());
             }
         });
     }
@@ -141,7 +141,8 @@ impl Server {
         })
     }
 
-    fn hand_over(&self, request: envelope::Request, received: Instant) {
+    /// Hands a request to whoever listens, so long after it came.
+    fn hand_over(&self, request: envelope::Request, waited: Duration) {
         let envelope::Request {
             call,
             inbox,
@@ -150,7 +151,7 @@ impl Server {
             refusal,
             ..
         } = request;
-        let left = timeout.map(|timeout| timeout.saturating_sub(received.elapsed()));
+        let left = timeout.map(|timeout| timeout.saturating_sub(waited));
         if left.is_some_and(|left| left.is_zero()) {
             return;
         }
