@@ -258,6 +258,9 @@ impl Bus {
     /// included. 64 calls run at once; 1,024 more may wait, the next are answered "overloaded". A panic and
     /// wrong arguments are answered as errors, and a request whose caller has given up is not run.
     ///
+    /// A call runs where it is received until it first waits, so it must not block its thread on another call of the same
+    /// function. Calls that compute for long still run side by side.
+    ///
     /// # Delivery
     ///
     /// At most once for each call.
