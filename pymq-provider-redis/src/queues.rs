@@ -7,7 +7,11 @@
 //! | `keeper` | the task that takes for those who wait at a queue, and sweeps it |
 //! | `watch` | its connection, which sees messages come and takes none |
 //! | `receipt` | the name of a leased message |
+//! | `dead_letter` | a dead letter as Redis keeps it |
+//! | `args` | what scripts are told, as text |
 
+mod args;
+mod dead_letter;
 mod keeper;
 mod receipt;
 mod store;
@@ -23,6 +27,7 @@ use pymq::provider::{
 use pymq::{Error, ErrorKind, Message, Result};
 use tokio::time::{Instant, timeout_at};
 
+use self::args::CENTURY;
 use self::keeper::Desks;
 use self::store::Store;
 use self::taken::Taken;
@@ -92,7 +97,7 @@ impl Queues {
         let start = Instant::now();
         let deadline = match opts.wait {
             Wait::Forever => None,
-            Wait::For(time) if !time.is_zero() => Some(start + time.min(store::CENTURY)),
+            Wait::For(time) if !time.is_zero() => Some(start + time.min(CENTURY)),
             _ => return self.get_now(store, opts).await,
         };
         // Whoever waits also keeps the queue swept, even if it is never empty.

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::Shared;
+use super::args::CENTURY;
 use super::store::{self, Store};
 use super::taken::Taken;
 use super::watch::{Seen, Watch};
@@ -63,7 +64,7 @@ pub(super) fn touch(store: &Store) {
 
 /// Notes that something of this queue is due, or a lease ends, after a while.
 pub(super) fn note_due(store: &Store, after: Duration) {
-    let due = Instant::now() + after.min(store::CENTURY);
+    let due = Instant::now() + after.min(CENTURY);
     at_desk(store, |desk| desk.note_due(due));
 }
 
@@ -271,7 +272,7 @@ impl Keeper {
     /// Hands out what was taken, first come, first served. What nobody wants any more goes back as it is dropped.
     fn deal(&self, mut taken: Taken, lease: Option<Duration>) {
         if let Some(lease) = lease {
-            let ends = Instant::now() + lease.min(store::CENTURY);
+            let ends = Instant::now() + lease.min(CENTURY);
             self.at_desk(|desk| desk.note_due(ends));
         }
         while !taken.is_empty()

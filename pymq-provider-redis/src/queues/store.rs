@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pymq::provider::{Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
-use pymq::{Error, ErrorKind, Message, MessageId, Result};
+use pymq::{Error, ErrorKind, Message, Result};
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::args::{millis, number, text, token};
 use super::taken::{Finish, Taken};
-use super::{Shared, receipt};
+use super::{Shared, dead_letter, receipt};
 use crate::connection::{Commands, Fault, Script, command};
 use crate::keys::QueueKeys;
 use crate::wire::{self, Extra};
-
-/// Longer than anybody waits; adding it overflows nothing.
-pub(super) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 /// How long a mark keeps what it marks from being done again.
 const MARK: Duration = Duration::from_secs(120);
@@ -402,7 +400,7 @@ impl Store {
                 .into_iter()
                 .map(|member| stored(member.slice(ID_AND_COLON.min(member.len())..)))
                 .collect(),
-            _ => found.iter().filter_map(read_dead).collect(),
+            _ => found.iter().filter_map(dead_letter::read).collect(),
         })
     }
 
@@ -550,7 +548,7 @@ fn says_something_new(settle: &Settle) -> bool {
 
 /// Says a settlement in the words of `settle.lua`: what, how many ms, and the payload.
 fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
-    let none = || Bytes::new();
+    let none = Bytes::new;
     match settle {
         Settle::Release => [text("front"), none(), none()],
         Settle::Nack { delay } if delay.is_zero() => {
@@ -558,7 +556,7 @@ fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
         }
         Settle::Nack { delay } => [text("later"), millis(*delay), taken_once_more(payload)],
         Settle::Extend { lease } => [text("extend"), millis(*lease), none()],
-        Settle::Bury { reason } => [text("bury"), none(), write_dead(payload, reason)],
+        Settle::Bury { reason } => [text("bury"), none(), dead_letter::write(payload, reason)],
         // `Ack`; what else there may be one day is refused by the script.
         _ => [text("ack"), none(), none()],
     }
@@ -583,95 +581,4 @@ fn ended(batch: &str, mut fields: Vec<(usize, Bytes)>) -> Vec<Bytes> {
         .into_iter()
         .flat_map(|(index, payload)| [text(batch), number(index), taken_once_more(payload)]);
     args.collect()
-}
-
-/// Writes a dead letter but for its id: attempt, reason, and the payload it would have as a new message.
-fn write_dead(payload: Bytes, reason: &str) -> Bytes {
-    let (message, extra) = wire::decode_with(payload);
-    let mut record = format!(
-        "{}:{}:{reason}",
-        extra.attempt.saturating_add(1),
-        reason.len()
-    )
-    .into_bytes();
-    record.extend_from_slice(&wire::encode_with(
-        &message,
-        &Extra {
-            attempt: 0,
-            ..extra
-        },
-    ));
-    record.into()
-}
-
-/// Reads a dead letter with its id; none if somebody else wrote it.
-fn read_dead(member: &Bytes) -> Option<Stored> {
-    let mut parts = member.splitn(4, |byte| *byte == b':');
-    let mut next = || std::str::from_utf8(parts.next()?).ok();
-    let (id, attempt, length) = (next()?, next()?.parse().ok()?, next()?.parse().ok()?);
-    let (reason, payload) = parts.next()?.split_at_checked(length)?;
-    let message = wire::decode(member.slice_ref(payload));
-    Some(Stored::dead(
-        message,
-        attempt,
-        MessageId::new(id),
-        String::from_utf8_lossy(reason),
-    ))
-}
-
-/// An argument of a script.
-fn text(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-fn number(number: usize) -> Bytes {
-    number.to_string().into()
-}
-
-/// Whole milliseconds, rounded up: nothing is early.
-fn millis(time: Duration) -> Bytes {
-    time.min(CENTURY)
-        .as_nanos()
-        .div_ceil(1_000_000)
-        .to_string()
-        .into()
-}
-
-/// Sixteen random characters, which make the ids of a script call unlike any others.
-fn token() -> Bytes {
-    let (token, _) = Uuid::new_v4().as_u64_pair();
-    format!("{token:016x}").into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_round_up_and_saturate() {
-        assert_eq!(millis(Duration::from_micros(1)), "1");
-        assert_eq!(millis(Duration::from_millis(2)), "2");
-        assert_eq!(millis(Duration::MAX), millis(CENTURY));
-    }
-
-    #[test]
-    fn a_dead_letter_keeps_all_there_is() {
-        let taken = wire::encode_with(
-            &Message::bytes("a:b"),
-            &Extra {
-                attempt: 3,
-                ..Extra::default()
-            },
-        );
-        let record = write_dead(taken, "reason: é:");
-        let member = Bytes::from([b"id:".as_slice(), &record].concat());
-
-        let letter = read_dead(&member).unwrap();
-
-        assert_eq!(
-            letter,
-            Stored::dead(Message::bytes("a:b"), 4, MessageId::new("id"), "reason: é:")
-        );
-        assert_eq!(read_dead(&Bytes::from_static(b"id:1:9:short")), None);
-    }
 }
