@@ -179,8 +179,9 @@ impl Provider for RedisProvider {
     }
 
     async fn close(&self) -> Result<()> {
-        self.core.close.cancel();
+        // In this order: who still finds it open has what it began ended by those who are told next.
         self.core.tasks.close();
+        self.core.close.cancel();
         self.supervisor.close();
         self.supervisor.wait().await;
         // Without the connection, what still runs is dropped where it waits.

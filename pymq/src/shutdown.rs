@@ -72,8 +72,8 @@ impl Tasks {
     /// May be called again and concurrently: the shortest grace time wins, and every call returns only
     /// when nothing runs any more. A task spawned later ends before it starts.
     pub(crate) async fn shutdown(&self, grace: Duration, settled: impl Future<Output = ()>) {
-        self.drain.cancel();
         self.tracker.close();
+        self.drain.cancel();
         let finish = async {
             tokio::select! {
                 () = async { self.tracker.wait().await; settled.await } => {}
@@ -88,8 +88,8 @@ impl Tasks {
 
     /// Ends everything without waiting for it.
     pub(crate) fn abandon(&self) {
-        self.drain.cancel();
         self.tracker.close();
+        self.drain.cancel();
         self.abort.cancel();
     }
 }
