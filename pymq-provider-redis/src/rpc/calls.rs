@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use pymq::name::RESERVED_PREFIX;
 use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq::{Error, ErrorKind, Message, Result};
@@ -19,18 +17,12 @@ use super::outbox::{Caller, Outbox};
 use crate::connection::{Fault, Live, Remedy, Version, pause};
 use crate::core::Core;
 
-/// How long the server may keep a connection waiting for an answer; in vain, it is asked again.
+/// How long the server may keep a connection waiting for an answer; in vain, it is asked again. A connection is found dead
+/// after twice that: nothing waits at its other end any more, or it would get the next answers.
 const BLOCK: Duration = Duration::from_secs(2);
 
 /// The most answers taken at once.
 const BATCH: usize = 256;
-
-/// How many takes are asked for before the first is answered: the server serves the next at once, and is not woken for
-/// each.
-const AHEAD: usize = 4;
-
-/// The first version that takes many and waits for them in one command.
-const MULTI_POP: Version = Version(7, 0);
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
@@ -164,21 +156,9 @@ impl Shared {
 
     /// Takes answers from one connection for as long as it is good for that.
     async fn take_from(&self, live: &Live) -> Fault {
-        let ahead = if self.core.version >= MULTI_POP {
-            AHEAD
-        } else {
-            1
-        };
-        let mut under_way = FuturesOrdered::new();
         let mut failures = 0;
         loop {
-            // Several at a time, so that they are sent as one.
-            if under_way.len() <= ahead / 2 {
-                under_way.extend((under_way.len()..ahead).map(|_| self.take(live)));
-            }
-            let taken = timeout(BLOCK * 2, under_way.next()).await;
-            let taken = taken.ok().flatten();
-            match taken.unwrap_or_else(|| Err(Fault::timeout())) {
+            match self.take(live).await {
                 Ok(answers) => {
                     failures = 0;
                     for answer in answers {
@@ -205,39 +185,40 @@ impl Shared {
     async fn take(&self, live: &Live) -> Result<Vec<Bytes>, Fault> {
         let mut connection = live.connection.clone();
         let key = self.core.keys.name(&self.inbox);
-        if self.core.version >= MULTI_POP {
-            let mut pop = redis::cmd("BLMPOP");
-            pop.arg(BLOCK.as_secs())
-                .arg(1)
+        let taken = async {
+            if self.core.version >= Version(7, 0) {
+                let mut pop = redis::cmd("BLMPOP");
+                pop.arg(BLOCK.as_secs())
+                    .arg(1)
+                    .arg(&key)
+                    .arg("RIGHT")
+                    .arg("COUNT")
+                    .arg(BATCH);
+                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut connection).await?;
+                return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
+            }
+            let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
                 .arg(&key)
-                .arg("RIGHT")
-                .arg("COUNT")
-                .arg(BATCH);
-            let taken: Option<(String, Vec<Bytes>)> = pop
+                .arg(BLOCK.as_secs())
                 .query_async(&mut connection)
-                .await
-                .map_err(Fault::of_command)?;
-            return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
-        }
-        let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
-            .arg(&key)
-            .arg(BLOCK.as_secs())
-            .query_async(&mut connection)
-            .await
-            .map_err(Fault::of_command)?;
-        let Some((_, first)) = first else {
-            return Ok(Vec::new());
+                .await?;
+            let Some((_, first)) = first else {
+                return Ok(Vec::new());
+            };
+            let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
+                .arg(&key)
+                .arg(BATCH)
+                .query_async(&mut connection)
+                .await?;
+            Ok([first]
+                .into_iter()
+                .chain(rest.into_iter().flatten())
+                .collect())
         };
-        let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
-            .arg(&key)
-            .arg(BATCH)
-            .query_async(&mut connection)
-            .await
-            .map_err(Fault::of_command)?;
-        Ok([first]
-            .into_iter()
-            .chain(rest.into_iter().flatten())
-            .collect())
+        match timeout(BLOCK * 2, taken).await {
+            Ok(taken) => taken.map_err(Fault::of_command),
+            Err(_elapsed) => Err(Fault::timeout()),
+        }
     }
 
     fn deliver(&self, answer: &Bytes) {
