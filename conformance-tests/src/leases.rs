@@ -3,11 +3,13 @@
 mod dead_letters;
 mod ending;
 mod given_back;
+mod given_up;
 mod held;
 mod receipts;
 
 pub use self::dead_letters::*;
 pub use self::ending::*;
 pub use self::given_back::*;
+pub use self::given_up::*;
 pub use self::held::*;
 pub use self::receipts::*;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use pymq::Result;
 use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::backoff::{pause, random_fraction};
@@ -29,8 +29,9 @@ use crate::core::LinkTo;
 /// The pause before a command is sent again that the server was not ready for.
 const NOT_READY: Duration = Duration::from_millis(50);
 
-/// How much longer a late answer is waited for that must not be lost. A server that was stopped still sends it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer that must not be lost is waited for after its connection was given up. A
+/// server that was stopped still sends it.
+const LATE_ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The one connection for commands, replaced whenever it is lost. Cheap to clone.
 ///
@@ -153,6 +154,36 @@ impl Commands {
             .is_some_and(|line| !line.live.lost.is_cancelled())
     }
 
+    /// Returns why there is no connection now; none if there is one.
+    pub(crate) fn why_down(&self) -> Option<Fault> {
+        match &*self.state.borrow() {
+            State::Up(line) if !line.live.lost.is_cancelled() => None,
+            State::Down(Some(fault)) => Some(fault.clone().known()),
+            State::Up(_) | State::Down(None) => Some(Fault::no_connection()),
+            State::Closed => Some(Fault::closed()),
+        }
+    }
+
+    /// Waits for the loss of the connection there is now, or else of the next one.
+    pub(crate) fn loss(&self) -> impl Future<Output = ()> + Send + use<> {
+        let now = self.line_now().map(|line| line.live.lost.clone());
+        let mut state = self.state.clone();
+        async move {
+            let lost = match now {
+                Some(lost) => lost,
+                None => match state.wait_for(|state| matches!(state, State::Up(_))).await {
+                    Ok(state) => match &*state {
+                        State::Up(line) => line.live.lost.clone(),
+                        State::Down(_) | State::Closed => return,
+                    },
+                    // The runtime is shutting down.
+                    Err(_) => return,
+                },
+            };
+            lost.cancelled().await;
+        }
+    }
+
     fn is_closed(&self) -> bool {
         matches!(&*self.state.borrow(), State::Closed)
     }
@@ -188,7 +219,9 @@ impl Commands {
                     return read(value);
                 }
                 Ok(Err(fault)) => fault,
-                Err(_elapsed) if self.patient => return Box::pin(self.late(answer)).await,
+                Err(_elapsed) if self.patient => {
+                    return Box::pin(self.late(&line.live.lost, answer)).await;
+                }
                 Err(_elapsed) => return Err(Fault::timeout()),
             };
             match fault.remedy {
@@ -205,14 +238,20 @@ impl Commands {
         }
     }
 
-    /// Waits on for an answer that is late already.
+    /// Waits on for an answer that is late already: without a limit while its connection lasts.
     async fn late<T: FromRedisValue>(
         &self,
+        lost: &CancellationToken,
         answer: impl Future<Output = Result<Value, Fault>>,
     ) -> Result<T, Fault> {
         let mut state = self.state.clone();
+        let given_up = async {
+            lost.cancelled().await;
+            sleep(LATE_ANSWER_LIMIT).await;
+        };
         tokio::select! {
-            answer = timeout(PATIENCE, answer) => read(answer.map_err(|_| Fault::timeout())??),
+            answer = answer => read(answer?),
+            () = given_up => Err(Fault::timeout()),
             _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
         }
     }
@@ -247,7 +286,7 @@ impl Commands {
         }
         match &*self.state.borrow() {
             State::Down(Some(fault)) => Err(fault.clone()),
-            _ => Err(Fault::new(pymq::ErrorKind::Disconnected, "no connection")),
+            _ => Err(Fault::no_connection()),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `store` | one queue in Redis, each operation one command or script |
 //! | `taken` | what was taken and is not delivered yet: dropped anywhere, it goes back |
-//! | `keeper` | the task that takes for those who wait at a queue, and sweeps it |
+//! | `waiters` | the callers that wait for a take, in their order |
+//! | `taker` | the one task that takes from a queue for all of them, and sweeps it |
 //! | `watch` | its connection, which sees messages come and takes none |
 //! | `receipt` | the name of a leased message |
 //! | `dead_letter` | a dead letter as Redis keeps it |
@@ -12,29 +13,23 @@
 
 mod args;
 mod dead_letter;
-mod keeper;
 mod receipt;
 mod store;
 mod taken;
+mod taker;
+mod waiters;
 mod watch;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pymq::provider::{
-    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
+    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored,
 };
 use pymq::{Error, ErrorKind, Message, Result};
-use tokio::time::{Instant, timeout_at};
 
-use self::args::CENTURY;
-use self::keeper::Desks;
 use self::store::Store;
-use self::taken::Taken;
+use self::waiters::Lines;
 use crate::core::Core;
-
-/// A take that waits gets at least this long for its first look, however short its wait.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
 
 /// The queues of a provider.
 #[derive(Debug)]
@@ -46,7 +41,7 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct Shared {
     core: Core,
-    desks: Desks,
+    lines: Lines,
 }
 
 impl Shared {
@@ -60,7 +55,7 @@ impl Queues {
     pub(crate) fn new(core: Core) -> Self {
         let shared = Shared {
             core,
-            desks: Desks::default(),
+            lines: Lines::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -77,7 +72,7 @@ impl Queues {
         let delay = opts.delay;
         store.put(&messages, opts).await?;
         if !delay.is_zero() && !messages.is_empty() {
-            keeper::note_due(&store, delay);
+            waiters::note_due(&store, delay);
         }
         Ok(())
     }
@@ -86,48 +81,11 @@ impl Queues {
         let store = self.store(queue);
         tokio::select! {
             biased;
-            taken = self.get_from(&store, &opts) => Ok(taken?.deliver()),
+            taken = waiters::take(&store, &opts) => Ok(taken?.deliver()),
             () = self.shared.core.close.cancelled() => {
                 Err(Error::new(ErrorKind::Closed, store.context("get from")))
             }
         }
-    }
-
-    async fn get_from(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
-        let start = Instant::now();
-        let deadline = match opts.wait {
-            Wait::Forever => None,
-            Wait::For(time) if !time.is_zero() => Some(start + time.min(CENTURY)),
-            _ => return self.get_now(store, opts).await,
-        };
-        // Whoever waits also keeps the queue swept, even if it is never empty.
-        keeper::touch(store);
-        let first_look = deadline.map_or(start + FIRST_LOOK, |end| end.max(start + FIRST_LOOK));
-        match timeout_at(first_look, self.take(store, opts)).await {
-            Ok(Ok(taken)) if !taken.is_empty() => return Ok(taken),
-            Ok(Err(error)) if !store::is_passing(&error) => return Err(error),
-            _ => {}
-        }
-        Box::pin(keeper::wait(store, opts, deadline)).await
-    }
-
-    /// Takes without waiting; what is due counts.
-    async fn get_now(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
-        let taken = self.take(store, opts).await?;
-        if !taken.is_empty() {
-            return Ok(taken);
-        }
-        // Taken again also when nothing was moved: another may have swept between the two.
-        Box::pin(store.sweep()).await?;
-        self.take(store, opts).await
-    }
-
-    async fn take(&self, store: &Store, opts: &GetOptions) -> Result<Taken> {
-        let taken = store.take(opts.max, opts.lease).await?;
-        if let (Some(lease), false) = (opts.lease, taken.is_empty()) {
-            keeper::note_due(store, lease);
-        }
-        Ok(taken)
     }
 
     pub(crate) async fn settle(
@@ -144,7 +102,7 @@ impl Queues {
         let next = next.min();
         let results = store.settle(&settlements).await?;
         if let Some(next) = next {
-            keeper::note_due(&store, next);
+            waiters::note_due(&store, next);
         }
         Ok(results)
     }

@@ -104,13 +104,15 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Takes up to [`max`](GetOptions::max) messages from the front of a queue, waiting as told while there are none.
     ///
-    /// Returns as soon as there is at least one message; an empty answer means that nothing came in time. Without a
+    /// Returns as soon as there is at least one message; an empty answer means that nothing came in time, and that
+    /// a look at the end of the wait found nothing. Where the queue cannot be looked at, the answer is an error. Without a
     /// lease the messages are gone from the queue; with one they are hidden until settled or until it ends, and
     /// each carries a [`Receipt`]. A lease starts when the message is taken. Waiting survives outages.
     ///
     /// # Delivery
     ///
     /// Each message goes to one taker. With a lease: at least once. Taken again, its attempt is one higher.
+    /// A single consumer gets the messages in order, also if it drops some of its takes.
     ///
     /// # Cancel safety
     ///

@@ -77,6 +77,11 @@ impl Fault {
         }
     }
 
+    /// There is no connection, and it is not known why.
+    pub(crate) fn no_connection() -> Self {
+        Self::new(ErrorKind::Disconnected, "no connection")
+    }
+
     /// The provider was closed.
     pub(crate) fn closed() -> Self {
         Self::new(ErrorKind::Closed, "the provider was closed")

@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use pymq::provider::{Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
 use pymq::{Error, ErrorKind, Message, Result};
-use tokio::time::timeout;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::args::{millis, number, text, token};
-use super::taken::{Finish, Taken};
+use super::taken::Taken;
+use super::waiters::Order;
 use super::{Shared, dead_letter, receipt};
 use crate::connection::{Commands, Fault, Script, command};
 use crate::keys::QueueKeys;
@@ -174,23 +175,18 @@ impl Store {
         }
     }
 
-    /// Takes up to `max` messages from the front. Dropped or late, what was taken goes back.
-    pub(super) async fn take(&self, max: NonZeroUsize, lease: Option<Duration>) -> Result<Taken> {
-        let (store, max) = (self.clone(), max.get().min(MAX_TAKE));
-        let take = async move {
-            match lease {
-                Some(lease) => store.lease(max, lease).await,
-                None => store.pop(max).await,
-            }
-        };
-        let limit = self.shared.core.connector.op_timeout();
-        let late = |_| Error::new(ErrorKind::Timeout, self.context("get from"));
-        timeout(limit, Finish::new(Arc::clone(&self.shared), take))
-            .await
-            .map_err(late)?
+    /// Takes what is ordered from the front. `take` is the number of this take.
+    ///
+    /// Waits for the answer as long as one may come: what was taken is in the answer alone.
+    pub(super) async fn take(self, take: u64, order: Order) -> Result<Taken> {
+        let max = order.max.min(MAX_TAKE);
+        match order.lease {
+            Some(lease) => self.lease(take, max, lease).await,
+            None => self.pop(take, max).await,
+        }
     }
 
-    async fn pop(self, max: usize) -> Result<Taken> {
+    async fn pop(self, take: u64, max: usize) -> Result<Taken> {
         let pop = || {
             let mut cmd = redis::cmd("RPOP");
             cmd.arg(self.list()).arg(max);
@@ -199,25 +195,34 @@ impl Store {
         let payloads: Option<Vec<Bytes>> = self
             .query("get from", &self.commands().patient(), pop)
             .await?;
-        Ok(Taken::removed(self, payloads.unwrap_or_default()))
+        Ok(Taken::removed(&self, take, payloads.unwrap_or_default()))
     }
 
-    async fn lease(self, max: usize, lease: Duration) -> Result<Taken> {
+    async fn lease(self, take: u64, max: usize, lease: Duration) -> Result<Taken> {
         let args = [token(), number(max), millis(lease)];
         let keys = self.keys();
         let commands = self.commands().patient();
+        let sent = Instant::now();
         let mut payloads: Vec<Bytes> = self
             .run("lease from", &commands, &TAKE, &keys.all(), &args)
             .await?;
         if payloads.is_empty() {
-            return Ok(Taken::removed(self, payloads));
+            return Ok(Taken::nothing(&self));
         }
         let batch = payloads.remove(0);
-        Ok(Taken::leased(
-            self,
-            &String::from_utf8_lossy(&batch),
-            payloads,
-        ))
+        let batch = String::from_utf8_lossy(&batch);
+        Ok(Taken::leased(&self, take, &batch, lease, sent, payloads))
+    }
+
+    /// Asks for an answer of any kind.
+    pub(super) async fn probe(&self) -> Result<()> {
+        let ping = || redis::cmd("PING");
+        self.query("get from", &self.commands(), ping).await
+    }
+
+    /// Returns why there is no connection for commands now; none if there is one.
+    pub(super) fn why_down(&self) -> Option<Fault> {
+        self.shared.core.commands.why_down()
     }
 
     /// Settles leased messages, one after the other.

@@ -1,6 +1,6 @@
-//! What was taken from a queue on behalf of a caller. Until it is delivered it is a [`Taken`], and one that is dropped,
-//! wherever that happens, goes back to the front with no attempt counted. A take that is itself dropped halfway is
-//! finished by a task of its own first: see [`Finish`].
+//! What was taken from a queue on behalf of a caller. A [`Taken`] that is dropped before it is
+//! delivered goes back to the taker of its queue, with no attempt counted. A take that is itself
+//! dropped halfway is finished by a task of its own first: see [`Finish`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,45 +9,60 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use pymq::provider::{Delivery, Settle};
-use pymq::{ErrorKind, Result};
-use tokio::time::sleep;
+use pymq::Result;
+use pymq::provider::{Delivery, Receipt, Settle};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::store::Store;
-use super::{Shared, receipt};
+use super::store::{self, Store};
+use super::{Shared, receipt, waiters};
 use crate::connection;
 use crate::wire;
 
-/// Messages that have left the queue and not reached anybody.
+/// The most messages and bytes that go back in one command; a larger message goes alone.
+const MAX_ITEMS: usize = 1_000;
+const MAX_BYTES: usize = 4 << 20;
+
+/// The shortest pause before messages are given back again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The pause before messages are given back again that Redis refused.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Messages in a row that one take brought.
 #[derive(Debug)]
-pub(super) struct Taken {
-    store: Store,
-    _held: TaskTrackerToken,
-    /// The lease batch; none if they were removed.
-    batch: Option<Arc<str>>,
-    /// The place of the first in its batch, from 1.
+pub(super) struct Part {
+    /// Keeps the connection up until these are seen to.
+    held: TaskTrackerToken,
+    /// The number of the take.
+    take: u64,
+    /// The place of the first in its take, from 1.
     first: usize,
+    lease: Option<Lease>,
     payloads: Vec<Bytes>,
 }
 
-impl Taken {
-    /// Messages that were removed.
-    pub(super) fn removed(store: Store, payloads: Vec<Bytes>) -> Self {
-        Self::new(store, None, 1, payloads)
-    }
+#[derive(Clone, Debug)]
+struct Lease {
+    batch: Arc<str>,
+    time: Duration,
+    /// When the take was sent: by our clock the lease does not end later than counted from here.
+    sent: Instant,
+}
 
-    /// Messages that make up a lease batch.
-    pub(super) fn leased(store: Store, batch: &str, payloads: Vec<Bytes>) -> Self {
-        Self::new(store, Some(batch.into()), 1, payloads)
-    }
-
-    fn new(store: Store, batch: Option<Arc<str>>, first: usize, payloads: Vec<Bytes>) -> Self {
+impl Part {
+    fn new(
+        store: &Store,
+        take: u64,
+        lease: Option<Lease>,
+        first: usize,
+        payloads: Vec<Bytes>,
+    ) -> Self {
         Self {
-            _held: store.shared().core.held.token(),
-            store,
-            batch,
+            held: store.shared().core.held.token(),
+            take,
             first,
+            lease,
             payloads,
         }
     }
@@ -56,13 +71,41 @@ impl Taken {
         self.payloads.is_empty()
     }
 
+    /// Returns how long these are leased; none if they were removed.
+    pub(super) fn lease(&self) -> Option<Duration> {
+        self.lease.as_ref().map(|lease| lease.time)
+    }
+
+    /// Returns what orders parts as their messages were in the queue.
+    pub(super) fn place(&self) -> (u64, usize) {
+        (self.take, self.first)
+    }
+
+    /// Tells whether the lease has ended, by our clock.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| now.duration_since(lease.sent) >= lease.time)
+    }
+
+    /// Tells whether too little of the lease is left to hand it to another caller.
+    pub(super) fn is_half_over(&self, now: Instant) -> bool {
+        let lease = self.lease.as_ref();
+        lease.is_some_and(|lease| now.duration_since(lease.sent) >= lease.time / 2)
+    }
+
     /// Splits off up to `max` messages from the front.
     pub(super) fn split(&mut self, max: usize) -> Self {
         let rest = self.payloads.split_off(max.min(self.payloads.len()));
         let payloads = std::mem::replace(&mut self.payloads, rest);
         let first = self.first;
         self.first += payloads.len();
-        Self::new(self.store.clone(), self.batch.clone(), first, payloads)
+        Self {
+            held: self.held.clone(),
+            take: self.take,
+            first,
+            lease: self.lease.clone(),
+            payloads,
+        }
     }
 
     /// Takes back what was split off last.
@@ -72,80 +115,185 @@ impl Taken {
         self.payloads.extend(rest);
     }
 
+    /// Splits off from the back what goes into one command.
+    fn split_last(&mut self) -> Self {
+        let mut bytes = 0;
+        let fits = |payload: &&Bytes| {
+            let is_first = bytes == 0;
+            bytes += payload.len().max(1);
+            is_first || bytes <= MAX_BYTES
+        };
+        let last = self.payloads.iter().rev().take(MAX_ITEMS);
+        let rest = self.payloads.len() - last.take_while(fits).count();
+        let kept = self.split(rest);
+        std::mem::replace(self, kept)
+    }
+
+    fn receipts(&self) -> Vec<(Receipt, Settle)> {
+        let Some(lease) = &self.lease else {
+            return Vec::new();
+        };
+        (self.first..self.first + self.payloads.len())
+            .map(|index| (receipt::issue(&lease.batch, index), Settle::Release))
+            .collect()
+    }
+}
+
+/// Messages that have left the queue and have not reached a caller.
+#[derive(Debug)]
+pub(super) struct Taken {
+    store: Store,
+    /// Absent once it has been taken out.
+    part: Option<Part>,
+}
+
+impl Taken {
+    pub(super) fn new(store: &Store, part: Part) -> Self {
+        Self {
+            store: store.clone(),
+            part: Some(part),
+        }
+    }
+
+    pub(super) fn nothing(store: &Store) -> Self {
+        Self::new(store, Part::new(store, 0, None, 1, Vec::new()))
+    }
+
+    /// Messages that a take has removed.
+    pub(super) fn removed(store: &Store, take: u64, payloads: Vec<Bytes>) -> Self {
+        Self::new(store, Part::new(store, take, None, 1, payloads))
+    }
+
+    /// Messages that make up a lease batch. `sent` is when the take was sent.
+    pub(super) fn leased(
+        store: &Store,
+        take: u64,
+        batch: &str,
+        time: Duration,
+        sent: Instant,
+        payloads: Vec<Bytes>,
+    ) -> Self {
+        let lease = Lease {
+            batch: batch.into(),
+            time,
+            sent,
+        };
+        Self::new(store, Part::new(store, take, Some(lease), 1, payloads))
+    }
+
+    /// Takes the messages out: the caller has to see to them.
+    pub(super) fn into_part(mut self) -> Part {
+        self.part
+            .take()
+            .unwrap_or_else(|| Part::new(&self.store, 0, None, 1, Vec::new()))
+    }
+
     /// Hands the messages to the caller: from here on they are its own.
-    pub(super) fn deliver(mut self) -> Vec<Delivery> {
-        let payloads = std::mem::take(&mut self.payloads);
+    pub(super) fn deliver(self) -> Vec<Delivery> {
+        let part = self.into_part();
+        let (batch, first) = (part.lease.map(|lease| lease.batch), part.first);
         let deliver = |(offset, payload)| {
             let (message, extra) = wire::decode_with(payload);
-            let receipt = self
-                .batch
+            let receipt = batch
                 .as_deref()
-                .map(|batch| receipt::issue(batch, self.first + offset));
+                .map(|batch| receipt::issue(batch, first + offset));
             Delivery::new(message, extra.attempt.saturating_add(1), receipt)
         };
-        payloads.into_iter().enumerate().map(deliver).collect()
+        part.payloads.into_iter().enumerate().map(deliver).collect()
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if self.payloads.is_empty() {
-            return;
+        if let Some(part) = self.part.take().filter(|part| !part.is_empty()) {
+            waiters::give_back(&self.store, part);
         }
-        let payloads = std::mem::take(&mut self.payloads);
-        let (store, batch, first) = (self.store.clone(), self.batch.take(), self.first);
-        let shared = Arc::clone(self.store.shared());
-        shared.spawn(async move {
-            match batch {
-                Some(batch) => release(&store, &batch, first, payloads.len()).await,
-                None => give_back(&store, payloads).await,
-            }
-        });
     }
 }
 
-/// Ends the lease of messages nobody has seen. If that fails for good it ends by itself.
-async fn release(store: &Store, batch: &str, first: usize, count: usize) {
-    let all: Vec<_> = (first..first + count)
-        .map(|index| (receipt::issue(batch, index), Settle::Release))
-        .collect();
-    insist(store, count, || store.settle(&all)).await;
-}
-
-/// Puts messages nobody has seen back, exactly once.
-async fn give_back(store: &Store, mut payloads: Vec<Bytes>) {
-    payloads.reverse();
-    let mark = store.new_mark();
-    if insist(store, payloads.len(), || store.give_back(&mark, &payloads)).await {
-        // Nobody will ask again. If this fails the mark ends by itself.
-        drop(store.unmark(&mark).await);
-    }
-}
-
-/// Tries until it works or cannot.
-async fn insist<T, F: Future<Output = Result<T>>>(
-    store: &Store,
-    count: usize,
-    mut attempt: impl FnMut() -> F,
-) -> bool {
-    let mut failures = 0;
-    loop {
-        match attempt().await {
-            Ok(_) => return true,
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::WrongType) => {
-                tracing::error!(queue = store.name(), count, %error, "could not give messages back");
-                return false;
-            }
-            Err(error) => {
-                tracing::warn!(queue = store.name(), count, %error, "cannot give messages back yet");
+/// Puts parts back to the front, in their order. Resolves when they are there. What Redis refuses
+/// is left to a task of its own, so that those that wait for a take do not wait for it.
+pub(super) async fn put_back(store: &Store, mut parts: Vec<Part>) {
+    // The last first, as each goes in front of those that are there already.
+    while let Some(mut part) = parts.pop() {
+        while !part.is_empty() {
+            let back = Back::new(store, part.split_last());
+            if let Err(error) = back.insist(store).await {
+                tracing::error!(queue = store.name(), %error, "cannot give messages back yet");
+                let task = back.try_on(store.clone());
+                store.shared().spawn(task);
             }
         }
-        sleep(connection::pause(failures).max(Duration::from_millis(5))).await;
-        failures = failures.saturating_add(1);
     }
 }
 
-/// A future that runs to its end: by its caller, or when dropped halfway by a task of its own, which drops the outcome.
+/// How some messages go back: in one command, which may be repeated.
+enum Back {
+    /// Removed ones are pushed, once for each mark. The one to be taken last is the first.
+    Push { mark: String, payloads: Vec<Bytes> },
+    /// Leased ones are released. If that fails, their lease ends by itself.
+    Release(Vec<(Receipt, Settle)>),
+}
+
+impl Back {
+    fn new(store: &Store, part: Part) -> Self {
+        if part.lease.is_some() {
+            return Self::Release(part.receipts());
+        }
+        let mut payloads = part.payloads;
+        payloads.reverse();
+        Self::Push {
+            mark: store.new_mark(),
+            payloads,
+        }
+    }
+
+    async fn run(&self, store: &Store) -> Result<()> {
+        match self {
+            Self::Push { mark, payloads } => {
+                store.give_back(mark, payloads).await?;
+                // It is not repeated any more. If this fails the mark ends by itself.
+                drop(store.unmark(mark).await);
+                Ok(())
+            }
+            Self::Release(receipts) => store.settle(receipts).await.map(drop),
+        }
+    }
+
+    /// Tries until it works, or fails with an error that does not pass by itself.
+    async fn insist(&self, store: &Store) -> Result<()> {
+        let mut failures = 0;
+        loop {
+            match self.run(store).await {
+                Err(error) if store::is_passing(&error) => {
+                    tracing::warn!(queue = store.name(), %error, "cannot give messages back yet");
+                }
+                outcome => return outcome,
+            }
+            sleep(connection::pause(failures).max(SHORTEST_PAUSE)).await;
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Tries until it works or the provider is closed.
+    async fn try_on(self, store: Store) {
+        let close = store.shared().core.close.clone();
+        loop {
+            let is_last = timeout(REFUSED_PAUSE, close.cancelled()).await.is_ok();
+            match self.insist(&store).await {
+                Ok(()) => return,
+                Err(error) if is_last => {
+                    tracing::error!(queue = store.name(), %error, "could not give messages back");
+                    return;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// A future that runs to its end: by its caller, or when dropped halfway by a task of its own, which
+/// drops the outcome.
 pub(super) struct Finish<T: Send + 'static> {
     shared: Arc<Shared>,
     _held: TaskTrackerToken,

@@ -24,6 +24,8 @@ pub(super) enum Seen {
     Something,
     /// There was nothing.
     Nothing,
+    /// The queue cannot be watched for now, so only a take tells.
+    Blind,
     /// It cannot be watched.
     Fault(Error),
 }
@@ -80,8 +82,14 @@ impl Watch {
             // The command may write and is refused then, a take is not: look by taking.
             Err(fault) if fault.kind == ErrorKind::OutOfMemory => Seen::Something,
             Err(fault) if matches!(fault.kind, ErrorKind::Disconnected | ErrorKind::Timeout) => {
+                if self.failures == 1 {
+                    tracing::warn!(
+                        queue = self.store.name(),
+                        "cannot watch the queue, so it is polled: {fault}"
+                    );
+                }
                 self.link.down(fault);
-                Seen::Nothing
+                Seen::Blind
             }
             Err(fault) => Seen::Fault(self.store.fault("get from", fault)),
         }

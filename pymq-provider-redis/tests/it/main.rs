@@ -16,4 +16,5 @@ mod disruption;
 mod holes;
 mod queues;
 mod rpc;
+mod taking;
 mod topics;

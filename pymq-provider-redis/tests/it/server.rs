@@ -66,6 +66,12 @@ impl Raw {
         cmd.arg(words);
         cmd.query_async(&mut self.0).await.unwrap()
     }
+
+    /// Returns a number of `INFO`.
+    pub(crate) async fn info(&mut self, field: &str) -> u64 {
+        let info: ::redis::InfoDict = self.run(&["INFO"]).await;
+        info.get(field).unwrap()
+    }
 }
 
 /// Awaits what must happen, and soon.

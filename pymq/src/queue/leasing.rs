@@ -69,7 +69,8 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`lease`](Self::lease); an empty queue is not an error.
+    /// As [`lease`](Self::lease); an empty queue is not an error. [`Disconnected`](ErrorKind::Disconnected) when there is
+    /// no connection at the end of the wait, so that it is not known whether there is an item.
     ///
     /// # Examples
     ///

@@ -71,7 +71,8 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); an empty queue is not an error.
+    /// As [`get`](Self::get); an empty queue is not an error. [`Disconnected`](ErrorKind::Disconnected) when there is no
+    /// connection at the end of the wait, so that it is not known whether there is an item.
     ///
     /// # Examples
     ///
