@@ -115,7 +115,7 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         make: impl Fn() -> Cmd + Send + Sync,
     ) -> Result<T> {
-        self.run(make)
+        self.run(self.deadline(), make)
             .await
             .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
@@ -133,16 +133,17 @@ impl Commands {
             .map_err(|fault| fault.into_error(&context(), self.connector.address()))
     }
 
-    /// Runs a script for which it is not known yet whose errors it makes.
+    /// Runs a script for which it is not known yet whose errors it makes. Both ways of sending it share one deadline.
     pub(crate) async fn try_script<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[impl AsRef<[u8]> + Sync],
         args: &[impl AsRef<[u8]> + Sync],
     ) -> Result<T, Fault> {
-        match self.run(|| script.by_hash(keys, args)).await {
+        let deadline = self.deadline();
+        match self.run(deadline, || script.by_hash(keys, args)).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
-                self.run(|| script.in_full(keys, args)).await
+                self.run(deadline, || script.in_full(keys, args)).await
             }
             outcome => outcome,
         }
@@ -188,13 +189,17 @@ impl Commands {
         matches!(&*self.state.borrow(), State::Closed)
     }
 
+    /// Returns when an operation that begins now has to end.
+    fn deadline(&self) -> Instant {
+        self.until
+            .unwrap_or_else(|| Instant::now() + self.connector.op_timeout())
+    }
+
     async fn run<T: FromRedisValue>(
         &self,
+        deadline: Instant,
         make: impl Fn() -> Cmd + Send + Sync,
     ) -> Result<T, Fault> {
-        let deadline = self
-            .until
-            .unwrap_or_else(|| Instant::now() + self.connector.op_timeout());
         let mut repeatable = self.repeatable;
         loop {
             let line = match self.line_now() {
