@@ -2,11 +2,18 @@
 --
 -- KEYS    of the queue
 -- ARGV    batch and index of each
--- Return  the payload of each, nil for one whose lease is settled
+-- Return  the payload of each, nil for one whose lease is settled; of the first ones, as far as the bound goes
 local payloads = {}
 for at = 1, #ARGV, 2 do
   local batch, index = ARGV[at], ARGV[at + 1]
-  payloads[#payloads + 1] = redis.call('HGET', lease .. batch, index)
-    or redis.call('HGET', lease .. own_batch(batch, index), index)
+  local bytes = bytes_of(batch, index)
+  if not bytes then
+    batch = own_batch(batch, index)
+    bytes = bytes_of(batch, index)
+  end
+  if not fits(bytes or 0) then
+    break
+  end
+  payloads[#payloads + 1] = bytes and redis.call('HGET', lease .. batch, index) or false
 end
 return payloads

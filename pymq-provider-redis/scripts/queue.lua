@@ -11,6 +11,8 @@
 -- starts with the time it was made, so that the order of ids is the order of time. Time is the server's. What may
 -- raise (a key of a wrong type) is read before anything is written, as nothing is rolled back; and where a script must
 -- pass at maxmemory its first write is one that Redis always allows, which lets the rest through.
+--
+-- Every script is bounded: see `fits`. The caller asks again for the rest.
 local list, delayed, leases, lease, dead = unpack(KEYS)
 
 local clock = redis.call('TIME')
@@ -22,7 +24,7 @@ local function after(millis)
   return math.ceil(tonumber(micros) / 1000) + tonumber(millis)
 end
 
--- Ids are 42 bytes long and have no colon.
+-- Ids are 42 bytes long and have no colon. The id of a batch ends with the number of messages it was made with.
 local function new_id(token, index)
   return string.format('%s-%s-%08d', micros, token, index)
 end
@@ -38,6 +40,34 @@ local function call_with_all(command, key, values)
   for first = 1, #values, 1000 do
     redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
   end
+end
+
+-- One script handles at most 1,000 messages of 4 MiB together. A larger message is handled alone.
+local handled, handled_bytes = 0, 0
+
+-- Tells whether one more message of this size is within the bound, and counts it if it is.
+local function fits(bytes)
+  if handled >= 1000 or (handled > 0 and handled_bytes + bytes > 4194304) then
+    return false
+  end
+  handled, handled_bytes = handled + 1, handled_bytes + bytes
+  return true
+end
+
+-- How many messages a lease batch holds. A key of another type holds none.
+local function size_of(batch)
+  local size = redis.pcall('HLEN', lease .. batch)
+  return type(size) == 'number' and size or 0
+end
+
+-- How many bytes a leased message has; nil if the batch does not hold it.
+local function bytes_of(batch, index)
+  local bytes = redis.pcall('HSTRLEN', lease .. batch, index)
+  if type(bytes) ~= 'number' then
+    return nil
+  end
+  -- An empty message is there all the same.
+  return (bytes > 0 or redis.call('HEXISTS', lease .. batch, index) == 1) and bytes or nil
 end
 
 -- Raises if a key that will be written is of another type.

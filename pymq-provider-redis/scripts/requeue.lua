@@ -11,7 +11,7 @@ for at = 1, #ARGV, 3 do
   local batch, index, payload = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if ended[batch] == nil then
     local ends = redis.call('ZSCORE', leases, batch)
-    ended[batch] = ends ~= false and tonumber(ends) <= now
+    ended[batch] = ends ~= false and tonumber(ends) <= now and size_of(batch) > 0
   end
   if ended[batch] and redis.call('HDEL', lease .. batch, index) == 1 then
     redis.call('RPUSH', list, payload)

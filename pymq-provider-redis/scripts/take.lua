@@ -10,7 +10,7 @@ local payloads = redis.call('RPOP', list, ARGV[2])
 if not payloads then
   return {}
 end
-local batch = new_id(ARGV[1], 0)
+local batch = new_id(ARGV[1], #payloads)
 local fields = {}
 for i, payload in ipairs(payloads) do
   fields[2 * i - 1] = i

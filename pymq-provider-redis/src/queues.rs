@@ -7,6 +7,7 @@
 //! | `waiters` | the callers that wait for a take, in their order |
 //! | `taker` | the one task that takes from a queue for all of them, and sweeps it |
 //! | `watch` | its connection, which sees messages come and takes none |
+//! | `settlement` | settling many leased messages, in bounded steps |
 //! | `receipt` | the name of a leased message |
 //! | `dead_letter` | a dead letter as Redis keeps it |
 //! | `args` | what scripts are told, as text |
@@ -14,6 +15,7 @@
 mod args;
 mod dead_letter;
 mod receipt;
+mod settlement;
 mod store;
 mod taken;
 mod taker;

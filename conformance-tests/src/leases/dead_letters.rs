@@ -1,5 +1,7 @@
 //! Dead letters: out of the line with reason and count, and back in it when told.
 
+use std::pin::pin;
+
 use pymq::MessageId;
 use pymq::provider::{GetOptions, Part, QueueStats, Redrive, Settle, Stored, Wait};
 
@@ -116,6 +118,75 @@ pub async fn dead_letters_can_be_redriven_by_id(h: &dyn Harness) -> Outcome {
         0
     );
     Ok(())
+}
+
+/// An id that is nearly one of a dead letter names none.
+pub async fn malformed_ids_name_no_dead_letter(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    buried(&jobs, &[1]).await?;
+    let id = ids(&jobs).await?.remove(0);
+    let id = id.as_str();
+
+    let nearly = [
+        format!("0{id}"),
+        format!("+{id}"),
+        format!(" {id}"),
+        format!("{id} "),
+        format!("{id}:"),
+        format!("{id}:1"),
+        String::new(),
+    ];
+    let nearly = nearly.into_iter().map(MessageId::new).collect();
+    let moved = jobs
+        .provider()
+        .queue_redrive("jobs", Redrive::Ids(nearly))
+        .await?;
+
+    assert_eq!(moved, 0);
+    assert_eq!(jobs.stats().await?, QueueStats::new(0, 0, 0, 1));
+    Ok(())
+}
+
+/// A redrive moves what is dead when it begins: it ends and counts right while workers bury again what it moved.
+pub async fn redrive_ends_while_messages_die_again(h: &dyn Harness) -> Outcome {
+    const COUNT: u32 = 2_500;
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    jobs.put(0..COUNT).await?;
+    let mut buried = 0;
+    while buried < COUNT {
+        buried += bury_some(&jobs).await?;
+    }
+
+    let mut died_again = 0;
+    let redriving = async {
+        soon(
+            "the redrive",
+            jobs.provider().queue_redrive("jobs", Redrive::All),
+        )
+        .await
+    };
+    let mut redriving = pin!(redriving);
+    let redriven = loop {
+        tokio::select! {
+            redriven = &mut redriving => break redriven??,
+            some = bury_some(&other) => died_again += some?,
+        }
+    };
+
+    assert_eq!(redriven, usize::try_from(COUNT)?);
+    assert!(died_again <= COUNT, "{died_again}");
+    Ok(())
+}
+
+/// Leases and buries some of what is in line, and returns how many.
+async fn bury_some(jobs: &Jobs) -> Outcome<u32> {
+    let some = jobs.lease_batch(200, LONG).await?;
+    jobs.settle_all(some.iter().map(|held| (held, bury("again"))))
+        .await?;
+    if some.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    Ok(u32::try_from(some.len())?)
 }
 
 /// A redriven message can die again, and who waits is woken by it.

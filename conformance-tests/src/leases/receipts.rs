@@ -1,7 +1,7 @@
 //! A receipt is good for one lease, once; any other use is refused and changes nothing.
 
 use pymq::ErrorKind;
-use pymq::provider::{QueueStats, Receipt, Settle};
+use pymq::provider::{Part, QueueStats, Receipt, Settle};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -180,6 +180,51 @@ pub async fn foreign_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     jobs.settle(&held, Settle::Ack).await?;
     other.settle(&others, Settle::Ack).await?;
     Ok(())
+}
+
+/// A receipt that is nearly another one is a lease that is lost, and spoils no other settlement of its call.
+pub async fn malformed_receipts_spoil_no_other(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    for how in every_way() {
+        jobs.put([1, 2]).await?;
+        let held = [jobs.lease(LONG).await?, jobs.lease(LONG).await?];
+        let malformed = nearly(&held[1].receipt).map(|receipt| Held {
+            receipt,
+            ..held[1].clone()
+        });
+
+        let calls = [&held[0]].into_iter().chain(&malformed);
+        let answers = jobs
+            .settle_all(calls.map(|held| (held, how.clone())))
+            .await?;
+
+        let lost = [Some(ErrorKind::LeaseLost); 8];
+        assert_eq!(kinds(answers), [&[None], &lost[..]].concat(), "{how:?}");
+        jobs.settle(&held[1], Settle::Ack).await?;
+        if matches!(how, Settle::Extend { .. }) {
+            jobs.settle(&held[0], Settle::Ack).await?;
+        }
+        jobs.clear(Part::Ready).await?;
+        assert_eq!(jobs.stats().await?.unfinished(), 0, "{how:?}");
+    }
+    Ok(())
+}
+
+/// Returns receipts that a lenient reader would take for this one, or would fail on.
+fn nearly(receipt: &Receipt) -> [Receipt; 8] {
+    let bytes = receipt.as_bytes();
+    let (last, head) = bytes.split_last().expect("a receipt has bytes");
+    [
+        [head, b"0", &[*last]].concat(),
+        [head, b"+", &[*last]].concat(),
+        [head, b" ", &[*last]].concat(),
+        [head, b"99999999999999999999999"].concat(),
+        [bytes, b" "].concat(),
+        [bytes, b".0"].concat(),
+        [b"0", bytes].concat(),
+        head.to_vec(),
+    ]
+    .map(Receipt::new)
 }
 
 /// A late ack after another has the lease, a second ack of what is acked, an ack of a dead letter: in whatever order they

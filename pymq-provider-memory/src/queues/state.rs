@@ -199,7 +199,7 @@ impl State {
     pub(super) fn redrive(&mut self, which: Redrive) -> usize {
         let letters: Vec<DeadLetter> = match which {
             Redrive::Ids(ids) => {
-                let ids = ids.iter().filter_map(|id| id.as_str().parse::<u64>().ok());
+                let ids = ids.iter().filter_map(letter_id);
                 ids.filter_map(|id| self.dead.remove(&id)).collect()
             }
             _ => std::mem::take(&mut self.dead).into_values().collect(),
@@ -348,6 +348,12 @@ fn pop_until(delayed: &mut BTreeMap<(Instant, u64), Item>, now: &Now) -> Option<
         .first_entry()
         .filter(|entry| entry.key().0 <= now.get())?;
     Some(entry.remove())
+}
+
+/// Reads the id of a dead letter; none for what is not exactly as one of ours.
+fn letter_id(id: &MessageId) -> Option<u64> {
+    let number: u64 = id.as_str().parse().ok()?;
+    (number.to_string() == id.as_str()).then_some(number)
 }
 
 fn receipt(token: u64) -> Receipt {

@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pymq::provider::{Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::args::{millis, number, text, token};
+use super::receipt::is_id;
+use super::settlement::{Settlement, taken_once_more};
 use super::taken::Taken;
 use super::waiters::Order;
-use super::{Shared, dead_letter, receipt};
+use super::{Shared, dead_letter};
 use crate::connection::{Commands, Fault, Script, command};
 use crate::keys::QueueKeys;
-use crate::wire::{self, Extra};
+use crate::wire;
 
 /// How long a mark keeps what it marks from being done again.
 const MARK: Duration = Duration::from_secs(120);
@@ -31,9 +33,13 @@ const MAX_PUT: usize = 1_000_000;
 /// The most messages one take brings, whatever was asked for.
 const MAX_TAKE: usize = 1 << 16;
 
-/// The most that one script moves, for the sake of all others who use the server.
-const CHUNK: usize = 1_000;
-const CHUNK_BYTES: usize = 4 << 20;
+/// The most messages, and bytes of them, in one put with options, which is one script.
+const MAX_PUT_WITH: usize = 10_000;
+const MAX_PUT_WITH_BYTES: usize = 64 << 20;
+
+/// The most that one script handles, for the sake of all others who use the server: as in `queue.lua`.
+pub(super) const CHUNK: usize = 1_000;
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
 
 /// So many bytes of id and colon precede the payload of a delayed message.
 const ID_AND_COLON: usize = 43;
@@ -49,8 +55,8 @@ macro_rules! script {
 
 static PUT: Script = script!("../../scripts/put.lua");
 static TAKE: Script = script!("../../scripts/take.lua");
-static SETTLE: Script = script!("../../scripts/settle.lua");
-static LEASED: Script = script!("../../scripts/leased.lua");
+pub(super) static SETTLE: Script = script!("../../scripts/settle.lua");
+pub(super) static LEASED: Script = script!("../../scripts/leased.lua");
 static SWEEP: Script = script!("../../scripts/sweep.lua");
 static REQUEUE: Script = script!("../../scripts/requeue.lua");
 static REDRIVE: Script = script!("../../scripts/redrive.lua");
@@ -133,6 +139,7 @@ impl Store {
 
     /// Puts messages in the way the options say.
     async fn put_with(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<()> {
+        self.check_bound(&payloads)?;
         let window = if opts.once.is_some() {
             MARK
         } else {
@@ -167,11 +174,15 @@ impl Store {
         } else {
             self.commands()
         };
-        let outcome: i64 = self.run("put to", &commands, &PUT, &keys, &args).await?;
-        if outcome < 0 {
-            Err(Error::new(ErrorKind::Full, self.context("put to")))
-        } else {
-            Ok(())
+        let end = Instant::now() + self.shared.core.connector.op_timeout();
+        loop {
+            match self.run("put to", &commands, &PUT, &keys, &args).await? {
+                0_i64.. => return Ok(()),
+                -1 => return Err(Error::new(ErrorKind::Full, self.context("put to"))),
+                // The sweep makes ready what the put could not count.
+                _ if Instant::now() < end => drop(Box::pin(self.sweep()).await?),
+                _ => return Err(Error::new(ErrorKind::Timeout, self.context("put to"))),
+            };
         }
     }
 
@@ -230,113 +241,32 @@ impl Store {
         &self,
         settlements: &[(Receipt, Settle)],
     ) -> Result<Vec<Result<()>>> {
-        let receipts: Vec<_> = settlements
-            .iter()
-            .map(|(receipt, _)| receipt::read(receipt))
-            .collect();
-        // Apart, as few settlements need them.
-        let payloads = Box::pin(self.leased(settlements, &receipts)).await?;
-        let mut payloads = payloads.into_iter();
-        let mut args = vec![token()];
-        let mut is_asked = Vec::with_capacity(settlements.len());
-        for ((_, settle), receipt) in settlements.iter().zip(receipts) {
-            let Some((batch, index)) = receipt else {
-                is_asked.push(false);
-                continue;
-            };
-            let payload = if says_something_new(settle) {
-                payloads.next().flatten()
-            } else {
-                Some(Bytes::new())
-            };
-            // Without a payload the lease is over already.
-            is_asked.push(payload.is_some());
-            if let Some(payload) = payload {
-                let [what, time, payload] = order(settle, payload);
-                args.extend([what, text(batch), text(index), time, payload]);
-            }
-        }
-        let mut outcomes = if args.len() > 1 {
-            let outcomes: Vec<i64> = self
-                .run(
-                    "settle in",
-                    &self.commands(),
-                    &SETTLE,
-                    &self.keys().all(),
-                    &args,
-                )
-                .await?;
-            outcomes.into_iter()
-        } else {
-            Vec::new().into_iter()
-        };
-        let lost = || Error::new(ErrorKind::LeaseLost, self.context("settle in"));
-        let result = |is_asked| {
-            if is_asked && outcomes.next() == Some(1) {
-                Ok(())
-            } else {
-                Err(lost())
-            }
-        };
-        Ok(is_asked.into_iter().map(result).collect())
+        Settlement::new(self, settlements).run().await
     }
 
-    /// Reads the payloads of those that a settlement will change, in order.
-    async fn leased(
-        &self,
-        settlements: &[(Receipt, Settle)],
-        receipts: &[Option<(&str, &str)>],
-    ) -> Result<Vec<Option<Bytes>>> {
-        let wanted = settlements
-            .iter()
-            .zip(receipts)
-            .filter(|((_, settle), _)| says_something_new(settle));
-        let args: Vec<_> = wanted
-            .filter_map(|(_, receipt)| *receipt)
-            .flat_map(|(batch, index)| [text(batch), text(index)])
-            .collect();
-        if args.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.run(
-            "settle in",
-            &self.commands().repeatable(),
-            &LEASED,
-            &self.keys().all(),
-            &args,
-        )
-        .await
-    }
-
-    /// Makes ready what is due, and what was leased too long ago.
+    /// Makes ready what is due, and what was leased too long ago, as of the moment it begins.
     pub(super) async fn sweep(&self) -> Result<Swept> {
         let queue = self.keys();
-        let limits = [number(CHUNK), number(CHUNK_BYTES)];
+        let commands = self.commands().repeatable();
         let mut moved = 0;
+        let mut place = [Bytes::new(), Bytes::new(), Bytes::new()];
         loop {
-            type Batch = (String, Vec<(usize, Bytes)>);
-            let (joined, next, batches): (usize, i64, Vec<Batch>) = self
-                .run(
-                    "sweep",
-                    &self.commands().repeatable(),
-                    &SWEEP,
-                    &queue.all(),
-                    &limits,
-                )
+            type Report = (usize, u8, i64, Bytes, Bytes, Bytes, Vec<Bytes>);
+            let (joined, is_more, next, moment, batch, index, ended): Report = self
+                .run("sweep", &commands, &SWEEP, &queue.all(), &place)
                 .await?;
             moved += joined;
-            if !batches.is_empty() {
-                let args: Vec<_> = batches
-                    .into_iter()
-                    .flat_map(|(batch, fields)| ended(&batch, fields))
-                    .collect();
-                let commands = self.commands().repeatable();
+            let reached = [moment, batch, index];
+            let is_stuck = joined == 0 && ended.is_empty() && reached == place;
+            place = reached;
+            if !ended.is_empty() {
+                let args = taken_again(ended);
                 let returned: usize = self
                     .run("sweep", &commands, &REQUEUE, &queue.all(), &args)
                     .await?;
                 moved += returned;
             }
-            if next != 0 {
+            if is_more == 0 || is_stuck {
                 return Ok(Swept {
                     moved,
                     next: u64::try_from(next).ok().map(Duration::from_millis),
@@ -409,41 +339,53 @@ impl Store {
         })
     }
 
-    /// Moves dead letters to the back.
+    /// Moves dead letters to the back: those that are there when it begins, each once.
     pub(super) async fn redrive(&self, which: Redrive) -> Result<usize> {
-        let queue = self.keys();
-        if let Redrive::Ids(ids) = which {
-            let args: Vec<_> = [number(0)]
-                .into_iter()
-                .chain(ids.iter().map(|id| text(id.as_str())))
-                .collect();
-            return self
-                .run(
-                    "redrive in",
-                    &self.commands(),
-                    &REDRIVE,
-                    &queue.all(),
-                    &args,
-                )
-                .await;
+        match which {
+            Redrive::Ids(ids) => self.redrive_ids(&ids).await,
+            _ => self.redrive_all().await,
         }
-        let mut moved = 0;
+    }
+
+    async fn redrive_all(&self) -> Result<usize> {
+        let mut all = 0;
+        let mut args = [text("all"), Bytes::new(), number(0), number(0)];
         loop {
-            let args = [number(CHUNK)];
-            let some: usize = self
-                .run(
-                    "redrive in",
-                    &self.commands(),
-                    &REDRIVE,
-                    &queue.all(),
-                    &args,
-                )
-                .await?;
-            moved += some;
-            if some < CHUNK {
-                return Ok(moved);
+            let (moved, last, left, passed) = self.redrive_some(&args).await?;
+            all += moved;
+            if left == 0 {
+                return Ok(all);
             }
+            args = [text("all"), last, number(left), number(passed)];
         }
+    }
+
+    async fn redrive_ids(&self, ids: &[MessageId]) -> Result<usize> {
+        // What is no id of ours names nothing.
+        let ids: Vec<_> = ids
+            .iter()
+            .map(MessageId::as_str)
+            .filter(|id| is_id(id))
+            .collect();
+        let mut all = 0;
+        let mut at = 0;
+        while at < ids.len() {
+            let some = &ids[at..ids.len().min(at + CHUNK)];
+            let args: Vec<_> = [text("ids")]
+                .into_iter()
+                .chain(some.iter().map(|id| text(id)))
+                .collect();
+            let (moved, _, left, _) = self.redrive_some(&args).await?;
+            all += moved;
+            at += some.len() - left;
+        }
+        Ok(all)
+    }
+
+    async fn redrive_some(&self, args: &[Bytes]) -> Result<(usize, Bytes, usize, usize)> {
+        let (commands, queue) = (self.commands(), self.keys());
+        self.run("redrive in", &commands, &REDRIVE, &queue.all(), args)
+            .await
     }
 
     /// Removes a part.
@@ -464,20 +406,40 @@ impl Store {
         .await
     }
 
+    /// Counts each part; beyond 1,000 lease batches in several steps.
     pub(super) async fn stats(&self) -> Result<QueueStats> {
-        let none: [Bytes; 0] = [];
-        let commands = self.commands().repeatable();
-        let (ready, delayed, leased, dead) = self
-            .run("stats of", &commands, &STATS, &self.keys().all(), &none)
-            .await?;
-        Ok(QueueStats::new(ready, delayed, leased, dead))
+        let (commands, queue) = (self.commands().repeatable(), self.keys());
+        let mut sum = QueueStats::default();
+        let mut args = [number(0), Bytes::new()];
+        loop {
+            let (ready, delayed, leased, dead, next, time): (
+                usize,
+                usize,
+                usize,
+                usize,
+                usize,
+                Bytes,
+            ) = self
+                .run("stats of", &commands, &STATS, &queue.all(), &args)
+                .await?;
+            sum = QueueStats::new(
+                sum.ready + ready,
+                sum.delayed + delayed,
+                sum.leased + leased,
+                sum.dead + dead,
+            );
+            if next == 0 {
+                return Ok(sum);
+            }
+            args = [number(next), time];
+        }
     }
 
-    fn keys(&self) -> QueueKeys {
+    pub(super) fn keys(&self) -> QueueKeys {
         self.shared.core.keys.queue(&self.name)
     }
 
-    fn commands(&self) -> Commands {
+    pub(super) fn commands(&self) -> Commands {
         self.shared.core.commands.clone()
     }
 
@@ -493,7 +455,7 @@ impl Store {
             .map_err(|error| self.name_key(error))
     }
 
-    async fn run<T: redis::FromRedisValue>(
+    pub(super) async fn run<T: redis::FromRedisValue>(
         &self,
         operation: &str,
         commands: &Commands,
@@ -544,46 +506,29 @@ impl Store {
         );
         Err(Error::new(ErrorKind::TooLarge, context))
     }
-}
 
-/// Tells whether a settlement changes the payload.
-fn says_something_new(settle: &Settle) -> bool {
-    matches!(settle, Settle::Nack { .. } | Settle::Bury { .. })
-}
-
-/// Says a settlement in the words of `settle.lua`: what, how many ms, and the payload.
-fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
-    let none = Bytes::new;
-    match settle {
-        Settle::Release => [text("front"), none(), none()],
-        Settle::Nack { delay } if delay.is_zero() => {
-            [text("front"), none(), taken_once_more(payload)]
+    /// Checks what one script puts, all or none. One message alone may be as large as any.
+    fn check_bound(&self, payloads: &[Bytes]) -> Result<()> {
+        let (count, size) = (
+            payloads.len(),
+            payloads.iter().map(Bytes::len).sum::<usize>(),
+        );
+        if count <= MAX_PUT_WITH && (count == 1 || size <= MAX_PUT_WITH_BYTES) {
+            return Ok(());
         }
-        Settle::Nack { delay } => [text("later"), millis(*delay), taken_once_more(payload)],
-        Settle::Extend { lease } => [text("extend"), millis(*lease), none()],
-        Settle::Bury { reason } => [text("bury"), none(), dead_letter::write(payload, reason)],
-        // `Ack`; what else there may be one day is refused by the script.
-        _ => [text("ack"), none(), none()],
+        let context = format!(
+            "{}: {count} messages of {size} bytes at once with options, limit {MAX_PUT_WITH} \
+             messages and {MAX_PUT_WITH_BYTES} bytes",
+            self.context("put to"),
+        );
+        Err(Error::new(ErrorKind::TooLarge, context))
     }
 }
 
-/// Returns the payload that says that the message has been taken once more.
-fn taken_once_more(payload: Bytes) -> Bytes {
-    let (message, extra) = wire::decode_with(payload);
-    wire::encode_with(
-        &message,
-        &Extra {
-            attempt: extra.attempt.saturating_add(1),
-            ..extra
-        },
-    )
-}
-
-/// Returns batch, index and payload of each message of a batch whose lease has ended, the last first.
-fn ended(batch: &str, mut fields: Vec<(usize, Bytes)>) -> Vec<Bytes> {
-    fields.sort_unstable_by_key(|(index, _)| std::cmp::Reverse(*index));
-    let args = fields
-        .into_iter()
-        .flat_map(|(index, payload)| [text(batch), number(index), taken_once_more(payload)]);
-    args.collect()
+/// Returns batch, index and payload of each message whose lease has ended, as `requeue.lua` wants them.
+fn taken_again(mut ended: Vec<Bytes>) -> Vec<Bytes> {
+    for payload in ended.iter_mut().skip(2).step_by(3) {
+        *payload = taken_once_more(std::mem::take(payload));
+    }
+    ended
 }

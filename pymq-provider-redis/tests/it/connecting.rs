@@ -186,7 +186,7 @@ async fn a_right_missing_inside_a_script_is_permission() {
 }
 
 #[tokio::test]
-async fn a_million_items_are_put_at_once_and_more_are_refused_whole() {
+async fn puts_at_their_limit_work_and_larger_ones_are_refused_whole() {
     let server = Server::start(&[]).await;
     let provider = server
         .config()
@@ -196,20 +196,54 @@ async fn a_million_items_are_put_at_once_and_more_are_refused_whole() {
         .unwrap();
     let items = |count| vec![Message::json("1"); count];
     let bounded = PutOptions::default().maxsize(NonZeroUsize::new(10_000_000));
+    let delayed = PutOptions::default().delay(Duration::from_secs(3_600));
+    let once = PutOptions::default().once("id".into());
 
-    for (queue, opts) in [("plain", PutOptions::default()), ("bounded", bounded)] {
-        provider
-            .queue_put(queue, items(1_000_000), opts.clone())
-            .await
-            .unwrap();
+    for (queue, limit, opts) in [
+        ("plain", 1_000_000, PutOptions::default()),
+        ("bounded", 10_000, bounded),
+        ("delayed", 10_000, delayed),
+        ("once", 10_000, once),
+    ] {
         let error = provider
-            .queue_put(queue, items(1_000_001), opts)
+            .queue_put(queue, items(limit + 1), opts.clone())
             .await
             .unwrap_err();
-
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
-        assert_eq!(provider.queue_stats(queue).await.unwrap().ready, 1_000_000);
+        assert!(
+            error.to_string().contains(&format!("limit {limit}")),
+            "{error}"
+        );
+        provider.queue_put(queue, items(limit), opts).await.unwrap();
+
+        let stats = provider.queue_stats(queue).await.unwrap();
+        assert_eq!(stats.ready + stats.delayed, limit);
     }
+}
+
+#[tokio::test]
+async fn what_is_put_with_options_is_bounded_in_bytes_unless_it_is_one() {
+    let server = Server::start(&[]).await;
+    let provider = server
+        .config()
+        .op_timeout(Duration::from_secs(60))
+        .connect()
+        .await
+        .unwrap();
+    let large = |mib: usize| Message::json(format!("\"{}\"", "x".repeat(mib << 20)));
+    let delayed = || PutOptions::default().delay(Duration::from_secs(3_600));
+
+    let error = provider
+        .queue_put("q", vec![large(33); 2], delayed())
+        .await
+        .unwrap_err();
+    provider
+        .queue_put("q", vec![large(66)], delayed())
+        .await
+        .unwrap();
+
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+    assert_eq!(provider.queue_stats("q").await.unwrap().delayed, 1);
 }
 
 /// Of a request to all the outcome is known when it resolves.

@@ -11,6 +11,7 @@
 
 mod server;
 
+mod bounds;
 mod connecting;
 mod disruption;
 mod holes;

@@ -1,0 +1,529 @@
+//! Every script of the queues is bounded in messages, bytes and words, however much there is to do.
+//!
+//! With `PYMQ_TEST_SCRIPTS=1000000` the longest script is measured with so many messages and printed.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymq::provider::{
+    Delivery, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Settle,
+};
+use pymq::{Connect, ErrorKind, Message};
+
+use crate::server::{Raw, Server};
+
+const LIST: &str = "__eventbus:global:q";
+const LONG: Duration = Duration::from_secs(3_600);
+const MIB: usize = 1 << 20;
+
+/// A queue of a server that logs every script.
+struct Setting {
+    _server: Server,
+    provider: Arc<dyn Provider>,
+    raw: Raw,
+}
+
+impl Setting {
+    async fn start() -> Self {
+        let options = [
+            "--slowlog-log-slower-than",
+            "0",
+            "--slowlog-max-len",
+            "1000000",
+        ];
+        let server = Server::start(&options).await;
+        let config = server.config().op_timeout(Duration::from_secs(60));
+        let provider = config.connect().await.unwrap();
+        let raw = server.raw().await;
+        Self {
+            _server: server,
+            provider,
+            raw,
+        }
+    }
+
+    async fn put(&self, bodies: impl IntoIterator<Item = usize>, opts: &PutOptions) {
+        let messages: Vec<_> = bodies
+            .into_iter()
+            .map(|body| Message::json(body.to_string()))
+            .collect();
+        let many = if *opts == PutOptions::default() {
+            100_000
+        } else {
+            10_000
+        };
+        for some in messages.chunks(many) {
+            let put = self.provider.queue_put("q", some.to_vec(), opts.clone());
+            put.await.unwrap();
+        }
+    }
+
+    /// Puts so many messages of 16 MiB.
+    async fn put_large(&self, count: usize) {
+        for n in 0..count {
+            let body = format!("\"{n}{}\"", "x".repeat(16 * MIB - 100));
+            let put =
+                self.provider
+                    .queue_put("q", vec![Message::json(body)], PutOptions::default());
+            put.await.unwrap();
+        }
+    }
+
+    /// Leases what is there, in as many takes as it needs.
+    async fn lease_all(&self, count: usize, lease: Duration) -> Vec<Delivery> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let opts = GetOptions::default().max(NonZeroUsize::MAX).lease(lease);
+            let some = self.provider.queue_get("q", opts).await.unwrap();
+            assert!(!some.is_empty());
+            all.extend(some);
+        }
+        all
+    }
+
+    async fn settle(&self, deliveries: &[Delivery], settle: &Settle) {
+        let all = deliveries
+            .iter()
+            .map(|one| (one.receipt.clone().unwrap(), settle.clone()));
+        let results = self
+            .provider
+            .queue_settle("q", all.collect())
+            .await
+            .unwrap();
+        assert!(results.iter().all(Result::is_ok));
+    }
+
+    async fn stats(&self) -> QueueStats {
+        self.provider.queue_stats("q").await.unwrap()
+    }
+
+    async fn drain(&self) -> Vec<usize> {
+        let mut all = Vec::new();
+        loop {
+            let opts = GetOptions::default().max(NonZeroUsize::MAX);
+            let some = self.provider.queue_get("q", opts).await.unwrap();
+            if some.is_empty() {
+                return all;
+            }
+            all.extend(some.iter().map(number));
+        }
+    }
+
+    /// Makes every time in a sorted set one that is long past.
+    async fn let_all_end(&mut self, part: &str) {
+        let code = "local all = redis.call('ZRANGE', KEYS[1], 0, -1)
+            for i, one in ipairs(all) do redis.call('ZADD', KEYS[1], i, one) end";
+        let key = format!("{{{LIST}}}:v1:{part}");
+        self.raw.run::<()>(&["EVAL", code, "1", &key]).await;
+    }
+
+    async fn forget_calls(&mut self) {
+        self.raw.run::<()>(&["SLOWLOG", "RESET"]).await;
+    }
+
+    /// Returns the scripts that were called since.
+    async fn calls(&mut self) -> Vec<Call> {
+        type Entry = (u64, u64, u64, Vec<String>, ::redis::Value, ::redis::Value);
+        let entries: Vec<Entry> = self.raw.run(&["SLOWLOG", "GET", "-1"]).await;
+        let calls = entries
+            .into_iter()
+            .filter(|entry| entry.3[0].starts_with("EVAL"));
+        calls
+            .map(|(_, _, micros, words, _, _)| Call { micros, words })
+            .collect()
+    }
+}
+
+/// A script call as the server logged it.
+#[derive(Debug)]
+struct Call {
+    micros: u64,
+    /// At most 32; the last tells how many more there were, and each how many more bytes it had.
+    words: Vec<String>,
+}
+
+impl Call {
+    fn words(&self) -> usize {
+        self.words.len()
+            + self
+                .words
+                .last()
+                .map_or(0, |last| more(last, "more arguments"))
+    }
+}
+
+/// Reads the number in `... (5 more arguments)`.
+fn more(text: &str, what: &str) -> usize {
+    let number = text
+        .strip_suffix(&format!(" {what})"))
+        .and_then(|text| text.rsplit_once("... ("));
+    number.map_or(0, |(_, number)| number.parse().unwrap())
+}
+
+fn number(delivery: &Delivery) -> usize {
+    String::from_utf8_lossy(&delivery.message.body)
+        .parse()
+        .unwrap()
+}
+
+/// Asserts that no call had more words than a script may have, and that there were at least so many.
+fn assert_bounded(calls: &[Call], at_least: usize) {
+    assert!(calls.len() >= at_least, "{} calls", calls.len());
+    for call in calls {
+        assert!(call.words() <= 10_000, "{} words", call.words());
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_is_moved_in_bounded_steps_and_in_order() {
+    let mut setting = Setting::start().await;
+    let delayed = PutOptions::default().delay(LONG);
+    setting.put(0..2_500, &delayed).await;
+    setting.let_all_end("delayed").await;
+    setting.forget_calls().await;
+
+    assert_eq!(setting.drain().await, (0..2_500).collect::<Vec<_>>());
+
+    assert_bounded(&setting.calls().await, 3);
+}
+
+#[tokio::test]
+async fn ended_leases_are_returned_in_bounded_steps_and_in_order() {
+    let mut setting = Setting::start().await;
+    setting.put(0..2_500, &PutOptions::default()).await;
+    let leased = setting.lease_all(2_500, LONG).await;
+    // Holes in the batch, and some in batches of their own.
+    for (n, delivery) in leased.iter().enumerate() {
+        if n % 500 == 7 {
+            setting
+                .settle(std::slice::from_ref(delivery), &Settle::Ack)
+                .await;
+        }
+    }
+    setting.let_all_end("leases").await;
+    setting.forget_calls().await;
+
+    let expected: Vec<_> = (0..2_500).filter(|n| n % 500 != 7).collect();
+    assert_eq!(setting.drain().await, expected);
+
+    assert_bounded(&setting.calls().await, 6);
+    assert_eq!(setting.stats().await, QueueStats::default());
+    let keys: Vec<String> = setting.raw.run(&["KEYS", "*"]).await;
+    assert_eq!(keys, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn leases_that_end_apart_are_returned_in_order() {
+    let mut setting = Setting::start().await;
+    setting.put(0..1_200, &PutOptions::default()).await;
+    let leased = setting.lease_all(1_200, LONG).await;
+    setting
+        .settle(&leased, &Settle::Extend { lease: LONG })
+        .await;
+    assert_eq!(setting.stats().await, QueueStats::new(0, 0, 1_200, 0));
+    setting.let_all_end("leases").await;
+    assert_eq!(setting.stats().await, QueueStats::new(1_200, 0, 0, 0));
+    setting.forget_calls().await;
+
+    assert_eq!(setting.drain().await, (0..1_200).collect::<Vec<_>>());
+
+    assert_bounded(&setting.calls().await, 4);
+}
+
+#[tokio::test]
+async fn large_messages_are_moved_one_at_a_time() {
+    let mut setting = Setting::start().await;
+    setting.put_large(5).await;
+    let leased = setting.lease_all(5, LONG).await;
+    setting.forget_calls().await;
+
+    setting
+        .settle(&leased, &Settle::Extend { lease: LONG })
+        .await;
+    assert!(setting.calls().await.len() >= 5);
+    setting.let_all_end("leases").await;
+    setting.forget_calls().await;
+    assert_eq!(
+        setting
+            .provider
+            .queue_peek("q", Part::Ready, 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    // A report and a return for each.
+    assert!(setting.calls().await.len() >= 10);
+
+    let leased = setting.lease_all(5, LONG).await;
+    setting.forget_calls().await;
+    let later = Settle::Nack { delay: LONG };
+    setting.settle(&leased, &later).await;
+    assert!(setting.calls().await.len() >= 10);
+    setting.let_all_end("delayed").await;
+    setting.forget_calls().await;
+    assert_eq!(
+        setting
+            .provider
+            .queue_peek("q", Part::Ready, 1)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(setting.calls().await.len() >= 5);
+
+    let leased = setting.lease_all(5, LONG).await;
+    let firsts: Vec<_> = leased.iter().map(|one| one.message.body[1]).collect();
+    assert_eq!(firsts, b"01234");
+    let bury = Settle::Bury {
+        reason: "large".to_owned(),
+    };
+    setting.settle(&leased, &bury).await;
+    setting.forget_calls().await;
+    assert_eq!(
+        setting
+            .provider
+            .queue_redrive("q", Redrive::All)
+            .await
+            .unwrap(),
+        5
+    );
+    assert!(setting.calls().await.len() >= 5);
+}
+
+#[tokio::test]
+async fn what_one_call_gives_back_keeps_its_order_over_many_steps() {
+    for settle in [
+        Settle::Release,
+        Settle::Nack {
+            delay: Duration::ZERO,
+        },
+    ] {
+        let mut setting = Setting::start().await;
+        setting.put(0..3_000, &PutOptions::default()).await;
+        let leased = setting.lease_all(3_000, LONG).await;
+        setting.forget_calls().await;
+
+        setting.settle(&leased, &settle).await;
+
+        assert_bounded(&setting.calls().await, 3);
+        assert_eq!(setting.drain().await, (0..3_000).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_large_call_settles_each_lease_once_and_answers_in_order() {
+    let setting = Setting::start().await;
+    setting.put(0..2_000, &PutOptions::default()).await;
+    let leased = setting.lease_all(2_000, LONG).await;
+    let receipts = leased.iter().filter_map(|one| one.receipt.clone());
+    let nack = || Settle::Nack {
+        delay: Duration::ZERO,
+    };
+    let mut all: Vec<_> = receipts.clone().map(|one| (one, nack())).collect();
+    all.extend(receipts.map(|one| (one, Settle::Ack)));
+    all.push((Receipt::new("batch/01"), Settle::Ack));
+
+    let results = setting.provider.queue_settle("q", all).await.unwrap();
+
+    let kinds = results
+        .iter()
+        .map(|one| one.as_ref().err().map(pymq::Error::kind));
+    let expected = (0..4_001).map(|n| (n >= 2_000).then_some(ErrorKind::LeaseLost));
+    assert!(kinds.eq(expected));
+    assert_eq!(setting.drain().await, (0..2_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn dead_letters_are_redriven_in_bounded_steps_past_what_is_not_ours() {
+    let mut setting = Setting::start().await;
+    setting.put(0..2_500, &PutOptions::default()).await;
+    let leased = setting.lease_all(2_500, LONG).await;
+    let bury = Settle::Bury {
+        reason: "bad".to_owned(),
+    };
+    setting.settle(&leased, &bury).await;
+    let dead = format!("{{{LIST}}}:v1:dead");
+    for foreign in ["", "0", "1:2:9999999999999999999999999:x", "zzz"] {
+        setting.raw.run::<()>(&["ZADD", &dead, "0", foreign]).await;
+    }
+    let letters = setting
+        .provider
+        .queue_peek("q", Part::Dead, 1_500)
+        .await
+        .unwrap();
+    let ids: Vec<_> = letters.into_iter().filter_map(|letter| letter.id).collect();
+    let count = ids.len();
+    setting.forget_calls().await;
+
+    let some = setting
+        .provider
+        .queue_redrive("q", Redrive::Ids(ids))
+        .await
+        .unwrap();
+    let rest = setting
+        .provider
+        .queue_redrive("q", Redrive::All)
+        .await
+        .unwrap();
+
+    assert_eq!((some, rest), (count, 2_500 - count));
+    assert_bounded(&setting.calls().await, 4);
+    assert_eq!(setting.drain().await, (0..2_500).collect::<Vec<_>>());
+    assert_eq!(
+        setting
+            .provider
+            .queue_redrive("q", Redrive::All)
+            .await
+            .unwrap(),
+        0
+    );
+    assert_eq!(setting.stats().await.dead, 4);
+}
+
+#[tokio::test]
+async fn a_put_with_a_bound_counts_any_number_of_ended_leases() {
+    let mut setting = Setting::start().await;
+    setting.put(0..1_500, &PutOptions::default()).await;
+    let leased = setting.lease_all(1_500, LONG).await;
+    setting
+        .settle(&leased, &Settle::Extend { lease: LONG })
+        .await;
+    setting.let_all_end("leases").await;
+    let put = |maxsize| {
+        let opts = PutOptions::default().maxsize(NonZeroUsize::new(maxsize));
+        setting
+            .provider
+            .queue_put("q", vec![Message::json("1500")], opts)
+    };
+
+    assert_eq!(put(1_500).await.unwrap_err().kind(), ErrorKind::Full);
+    put(1_501).await.unwrap();
+
+    assert_eq!(setting.drain().await, (0..=1_500).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_key_in_the_way_of_one_settlement_spoils_no_other() {
+    let mut setting = Setting::start().await;
+    setting.put(0..3, &PutOptions::default()).await;
+    let one = GetOptions::default().lease(LONG);
+    let mut leased = Vec::new();
+    for _ in 0..3 {
+        leased.extend(setting.provider.queue_get("q", one.clone()).await.unwrap());
+    }
+    let receipt = leased[1].receipt.clone().unwrap();
+    let text = String::from_utf8(receipt.as_bytes().to_vec()).unwrap();
+    let batch = text.split_once('/').unwrap().0.to_owned();
+    let keys: Vec<String> = setting.raw.run(&["KEYS", &format!("*{batch}*")]).await;
+    setting.raw.run::<()>(&["DEL", &keys[0]]).await;
+    setting
+        .raw
+        .run::<()>(&["SET", &keys[0], "in the way"])
+        .await;
+
+    for settle in [Settle::Extend { lease: LONG }, Settle::Release] {
+        let all = leased
+            .iter()
+            .map(|one| (one.receipt.clone().unwrap(), settle.clone()));
+        let results = setting
+            .provider
+            .queue_settle("q", all.collect())
+            .await
+            .unwrap();
+        let oks: Vec<_> = results.iter().map(Result::is_ok).collect();
+        assert_eq!(oks, [true, false, true], "{settle:?}");
+    }
+    setting.let_all_end("leases").await;
+    assert_eq!(setting.drain().await, [0, 2]);
+}
+
+/// Prints the server time of the longest script for each operation; by hand with a million messages.
+#[tokio::test]
+async fn the_longest_script_is_bounded_whatever_there_is() {
+    let count = std::env::var("PYMQ_TEST_SCRIPTS").map_or(2_000, |count| count.parse().unwrap());
+    let mut setting = Setting::start().await;
+    let delayed = PutOptions::default().delay(LONG);
+    setting.put(0..count, &delayed).await;
+    setting.report("put with a delay").await;
+    setting.let_all_end("delayed").await;
+    setting.forget_calls().await;
+    setting
+        .provider
+        .queue_peek("q", Part::Ready, 1)
+        .await
+        .unwrap();
+    setting.report("sweep what is due").await;
+    let leased = setting.lease_all(count, LONG).await;
+    setting.report("lease").await;
+    setting
+        .settle(&leased, &Settle::Extend { lease: LONG })
+        .await;
+    setting.report("extend").await;
+    assert_eq!(setting.stats().await.leased, count);
+    setting.report("stats").await;
+    setting.let_all_end("leases").await;
+    setting.forget_calls().await;
+    setting
+        .provider
+        .queue_peek("q", Part::Ready, 1)
+        .await
+        .unwrap();
+    setting.report("sweep ended leases").await;
+    let leased = setting.lease_all(count, LONG).await;
+    setting.let_all_end("leases").await;
+    setting.forget_calls().await;
+    setting
+        .provider
+        .queue_peek("q", Part::Ready, 1)
+        .await
+        .unwrap();
+    setting.report("sweep ended batches").await;
+    assert_eq!(leased.len(), count);
+    let leased = setting.lease_all(count, LONG).await;
+    setting.forget_calls().await;
+    let bury = Settle::Bury {
+        reason: "bad".to_owned(),
+    };
+    setting.settle(&leased, &bury).await;
+    setting.report("bury").await;
+    assert_eq!(
+        setting
+            .provider
+            .queue_redrive("q", Redrive::All)
+            .await
+            .unwrap(),
+        count
+    );
+    setting.report("redrive").await;
+    let leased = setting.lease_all(count, LONG).await;
+    setting.forget_calls().await;
+    setting.settle(&leased, &Settle::Release).await;
+    setting.report("release").await;
+    assert_eq!(
+        setting
+            .provider
+            .queue_clear("q", Part::Ready)
+            .await
+            .unwrap(),
+        count
+    );
+    setting.report("clear").await;
+}
+
+impl Setting {
+    /// Prints the longest script since, and asserts the bounds of all.
+    async fn report(&mut self, operation: &str) {
+        let calls = self.calls().await;
+        let longest = calls.iter().map(|call| call.micros).max().unwrap();
+        let words = calls.iter().map(Call::words).max().unwrap();
+        println!(
+            "{operation:20} {:6} scripts, longest {longest:7} us, {words:5} words",
+            calls.len()
+        );
+        assert!(words <= 10_020, "{operation}: {words} words");
+        self.forget_calls().await;
+    }
+}
