@@ -1,4 +1,4 @@
--- Takes up to so many messages from the front on one lease.
+-- Takes up to so many messages from the front on one lease, as far as the bound goes.
 --
 -- KEYS    of the queue
 -- ARGV    1 token, 2 the most to take, 3 lease in ms
@@ -6,16 +6,23 @@
 --
 -- Passes at maxmemory: the first write is a pop.
 check_types()
-local payloads = redis.call('RPOP', list, ARGV[2])
-if not payloads then
-  return {}
-end
-local batch = new_id(ARGV[1], #payloads)
-local fields = {}
-for i, payload in ipairs(payloads) do
+local payloads, fields = {}, {}
+for i = 1, tonumber(ARGV[2]) do
+  local payload = redis.call('RPOP', list)
+  if not payload then
+    break
+  elseif not fits(#payload) then
+    redis.call('RPUSH', list, payload)
+    break
+  end
+  payloads[i] = payload
   fields[2 * i - 1] = i
   fields[2 * i] = payload
 end
+if #payloads == 0 then
+  return {}
+end
+local batch = new_id(ARGV[1], #payloads)
 call_with_all('HSET', lease .. batch, fields)
 redis.call('ZADD', leases, after(ARGV[3]), batch)
 table.insert(payloads, 1, batch)

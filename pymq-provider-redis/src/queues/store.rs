@@ -30,7 +30,7 @@ const MAX_COMMAND: usize = 256 << 20;
 /// command of 1,048,577 words.
 const MAX_PUT: usize = 1_000_000;
 
-/// The most messages one take brings, whatever was asked for.
+/// The most messages a take without a lease brings. Of a take with a lease the script decides.
 const MAX_TAKE: usize = 1 << 16;
 
 /// The most messages, and bytes of them, in one put with options, which is one script.
@@ -182,7 +182,7 @@ impl Store {
                 // The sweep makes ready what the put could not count.
                 _ if Instant::now() < end => drop(Box::pin(self.sweep()).await?),
                 _ => return Err(Error::new(ErrorKind::Timeout, self.context("put to"))),
-            };
+            }
         }
     }
 

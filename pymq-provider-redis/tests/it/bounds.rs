@@ -232,6 +232,26 @@ async fn leases_that_end_apart_are_returned_in_order() {
 }
 
 #[tokio::test]
+async fn a_lease_takes_as_much_as_the_bound_allows() {
+    let setting = Setting::start().await;
+    setting.put(0..1_500, &PutOptions::default()).await;
+    let take = |max| {
+        let opts = GetOptions::default().lease(LONG);
+        let opts = opts.max(NonZeroUsize::new(max).unwrap());
+        setting.provider.queue_get("q", opts)
+    };
+
+    assert_eq!(take(9_000).await.unwrap().len(), 1_000);
+    assert_eq!(take(9_000).await.unwrap().len(), 500);
+
+    setting.put_large(2).await;
+    setting.put([7], &PutOptions::default()).await;
+    assert_eq!(take(9).await.unwrap().len(), 1);
+    assert_eq!(take(9).await.unwrap().len(), 1);
+    assert_eq!(number(&take(9).await.unwrap()[0]), 7);
+}
+
+#[tokio::test]
 async fn large_messages_are_moved_one_at_a_time() {
     let mut setting = Setting::start().await;
     setting.put_large(5).await;

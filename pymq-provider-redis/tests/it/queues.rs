@@ -458,7 +458,10 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
     let server = Server::start(&[]).await;
     let provider = server.connect().await;
     put(&provider, 0..2_500).await;
-    let leased = get(&provider, up_to(2_500).lease(LONG)).await;
+    let mut leased = Vec::new();
+    while leased.len() < 2_500 {
+        leased.extend(get(&provider, up_to(2_500).lease(LONG)).await);
+    }
     let opts = PutOptions::default().delay(Duration::from_millis(1));
     provider
         .queue_put("q", messages(2_500..5_000), opts)
