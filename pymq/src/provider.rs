@@ -92,6 +92,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Never waits for space: with [`PutOptions::maxsize`], a queue whose ready messages and these would exceed it
     /// answers [`Full`](crate::ErrorKind::Full). The check and the put are one atomic step.
     ///
+    /// A provider may limit what is put at once. Beyond its limit it puts nothing and answers
+    /// [`TooLarge`](crate::ErrorKind::TooLarge). The Redis provider takes 1,000,000 messages of 256 MiB together, and
+    /// with any [`PutOptions`] 10,000 messages of 64 MiB together; a larger message may be put alone.
+    ///
     /// # Delivery
     ///
     /// Once `Ok` is returned the messages are in the queue. After an error with
@@ -126,7 +130,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// So a prefetched batch that is released stays first in, first out.
     ///
     /// A receipt whose lease is over (settled, expired, taken by another) is
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing. So is a receipt that is malformed.
+    ///
+    /// A provider may settle many in several steps. When a later step fails, the results before it stand, and each
+    /// settlement that was not made has the error of that step.
     ///
     /// # Cancel safety
     ///
@@ -145,6 +152,13 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Moves dead letters to the back of the queue as new messages with no attempt counted, and returns how many.
     /// Ids are taken in the order given.
+    ///
+    /// Moves the letters that are there when it begins, in one step or in several. A message that dies again meanwhile
+    /// is neither moved again nor counted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, some or all may have been moved.
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize>;
 
     /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased; what is due
@@ -152,7 +166,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
     /// Counts the messages in each part of the queue. Messages that are due and leases that have ended are
-    /// counted as ready.
+    /// counted as ready. A provider may count more than 1,000 leases in several steps; what moves meanwhile may be
+    /// counted twice or not at all.
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats>;
 
     /// Starts to serve an RPC channel; resolves once requests by anyone reach it.

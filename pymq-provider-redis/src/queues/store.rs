@@ -180,7 +180,9 @@ impl Store {
                 0_i64.. => return Ok(()),
                 -1 => return Err(Error::new(ErrorKind::Full, self.context("put to"))),
                 // The sweep makes ready what the put could not count.
-                _ if Instant::now() < end => drop(Box::pin(self.sweep()).await?),
+                _ if Instant::now() < end => {
+                    Box::pin(self.sweep()).await?;
+                }
                 _ => return Err(Error::new(ErrorKind::Timeout, self.context("put to"))),
             }
         }

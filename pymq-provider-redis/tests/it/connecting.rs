@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use pymq::provider::{Filter, PutOptions, RequestOptions, Target};
 use pymq::{Connect, Error, ErrorKind, Message};
 use pymq_provider_redis::RedisConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener as AsyncListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::server::Server;
 
@@ -153,7 +157,7 @@ async fn loading_is_waited_out() {
     let reload = tokio::spawn(async move {
         let _: () = raw.run(&["DEBUG", "RELOAD"]).await;
     });
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(300)).await;
     assert!(!reload.is_finished());
 
     provider.queue_stats("q").await.unwrap();
@@ -183,6 +187,72 @@ async fn a_right_missing_inside_a_script_is_permission() {
         assert_eq!(error.kind(), ErrorKind::Permission, "{error:?}");
         assert!(!error.is_retryable() && !error.outcome_unknown());
     }
+}
+
+/// A script that its hash does not name is sent again in full, within what is left of the time of the call.
+#[tokio::test]
+async fn both_ways_of_sending_a_script_share_one_op_timeout() {
+    const TIMEOUT: Duration = Duration::from_secs(4);
+    let server = Server::start(&[]).await;
+    let (late, mut whole) = late_about_hashes(server.port(), TIMEOUT * 3 / 4).await;
+    let config: RedisConfig = format!("redis://127.0.0.1:{late}").parse().unwrap();
+    let provider = config.op_timeout(TIMEOUT).connect().await.unwrap();
+    let before = Instant::now();
+
+    let error = provider.queue_stats("q").await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    // With a timeout for each it would be 7 s.
+    assert!(before.elapsed() < TIMEOUT * 3 / 2, "{:?}", before.elapsed());
+    assert_eq!(whole.recv().await, Some(()), "it was sent in full");
+}
+
+/// Starts a proxy that answers a script by its hash late, that it is not known, and a script in full never; tells of
+/// the latter. Returns its port.
+async fn late_about_hashes(target: u16, delay: Duration) -> (u16, mpsc::UnboundedReceiver<()>) {
+    let listener = AsyncListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (whole, told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let whole = whole.clone();
+            tokio::spawn(async move {
+                let server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                let (mut asking, mut answering) = client.into_split();
+                let (mut answers, mut asked) = server.into_split();
+                let (refusals, mut refused) = mpsc::unbounded_channel();
+                tokio::spawn(async move {
+                    let mut bytes = vec![0; 1 << 16];
+                    loop {
+                        let count = tokio::select! {
+                            Some(()) = refused.recv() => {
+                                sleep(delay).await;
+                                answering.write_all(b"-NOSCRIPT No matching script.\r\n").await?;
+                                continue;
+                            }
+                            count = answers.read(&mut bytes) => count?,
+                        };
+                        answering.write_all(&bytes[..count]).await?;
+                        if count == 0 {
+                            return std::io::Result::Ok(());
+                        }
+                    }
+                });
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(count @ 1..) = asking.read(&mut bytes).await {
+                    let words = String::from_utf8_lossy(&bytes[..count]);
+                    if words.contains("EVALSHA\r\n") {
+                        refusals.send(()).unwrap();
+                    } else if words.contains("EVAL\r\n") {
+                        whole.send(()).unwrap();
+                    } else {
+                        asked.write_all(&bytes[..count]).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (port, told)
 }
 
 #[tokio::test]

@@ -106,6 +106,9 @@ impl Filter {
 }
 
 /// How a batch is put.
+///
+/// With any of these a provider may limit the batch, as it puts all or nothing: see
+/// [`queue_put`](super::Provider::queue_put).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PutOptions {
