@@ -309,6 +309,8 @@ macro_rules! behaviours {
                 a_stream_keeps_as_many_bytes_as_it_is_told,
                 a_slow_handler_loses_only_its_own,
                 what_cannot_be_encoded_is_refused,
+                what_is_sent_can_be_read_however_deep,
+                what_is_called_and_answered_can_be_read_however_deep,
             }
             typed_queues {
                 handles_of_one_name_are_one_queue,

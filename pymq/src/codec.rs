@@ -16,7 +16,7 @@
 //! | a map or struct with such a key | `{"__obj": {..}, "__type": "dict"}` |
 //! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}`; if it is no object, `{"__obj": .., "__type": CLASS}` |
 //!
-//! NaN and the infinities are refused at any depth. serde cannot tell a set from a list, so a set is a list here; only
+//! NaN and the infinities are refused at any depth, and so is what would not be read: a value nested over [`MAX_DEPTH`]. serde cannot tell a set from a list, so a set is a list here; only
 //! what a remote returns is told apart, by [`IntoReply`](crate::IntoReply).
 //!
 //! # What is read
@@ -28,7 +28,7 @@
 //!
 //! Refused, with the payload in the error: the words `NaN`, `Infinity` and `-Infinity`, floats past `f64`, integers past
 //! 128 bits, or past 64 where the target would make a float of them without having asked for one, lone surrogates,
-//! nesting over 128 levels, a byte order mark, text behind the value, an empty payload, what is not UTF-8.
+//! nesting over [`MAX_DEPTH`], a byte order mark, text behind the value, an empty payload, what is not UTF-8.
 //!
 //! # Examples
 //!
@@ -60,6 +60,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::message::Message;
+
+/// How deeply a value may be nested, written or read: 127 lists and objects in each other.
+///
+/// The envelope of a payload does not count. The list of the arguments of a call does, so that an argument may have one
+/// level less. A deeper value is refused with [`Codec`](ErrorKind::Codec), before anything is sent; a deeper payload of
+/// another, such as a Python program, is refused when it is read.
+pub const MAX_DEPTH: usize = 127;
 
 /// The keys with a meaning at the top level of a payload. As elements of a bare list they make Python fail.
 const RESERVED: [&str; 3] = [TYPE, OBJ, LIST];

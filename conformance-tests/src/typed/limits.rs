@@ -1,6 +1,8 @@
 //! Names and sizes are checked before anything is sent.
 
-use pymq::{Bus, ErrorKind, Raw, Result};
+use pymq::codec::MAX_DEPTH;
+use pymq::{Bus, ErrorKind, Json, Raw, RemoteError, Result};
+use serde_json::{Value, json};
 
 use super::{kind, next, open, recorder};
 use crate::{Harness, Outcome};
@@ -117,5 +119,115 @@ pub async fn what_cannot_be_encoded_is_refused(h: &dyn Harness) -> Outcome {
 
     assert_eq!(kind(&refused), Some(ErrorKind::Codec));
     assert!((next(&mut arrived).await? - 1.5).abs() < f64::EPSILON);
+    Ok(())
+}
+
+/// So many lists and objects in each other, by turns.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(Value::Null, |inner, level| match level % 2 {
+        0 => json!([inner]),
+        _ => json!({ "a": inner }),
+    })
+}
+
+/// Whatever can be sent can be read where it arrives, however deeply it is nested; what nobody could read is refused
+/// before anything is sent, so that it is not lost there.
+pub async fn what_is_sent_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let (record, mut arrived) = recorder::<Value>();
+    let _guard = other.topic("deep").subscribe(record).await?;
+    let (topic, queue) = (bus.topic("deep"), bus.queue::<Value>("deep"));
+
+    let deepest = nested(MAX_DEPTH);
+    for queue in [queue.clone(), queue.header("trace", "af01")] {
+        queue.put(&deepest).await?;
+        assert_eq!(queue.get().await?, deepest);
+        queue.put_all(&[Value::Null, deepest.clone()]).await?;
+        assert_eq!(queue.get().await?, Value::Null);
+        assert_eq!(queue.get().await?, deepest);
+    }
+    topic.publish(&deepest).await?;
+    assert_eq!(next(&mut arrived).await?, deepest);
+    topic.header("trace", "af01").publish(&deepest).await?;
+    assert_eq!(next(&mut arrived).await?, deepest);
+
+    for more in [1, 2, 500] {
+        let deeper = nested(MAX_DEPTH + more);
+        let batch = [Value::Null, deeper.clone()];
+        let refused = [
+            queue.put(&deeper).await,
+            queue.try_put(&deeper).await,
+            queue.put_once("deep", &deeper).await,
+            queue.put_all(&batch).await,
+            queue.header("trace", "af01").put(&deeper).await,
+            topic.publish(&deeper).await.map(drop),
+            topic
+                .header("trace", "af01")
+                .publish(&deeper)
+                .await
+                .map(drop),
+        ];
+        for refused in refused {
+            assert_eq!(kind(&refused), Some(ErrorKind::Codec), "{more} more");
+        }
+        assert!(queue.is_empty().await?);
+    }
+    topic.publish(&1).await?;
+    assert_eq!(next(&mut arrived).await?, 1, "nothing deeper arrives");
+    Ok(())
+}
+
+/// The same of calls: an argument is one level inside the list of them, a result and the arguments of an error are not.
+pub async fn what_is_called_and_answered_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
+    let (bus, other) = (open(h).await?, open(h).await?);
+    let (record, mut called) = recorder::<Value>();
+    let echo = move |value: Value| {
+        let recorded = record(value.clone());
+        async move {
+            recorded.await;
+            Json(value)
+        }
+    };
+    let deep = async |depth: usize| Json(nested(depth));
+    let fail = async |depth: usize| {
+        let failure = RemoteError::with_args("ValueError", &nested(depth));
+        Err::<(), _>(failure.unwrap_or_else(|error| RemoteError::new("Refused", error.to_string())))
+    };
+    let _guards = [
+        other.expose("echo", echo).await?,
+        other.expose("deep", deep).await?,
+        other.expose("fail", fail).await?,
+    ];
+    let echo = bus.stub::<(Value,), Value>("echo");
+    let deep = bus.stub::<(usize,), Value>("deep");
+    let fail = bus.stub::<(usize,), ()>("fail");
+
+    let deepest = nested(MAX_DEPTH - 1);
+    assert_eq!(echo.call((deepest.clone(),)).await?, deepest);
+    assert_eq!(next(&mut called).await?, deepest);
+    assert_eq!(
+        kind(&echo.call((nested(MAX_DEPTH),)).await),
+        Some(ErrorKind::Codec)
+    );
+    let all = echo.call_all((nested(MAX_DEPTH),)).await;
+    assert_eq!(kind(&all.map(drop)), Some(ErrorKind::Codec));
+    assert_eq!(echo.call((json!(1),)).await?, 1);
+    assert_eq!(next(&mut called).await?, 1, "nothing deeper was called");
+
+    assert_eq!(deep.call((MAX_DEPTH,)).await?, nested(MAX_DEPTH));
+    let error = deep.call((MAX_DEPTH + 1,)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Remote);
+    let remote = error.remote().expect("the server says why");
+    assert_eq!(remote.type_name(), "ValueError");
+    assert!(remote.message().contains("nested more than"), "{remote}");
+
+    // The outermost level of an odd depth is a list, as arguments are.
+    assert!(MAX_DEPTH % 2 == 1);
+    let error = fail.call((MAX_DEPTH,)).await.unwrap_err();
+    let remote = error.remote().expect("the server says why");
+    assert_eq!(remote.args::<Value>()?, nested(MAX_DEPTH));
+    let error = fail.call((MAX_DEPTH + 2,)).await.unwrap_err();
+    let remote = error.remote().expect("the server says why");
+    assert_eq!(remote.type_name(), "Refused");
     Ok(())
 }

@@ -5,10 +5,84 @@ use std::io;
 
 use serde_json::ser::{CompactFormatter, Formatter};
 
-/// Makes `serde_json` write what Python would; what is not here is the same in both.
-pub(super) struct PythonForm;
+use super::MAX_DEPTH;
+use super::scan::{Fault, scan};
+
+/// Makes `serde_json` write what Python would; what is not here is the same in both. It writes nothing that we would not
+/// read.
+#[derive(Default)]
+pub(super) struct PythonForm {
+    /// How many lists and objects are open.
+    depth: usize,
+}
+
+impl PythonForm {
+    fn open(&mut self) -> io::Result<()> {
+        self.check_depth(1)?;
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// Refuses so many more levels, if the value has too many then.
+    fn check_depth(&self, more: usize) -> io::Result<()> {
+        if self.depth + more > MAX_DEPTH {
+            Err(refused(Fault::TooDeep))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_text(&self, json: &str) -> io::Result<()> {
+        let findings = scan(json).map_err(refused)?;
+        self.check_depth(findings.depth)
+    }
+}
+
+fn refused(fault: Fault) -> io::Error {
+    io::Error::other(fault.to_string())
+}
 
 impl Formatter for PythonForm {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open()?;
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open()?;
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
+
+    /// Writes a number of any length, which is text until then.
+    fn write_number_str<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        value: &str,
+    ) -> io::Result<()> {
+        self.check_text(value)?;
+        writer.write_all(value.as_bytes())
+    }
+
+    /// Writes a JSON text that the value brings along.
+    fn write_raw_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        self.check_text(fragment)?;
+        writer.write_all(fragment.as_bytes())
+    }
+
     fn begin_array_value<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,

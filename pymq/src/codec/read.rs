@@ -3,26 +3,32 @@
 use serde::de::{Deserialize, DeserializeOwned, Error as _};
 use serde_json::Error;
 
+use super::MAX_DEPTH;
 use super::envelope;
 use super::exact::Exact;
-use super::scan::{Findings, scan};
+use super::scan::{Fault, Findings, scan};
 
 /// Reads a value that has no envelope.
 pub(super) fn bare<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
     let (text, findings) = check(json)?;
-    parse(text, findings)
+    value(text, findings)
 }
 
 /// Reads the value in a payload.
 pub(super) fn payload<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     let (text, findings) = check(json)?;
     if !findings.maybe_enveloped {
-        return parse(text, findings);
+        return value(text, findings);
     }
-    let value = envelope::open(text)?;
-    parse(&value, findings).or_else(|error| {
+    let content = envelope::open(text)?;
+    // The level that is too much may be that of the envelope.
+    let findings = match findings.depth {
+        0..=MAX_DEPTH => findings,
+        _ => scan(&content).map_err(Error::custom)?,
+    };
+    value(&content, findings).or_else(|error| {
         // What was nothing but a tag is an object without attributes: a unit struct, if it can be one.
-        if value == "{}" {
+        if content == "{}" {
             parse("null", findings).map_err(|_| error)
         } else {
             Err(error)
@@ -34,6 +40,14 @@ fn check(json: &[u8]) -> Result<(&str, Findings), Error> {
     let text = str::from_utf8(json).map_err(Error::custom)?;
     let findings = scan(text).map_err(Error::custom)?;
     Ok((text, findings))
+}
+
+/// Reads a value, which has as many levels as are read. `serde_json` stops there too, but not in what a type ignores.
+fn value<'de, T: Deserialize<'de>>(text: &'de str, findings: Findings) -> Result<T, Error> {
+    if findings.depth > MAX_DEPTH {
+        return Err(Error::custom(Fault::TooDeep));
+    }
+    parse(text, findings)
 }
 
 fn parse<'de, T: Deserialize<'de>>(text: &'de str, findings: Findings) -> Result<T, Error> {

@@ -3,8 +3,7 @@
 
 use std::fmt;
 
-/// The deepest nesting that is read. `serde_json` stops there too, but not in what a target type ignores.
-const MAX_DEPTH: usize = 128;
+use super::MAX_DEPTH;
 
 /// What a text has that the reader must know of.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -13,6 +12,8 @@ pub(super) struct Findings {
     pub(super) maybe_enveloped: bool,
     /// There is an integer that fits 128 bits, but not 64, so that `serde_json` may make it a float.
     pub(super) wide_integers: bool,
+    /// How many levels of lists and objects there are.
+    pub(super) depth: usize,
 }
 
 /// What no target type may read.
@@ -33,7 +34,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Scans a text: one pass, no recursion, nothing allocated.
+/// Scans a text: one pass, no recursion, nothing allocated. Of what it finds, the depth may be one level more than a
+/// value has: the text may be a payload with an envelope.
 pub(super) fn scan(text: &str) -> Result<Findings, Fault> {
     let mut scan = Scan {
         text,
@@ -78,7 +80,8 @@ impl Scan<'_> {
         }
         self.depth += 1;
         self.at += 1;
-        if self.depth > MAX_DEPTH {
+        self.findings.depth = self.findings.depth.max(self.depth);
+        if self.depth > MAX_DEPTH + 1 {
             Err(Fault::TooDeep)
         } else {
             Ok(())
@@ -283,8 +286,11 @@ mod tests {
     fn depth_counts_what_is_open_and_not_what_is_quoted() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
 
-        assert!(scan(&nested(MAX_DEPTH)).is_ok());
-        assert_eq!(scan(&nested(MAX_DEPTH + 1)), Err(Fault::TooDeep));
+        for depth in [0, 1, MAX_DEPTH, MAX_DEPTH + 1] {
+            assert_eq!(scan(&nested(depth)).unwrap().depth, depth);
+        }
+        assert_eq!(scan("[[], [[1]], []]").unwrap().depth, 3);
+        assert_eq!(scan(&nested(MAX_DEPTH + 2)), Err(Fault::TooDeep));
         assert!(scan(&format!("\"{}\"", nested(500))).is_ok());
         assert!(scan(&"[],".repeat(500)).is_ok());
     }

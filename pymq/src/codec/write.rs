@@ -109,7 +109,7 @@ fn close_with_tag(json: &mut Vec<u8>, tag: &str) -> Result<(), Error> {
 }
 
 fn serializer(json: &mut Vec<u8>) -> serde_json::Serializer<&mut Vec<u8>, PythonForm> {
-    serde_json::Serializer::with_formatter(json, PythonForm)
+    serde_json::Serializer::with_formatter(json, PythonForm::default())
 }
 
 #[cfg(test)]

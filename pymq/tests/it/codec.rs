@@ -1,11 +1,12 @@
 //! The codec from outside: what is written comes back, what is refused is refused with its bytes, and nothing panics.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use pymq::codec::{Decode, Encode, encode_event, from_json, to_json};
+use pymq::codec::{Decode, Encode, MAX_DEPTH, encode_event, from_json, to_json};
 use pymq::{ErrorKind, Event, Message, Raw};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -162,6 +163,74 @@ fn numbers_that_json_does_not_have_are_refused_at_any_depth() {
     );
 }
 
+/// So many lists and objects in each other, by turns.
+fn nested(depth: usize) -> Value {
+    (0..depth).fold(Value::Null, |inner, level| match level % 2 {
+        0 => json!([inner]),
+        _ => json!({ "a": inner }),
+    })
+}
+
+#[test]
+fn what_is_written_is_nested_no_deeper_than_what_is_read() {
+    #[derive(Debug, PartialEq, Deserialize, Serialize)]
+    struct Deep(Value);
+    pymq::event!(Deep, topic = "deep", class = "m.Deep");
+    #[derive(Debug, PartialEq, Deserialize, Serialize)]
+    enum Either {
+        Value(Value),
+        Fields { value: Value },
+    }
+    fn check<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(
+        levels: usize,
+        make: impl Fn(Value) -> T,
+    ) {
+        let deepest = make(nested(MAX_DEPTH - levels));
+        assert_eq!(T::decode(&deepest.encode().unwrap()).unwrap(), deepest);
+        assert_eq!(
+            from_json::<T>(&to_json(&deepest).unwrap()).unwrap(),
+            deepest
+        );
+
+        for more in [1, 2, 500] {
+            let deeper = make(nested(MAX_DEPTH - levels + more));
+            let error = deeper.encode().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Codec);
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert_eq!(source, "nested more than 127 levels deep");
+            assert!(to_json(&deeper).is_err());
+        }
+    }
+
+    check(0, |value| value);
+    check(0, Some);
+    check(1, |value| vec![value]);
+    check(1, |value| (value, 1));
+    check(1, |value| BTreeMap::from([("__obj".to_owned(), value)]));
+    check(1, Either::Value);
+    check(2, |value| Either::Fields { value });
+
+    let event = Deep(nested(MAX_DEPTH));
+    assert_eq!(Deep::decode(&encode_event(&event).unwrap()).unwrap(), event);
+    assert!(encode_event(&Deep(nested(MAX_DEPTH + 1))).is_err());
+}
+
+#[test]
+fn a_text_that_a_value_brings_along_is_no_way_around_what_is_refused() {
+    let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+
+    let deepest = vec![raw(&deep(MAX_DEPTH - 1))];
+    assert!(Value::decode(&deepest.encode().unwrap()).is_ok());
+    for text in [
+        &*deep(MAX_DEPTH),
+        "340282366920938463463374607431768211456",
+        r#"{"a": "\ud800"}"#,
+    ] {
+        assert!(vec![raw(text)].encode().is_err(), "{text}");
+    }
+}
+
 #[test]
 fn what_no_type_may_read_is_refused() {
     let deep = |depth| "[".repeat(depth) + &"]".repeat(depth);
@@ -179,13 +248,16 @@ fn what_no_type_may_read_is_refused() {
         "[340282366920938463463374607431768211456]",
         r#"{"a": "\ud800"}"#,
         "\"\t\"",
-        &deep(129),
+        &deep(128),
+        &format!(r#"{{"__obj": {}}}"#, deep(128)),
+        &format!(r#"{{"a": {}, "__type": "m.A"}}"#, deep(127)),
     ] {
         assert_eq!(read::<IgnoredAny>(payload).map(drop), None, "{payload}");
         assert_eq!(read::<Value>(payload), None, "{payload}");
     }
     assert_eq!(read::<Value>("1e400"), None);
     assert!(read::<Value>(&deep(127)).is_some());
+    assert!(read::<Value>(&format!(r#"{{"__obj": {}}}"#, deep(127))).is_some());
 
     let latin = Message::json(&b"\"\xe9\""[..]);
     let error = String::decode(&latin).unwrap_err();
