@@ -71,6 +71,30 @@ pub async fn a_tagged_item_bears_its_class_and_reads_as_any_other(h: &dyn Harnes
     );
     assert_eq!(payloads.get().await?.0, r#"{"order": 2}"#);
     assert_eq!(jobs.get().await?, Placed { order: 3 });
+
+    let lists = bus.queue::<Vec<Placed>>("lists");
+    for tagged in [lists.clone().tagged(), lists.clone()] {
+        tagged.put(&vec![Placed { order: 4 }]).await?;
+        tagged.put(&vec![]).await?;
+    }
+
+    let payloads = bus.queue::<Raw>("lists");
+    assert_eq!(
+        payloads.get().await?.0,
+        r#"{"__list": [{"order": 4}], "__type": "shop.events.Placed"}"#
+    );
+    assert_eq!(payloads.get().await?.0, "[]");
+    assert_eq!(lists.get().await?, [Placed { order: 4 }]);
+    lists
+        .tagged()
+        .header("trace", "af01")
+        .put(&vec![Placed { order: 5 }])
+        .await?;
+    assert_eq!(bus.queue::<Vec<Placed>>("lists").get().await?, []);
+    assert_eq!(
+        bus.queue::<Vec<Placed>>("lists").get().await?,
+        [Placed { order: 5 }]
+    );
     Ok(())
 }
 

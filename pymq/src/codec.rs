@@ -15,6 +15,7 @@
 //! | a list with an element `"__type"`, `"__obj"` or `"__list"` | `{"__obj": [..], "__type": "list"}` |
 //! | a map or struct with such a key | `{"__obj": {..}, "__type": "dict"}` |
 //! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}`; if it is no object, `{"__obj": .., "__type": CLASS}` |
+//! | a list of these, [`Tagged`] | `{"__list": [..], "__type": CLASS}`; an empty one is bare |
 //!
 //! NaN and the infinities are refused at any depth, and so is what would not be read: a value nested over [`MAX_DEPTH`]. serde cannot tell a set from a list, so a set is a list here; only
 //! what a remote returns is told apart, by [`IntoReply`](crate::IntoReply).
@@ -52,6 +53,7 @@ mod scan;
 mod write;
 
 use std::any::type_name;
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -166,6 +168,68 @@ impl Decode for Raw {
 /// ```
 pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
     payload(event, E::CLASS)
+}
+
+/// A value that can say which Python class it is of: an [`Event`], and a list of events.
+///
+/// A list says it once for all its elements, which is Python's own form: `{"__list": [..], "__type": CLASS}`. Python
+/// builds a list of instances of it. Nothing else can be tagged, as Python looks for a class at the top level only.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::codec::Tagged;
+///
+/// #[derive(serde::Serialize)]
+/// struct Placed {
+///     order: u64,
+/// }
+/// pymq::event!(Placed, class = "shop.events.Placed");
+///
+/// let message = vec![Placed { order: 17 }].encode_tagged()?;
+///
+/// assert_eq!(message.body, r#"{"__list": [{"order": 17}], "__type": "shop.events.Placed"}"#);
+/// # Ok::<(), pymq::Error>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no class that Python knows",
+    note = "make it an event with a class, or use a `Vec` of such events",
+    note = "`pymq::event!(Placed, class = \"shop.events.Placed\");` does so"
+)]
+pub trait Tagged {
+    /// Writes the payload: tagged if there is a [`CLASS`](Event::CLASS), bare if not.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+    fn encode_tagged(&self) -> Result<Message>;
+}
+
+impl<E: Event> Tagged for E {
+    fn encode_tagged(&self) -> Result<Message> {
+        encode_event(self)
+    }
+}
+
+macro_rules! lists {
+    ($($list:ty)+) => {$(
+        impl<E: Event> Tagged for $list {
+            fn encode_tagged(&self) -> Result<Message> {
+                list(self, E::CLASS)
+            }
+        }
+    )+};
+}
+
+lists! { Vec<E> VecDeque<E> Box<[E]> }
+
+fn list<T: Serialize>(list: &T, class: Option<&str>) -> Result<Message> {
+    let Some(class) = class else {
+        return list.encode();
+    };
+    write::list(list, class)
+        .map(Message::json)
+        .map_err(unwritable::<T>)
 }
 
 fn payload<T: Serialize + ?Sized>(value: &T, class: Option<&str>) -> Result<Message> {

@@ -37,8 +37,8 @@ pub trait Event: Serialize {
     /// The Python class an unannotated reader builds from this event, such as `shop.events.Placed`.
     ///
     /// With one the payload is tagged; without, it is the bare object, which an annotated Python handler and every
-    /// Rust subscriber read all the same. Name only classes that Python has. Items of a queue are tagged on demand, by
-    /// [`Queue::tagged`](crate::Queue::tagged).
+    /// Rust subscriber read as well. Name only classes that Python has. Items of a queue, and lists of this event in
+    /// one, are tagged on demand, by [`Queue::tagged`](crate::Queue::tagged).
     const CLASS: Option<&'static str> = None;
 }
 

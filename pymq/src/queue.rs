@@ -15,9 +15,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::bus::Bus;
-use crate::codec::{self, Decode};
+use crate::codec::{Decode, Tagged};
 use crate::error::Result;
-use crate::event::Event;
 use crate::handler::Handler;
 use crate::message::Message;
 use crate::retry::MaxAttempts;
@@ -283,11 +282,12 @@ impl<T> Queue<T> {
     }
 }
 
-impl<E: Event> Queue<E> {
-    /// Tags the items that this handle puts with their [`CLASS`](Event::CLASS), so that Python gets instances of it.
+impl<V: Tagged> Queue<V> {
+    /// Tags the items that this handle puts with their [`CLASS`](crate::Event::CLASS), so that Python gets instances of it.
     ///
     /// Without, an item is plain data, and a struct is a dict to Python: unlike a handler, a queue has no annotation to
-    /// build a class by. To Rust it makes no difference.
+    /// build a class by. To Rust it makes no difference. An item may be a `Vec` of events: Python gets a list of instances.
+    /// An event inside another value, such as a field or the value of a map, is always plain data.
     ///
     /// # Examples
     ///
@@ -310,7 +310,7 @@ impl<E: Event> Queue<E> {
     /// ```
     #[must_use]
     pub fn tagged(mut self) -> Self {
-        self.tagged = Some(codec::encode_event::<E>);
+        self.tagged = Some(V::encode_tagged);
         self
     }
 }

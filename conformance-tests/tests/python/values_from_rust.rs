@@ -35,6 +35,7 @@ cases! {
     a_class_without_attributes_is_built,
     a_class_in_a_class_is_found_by_its_whole_path,
     lists_of_structs_are_objects_to_a_handler_that_says_so,
+    a_tagged_list_is_a_list_of_instances,
 }
 
 /// Sends a value both ways there are and compares what Python shows for it.
@@ -260,5 +261,48 @@ async fn lists_of_structs_are_objects_to_a_handler_that_says_so(peers: Peers) ->
         peers.python.repr("seen.get()").await?,
         "{7: Line(item='tea', count=1)}"
     );
+    Ok(())
+}
+
+async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
+    async fn python_builds_all<E: Event + Sync>(
+        peers: &Peers,
+        events: Vec<E>,
+        shown: &str,
+    ) -> Outcome {
+        let items = peers.bus.queue("values").tagged();
+        items.put(&events).await?;
+        items.header("trace", "af01").put(&events).await?;
+        for _ in 0..2 {
+            let item = peers.python.repr("pymq.queue('values').get()").await?;
+            assert_eq!(item, shown);
+        }
+        Ok(())
+    }
+    let placed = "Placed(order=17, total=9.0)";
+    let both = format!("[{placed}, {placed}]");
+    python_builds_all(&peers, vec![PLACED, PLACED], &both).await?;
+    python_builds_all(&peers, vec![basket()], &format!("[{BASKET}]")).await?;
+    let line = Line("egg".to_owned(), 12);
+    python_builds_all(&peers, vec![line], "[Line(item='egg', count=12)]").await?;
+    python_builds_all(&peers, vec![Inner { x: 4 }], "[Outer.Inner(x=4)]").await?;
+    python_builds_all(&peers, Vec::<Inner>::new(), "[]").await?;
+
+    // Byte for byte what Python would have put, so that either may follow the other.
+    let payloads = peers.bus.queue::<Raw>("values");
+    let again = "pymq.queue('values').put([Placed(order=17, total=9.0)])";
+    peers.python.run(again).await?;
+    let of_python = payloads.get().await?;
+    peers
+        .bus
+        .queue("values")
+        .tagged()
+        .put(&vec![PLACED])
+        .await?;
+    assert_eq!(payloads.get().await?, of_python);
+
+    peers.bus.queue("values").put(&vec![PLACED]).await?;
+    let item = peers.python.repr("pymq.queue('values').get()").await?;
+    assert_eq!(item, "[{'order': 17, 'total': 9.0}]", "without a tag");
     Ok(())
 }

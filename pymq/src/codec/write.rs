@@ -12,6 +12,9 @@ use super::python::PythonForm;
 /// What an envelope around a value begins with.
 const HEAD: &[u8] = br#"{"__obj": "#;
 
+/// What the envelope around a list of instances begins with.
+const LIST_HEAD: &[u8] = br#"{"__list": "#;
+
 /// The most a thread keeps of the room for a draft.
 const KEPT: usize = 16 << 10;
 
@@ -34,6 +37,20 @@ pub(super) fn payload<T: Serialize + ?Sized>(
     class: Option<&str>,
 ) -> Result<Bytes, Error> {
     drafted(|json| draft_payload(json, value, class))
+}
+
+/// Writes a list as a payload whose elements are tagged with their class. An empty one goes bare, as in Python.
+pub(super) fn list<T: Serialize + ?Sized>(list: &T, class: &str) -> Result<Bytes, Error> {
+    drafted(|json| {
+        json.extend_from_slice(LIST_HEAD);
+        list.serialize(Dialect::inside(&mut serializer(json)))?;
+        if json[LIST_HEAD.len()..] == *b"[]" {
+            return Ok(LIST_HEAD.len());
+        }
+        json.extend_from_slice(b", ");
+        close_with_tag(json, class)?;
+        Ok(0)
+    })
 }
 
 /// Returns what `write` writes from the offset on that it answers.

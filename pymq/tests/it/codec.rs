@@ -1,12 +1,12 @@
 //! The codec from outside: what is written comes back, what is refused is refused with its bytes, and nothing panics.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 
 use bytes::Bytes;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
-use pymq::codec::{Decode, Encode, MAX_DEPTH, encode_event, from_json, to_json};
+use pymq::codec::{Decode, Encode, MAX_DEPTH, Tagged, encode_event, from_json, to_json};
 use pymq::{ErrorKind, Event, Message, Raw};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,10 @@ enum Shape {
     Rect { w: i64 },
 }
 pymq::event!(Shape, class = "m.Shape");
+
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Deep(Value);
+pymq::event!(Deep, class = "m.Deep");
 
 fn text(message: &Message) -> &str {
     str::from_utf8(&message.body).expect("a payload is text")
@@ -136,6 +140,54 @@ fn an_event_is_tagged_with_its_class_and_comes_back() {
 }
 
 #[test]
+fn a_tagged_list_is_a_list_of_its_class() {
+    let points = || [1, 2].map(|x| Point { x, y: None });
+    let payload = r#"{"__list": [{"x": 1, "y": null}, {"x": 2, "y": null}], "__type": "m.Point"}"#;
+    let lists = [
+        Vec::from(points()).encode_tagged(),
+        VecDeque::from(points()).encode_tagged(),
+        Box::<[Point]>::from(points()).encode_tagged(),
+    ];
+    for list in lists {
+        let message = list.unwrap();
+        assert_eq!(text(&message), payload);
+        assert_eq!(Vec::<Point>::decode(&message).unwrap(), points());
+    }
+    let one = points().into_iter().next().unwrap();
+    assert_eq!(one.encode_tagged().unwrap(), encode_event(&one).unwrap());
+
+    let shapes = vec![Shape::Dot, Shape::Rect { w: 1 }];
+    let message = shapes.encode_tagged().unwrap();
+    assert_eq!(
+        text(&message),
+        r#"{"__list": ["Dot", {"Rect": {"w": 1}}], "__type": "m.Shape"}"#
+    );
+    assert_eq!(Vec::<Shape>::decode(&message).unwrap(), shapes);
+
+    let none = Vec::<Point>::new();
+    assert_eq!(text(&none.encode_tagged().unwrap()), "[]");
+
+    let deep = |depth| vec![Deep(nested(depth))];
+    assert!(deep(MAX_DEPTH - 1).encode_tagged().is_ok());
+    assert!(deep(MAX_DEPTH).encode_tagged().is_err());
+}
+
+#[test]
+fn a_tagged_list_of_events_without_a_class_goes_bare() {
+    #[derive(Serialize)]
+    struct Plain(String);
+    pymq::event!(Plain);
+
+    let plain = vec![Plain("a".to_owned())];
+    assert_eq!(text(&plain.encode_tagged().unwrap()), r#"["a"]"#);
+    let reserved = vec![Plain("__type".to_owned())];
+    assert_eq!(
+        reserved.encode_tagged().unwrap(),
+        reserved.encode().unwrap()
+    );
+}
+
+#[test]
 fn numbers_that_json_does_not_have_are_refused_at_any_depth() {
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         assert_eq!(number.encode().unwrap_err().kind(), ErrorKind::Codec);
@@ -173,9 +225,6 @@ fn nested(depth: usize) -> Value {
 
 #[test]
 fn what_is_written_is_nested_no_deeper_than_what_is_read() {
-    #[derive(Debug, PartialEq, Deserialize, Serialize)]
-    struct Deep(Value);
-    pymq::event!(Deep, topic = "deep", class = "m.Deep");
     #[derive(Debug, PartialEq, Deserialize, Serialize)]
     enum Either {
         Value(Value),
