@@ -63,7 +63,7 @@ impl Registry {
         self
     }
 
-    /// Connects a bus to what a URL names.
+    /// Connects a bus to what a URL names: a text, or a [`ProviderUrl`] that was read with a configuration.
     ///
     /// # Errors
     ///
@@ -82,11 +82,7 @@ impl Registry {
     /// bus.ping().await?;
     /// # Ok(()) }
     /// ```
-    pub async fn connect<U>(&self, url: U) -> Result<Bus>
-    where
-        U: TryInto<ProviderUrl> + Send,
-        U::Error: Into<Error>,
-    {
+    pub async fn connect(&self, url: impl IntoProviderUrl) -> Result<Bus> {
         self.provider(url).await.map(Bus::new)
     }
 
@@ -96,12 +92,8 @@ impl Registry {
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
     /// (the nearest name is suggested); else what the provider answers.
-    pub async fn provider<U>(&self, url: U) -> Result<Arc<dyn Provider>>
-    where
-        U: TryInto<ProviderUrl> + Send,
-        U::Error: Into<Error>,
-    {
-        let url = url.try_into().map_err(Into::into)?;
+    pub async fn provider(&self, url: impl IntoProviderUrl) -> Result<Arc<dyn Provider>> {
+        let url = url.into_provider_url()?;
         for scheme in &self.schemes {
             if scheme.schemes().contains(&url.scheme()) {
                 return scheme.connect(&url).await;
@@ -194,6 +186,43 @@ impl TryFrom<String> for ProviderUrl {
         text.parse()
     }
 }
+
+/// What names a provider: a text, or a [`ProviderUrl`] that was read with a configuration.
+///
+/// Beside it there is `TryFrom`, whose error would be `Infallible` for a URL that is parsed already. Were that to become
+/// our [`Error`], the compiler could no longer tell the type of an error by the `?` behind it.
+pub trait IntoProviderUrl: Send {
+    /// Parses what is not parsed yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a text that is no URL.
+    fn into_provider_url(self) -> Result<ProviderUrl>;
+}
+
+impl IntoProviderUrl for ProviderUrl {
+    fn into_provider_url(self) -> Result<ProviderUrl> {
+        Ok(self)
+    }
+}
+
+impl IntoProviderUrl for &ProviderUrl {
+    fn into_provider_url(self) -> Result<ProviderUrl> {
+        Ok(self.clone())
+    }
+}
+
+macro_rules! texts {
+    ($($text:ty)+) => {$(
+        impl IntoProviderUrl for $text {
+            fn into_provider_url(self) -> Result<ProviderUrl> {
+                self.parse()
+            }
+        }
+    )+};
+}
+
+texts! { &str String &String }
 
 impl<'de> Deserialize<'de> for ProviderUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -85,7 +85,7 @@ mod worker;
 
 pub use self::bus::{Bus, MAX_PAYLOAD};
 pub use self::codec::Raw;
-pub use self::connect::{Connect, Parameters, ProviderUrl, Registry, Scheme};
+pub use self::connect::{Connect, IntoProviderUrl, Parameters, ProviderUrl, Registry, Scheme};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::event::Event;
 pub use self::global::{

@@ -1,4 +1,5 @@
 //! pymq from outside, one module for each part.
 
 mod codec;
+mod registry;
 mod wire_vectors;
