@@ -36,6 +36,9 @@ cases! {
     a_class_in_a_class_is_found_by_its_whole_path,
     lists_of_structs_are_objects_to_a_handler_that_says_so,
     a_tagged_list_is_a_list_of_instances,
+    annotations_are_read_as_the_guide_says,
+    enums_and_numbers_are_sent_as_the_guide_says,
+    a_handler_with_annotations_as_text_is_on_the_topic_str,
 }
 
 /// Sends a value both ways there are and compares what Python shows for it.
@@ -304,5 +307,107 @@ async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
     peers.bus.queue("values").put(&vec![PLACED]).await?;
     let item = peers.python.repr("pymq.queue('values').get()").await?;
     assert_eq!(item, "[{'order': 17, 'total': 9.0}]", "without a tag");
+    Ok(())
+}
+
+/// Names what the two cases below use, in the Python process.
+const READING: &str = "
+    import json, enum, decimal, uuid
+    from typing import *
+    from pymq.json import DeepDictDecoder, DeepDictEncoder
+    class Pay(str, enum.Enum):
+        CARD = 'card'
+    class Size(enum.Enum):
+        BIG = 'big'
+    class Level(enum.IntEnum):
+        ONE = 1
+    def read(text, annotation):
+        return json.loads(text, cls=DeepDictDecoder.for_type(annotation))
+    def write(value):
+        return DeepDictEncoder().encode(value)
+";
+
+async fn annotations_are_read_as_the_guide_says(peers: Peers) -> Outcome {
+    peers.python.run(READING).await?;
+    for (annotation, json) in [
+        ("list[int]", "[1]"),
+        ("dict[str, int]", r#"{"a": 1}"#),
+        ("set[int]", "[1]"),
+        ("tuple[int, int]", "[1, 2]"),
+        ("List", "[1]"),
+        ("Dict", r#"{"a": 1}"#),
+        ("Set", "[1]"),
+        ("Tuple", "[1, 2]"),
+        ("Tuple[int, ...]", "[1, 2]"),
+        ("Sequence[int]", "[1]"),
+        ("Iterable[int]", "[1]"),
+        ("Mapping[str, int]", r#"{"a": 1}"#),
+        ("FrozenSet[int]", "[1]"),
+        ("Optional[int]", "1"),
+        ("int | None", "1"),
+        ("Union[int, str]", "1"),
+        ("int | str", "1"),
+        ("Literal['a']", r#""a""#),
+        ("bytes", r#""a""#),
+        ("frozenset", "[1]"),
+    ] {
+        let read = format!("read({json:?}, {annotation})");
+        let raised = peers.python.raises(&read).await;
+        assert_eq!(raised.map(|it| it.type_name)?, "TypeError", "{read}");
+    }
+    for (annotation, json, shown) in [
+        ("List[int]", "[1]", "[1]"),
+        ("Dict[int, int]", r#"{"2": 1}"#, "{2: 1}"),
+        ("Set[int]", "[1]", "{1}"),
+        ("Tuple[int, int]", "[1, 2]", "(1, 2)"),
+        ("list", "[1]", "[1]"),
+        ("dict", r#"{"a": 1}"#, "{'a': 1}"),
+        ("Any", "[1]", "[1]"),
+        ("Optional[int]", "null", "None"),
+        ("Pay", r#""card""#, "<Pay.CARD: 'card'>"),
+        ("Size", r#""big""#, "<Size.BIG: 'big'>"),
+        ("Level", "1", "<Level.ONE: 1>"),
+        ("decimal.Decimal", r#""1.50""#, "Decimal('1.50')"),
+        (
+            "uuid.UUID",
+            r#""00000000-0000-0000-0000-000000000001""#,
+            "UUID('00000000-0000-0000-0000-000000000001')",
+        ),
+    ] {
+        let read = format!("read({json:?}, {annotation})");
+        assert_eq!(peers.python.repr(&read).await?, shown, "{read}");
+    }
+    Ok(())
+}
+
+async fn enums_and_numbers_are_sent_as_the_guide_says(peers: Peers) -> Outcome {
+    peers.python.run(READING).await?;
+    for (value, written) in [("Pay.CARD", r#""card""#), ("Level.ONE", "1")] {
+        let json: String = peers.python.eval(&format!("write({value})")).await?;
+        assert_eq!(json, written);
+    }
+    let json: String = peers.python.eval("write(Size.BIG)").await?;
+    assert!(json.starts_with('{') && json.contains("_value_"), "{json}");
+    for value in ["decimal.Decimal('1.5')", "uuid.UUID(int=1)"] {
+        let raised = peers.python.raises(&format!("write({value})")).await?;
+        assert_eq!(raised.type_name, "TypeError", "{value}");
+    }
+    Ok(())
+}
+
+async fn a_handler_with_annotations_as_text_is_on_the_topic_str(peers: Peers) -> Outcome {
+    peers
+        .python
+        .run(
+            "
+            def on_placed(event: 'Placed'):
+                seen.put(event)
+            pymq.subscribe(on_placed)
+            ",
+        )
+        .await?;
+    peers.until_listening("str", 1).await?;
+
+    assert_eq!(peers.bus.publish(&PLACED).await?, 0);
     Ok(())
 }
