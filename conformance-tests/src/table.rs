@@ -299,6 +299,8 @@ macro_rules! behaviours {
                 a_guard_keeps_its_bus_alive,
                 a_bus_may_be_dropped_anywhere,
                 a_bus_may_outlive_its_runtime,
+                a_bus_ends_with_its_runtime,
+                the_end_of_a_runtime_wakes_what_waits_elsewhere,
                 names_are_validated,
                 oversized_payloads_are_refused,
                 payloads_pass_up_to_the_limit_and_no_further,

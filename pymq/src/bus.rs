@@ -73,6 +73,8 @@ struct Shared {
 impl Bus {
     /// Connects with the configuration of a provider.
     ///
+    /// The bus lives no longer than the runtime on which it is connected, as said at [`new`](Self::new).
+    ///
     /// # Errors
     ///
     /// What the provider answers within its connect timeout.
@@ -80,11 +82,16 @@ impl Bus {
         Ok(Self::new(config.connect().await?))
     }
 
-    /// Creates a bus on a connected provider. Must be called on a tokio runtime, which the bus keeps for its tasks.
+    /// Creates a bus on a connected provider. Must be called on a tokio runtime, which the bus uses for its tasks.
+    ///
+    /// When that runtime ends, so does the bus: what it has open ends, the provider is closed, and every operation
+    /// answers [`Closed`](ErrorKind::Closed), whose source says why.
     pub fn new(provider: Arc<dyn Provider>) -> Self {
+        let tasks = Tasks::new();
+        tasks.end_with_runtime(&provider);
         let shared = Shared {
             provider,
-            tasks: Tasks::new(),
+            tasks,
             counters: Arc::default(),
             exposed: Exposed::default(),
             queues: LocalQueues::default(),
@@ -337,7 +344,8 @@ impl Bus {
     ///
     /// What the provider answers.
     pub async fn ping(&self) -> Result<()> {
-        self.provider().queue_stats(PING_QUEUE).await.map(drop)
+        let provider = self.live(|| format!("{}: ping", self.provider().name()))?;
+        provider.queue_stats(PING_QUEUE).await.map(drop)
     }
 
     /// Returns how the bus is at the moment; asks nobody.
@@ -446,7 +454,7 @@ impl Bus {
         self.shutdown(Duration::ZERO).await
     }
 
-    /// Tells whether a shutdown has begun.
+    /// Tells whether a shutdown has begun, or the runtime of the bus has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.tasks.is_closed()
     }
@@ -481,9 +489,18 @@ impl Bus {
     /// Checks that new work is still taken.
     pub(crate) fn check_open(&self, operation: impl FnOnce() -> String) -> Result<()> {
         if self.is_closed() {
-            Err(Error::new(ErrorKind::Closed, operation()))
+            Err(self.tasks().closed(operation()))
         } else {
             Ok(())
+        }
+    }
+
+    /// Returns the provider unless the runtime of this bus has ended. During a shutdown it still serves what finishes.
+    pub(crate) fn live(&self, operation: impl FnOnce() -> String) -> Result<&Arc<dyn Provider>> {
+        if self.tasks().is_orphaned() {
+            Err(self.tasks().closed(operation()))
+        } else {
+            Ok(self.provider())
         }
     }
 
@@ -526,7 +543,7 @@ impl Bus {
             message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
         message.headers = headers;
         self.check_size(operation, &message)?;
-        self.provider().publish(topic, message).await
+        self.live(operation)?.publish(topic, message).await
     }
 }
 

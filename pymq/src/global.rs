@@ -315,11 +315,15 @@ struct Starting {
 impl Starting {
     fn claim() -> Result<Self> {
         let mut global = lock();
-        if !matches!(global.stage, Stage::Empty) {
-            return Err(Error::new(
-                ErrorKind::AlreadyInitialized,
-                "process-wide bus",
-            ));
+        let taken = || Error::new(ErrorKind::AlreadyInitialized, "process-wide bus");
+        match &global.stage {
+            Stage::Empty => {}
+            Stage::Starting => return Err(taken()),
+            Stage::Live(bus) => {
+                // One that has ended by itself says so.
+                let ended = bus.live(|| "process-wide bus".to_owned()).err();
+                return Err(ended.into_iter().fold(taken(), Error::with_source));
+            }
         }
         global.stage = Stage::Starting;
         Ok(Self {

@@ -199,5 +199,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Closes this handle: wakes every waiter and ends every subscription with `Closed`, sends the replies already
     /// given, and frees what it holds. Idempotent; other handles on the same backend go on.
+    ///
+    /// When the runtime of a bus ends, this future is polled once, after the [`health`](Self::health) was closed: what
+    /// callers wait for should end by then.
     async fn close(&self) -> Result<()>;
 }

@@ -3,14 +3,22 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+use crate::error::{Error, ErrorKind};
+use crate::provider::Provider;
+
+/// Why everything is closed on a bus that nobody has shut down.
+const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that several `#[tokio::test]`s \
+    share, such as that of `pymq::init`, ends with the first of them";
 
 /// Where a bus spawns, and how it stops what it spawned.
 #[derive(Clone, Debug)]
@@ -22,6 +30,10 @@ pub(crate) struct Tasks {
     drain: CancellationToken,
     /// Ends what still runs.
     abort: CancellationToken,
+    /// The runtime has ended, and the bus with it.
+    is_orphaned: Arc<AtomicBool>,
+    /// Of the task that would notice: not one that a shutdown lets finish first.
+    lookout: TaskTracker,
 }
 
 impl Tasks {
@@ -32,7 +44,36 @@ impl Tasks {
             tracker: TaskTracker::new(),
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
+            is_orphaned: Arc::default(),
+            lookout: TaskTracker::new(),
         }
+    }
+
+    /// Ends the bus when the runtime ends: without its tasks it could only be silent.
+    pub(crate) fn end_with_runtime(&self, provider: &Arc<dyn Provider>) {
+        let lookout = Lookout {
+            tasks: self.clone(),
+            provider: Arc::downgrade(provider),
+        };
+        let task = async move { lookout.tasks.abort.cancelled().await };
+        // Ends with the bus; a shutdown waits for it.
+        drop(self.lookout.spawn_on(task, &self.runtime));
+        self.lookout.close();
+    }
+
+    /// Creates the error of an operation that needs what has ended, with the cause if the bus ended by itself.
+    pub(crate) fn closed(&self, context: impl Into<Box<str>>) -> Error {
+        let error = Error::new(ErrorKind::Closed, context);
+        if self.is_orphaned() {
+            error.with_source(RUNTIME_ENDED)
+        } else {
+            error
+        }
+    }
+
+    /// Tells whether the runtime has ended. Takes no lock: every operation asks.
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::Acquire)
     }
 
     /// Spawns a task that ends at the latest when the grace time of a shutdown is over.
@@ -84,6 +125,7 @@ impl Tasks {
         drop(tokio::time::timeout(grace, finish).await);
         self.abort.cancel();
         self.tracker.wait().await;
+        self.lookout.wait().await;
     }
 
     /// Ends everything without waiting for it.
@@ -91,6 +133,37 @@ impl Tasks {
         self.tracker.close();
         self.drain.cancel();
         self.abort.cancel();
+    }
+}
+
+/// Held by a task: dropped with it before the bus has ended, the runtime ends.
+struct Lookout {
+    tasks: Tasks,
+    /// The task keeps nothing alive.
+    provider: Weak<dyn Provider>,
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        if self.tasks.abort.is_cancelled() {
+            return;
+        }
+        self.tasks.is_orphaned.store(true, Ordering::Release);
+        self.tasks.abandon();
+        let Some(provider) = self.provider.upgrade() else {
+            return;
+        };
+        tracing::warn!(provider = provider.name(), "{RUNTIME_ENDED}");
+        // First, so that a provider around another one knows that there is nothing to wait for.
+        provider.health().close();
+        // The first poll ends whatever waits on it elsewhere; there is no runtime for another one.
+        let close = provider
+            .close()
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Err(error)) = close {
+            tracing::debug!(%error, "not closed");
+        }
     }
 }
 

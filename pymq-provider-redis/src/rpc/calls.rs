@@ -113,11 +113,12 @@ impl Shared {
 
     /// Takes answers until the provider is closed.
     async fn drain(self: Arc<Self>) {
+        let ending = Ending(&self);
         tokio::select! {
             () = self.core.close.cancelled() => {}
             () = self.keep_draining() => {}
         }
-        self.end_all(&Error::new(ErrorKind::Closed, "redis: call"));
+        drop(ending);
         if self.core.commands.is_up() {
             let del = || {
                 let mut cmd = redis::cmd("DEL");
@@ -236,5 +237,15 @@ impl Shared {
         for inlet in self.pending().values() {
             inlet.end(error.clone());
         }
+    }
+}
+
+/// Ends all calls when the task that takes their answers ends, also when its runtime drops it.
+struct Ending<'a>(&'a Shared);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0
+            .end_all(&Error::new(ErrorKind::Closed, "redis: call"));
     }
 }

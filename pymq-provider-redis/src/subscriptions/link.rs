@@ -25,17 +25,25 @@ enum Verb {
     Leave,
 }
 
+/// Ends all subscriptions when the task that serves them ends, also when its runtime drops it.
+struct Ending<'a>(&'a Subscriptions);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        let error = Error::new(ErrorKind::Closed, "redis: subscription");
+        self.0.shared.lock().table.close(&error);
+    }
+}
+
 impl Subscriptions {
     /// Keeps a connection with all subscriptions until the provider is closed.
     pub(super) async fn run(self) {
+        let ending = Ending(&self);
         tokio::select! {
             () = self.core.close.cancelled() => {}
             () = self.keep_up() => {}
         }
-        self.shared
-            .lock()
-            .table
-            .close(&Error::new(ErrorKind::Closed, "redis: subscription"));
+        drop(ending);
     }
 
     async fn keep_up(&self) {

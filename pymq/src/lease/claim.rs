@@ -58,7 +58,7 @@ impl Claim {
 
     /// Prolongs the lease, which stays open.
     pub(crate) async fn send(&self, settlement: Settle) -> Result<()> {
-        let provider = self.bus.provider();
+        let provider = self.bus.live(|| format!("settle in `{}`", self.queue))?;
         send(&**provider, &self.queue, self.receipt.clone(), settlement).await
     }
 }

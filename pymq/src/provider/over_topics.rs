@@ -36,7 +36,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
-    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Status, Stored, Subscription,
 };
 
 /// Gives a provider both RPC methods, out of [`publish`](Provider::publish) with a count,
@@ -187,8 +187,12 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         self.calls
             .close(|channel| self.work.error(ErrorKind::Closed, "request to", channel));
         self.work.tracker.close();
-        self.work.tracker.wait().await;
-        if self.is_reading.get().is_some() {
+        // With the runtime everything has ended already: no task can say more, and none is waited for.
+        let can_finish = self.work.provider.health().status() != Status::Closed;
+        if can_finish {
+            self.work.tracker.wait().await;
+        }
+        if can_finish && self.is_reading.get().is_some() {
             // For whoever answered in the last moment; after an earlier close there is nothing to clear.
             drop(
                 self.work

@@ -93,10 +93,8 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub async fn stats(&self) -> Result<QueueStats> {
-        self.handle
-            .provider()
-            .queue_stats(self.handle.name()?)
-            .await
+        let name = self.handle.name()?;
+        self.handle.live("look at")?.queue_stats(name).await
     }
 
     /// Removes every item in line and every delayed one, and returns how many. Leases and dead letters stay.
@@ -122,7 +120,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub async fn clear(&self) -> Result<usize> {
-        let (name, provider) = (self.handle.name()?, self.handle.provider());
+        let (name, provider) = (self.handle.name()?, self.handle.live("clear")?);
         let mut removed = provider.queue_clear(name, Part::Ready).await?;
         self.handle.local.emptied();
         if provider.capabilities().delays {

@@ -65,12 +65,9 @@ impl<T> DeadLetters<T> {
     /// # Ok(()) }
     /// ```
     pub async fn len(&self) -> Result<usize> {
-        Ok(self
-            .handle
-            .provider()
-            .queue_stats(self.handle.name()?)
-            .await?
-            .dead)
+        let name = self.handle.name()?;
+        let provider = self.handle.live("look at")?;
+        Ok(provider.queue_stats(name).await?.dead)
     }
 
     /// Tells whether there are none.
@@ -111,11 +108,8 @@ impl<T> DeadLetters<T> {
     /// ```
     pub async fn peek(&self, max: usize) -> Result<Vec<DeadLetter<T>>> {
         let name = self.handle.name()?;
-        let stored = self
-            .handle
-            .provider()
-            .queue_peek(name, Part::Dead, max)
-            .await?;
+        let provider = self.handle.live("peek into")?;
+        let stored = provider.queue_peek(name, Part::Dead, max).await?;
         stored
             .into_iter()
             .map(|stored| DeadLetter::new(&self.handle, stored))
@@ -209,17 +203,15 @@ impl<T> DeadLetters<T> {
     /// # Ok(()) }
     /// ```
     pub async fn clear(&self) -> Result<usize> {
-        self.handle
-            .provider()
-            .queue_clear(self.handle.name()?, Part::Dead)
-            .await
+        let name = self.handle.name()?;
+        let provider = self.handle.live("clear")?;
+        provider.queue_clear(name, Part::Dead).await
     }
 
     async fn redrive_which(&self, which: Redrive) -> Result<usize> {
-        self.handle
-            .provider()
-            .queue_redrive(self.handle.name()?, which)
-            .await
+        let name = self.handle.name()?;
+        let provider = self.handle.live("redrive in")?;
+        provider.queue_redrive(name, which).await
     }
 }
 

@@ -51,6 +51,12 @@ impl Handle {
         self.local.checked_name()
     }
 
+    /// Returns the provider, unless the runtime of the bus has ended.
+    pub(super) fn live(&self, verb: &str) -> Result<&dyn Provider> {
+        let provider = self.bus.live(|| self.context(verb))?;
+        Ok(&**provider)
+    }
+
     /// Says what was done to which queue, as every error does.
     pub(crate) fn context(&self, verb: &str) -> String {
         format!("{}: {verb} `{}`", self.provider().name(), self.local.name())
@@ -115,7 +121,8 @@ impl Handle {
         if self.local.is_closed() {
             return Err(self.error(ErrorKind::Closed, "put to"));
         }
-        self.provider().queue_put(name, messages, opts).await
+        let provider = self.live("put to")?;
+        provider.queue_put(name, messages, opts).await
     }
 
     /// Takes messages; see [`Taking::take`].

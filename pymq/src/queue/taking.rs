@@ -2,7 +2,7 @@
 
 use super::local::LocalQueue;
 use crate::counters::Counters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::provider::{Delivery, GetOptions, Provider, Wait};
 use crate::shutdown::Tasks;
 
@@ -49,6 +49,6 @@ impl Taking<'_> {
 
     fn closed(self, verb: &str) -> Error {
         let context = format!("{}: {verb} `{}`", self.provider.name(), self.local.name());
-        Error::new(ErrorKind::Closed, context)
+        self.tasks.closed(context)
     }
 }

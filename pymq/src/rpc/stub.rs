@@ -195,7 +195,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     async fn send(&self, message: Message, to: Target) -> Result<Replies> {
         let options = RequestOptions::default().to(to).timeout(self.timeout);
         self.bus
-            .provider()
+            .live(|| responses::context(&self.name))?
             .rpc_request(&self.name, message, options)
             .await
     }
