@@ -2,6 +2,7 @@
 //! the others: one for subscriptions, one for each thing that waits.
 
 mod backoff;
+mod clock;
 mod connector;
 mod fault;
 mod gather;
@@ -12,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pymq::Result;
 use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 use tokio::sync::watch;
@@ -19,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::backoff::{pause, random_fraction};
+pub(crate) use self::clock::{Clock, Now};
 pub(crate) use self::connector::{Connector, Live, Version};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::gather::{BATCH, gather};
@@ -47,6 +50,8 @@ pub(crate) struct Commands {
     patient: bool,
     /// When a command has to end that is not to have the whole `op_timeout`.
     until: Option<Instant>,
+    /// The server's clock.
+    clock: Arc<Clock>,
 }
 
 /// Where the connection stands; written by [`supervise`] alone.
@@ -68,7 +73,17 @@ impl Commands {
     ) -> (Self, impl Future<Output = ()>) {
         let (first, writer) = Line::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
-        let supervisor = supervise(connector.clone(), first, writer, sender, link, hangup);
+        let clock = Arc::<Clock>::default();
+        let clock_of_line = Arc::clone(&clock);
+        let supervisor = supervise(
+            connector.clone(),
+            first,
+            writer,
+            sender,
+            link,
+            clock_of_line,
+            hangup,
+        );
         (
             Self {
                 connector,
@@ -76,6 +91,7 @@ impl Commands {
                 repeatable: false,
                 patient: false,
                 until: None,
+                clock,
             },
             supervisor,
         )
@@ -147,6 +163,34 @@ impl Commands {
             }
             outcome => outcome,
         }
+    }
+
+    /// Runs a script as [`try_script`](Self::try_script) does, with arguments made anew for each time it is sent.
+    pub(crate) async fn try_script_with<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        args: impl Fn() -> Vec<Bytes> + Send + Sync,
+    ) -> Result<T, Fault> {
+        let no_keys: &[&str] = &[];
+        match self.run(|| script.by_hash(no_keys, &args())).await {
+            Err(fault) if fault.remedy == Remedy::InFull => {
+                self.run(|| script.in_full(no_keys, &args())).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Returns the server's clock, as far as it is known.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Asks the server for its time.
+    pub(crate) async fn ask_time(&self) -> Result<(), Fault> {
+        let sent = std::time::Instant::now();
+        let time = self.run(|| redis::cmd("TIME")).await?;
+        self.clock.learn(sent, time);
+        Ok(())
     }
 
     /// Tells whether there is a connection now.
@@ -320,6 +364,7 @@ async fn supervise(
     writer: impl Future<Output = ()>,
     state: watch::Sender<State>,
     mut told: LinkTo,
+    clock: Arc<Clock>,
     hangup: CancellationToken,
 ) {
     let keep_up = async {
@@ -329,6 +374,7 @@ async fn supervise(
         loop {
             tracing::warn!(address = connector.address(), "connection lost");
             state.send_replace(State::Down(None));
+            clock.forget();
             told.down(Fault::lost());
             let report = |fault: Fault| {
                 told.down(fault.clone());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use conformance_tests::hostile::Payloads;
 use pymq::codec::Decode;
-use pymq::provider::{Reply, RequestOptions};
+use pymq::provider::Reply;
 use pymq::{Message, Params, Raw, RemoteError};
 use serde::Deserialize;
 use serde_json::Value;
@@ -56,6 +56,7 @@ fn two_hundred_thousand_hostile_payloads_harm_no_decoder() {
 /// What our side writes, to be broken as well.
 fn ours() -> Vec<Vec<u8>> {
     let extra = Extra {
+        begin_by: Some(7),
         attempt: 3,
         timeout: Some(Duration::from_secs(1)),
         claim: Some("__rpc_x#1".to_owned()),
@@ -75,13 +76,7 @@ fn ours() -> Vec<Vec<u8>> {
         )
         .to_vec()
     });
-    let request = write_request(
-        "f",
-        1,
-        "__rpc_x",
-        &Message::json("[1]"),
-        &RequestOptions::default(),
-    );
+    let request = write_request("f", 1, "__rpc_x", &Message::json("[1]"));
     let failure = Reply::Err(RemoteError::new("KeyError", "k"));
     framed
         .into_iter()

@@ -44,6 +44,8 @@ pub(crate) struct Extra {
     pub(crate) attempt: u32,
     /// The time the caller of a remote has left.
     pub(crate) timeout: Option<Duration>,
+    /// When the call of a remote must have begun, in milliseconds of the server's clock.
+    pub(crate) begin_by: Option<u64>,
     /// The key a server must win before it runs a call.
     pub(crate) claim: Option<String>,
     /// The one argument of a call is opaque bytes, written in base64.
@@ -401,12 +403,14 @@ mod tests {
         (
             prop_oneof![Just(0), any::<u32>()],
             any::<Option<u32>>(),
+            any::<Option<u64>>(),
             any::<Option<String>>(),
             any::<bool>(),
         )
-            .prop_map(|(attempt, timeout, claim, is_opaque)| Extra {
+            .prop_map(|(attempt, timeout, begin_by, claim, is_opaque)| Extra {
                 attempt,
                 timeout: timeout.map(|timeout| Duration::from_millis(timeout.into())),
+                begin_by,
                 claim,
                 is_opaque,
             })

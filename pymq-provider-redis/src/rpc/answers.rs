@@ -1,6 +1,7 @@
 //! Answers on their way to their callers: gathered by one task, so that many servers at once cost few round trips.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
@@ -71,11 +72,13 @@ async fn push_all(core: &Core, inbox: String, mut payloads: Vec<String>) {
 /// another server's.
 async fn push(core: &Core, inbox: &str, payloads: &[String]) {
     let context = || format!("redis: answer to `{inbox}`");
+    let sent = Instant::now();
     let pushed = core
         .commands
-        .script::<()>(context, &ANSWER, &[core.keys.name(inbox)], payloads)
+        .script(context, &ANSWER, &[core.keys.name(inbox)], payloads)
         .await;
-    if let Err(error) = pushed {
-        tracing::warn!(answers = payloads.len(), "{error}");
+    match pushed {
+        Ok(time) => core.commands.clock().learn(sent, time),
+        Err(error) => tracing::warn!(answers = payloads.len(), "{error}"),
     }
 }

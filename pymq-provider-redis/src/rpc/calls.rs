@@ -10,7 +10,7 @@ use pymq::name::RESERVED_PREFIX;
 use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq::{Error, ErrorKind, Message, Result};
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::envelope::{Response, read_response, write_request};
 use super::outbox::{Caller, Outbox};
@@ -73,6 +73,9 @@ impl Calls {
     ) -> Result<Replies> {
         let shared = &self.shared;
         let context = || format!("redis: call `{channel}`");
+        let deadline = opts
+            .timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout));
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
@@ -82,13 +85,13 @@ impl Calls {
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
         }
-        let request = write_request(channel, id, &shared.inbox, message, opts)?;
+        let request = write_request(channel, id, &shared.inbox, message)?;
         let name = shared.core.keys.name(channel);
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
         if opts.to == Target::One {
             let caller = Caller::One(inlet);
             self.outbox
-                .send(name, request, caller)
+                .send(name, request, caller, deadline)
                 .await
                 .map_err(failed)?;
             return Ok(replies.expecting(1));
@@ -96,7 +99,7 @@ impl Calls {
         let (caller, counted) = oneshot::channel();
         let caller = Caller::All(caller);
         self.outbox
-            .send(name, request, caller)
+            .send(name, request, caller, deadline)
             .await
             .map_err(failed)?;
         let servers = counted

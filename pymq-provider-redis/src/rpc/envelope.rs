@@ -1,5 +1,5 @@
-//! Requests and responses as Python PyMQ writes and reads them. What only our own kind understands (the time left,
-//! headers, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
+//! Requests and responses as Python PyMQ writes and reads them. What only our own kind understands (headers, the time
+//! left, when the call must begin, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
 //! untouched, whatever Python writes there: `NaN`, numbers of any length.
 
 use std::borrow::Cow;
@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use pymq::codec::to_json;
 use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
-use pymq::provider::{Reply, RequestOptions};
+use pymq::provider::Reply;
 use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements, is_readable};
@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) message: Message,
     /// The time the caller has left.
     pub(crate) timeout: Option<Duration>,
+    /// When it must have begun, in milliseconds of the server's clock.
+    pub(crate) begin_by: Option<u64>,
     /// Several servers have it, and the one that claims it under this name runs it.
     pub(crate) claim: Option<String>,
     /// Why it cannot be run; the answer.
@@ -97,19 +99,15 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
         inbox,
         message,
         timeout: extra.timeout,
+        begin_by: extra.begin_by,
         claim: extra.claim,
         refusal,
     })
 }
 
-/// Writes a request of the call `id`, to be answered in `inbox`.
-pub(crate) fn write_request(
-    name: &str,
-    id: u64,
-    inbox: &str,
-    message: &Message,
-    opts: &RequestOptions,
-) -> Result<String> {
+/// Writes a request of the call `id`, to be answered in `inbox`. The script that publishes it adds the time left, when
+/// it must begin, and the claim.
+pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message) -> Result<String> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
@@ -118,12 +116,7 @@ pub(crate) fn write_request(
     } else {
         json_array(message)?
     };
-    // Rounded up: a caller with time left has not given up.
-    let timeout = opts
-        .timeout
-        .map(|timeout| timeout.saturating_add(Duration::from_nanos(999_999)));
     let extra = Extra {
-        timeout,
         is_opaque,
         ..Extra::default()
     };
@@ -310,7 +303,7 @@ mod tests {
 
     /// Does what the publishing script does for several servers.
     fn claimed(request: &str) -> Bytes {
-        let claim = r#""claim":"__rpc_x#9"}}"#;
+        let claim = r#""timeout":2,"begin_by":1700000000000,"claim":"__rpc_x#9"}}"#;
         let text = if let Some(start) = request.strip_suffix("}}") {
             format!("{start},{claim}")
         } else {
@@ -391,8 +384,7 @@ mod tests {
             let request = read(&payload(&vector)).unwrap();
             let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
-            let opts = RequestOptions::default();
-            let written = write_request(name, 3, &request.inbox, &request.message, &opts).unwrap();
+            let written = write_request(name, 3, &request.inbox, &request.message).unwrap();
 
             let without_id = written.replacen("#3", "", 1);
             assert_eq!(without_id, vector["payload"].as_str().unwrap());
@@ -425,8 +417,7 @@ mod tests {
         let message = Message::bytes(vec![0, 255])
             .with_header("trace", "ä")
             .with_header("a", "");
-        let opts = RequestOptions::default().timeout(Duration::from_micros(1_500));
-        let request = write_request("f", 9, "__rpc_x", &message, &opts).unwrap();
+        let request = write_request("f", 9, "__rpc_x", &message).unwrap();
 
         for (payload, claim) in [
             (claimed(&request), Some("__rpc_x#9")),
@@ -436,15 +427,15 @@ mod tests {
 
             assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
             assert_eq!(request.message, message);
-            assert_eq!(request.timeout, Some(Duration::from_millis(2)));
             assert_eq!(request.claim.as_deref(), claim);
+            let times = claim.map(|_| (Duration::from_millis(2), 1_700_000_000_000));
+            assert_eq!(request.timeout.zip(request.begin_by), times);
         }
     }
 
     #[test]
     fn a_request_that_says_nothing_else_can_be_claimed() {
-        let opts = RequestOptions::default();
-        let text = write_request("f", 9, "__rpc_x", &Message::json("[1]"), &opts).unwrap();
+        let text = write_request("f", 9, "__rpc_x", &Message::json("[1]")).unwrap();
 
         let request = read(&claimed(&text)).unwrap();
 
@@ -456,8 +447,7 @@ mod tests {
     #[test]
     fn a_name_ends_where_it_ends() {
         for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
-            let opts = RequestOptions::default();
-            let text = write_request(name, 9, "__rpc_x", &Message::json("[]"), &opts).unwrap();
+            let text = write_request(name, 9, "__rpc_x", &Message::json("[]")).unwrap();
 
             let request = read(&text.into()).unwrap();
 

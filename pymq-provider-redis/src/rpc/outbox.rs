@@ -1,5 +1,6 @@
 //! Requests on their way to their servers: gathered by one task, so that many calls at once cost few round trips.
 
+use bytes::Bytes;
 use pymq::provider::ReplyInlet;
 use pymq::{Error, ErrorKind, Result};
 use redis::Value;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::take_batch;
-use crate::connection::{BATCH, Fault, Script, gather};
+use crate::connection::{BATCH, Clock, Commands, Fault, Script, gather};
 use crate::core::Core;
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
@@ -25,10 +26,12 @@ pub(crate) struct Outbox {
 struct Call {
     /// By its Redis name.
     channel: String,
-    request: String,
+    request: Bytes,
     caller: Caller,
-    /// Later it is not sent any more.
-    deadline: Instant,
+    /// Later it is not sent any more: the end of the `op_timeout`.
+    until: Instant,
+    /// Later it must not begin, if there is such a time.
+    deadline: Option<Instant>,
 }
 
 /// Who hears what becomes of a request.
@@ -49,18 +52,20 @@ impl Outbox {
     }
 
     /// Takes a request for a channel, by its Redis name, and tells the caller if it was not sent: within the `op_timeout`,
-    /// or that of the youngest request it was sent with. Dropped early, it is sent or not.
+    /// or that of the youngest request it was sent with. It must not begin after the deadline, and is not sent after it.
+    /// Dropped early, it is sent or not.
     pub(crate) async fn send(
         &self,
         channel: String,
         request: String,
         caller: Caller,
+        deadline: Option<Instant>,
     ) -> Result<(), Fault> {
-        let deadline = Instant::now() + self.core.connector.op_timeout();
         let call = Call {
             channel,
-            request,
+            request: request.into(),
             caller,
+            until: Instant::now() + self.core.connector.op_timeout(),
             deadline,
         };
         self.queue.send(call).await.map_err(|_| Fault::closed())
@@ -80,42 +85,106 @@ async fn run(core: Core, given: mpsc::Receiver<Call>) {
 async fn publish_all(core: &Core, mut batch: Vec<Call>) {
     // Those to one channel go together, in their order.
     batch.sort_by(|a, b| a.group().cmp(&b.group()));
-    let now = Instant::now();
-    for late in batch.extract_if(.., |call| call.deadline <= now) {
-        late.tell(core, Err(Fault::timeout().known()));
-    }
-    // Whose caller is gone is not sent at all.
-    batch.retain(|call| !call.caller.is_gone());
+    let mut too_late = Vec::new();
     while !batch.is_empty() {
-        publish(core, take_batch(&mut batch, |call| call.request.len())).await;
+        let part = take_batch(&mut batch, |call| call.request.len());
+        too_late.extend(publish(core, part).await);
+    }
+    // Their callers still wait: it was a clock that had been set, of which the answer has told.
+    while !too_late.is_empty() {
+        let part = take_batch(&mut too_late, |call| call.request.len());
+        for call in publish(core, part).await {
+            call.tell(core, Err(Fault::timeout().known()));
+        }
     }
 }
 
-async fn publish(core: &Core, batch: Vec<Call>) {
-    let mut args = Vec::with_capacity(batch.len() + 3);
-    let mut sizes = Vec::new();
-    for group in batch.chunk_by(|a, b| a.group() == b.group()) {
-        let (channel, is_to_one) = group[0].group();
-        args.extend([channel, if is_to_one { "one" } else { "all" }]);
-        args.extend(group.iter().map(|call| call.request.as_str()));
-        args.push("");
-        sizes.push(group.len());
+/// Publishes requests, and returns those that the server found too late although their callers still wait.
+async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
+    let now = Instant::now();
+    let (late, mut batch): (Vec<_>, Vec<_>) =
+        batch.into_iter().partition(|call| call.until() <= now);
+    for call in late {
+        call.tell(core, Err(Fault::timeout().known()));
     }
-    let deadline = batch.iter().map(|call| call.deadline).max();
-    let commands = core.commands.until(deadline);
-    let results: Result<Vec<Value>, Fault> =
-        commands.try_script(&CALL, &[] as &[&str], &args).await;
-    let mut results = results.map(Vec::into_iter);
-    let mut calls = batch.into_iter();
+    // The request of a caller that is gone is not sent at all.
+    batch.retain(|call| !call.caller.is_gone());
+    if batch.is_empty() {
+        return batch;
+    }
+    let latest = batch.iter().map(Call::until).max();
+    let commands = core.commands.until(latest);
+    let (sent, published) = match needs_time(&commands, &batch) {
+        true => match commands.ask_time().await {
+            Ok(()) => send(&commands, &batch).await,
+            Err(fault) => (now, Err(fault.known())),
+        },
+        false => send(&commands, &batch).await,
+    };
+    let (mut results, late) = match published {
+        Ok((time, results, late)) => {
+            commands.clock().learn(sent.into_std(), time);
+            (Ok(results.into_iter()), late)
+        }
+        Err(fault) => (Err(fault), Vec::new()),
+    };
+    let sizes: Vec<usize> = batch
+        .chunk_by(|a, b| a.group() == b.group())
+        .map(<[Call]>::len)
+        .collect();
+    let mut calls = batch.into_iter().enumerate();
+    let mut too_late = Vec::new();
     for size in sizes {
         let servers = match &mut results {
             Ok(results) => count(results.next()),
             Err(fault) => Err(fault.clone()),
         };
-        for call in calls.by_ref().take(size) {
-            call.tell(core, servers.clone());
+        for (number, call) in calls.by_ref().take(size) {
+            if !late.contains(&number) {
+                call.tell(core, servers.clone());
+            } else if !call.caller.is_gone() {
+                too_late.push(call);
+            }
         }
     }
+    too_late
+}
+
+/// What the script returns: the server's time, what became of each channel, and the numbers of late requests.
+type Published = ((i64, i64), Vec<Value>, Vec<usize>);
+
+/// Publishes requests and tells since when the answer was under way.
+async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published, Fault>) {
+    let sent = Instant::now();
+    let published = commands.try_script_with(&CALL, || args(commands.clock(), batch));
+    (sent, published.await)
+}
+
+/// Tells whether the server's clock has to be asked for first.
+fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
+    let is_timed = batch.iter().any(|call| call.deadline.is_some());
+    is_timed && commands.clock().at(std::time::Instant::now()).is_none()
+}
+
+/// Returns the arguments of the script, as they are when they are sent: without the requests of callers that are gone.
+fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
+    let mut args = Vec::with_capacity(batch.len() * 2 + 3);
+    for group in batch.chunk_by(|a, b| a.group() == b.group()) {
+        let (channel, is_to_one) = group[0].group();
+        args.extend([
+            Bytes::copy_from_slice(channel.as_bytes()),
+            Bytes::from_static(if is_to_one { b"one" } else { b"all" }),
+            group.len().to_string().into(),
+        ]);
+        for call in group {
+            if call.caller.is_gone() {
+                args.extend([Bytes::from_static(b"0"), Bytes::new()]);
+            } else {
+                args.extend([call.begin_by(clock), call.request.clone()]);
+            }
+        }
+    }
+    args
 }
 
 fn count(result: Option<Value>) -> Result<usize, Fault> {
@@ -127,6 +196,26 @@ fn count(result: Option<Value>) -> Result<usize, Fault> {
 }
 
 impl Call {
+    /// Returns until when it may be sent.
+    fn until(&self) -> Instant {
+        self.deadline
+            .map_or(self.until, |deadline| deadline.min(self.until))
+    }
+
+    /// Returns the time by which it must begin as the script takes it: in milliseconds of the server's clock.
+    fn begin_by(&self, clock: &Clock) -> Bytes {
+        // More than a float can count is for ever.
+        const LAST: u64 = 1 << 53;
+        let begin_by = match self.deadline {
+            // A clock that is not known any more: it is asked again.
+            Some(deadline) => Some(clock.at(deadline.into_std()).unwrap_or(0)),
+            None => None,
+        };
+        begin_by
+            .filter(|begin_by| *begin_by < LAST)
+            .map_or_else(Bytes::new, |begin_by| begin_by.to_string().into())
+    }
+
     /// Returns what it has in common with those that are sent as one: the channel, and whether one server is to run it.
     fn group(&self) -> (&str, bool) {
         (&self.channel, matches!(self.caller, Caller::One(_)))

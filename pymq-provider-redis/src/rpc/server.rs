@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::answers::{Answer, Answers};
 use super::envelope::{self, read_request, write_response};
-use crate::connection::Script;
+use crate::connection::{Now, Script};
 use crate::core::Core;
 use crate::wire::Object;
 
@@ -90,12 +90,19 @@ impl Server {
             );
             return;
         };
-        let Some(claim) = request.claim.clone() else {
-            self.hand_over(request, Duration::ZERO);
-            return;
-        };
         let received = Instant::now();
-        if self.inlet.is_detached() {
+        if request.claim.is_none() {
+            match request
+                .begin_by
+                .map(|by| self.office.core.commands.clock().now(by))
+            {
+                None => return self.hand_over(request, received, None),
+                Some(Now::Before(left)) => return self.hand_over(request, received, Some(left)),
+                Some(Now::After) => return self.pass_over(),
+                // The server has to be asked, which waits.
+                Some(Now::Unsure) => {}
+            }
+        } else if self.inlet.is_detached() {
             // Another one will run it.
             return;
         }
@@ -108,8 +115,20 @@ impl Server {
         };
         self.office.core.clone().spawn(async move {
             let _permit = permit;
-            if self.claim(&claim, request.timeout).await {
-                self.hand_over(request, received.elapsed());
+            let is_ours = match &request.claim {
+                Some(claim) => self.claim(claim, &request).await,
+                None => true,
+            };
+            if !is_ours {
+                return;
+            }
+            // Again where it was claimed: the answer may have been read late.
+            match request.begin_by {
+                None => self.hand_over(request, received, None),
+                Some(begin_by) => match self.time_left(begin_by).await {
+                    Some(left) => self.hand_over(request, received, Some(left)),
+                    None => self.pass_over(),
+                },
             }
         });
     }
@@ -120,7 +139,7 @@ impl Server {
     }
 
     /// Waits its turn and tries to be the one. An error is a no: the call may be somebody else's.
-    async fn claim(&self, name: &str, timeout: Option<Duration>) -> bool {
+    async fn claim(&self, name: &str, request: &envelope::Request) -> bool {
         let core = &self.office.core;
         let running = self.office.running.load(Ordering::Relaxed);
         let claim = core.keys.claim(&self.channel, name);
@@ -128,8 +147,13 @@ impl Server {
         let context = || format!("redis: claim a call of `{}`", self.channel);
         let turn = async {
             sleep(turn(running, name, self.office.id)).await;
-            let (keys, args) = ([claim, nothing], [life_in_ms(timeout).to_string()]);
-            core.commands.script(context, &CLAIM, &keys, &args).await
+            let begin_by = request.begin_by.map(|by| by.to_string());
+            let life = life_in_ms(request.timeout).to_string();
+            let (keys, args) = ([claim, nothing], [life, begin_by.unwrap_or_default()]);
+            let sent = std::time::Instant::now();
+            let (won, time) = core.commands.script(context, &CLAIM, &keys, &args).await?;
+            core.commands.clock().learn(sent, time);
+            Ok(won)
         };
         let won: Result<bool> = tokio::select! {
             () = core.close.cancelled() => return false,
@@ -141,8 +165,33 @@ impl Server {
         })
     }
 
-    /// Hands a request to whoever listens, so long after it came.
-    fn hand_over(&self, request: envelope::Request, waited: Duration) {
+    /// Returns the time left until a request must have begun; none when it is over, or when the server does not tell.
+    async fn time_left(&self, begin_by: u64) -> Option<Duration> {
+        let commands = &self.office.core.commands;
+        // Ends: each answer tells the time better, and it passes.
+        loop {
+            match commands.clock().now(begin_by) {
+                Now::Before(left) => return Some(left),
+                Now::After => return None,
+                Now::Unsure => {}
+            }
+            if let Err(fault) = commands.ask_time().await {
+                tracing::warn!(
+                    channel = self.channel,
+                    "the server does not tell its time: {fault}"
+                );
+                return None;
+            }
+        }
+    }
+
+    /// Passes over a request whose time is over: its caller has given up.
+    fn pass_over(&self) {
+        tracing::debug!(channel = self.channel, "a request came too late to run");
+    }
+
+    /// Hands a request to whoever listens. It was received at this time and, by the server's clock, has so much time left.
+    fn hand_over(&self, request: envelope::Request, received: Instant, left: Option<Duration>) {
         let envelope::Request {
             call,
             inbox,
@@ -151,7 +200,8 @@ impl Server {
             refusal,
             ..
         } = request;
-        let left = timeout.map(|timeout| timeout.saturating_sub(waited));
+        // A caller of an earlier release says no more than the timeout.
+        let left = left.or_else(|| timeout.map(|left| left.saturating_sub(received.elapsed())));
         if left.is_some_and(|left| left.is_zero()) {
             return;
         }

@@ -20,6 +20,9 @@ pub(super) struct Meta {
     /// In milliseconds.
     #[serde(skip_serializing_if = "is_default")]
     timeout: Option<u64>,
+    /// In milliseconds of the server's clock.
+    #[serde(skip_serializing_if = "is_default")]
+    begin_by: Option<u64>,
     #[serde(skip_serializing_if = "is_default")]
     claim: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
@@ -60,6 +63,7 @@ impl Meta {
             timeout: extra
                 .timeout
                 .map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
+            begin_by: extra.begin_by,
             claim: extra.claim.clone(),
             opaque: extra.is_opaque,
             ..Self::default()
@@ -73,6 +77,7 @@ impl Meta {
             Extra {
                 attempt: self.attempt,
                 timeout,
+                begin_by: self.begin_by,
                 claim: self.claim,
                 is_opaque: self.opaque,
             },

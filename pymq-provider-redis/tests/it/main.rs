@@ -15,6 +15,7 @@ mod bounds;
 mod connecting;
 mod disruption;
 mod holes;
+mod late;
 mod queues;
 mod rpc;
 mod taking;
