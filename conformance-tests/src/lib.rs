@@ -28,6 +28,7 @@ pub mod twist;
 pub mod wait;
 pub mod without;
 
+mod bomb;
 pub mod cancellation;
 pub mod cancelled_leases;
 pub mod capabilities;

@@ -20,7 +20,7 @@ use crate::provider::{Filter, Lifecycle, Provider, Status};
 use crate::publication::Publication;
 use crate::queue::LocalQueues;
 use crate::registration::Owner;
-use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Stub};
+use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Served, Stub};
 use crate::shutdown::Tasks;
 use crate::stats::BusStats;
 use crate::subscription::{SubscriptionBuilder, SubscriptionGuard};
@@ -66,6 +66,7 @@ struct Shared {
     tasks: Tasks,
     counters: Arc<Counters>,
     exposed: Exposed,
+    served: Arc<Served>,
     queues: LocalQueues,
     leases: Arc<HeldLeases>,
 }
@@ -94,6 +95,7 @@ impl Bus {
             tasks,
             counters: Arc::default(),
             exposed: Exposed::default(),
+            served: Arc::default(),
             queues: LocalQueues::default(),
             leases: Arc::default(),
         };
@@ -475,6 +477,10 @@ impl Bus {
 
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.shared.counters
+    }
+
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.shared.served
     }
 
     pub(crate) fn exposed(&self) -> &Exposed {

@@ -138,6 +138,9 @@ impl Error {
 
     /// Tells whether the same call may work later without a change by the caller.
     ///
+    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) is: the call did not run, and a server may come. If the name is wrong, it
+    /// fails each time, so bound the tries.
+    ///
     /// For a plain `put` or `publish`, see [`outcome_unknown`](Self::outcome_unknown) first.
     pub fn is_retryable(&self) -> bool {
         matches!(
@@ -146,6 +149,7 @@ impl Error {
                 | ErrorKind::Disconnected
                 | ErrorKind::Full
                 | ErrorKind::Overloaded
+                | ErrorKind::NoSuchRemote
                 | ErrorKind::OutOfMemory
         )
     }

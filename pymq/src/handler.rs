@@ -2,16 +2,16 @@
 //!
 //! A handler's failure is its own: it is logged and counted, and the next event still arrives.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
+use std::error::Error as StdError;
 use std::fmt;
-use std::future::{Future, poll_fn, ready};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::future::{Future, ready};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
 
 /// What is known about an event besides its value.
@@ -164,9 +164,9 @@ pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Handling + Send + Sync>;
 /// One event being handled.
 pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// Why an event was not handled.
+/// Why an event was not handled, in words: an error of the user does not leave the place where it is caught.
 pub(crate) enum Failure {
-    Undecodable(Error),
+    Undecodable(String),
     Failed(String),
 }
 
@@ -175,13 +175,26 @@ pub(crate) fn erase<E, Form>(handler: impl Handler<E, Form>) -> EventFn
 where
     E: Decode + 'static,
 {
+    let handler = Isolated::new(handler);
     Arc::new(move |message, meta| match decode(meta.topic(), message) {
         Ok(event) => {
             let handling = handler.handle(event, meta);
             Box::pin(async { handling.await.map_err(Failure::Failed) })
         }
-        Err(error) => Box::pin(ready(Err(Failure::Undecodable(error)))),
+        Err(error) => Box::pin(ready(Err(Failure::Undecodable(in_full(&error))))),
     })
+}
+
+/// Shows an error with its causes.
+fn in_full(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// Decodes an event; the error names the type and the topic, and carries the payload.
@@ -192,24 +205,4 @@ pub(crate) fn decode<E: Decode>(topic: &str, message: &Message) -> Result<E> {
             .with_source(error)
             .with_payload(message.body.clone())
     })
-}
-
-/// Runs `make` and its future to the end; answers the text of a panic in either.
-pub(crate) async fn catch_panic<F: Future>(make: impl FnOnce() -> F) -> Result<F::Output, String> {
-    // Unwind safe: what panicked is dropped, and what it shares with others it shares through `&self`.
-    let future = catch_unwind(AssertUnwindSafe(make)).map_err(|panic| text(&*panic))?;
-    let mut future = pin!(future);
-    poll_fn(
-        |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(text(&*panic))),
-        },
-    )
-    .await
-}
-
-fn text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a value that is not text").to_owned()
 }

@@ -67,6 +67,7 @@ mod event;
 pub mod glob;
 mod global;
 mod handler;
+mod isolation;
 mod lease;
 mod message;
 pub mod name;

@@ -5,6 +5,7 @@ mod function;
 mod remote_error;
 mod reply;
 mod responses;
+mod served;
 pub(crate) mod skeleton;
 mod stub;
 
@@ -17,4 +18,5 @@ pub use self::skeleton::RemoteGuard;
 pub use self::stub::Stub;
 
 pub(crate) use self::function::RemoteFn;
+pub(crate) use self::served::Served;
 pub(crate) use self::skeleton::Exposed;

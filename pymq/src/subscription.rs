@@ -16,7 +16,8 @@ use crate::bus::Bus;
 use crate::codec::Decode;
 use crate::counters::Counters;
 use crate::error::{ErrorKind, Result, end_of_stream};
-use crate::handler::{self, EventFn, Failure, Handler, Meta, catch_panic};
+use crate::handler::{self, EventFn, Failure, Handler, Meta};
+use crate::isolation::catch_panic;
 use crate::message::Message;
 use crate::name;
 use crate::provider::{BufferLimits, Filter, Incoming, Subscription, WhenFull};
@@ -399,7 +400,7 @@ async fn handle(handler: &EventFn, counters: &Counters, topic: Arc<str>, message
         Ok(Ok(())) => {}
         Ok(Err(Failure::Undecodable(error))) => {
             counters.undecodable.add(1);
-            tracing::warn!(error = &error as &dyn StdError, "an event does not decode");
+            tracing::warn!(topic = &*topic, error, "an event does not decode");
         }
         Ok(Err(Failure::Failed(error))) => {
             counters.failed.add(1);

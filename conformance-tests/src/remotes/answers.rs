@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pymq::{CallMeta, Error, ErrorKind, Json, RemoteError, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::bomb::{Mine, explode};
 use crate::typed::{kind, open};
 use crate::wait::soon;
 use crate::{Failure, Harness, Outcome};
@@ -173,6 +174,35 @@ pub async fn server_panic_is_remote(h: &dyn Harness) -> Outcome {
     assert!(early.message().contains("one is indivisible"), "{early}");
     assert!(late.message().contains("3 is odd"), "{late}");
     assert_eq!(stub.call((4,)).await?, 2);
+    Ok(())
+}
+
+/// A panic whose payload panics again when it is dropped is answered, and the next call is served: in the function, in
+/// its future, and as that is dropped.
+pub async fn a_panic_that_panics_again_does_not_end_a_remote(h: &dyn Harness) -> Outcome {
+    let (server, caller) = (open(h).await?, open(h).await?);
+    let double = |n: u64| {
+        if n == 1 {
+            explode();
+        }
+        async move {
+            if n == 2 {
+                explode();
+            }
+            let _mine = (n == 3).then(|| Mine);
+            tokio::task::yield_now().await;
+            2 * n
+        }
+    };
+    let _guard = server.expose("double", double).await?;
+    let stub = caller.stub::<(u64,), u64>("double");
+
+    for n in 1..=3 {
+        let error = remote(soon("a hostile call", stub.call((n,))).await?)?;
+        assert!(error.message().contains("panicked"), "{n}: {error}");
+    }
+
+    assert_eq!(soon("a call", stub.call((4,))).await??, 8);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pymq::ErrorKind;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::Gated;
 use crate::typed::{kind, next, open};
@@ -29,11 +29,39 @@ pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
 
     assert_eq!(kind(&one), Some(ErrorKind::NoSuchRemote));
     assert_eq!(kind(&all), Some(ErrorKind::NoSuchRemote));
+    let error = one.expect_err("nobody is there");
+    assert!(!error.outcome_unknown(), "it did not run");
+    assert!(error.is_retryable(), "a server may come");
     assert!(
         started.elapsed() < PATIENCE / 2, // half of one call's timeout
         "took {:?}",
         started.elapsed()
     );
+    Ok(())
+}
+
+/// A call to a name that was served a moment ago waits for a server that restarts.
+pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome {
+    let (server, next_server, caller) = (open(h).await?, open(h).await?, open(h).await?);
+    let stub = caller.stub::<(), u64>("f");
+    let guard = server.expose("f", async || 1_u64).await?;
+    assert_eq!(stub.call(()).await?, 1);
+
+    guard.unexpose().await;
+    let restart = async {
+        sleep(SHORT).await;
+        next_server.expose("f", async || 2_u64).await
+    };
+    let (one, all, restarted) = tokio::join!(
+        stub.call(()),
+        async { Ok::<_, pymq::Error>(stub.call_all(()).await?.all().await) },
+        restart
+    );
+
+    let _guard = restarted?;
+    assert_eq!(one?, 2);
+    let all: pymq::Result<Vec<u64>> = all?.into_iter().collect();
+    assert_eq!(all?, [2]);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{next, open, recorder};
+use crate::bomb::{Mine, explode};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
@@ -58,6 +59,37 @@ pub async fn handler_panic_does_not_stop_it(h: &dyn Harness) -> Outcome {
     for n in 1..=3 {
         assert_eq!(next(&mut arrived).await?, n);
     }
+    Ok(())
+}
+
+/// A handler gets the next event also where the payload of its panic panics again when it is dropped.
+pub async fn a_panic_that_panics_again_does_not_end_a_handler(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let (seen, mut arrived) = unbounded_channel();
+    let handler = move |n: u64| {
+        let sent = seen.send(n);
+        if n == 1 {
+            explode();
+        }
+        async move {
+            if n == 2 {
+                explode();
+            }
+            let _mine = (n == 3).then(|| Mine);
+            tokio::task::yield_now().await;
+            sent
+        }
+    };
+    let guard = bus.topic("numbers").subscribe(handler).await?;
+
+    for n in 1..=4 {
+        bus.topic("numbers").publish(&n).await?;
+    }
+
+    for n in 1..=4 {
+        assert_eq!(next(&mut arrived).await?, n);
+    }
+    soon("unsubscribe", guard.unsubscribe()).await?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use pymq::{Bus, ItemMeta, Queue};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
+use crate::bomb::{Mine, explode};
 use crate::typed::{next, open, recorder};
 use crate::wait::{PATIENCE, soon, until};
 use crate::without::{Capability, without};
@@ -107,6 +108,38 @@ pub async fn a_panic_is_a_failure_like_any_other(h: &dyn Harness) -> Outcome {
     assert!(letters[0].reason().contains("one is too early"));
     assert!(letters[1].reason().contains("two is too late"));
     assert_eq!(arrived.recv().await, Some(2));
+    Ok(())
+}
+
+/// Also a panic whose payload panics again when it is dropped: the item fails, and the next is worked on.
+pub async fn a_panic_that_panics_again_does_not_end_a_worker(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs").max_attempts(1);
+    let (record, mut arrived) = recorder::<u32>();
+    let handler = move |item: u32| {
+        if item == 1 {
+            explode();
+        }
+        let recorded = (item == 4).then(|| record(item));
+        async move {
+            if item == 2 {
+                explode();
+            }
+            let _mine = (item == 3).then(|| Mine);
+            tokio::task::yield_now().await;
+            if let Some(recorded) = recorded {
+                recorded.await;
+            }
+        }
+    };
+    jobs.put_all(&[1, 2, 3, 4]).await?;
+
+    let worker = jobs.worker(handler).backoff(AT_ONCE.0, AT_ONCE.1).start()?;
+
+    soon("join", jobs.join()).await??;
+    assert_eq!(next(&mut arrived).await?, 4);
+    assert_eq!(jobs.dead_letters().peek(10).await?.len(), 3);
+    soon("stop", worker.stop()).await?;
     Ok(())
 }
 

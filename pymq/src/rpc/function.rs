@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
 use crate::provider::{Reply, Request};
 use crate::rpc::{IntoReply, Params};
@@ -149,6 +150,7 @@ pub(crate) type RemoteFn = Arc<dyn Fn(&str, &Message, CallMeta) -> Calling + Sen
 
 /// Erases the types of a function.
 pub(crate) fn erase<P: Params, Form>(function: impl RemoteFunction<P, Form>) -> RemoteFn {
+    let function = Isolated::new(function);
     Arc::new(
         move |name, message, meta| match P::from_json(name, &message.body) {
             Ok(params) => function.call(params, meta),

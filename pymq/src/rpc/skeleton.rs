@@ -6,33 +6,22 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::error::Error as StdError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::bus::Bus;
 use crate::counters::Counters;
 use crate::error::{Error, ErrorKind, Result};
-use crate::handler::catch_panic;
+use crate::isolation::catch_panic;
 use crate::provider::{Reply, Request, Requests};
 use crate::registration::{Guard, Owner, Registration};
 use crate::rpc::function::{self, CallMeta, RemoteFn, RemoteFunction};
-use crate::rpc::{Params, RemoteError};
+use crate::rpc::{Params, RemoteError, Served};
 use crate::shutdown::{Running, Tasks};
 
 /// How many calls of one function run at once.
 const CONCURRENT_CALLS: usize = 64;
-
-/// A call that keeps the thread for longer, before it waits or is done, is better off in a task of its own; a task for
-/// each one that is quicker would cost more than the call.
-const QUICK: Duration = Duration::from_micros(10);
-
-/// After a call that was not quick, calls get tasks for so many times as long as it took: at most a twentieth of the time
-/// goes to finding out whether they are quick again.
-const BEWARE: u32 = 20;
 
 /// A function that is exposed. Dropping it unexposes.
 ///
@@ -103,6 +92,7 @@ pub(crate) async fn start(
         slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
         tasks: bus.tasks().clone(),
         counters: Arc::clone(bus.counters()),
+        served: Arc::clone(bus.served()),
         max_payload: bus.payload_limit(),
     };
     bus.tasks().spawn(Arc::new(skeleton).run(requests, claim));
@@ -118,6 +108,7 @@ struct Skeleton {
     slots: Arc<Semaphore>,
     tasks: Tasks,
     counters: Arc<Counters>,
+    served: Arc<Served>,
     max_payload: usize,
 }
 
@@ -129,24 +120,27 @@ impl Skeleton {
             () = self.serve(&mut requests) => {}
         }
         requests.detach().await;
+        // Ended on purpose, so that our own callers need not wait for it to come back.
+        self.served.forget(&self.name);
         drop(claim);
         // What had arrived before is still answered.
         self.serve(&mut requests).await;
     }
 
-    /// Runs calls until there are no more. A call runs here until it has to wait, and then in a task of its own; while calls
-    /// are not [`QUICK`], from the start in a task of its own.
+    /// Runs calls until there are no more, each in a task of its own: whatever a function does, it does not hold up the
+    /// loop that takes requests.
     ///
     /// Cancel safe: a request is taken only when it is run.
     async fn serve(self: &Arc<Self>, requests: &mut Requests) {
-        let mut slow_until = Instant::now();
         loop {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
             match requests.recv().await {
-                Ok(request) => self.start(slot, request, &mut slow_until),
+                Ok(request) => {
+                    drop(self.tasks.spawn(Arc::clone(self).call(slot, request)));
+                }
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
                         tracing::error!(
@@ -158,31 +152,6 @@ impl Skeleton {
                     return;
                 }
             }
-        }
-    }
-
-    /// Starts a call. `slow_until` is how long calls are not expected to be quick.
-    fn start(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-        request: Request,
-        slow_until: &mut Instant,
-    ) {
-        let call = Arc::clone(self).call(slot, request);
-        let start = Instant::now();
-        if start < *slow_until {
-            self.tasks.spawn(call);
-            return;
-        }
-        let mut call = Box::pin(call);
-        // Nobody is woken through this context: the task polls the call anew.
-        let mut context = Context::from_waker(Waker::noop());
-        if call.as_mut().poll(&mut context).is_pending() {
-            self.tasks.spawn(call);
-        }
-        let taken = start.elapsed();
-        if taken > QUICK {
-            *slow_until = start + taken * BEWARE;
         }
     }
 
@@ -302,6 +271,7 @@ impl Drop for Claim {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     use tokio::sync::mpsc;
 
@@ -320,6 +290,7 @@ mod tests {
             slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
             tasks: Tasks::new(),
             counters: Arc::default(),
+            served: Arc::default(),
             max_payload: usize::MAX,
         });
         let (inlet, mut requests) = requests(drop);
@@ -355,24 +326,20 @@ mod tests {
         assert_eq!(most.load(Ordering::SeqCst), 2);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_call_needs_a_task_only_to_wait() {
-        let tasks = Arc::new(Mutex::new(Vec::new()));
-        let function = {
-            let tasks = Arc::clone(&tasks);
-            move || {
-                let tasks = Arc::clone(&tasks);
-                async move {
-                    tasks.lock().unwrap().push(tokio::task::id());
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    tasks.lock().unwrap().push(tokio::task::id());
-                }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_call_that_blocks_does_not_hold_up_the_next() {
+        let (next, waits) = std::sync::mpsc::channel();
+        let waits = Mutex::new(Some(waits));
+        let blocks = move || {
+            let first = waits.lock().unwrap().take();
+            match first {
+                // Ends at once with an error where it keeps the next one from running for too long.
+                Some(waits) => waits.recv_timeout(Duration::from_secs(20)).unwrap(),
+                None => next.send(()).unwrap(),
             }
+            async {}
         };
 
-        run_all(2, function).await;
-
-        let tasks = tasks.lock().unwrap();
-        assert!(tasks[0] == tasks[1] && tasks[2] != tasks[3], "{tasks:?}");
+        run_all(2, blocks).await;
     }
 }

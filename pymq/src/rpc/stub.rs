@@ -5,15 +5,16 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::name;
-use crate::provider::{Replies, RequestOptions, Target};
+use crate::provider::{Replies, Reply, RequestOptions, Target};
 use crate::rpc::Args;
 use crate::rpc::responses::{self, Responses};
+use crate::rpc::served::{GRACE, PAUSE};
 
 /// How long a call may take unless told otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,18 +117,11 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// ```
     pub async fn call(&self, args: A) -> Result<R> {
         let message = self.request(&args)?;
-        let answer = async {
-            let mut replies = self.send(message, Target::One).await?;
-            replies.recv().await.unwrap_or_else(|| {
-                Err(Error::new(
-                    ErrorKind::NoSuchRemote,
-                    responses::context(&self.name),
-                ))
-            })
-        };
-        let reply = timeout(self.timeout, answer)
+        let (_, reply) = timeout(self.timeout, self.exchange(message, Target::One))
             .await
             .map_err(|_| responses::timed_out(&self.name))??;
+        let reply = reply
+            .ok_or_else(|| Error::new(ErrorKind::NoSuchRemote, responses::context(&self.name)))?;
         responses::decode(&self.name, reply)
     }
 
@@ -139,6 +133,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// # Delivery
     ///
     /// At most once on each server there is at this moment.
+    ///
+    /// A name that was served within the last 10 s and is not now is waited for: 2 s and half of the timeout at most.
     ///
     /// # Cancel safety
     ///
@@ -168,8 +164,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         let message = self.request(&args)?;
         // Counted from here, so that sending is part of the one deadline.
         let deadline = responses::deadline(self.timeout);
-        let sending = timeout(self.timeout, self.send(message, Target::All));
-        let replies = sending
+        let sending = timeout(self.timeout, self.exchange(message, Target::All));
+        let (replies, _) = sending
             .await
             .map_err(|_| responses::timed_out(&self.name))??;
         Ok(Responses::new(
@@ -192,8 +188,46 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         Ok(message)
     }
 
-    async fn send(&self, message: Message, to: Target) -> Result<Replies> {
-        let options = RequestOptions::default().to(to).timeout(self.timeout);
+    /// Sends a request, and waits for the reply of one server. A name that was served a moment ago is waited for, for
+    /// [`GRACE`] and half of the timeout at most: its server may have lost its connection, or be restarted.
+    async fn exchange(&self, message: Message, to: Target) -> Result<(Replies, Option<Reply>)> {
+        let start = Instant::now();
+        let grace = GRACE.min(self.timeout / 2);
+        let served = self.bus.served();
+        loop {
+            let left = self.timeout.saturating_sub(start.elapsed());
+            match self.attempt(message.clone(), to, left).await {
+                // Nothing was sent.
+                Err(error)
+                    if error.kind() == ErrorKind::NoSuchRemote
+                        && start.elapsed() < grace
+                        && served.is_recent(&self.name) => {}
+                Ok(exchanged) => {
+                    served.note(&self.name);
+                    return Ok(exchanged);
+                }
+                Err(error) => return Err(error),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        message: Message,
+        to: Target,
+        left: Duration,
+    ) -> Result<(Replies, Option<Reply>)> {
+        let mut replies = self.send(message, to, left).await?;
+        let reply = match to {
+            Target::One => replies.recv().await.transpose()?,
+            _ => None,
+        };
+        Ok((replies, reply))
+    }
+
+    async fn send(&self, message: Message, to: Target, left: Duration) -> Result<Replies> {
+        let options = RequestOptions::default().to(to).timeout(left);
         self.bus
             .live(|| responses::context(&self.name))?
             .rpc_request(&self.name, message, options)

@@ -9,7 +9,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use crate::codec::Decode;
-use crate::handler::{Handler, catch_panic};
+use crate::handler::Handler;
+use crate::isolation::{Isolated, catch_panic};
 use crate::lease::Ticket;
 use crate::message::{Headers, Message};
 use crate::queue::unreadable_reason;
@@ -92,6 +93,7 @@ pub(super) fn erase<T, Form>(handler: impl Handler<T, Form, ItemMeta>) -> ItemFn
 where
     T: Decode + 'static,
 {
+    let handler = Isolated::new(handler);
     Arc::new(move |message, meta| match T::decode(message) {
         Ok(item) => {
             let handling = handler.handle(item, meta);
