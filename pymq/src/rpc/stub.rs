@@ -92,7 +92,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     ///
     /// # Errors
     ///
-    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) at once when nobody exposes it; [`Timeout`](ErrorKind::Timeout);
+    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) when no server exposes it: at once, or where one answered this bus within
+    /// the last 10 s, after 2 s or half of the timeout; it did not run. [`Timeout`](ErrorKind::Timeout);
     /// [`Remote`](ErrorKind::Remote) when it failed or refused its arguments, see [`Error::remote`];
     /// [`Overloaded`](ErrorKind::Overloaded) when it did not run; [`Codec`](ErrorKind::Codec) when the result is no `R`;
     /// [`TooLarge`](ErrorKind::TooLarge), [`InvalidName`](ErrorKind::InvalidName), [`Closed`](ErrorKind::Closed).
@@ -142,7 +143,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     ///
     /// # Errors
     ///
-    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) at once when nobody exposes it; else as [`call`](Self::call), each server
+    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) when no server exposes it; else as [`call`](Self::call), each server
     /// for itself.
     ///
     /// # Examples
