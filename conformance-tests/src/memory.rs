@@ -10,8 +10,8 @@ use pymq_provider_memory::{MemoryBroker, MemoryConfig};
 use crate::{Clock, Failure, Harness};
 
 const HERE: &str = "here";
-/// As a glob it would match the other.
-const ELSEWHERE: &str = "her*";
+/// It starts as the other does.
+const ELSEWHERE: &str = "here.2";
 
 /// A broker in this process, on tokio's paused clock.
 #[derive(Debug, Default)]

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::Provider;
-use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme};
+use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::{MemoryBroker, MemoryProvider};
+
+/// The namespace unless told otherwise, as on Redis.
+const NAMESPACE: &str = "global";
 
 /// Which broker to open a handle on, and in which namespace.
 ///
@@ -27,7 +30,7 @@ use crate::{MemoryBroker, MemoryProvider};
 /// assert_eq!(config.connect().await?.name(), "memory");
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MemoryConfig {
     place: Place,
     namespace: String,
@@ -40,6 +43,15 @@ enum Place {
     /// Looked up at connect, so that a configuration keeps no broker alive.
     Named(String),
     Broker(MemoryBroker),
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            place: Place::default(),
+            namespace: NAMESPACE.to_owned(),
+        }
+    }
 }
 
 impl MemoryConfig {
@@ -56,7 +68,8 @@ impl MemoryConfig {
         }
     }
 
-    /// Sets the namespace; handles in different ones never meet.
+    /// Sets the namespace; handles in different ones never meet. It is `global` unless set, and 1 to 64 characters of
+    /// `A-Za-z0-9._-`; another is refused with `InvalidConfig` when a handle is opened.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
@@ -64,13 +77,18 @@ impl MemoryConfig {
     }
 
     /// Opens a handle. What [`Connect`] does, without waiting and with the type known.
-    pub fn open(&self) -> MemoryProvider {
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a namespace that cannot be one.
+    pub fn open(&self) -> Result<MemoryProvider> {
+        name::check_namespace(&self.namespace)?;
         let broker = match &self.place {
             Place::Fresh => MemoryBroker::new(),
             Place::Named(name) => MemoryBroker::named(name),
             Place::Broker(broker) => broker.clone(),
         };
-        MemoryProvider::new(&broker, &self.namespace)
+        Ok(MemoryProvider::new(&broker, &self.namespace))
     }
 }
 
@@ -110,7 +128,11 @@ impl TryFrom<&ProviderUrl> for MemoryConfig {
             None | Some("") => Self::new(),
             Some(name) => Self::named(name),
         };
-        Ok(config.namespace(parameters.get("namespace").unwrap_or_default()))
+        let Some(namespace) = parameters.get("namespace") else {
+            return Ok(config);
+        };
+        name::check_namespace(namespace)?;
+        Ok(config.namespace(namespace))
     }
 }
 
@@ -131,7 +153,7 @@ impl<'de> Deserialize<'de> for MemoryConfig {
 #[async_trait]
 impl Connect for MemoryConfig {
     async fn connect(self) -> Result<Arc<dyn Provider>> {
-        Ok(Arc::new(self.open()))
+        Ok(Arc::new(self.open()?))
     }
 }
 
@@ -174,6 +196,17 @@ mod tests {
             "memory://".parse::<MemoryConfig>().unwrap().place,
             Place::Fresh
         ));
+    }
+
+    #[test]
+    fn a_namespace_that_cannot_be_one_is_refused() {
+        for namespace in ["", "a:b", "a*", "a%0Ab", "a%20b"] {
+            let url = format!("memory://?namespace={namespace}");
+            let error = url.parse::<MemoryConfig>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+        }
+        let error = MemoryConfig::new().namespace("a:b").open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
     }
 
     #[test]

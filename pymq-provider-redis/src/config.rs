@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::Provider;
-use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme};
+use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
 use url::Url;
 
 use crate::RedisProvider;
+
+/// A century: longer than anyone waits, and adding it overflows nothing.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
 
 /// How to reach a Redis server, and which namespace of it to use.
 ///
@@ -52,7 +55,8 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// Sets the namespace: the part of every Redis name that keeps buses on one server apart.
+    /// Sets the namespace: the part of every Redis name that keeps buses on one server apart. It is 1 to 64 characters
+    /// of `A-Za-z0-9._-`; another is refused with `InvalidConfig` by `connect`.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
@@ -83,14 +87,16 @@ impl RedisConfig {
         self
     }
 
-    /// Sets how long the first connection may take.
+    /// Sets how long the first connection may take. Zero is refused with `InvalidConfig` by `connect`; more than a
+    /// century is a century.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long a command may take, waiting for a lost connection included.
+    /// Sets how long a command may take, waiting for a lost connection included. Zero is refused with `InvalidConfig` by
+    /// `connect`; more than a century is a century.
     #[must_use]
     pub fn op_timeout(mut self, timeout: Duration) -> Self {
         self.op_timeout = timeout;
@@ -102,7 +108,27 @@ impl RedisConfig {
     }
 
     pub(crate) fn timeouts(&self) -> (Duration, Duration) {
-        (self.connect_timeout, self.op_timeout)
+        (
+            self.connect_timeout.min(LONGEST),
+            self.op_timeout.min(LONGEST),
+        )
+    }
+
+    /// Refuses what cannot be connected with.
+    pub(crate) fn check(&self) -> Result<()> {
+        name::check_namespace(&self.namespace)?;
+        for (name, timeout) in [
+            ("connect_timeout", self.connect_timeout),
+            ("op_timeout", self.op_timeout),
+        ] {
+            if timeout.is_zero() {
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("redis: `{name}` is zero, and nothing is done in no time"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn namespace_name(&self) -> &str {
@@ -157,6 +183,7 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
         if let Some(timeout) = parameters.duration("op_timeout")? {
             config.op_timeout = timeout;
         }
+        config.check()?;
         Ok(config)
     }
 }
@@ -295,6 +322,11 @@ mod tests {
             "redis://host#insecure",
             "unix://",
             "redis://host?op_timeout=soon",
+            "redis://host?op_timeout=0",
+            "redis://host?connect_timeout=0ms",
+            "redis://host?namespace=",
+            "redis://host?namespace=a:b",
+            "redis://host?namespace=a%00b",
         ] {
             assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
         }

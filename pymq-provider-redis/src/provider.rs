@@ -48,6 +48,7 @@ impl RedisProvider {
     /// `Disconnected`, `Auth`, `Permission`, `Tls`, `Timeout`, `Unsupported` for a server older than 6.2, and
     /// `InvalidConfig`.
     pub async fn connect(config: &RedisConfig) -> Result<Self> {
+        config.check()?;
         let connector = Connector::new(config)
             .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
         let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;

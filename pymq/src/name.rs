@@ -9,12 +9,49 @@ pub const MAX_NAME_BYTES: usize = 512;
 /// What names of our own start with: reply inboxes, claims and the like.
 pub const RESERVED_PREFIX: &str = "__rpc_";
 
+/// The longest namespace, in characters.
+pub const MAX_NAMESPACE: usize = 64;
+
+/// What ends the name of a key that a provider keeps beside a queue.
+const KEY_ENDS: [&str; 3] = [":v1:delayed", ":v1:leases", ":v1:dead"];
+
+/// What such a name holds where an id follows.
+const KEY_PARTS: [&str; 3] = [":v1:lease:", ":v1:once:", ":v1:claim:"];
+
+/// Checks a namespace, which a provider puts before every name.
+///
+/// It is narrow so that no two of them, each with a name behind it, can mean the same: with a `:` in it, the namespace
+/// `a:b` with the queue `jobs` would be the namespace `a` with the queue `b:jobs`.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidConfig`] unless it is 1 to 64 characters of `A-Za-z0-9._-`.
+///
+/// # Examples
+///
+/// ```
+/// assert!(pymq::name::check_namespace("shop-2.test").is_ok());
+/// assert!(pymq::name::check_namespace("shop:test").is_err());
+/// ```
+pub fn check_namespace(namespace: &str) -> Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=MAX_NAMESPACE).contains(&namespace.len()) && namespace.bytes().all(is_plain) {
+        return Ok(());
+    }
+    let shown = shown(namespace);
+    Err(Error::new(
+        ErrorKind::InvalidConfig,
+        format!("namespace `{shown}`, want 1 to 64 characters of `A-Za-z0-9._-`"),
+    ))
+}
+
 /// Checks a name of a topic, pattern, queue or remote.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidName`] when it is empty, over 512 bytes, has control characters, or starts with
-/// the reserved `__rpc_`.
+/// [`ErrorKind::InvalidName`] when it is empty, over 512 bytes, has control characters, starts with
+/// the reserved `__rpc_`, or could be a key beside another queue: one that ends in `:v1:delayed`, `:v1:leases` or
+/// `:v1:dead`, or holds `:v1:lease:`, `:v1:once:` or `:v1:claim:`.
 ///
 /// # Examples
 ///
@@ -31,14 +68,22 @@ pub fn check(name: &str) -> Result<()> {
         "it has a control character"
     } else if name.starts_with(RESERVED_PREFIX) {
         "the prefix `__rpc_` is reserved"
+    } else if KEY_ENDS.iter().any(|end| name.ends_with(end))
+        || KEY_PARTS.iter().any(|part| name.contains(part))
+    {
+        "`:v1:` with a part of a queue is reserved"
     } else {
         return Ok(());
     };
-    let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+    let shown = shown(name);
     Err(Error::new(
         ErrorKind::InvalidName,
         format!("name `{shown}`: {fault}"),
     ))
+}
+
+fn shown(name: &str) -> String {
+    name.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
@@ -61,5 +106,44 @@ mod tests {
             );
         }
         assert!(check("a__rpc_").is_ok());
+    }
+
+    #[test]
+    fn a_name_that_could_be_a_key_beside_a_queue_is_refused() {
+        for part in ["delayed", "leases", "dead", "lease:1", "once:1", "claim:1"] {
+            let name = format!("k{{1}}:v1:{part}");
+            let kind = check(&name).map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::InvalidName), "{name}");
+        }
+        for name in [
+            "dead",
+            "v1:dead",
+            "a:v2:dead",
+            "a:v1:deadline",
+            "a:v1",
+            "a:v1:",
+        ] {
+            assert!(check(name).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_a_plain_word() {
+        for namespace in ["a", "global", "Shop-2.test_x", &"a".repeat(64)] {
+            assert!(check_namespace(namespace).is_ok(), "{namespace}");
+        }
+        for namespace in [
+            "",
+            "a:b",
+            "a*",
+            "a b",
+            "a\n",
+            "\u{e9}",
+            "{a}",
+            &"a".repeat(65),
+        ] {
+            let kind = check_namespace(namespace).map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::InvalidConfig), "{namespace:?}");
+        }
     }
 }

@@ -77,9 +77,9 @@ impl RedisHarness {
             .await?)
     }
 
-    /// As a glob it matches the namespace itself.
+    /// It starts as the namespace itself does.
     fn elsewhere(&self) -> String {
-        format!("{}*", self.namespace)
+        format!("{}.2", self.namespace)
     }
 
     async fn connect_to(&self, url: &str, namespace: &str) -> Result<Arc<dyn Provider>> {

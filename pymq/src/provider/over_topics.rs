@@ -60,7 +60,7 @@ use crate::provider::{
 /// use pymq::{Connect, Message};
 /// # use pymq_provider_memory::MemoryConfig;
 ///
-/// # let yours = MemoryConfig::default().open();
+/// # let yours = MemoryConfig::default().open()?;
 /// let provider = rpc_over_topics(yours);
 ///
 /// let mut requests = provider.rpc_listen("double").await?;
