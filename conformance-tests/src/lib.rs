@@ -53,6 +53,7 @@ pub mod typed_backoff;
 pub mod typed_cancellation;
 pub mod typed_dead_letters;
 pub mod typed_delays;
+pub mod typed_extremes;
 pub mod typed_leases;
 pub mod typed_once;
 pub mod typed_patterns;

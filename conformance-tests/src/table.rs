@@ -447,6 +447,11 @@ macro_rules! behaviours {
                 lease_makes_space,
                 close_lets_leases_drain,
             }
+            typed_extremes {
+                a_lease_of_no_time_ends_in_the_dead_letters,
+                a_worker_with_leases_of_no_time_finishes,
+                a_call_without_time_is_a_timeout,
+            }
             disruption_leases {
                 leases_survive_disconnect,
                 no_item_lost_under_disruption,

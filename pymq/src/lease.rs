@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::message::{Headers, Message};
-use crate::provider::{Delivery, Settle};
+use crate::provider::{Delivery, Settle, lease_time};
 
 pub(crate) use self::claim::Claim;
 pub(crate) use self::held::{HeldLeases, Ticket};
@@ -170,7 +170,8 @@ impl<T> Lease<T> {
         self.claim.settle(Settle::Nack { delay }).await
     }
 
-    /// Lets the lease end `time` from now instead of when it would.
+    /// Lets the lease end `time` from now instead of when it would; at least 10 ms from now
+    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)).
     ///
     /// # Cancel safety
     ///
@@ -196,7 +197,8 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub async fn extend(&self, time: Duration) -> Result<()> {
-        self.claim.send(Settle::Extend { lease: time }).await
+        let lease = lease_time(time);
+        self.claim.send(Settle::Extend { lease }).await
     }
 
     /// Returns how often the item has been leased, this time included; starts at 1.

@@ -38,8 +38,8 @@ use async_trait::async_trait;
 pub use self::buffer::{BufferLimits, Detached, WhenFull};
 pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Need, Status};
 pub use self::options::{
-    Capabilities, Delivery, Filter, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive,
-    RequestOptions, Settle, Stored, Target, Wait,
+    Capabilities, Delivery, Filter, GetOptions, MIN_LEASE, Part, PutOptions, QueueStats, Receipt,
+    Redrive, RequestOptions, Settle, Stored, Target, Wait, lease_time,
 };
 pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};

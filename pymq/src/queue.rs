@@ -19,6 +19,7 @@ use crate::codec::{Decode, Tagged};
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::message::Message;
+use crate::provider::lease_time;
 use crate::retry::MaxAttempts;
 use crate::worker::{ItemMeta, WorkerBuilder};
 
@@ -133,7 +134,8 @@ impl<T> Queue<T> {
         self
     }
 
-    /// Sets how long a lease lasts unless it is extended; 30 seconds unless set.
+    /// Sets how long a lease lasts unless it is extended; 30 seconds unless set. A lease lasts at least 10 ms
+    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)), whatever is set.
     ///
     /// # Examples
     ///
@@ -151,7 +153,7 @@ impl<T> Queue<T> {
     /// ```
     #[must_use]
     pub fn lease_time(mut self, time: Duration) -> Self {
-        self.handle.lease_time = time;
+        self.handle.lease_time = lease_time(time);
         self
     }
 

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use pymq::provider::{Delivery, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
+use pymq::provider::{
+    Delivery, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, lease_time,
+};
 use pymq::{ErrorKind, Message, MessageId};
 use tokio::time::Instant;
 
@@ -122,7 +124,7 @@ impl State {
                 return Delivery::new(item.message, item.attempt, None);
             };
             let (message, attempt) = (item.message.clone(), item.attempt);
-            let token = self.leased.start(item, now.plus(lease));
+            let token = self.leased.start(item, now.plus(lease_time(lease)));
             Delivery::new(message, attempt, Some(receipt(token)))
         });
         taken.collect()
@@ -154,7 +156,7 @@ impl State {
     ) -> Option<()> {
         let token = token(receipt)?;
         if let Settle::Extend { lease } = settle {
-            return self.leased.extend(token, now.plus(lease));
+            return self.leased.extend(token, now.plus(lease_time(lease)));
         }
         let mut item = self.leased.end(token)?;
         match settle {

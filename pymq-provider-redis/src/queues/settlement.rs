@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use pymq::provider::{Receipt, Settle};
+use pymq::provider::{Receipt, Settle, lease_time};
 use pymq::{Error, ErrorKind, Result};
 
 use super::args::{millis, text, token};
@@ -174,7 +174,7 @@ fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
             [text("front"), none(), taken_once_more(payload)]
         }
         Settle::Nack { delay } => [text("later"), millis(*delay), taken_once_more(payload)],
-        Settle::Extend { lease } => [text("extend"), millis(*lease), none()],
+        Settle::Extend { lease } => [text("extend"), millis(lease_time(*lease)), none()],
         Settle::Bury { reason } => [text("bury"), none(), dead_letter::write(payload, reason)],
         // `Ack`; what else there may be one day is refused by the script.
         _ => [text("ack"), none(), none()],

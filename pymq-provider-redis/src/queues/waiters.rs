@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Wait};
+use pymq::provider::{GetOptions, Wait, lease_time};
 use pymq::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -185,7 +185,7 @@ impl Waiters {
         self.waiting.push_back(Waiter {
             id,
             max: opts.max.get(),
-            lease: opts.lease,
+            lease: opts.lease.map(lease_time),
             is_last_look,
             is_swept: false,
             look: Look::Take,

@@ -8,6 +8,26 @@ use bytes::Bytes;
 
 use crate::message::{Message, MessageId};
 
+/// The shortest lease there is, 10 ms: one that is over before its message arrives would only send the message in
+/// circles.
+pub const MIN_LEASE: Duration = Duration::from_millis(10);
+
+/// Returns how long a lease lasts that is asked for with `time`: at least [`MIN_LEASE`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pymq::provider::{MIN_LEASE, lease_time};
+///
+/// assert_eq!(lease_time(Duration::ZERO), MIN_LEASE);
+/// assert_eq!(lease_time(Duration::from_secs(5)), Duration::from_secs(5));
+/// ```
+pub fn lease_time(time: Duration) -> Duration {
+    time.max(MIN_LEASE)
+}
+
 /// What a provider can do besides topics, queues and RPC channels.
 ///
 /// # Examples
@@ -154,7 +174,7 @@ pub struct GetOptions {
     pub max: NonZeroUsize,
     /// Whether to wait while there are none.
     pub wait: Wait,
-    /// Leases the messages for this long instead of removing them.
+    /// Leases the messages for this long instead of removing them, at least for [`MIN_LEASE`].
     pub lease: Option<Duration>,
 }
 
@@ -257,7 +277,7 @@ pub enum Settle {
     Release,
     /// It needs more time: the lease ends so long from now.
     Extend {
-        /// From now.
+        /// From now, at least [`MIN_LEASE`].
         lease: Duration,
     },
     /// It is out of attempts or unreadable: to the dead letters.

@@ -19,6 +19,9 @@ use crate::retry::{Backoff, MaxAttempts};
 /// The lease time unless told otherwise.
 const LEASE_TIME: Duration = Duration::from_secs(30);
 
+/// How many leases one take may lose in a row while it buries what is out of attempts: more are no bad luck.
+const MOST_LOST: u32 = 8;
+
 /// A queue of one bus and the settings of one handle on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
@@ -139,6 +142,8 @@ impl Handle {
     /// Leases the next message that has attempts left; those that have none become dead letters on the way.
     pub(super) async fn claim(&self, deadline: Deadline) -> Result<Option<(Claim, Delivery)>> {
         const VERB: &str = "lease from";
+        let mut backoff = Backoff::put();
+        let mut lost = 0;
         loop {
             let opts = GetOptions::default()
                 .wait(deadline.wait())
@@ -164,7 +169,13 @@ impl Handle {
                 Ok(()) => self.bus.counters().dead_lettered.add(1),
                 // Lost: it took so long that the message is somebody else's to bury.
                 Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
-                Err(_) => {}
+                Err(error) => {
+                    lost += 1;
+                    if lost == MOST_LOST {
+                        return Err(error);
+                    }
+                    time::sleep(backoff.next_wait()).await;
+                }
             }
         }
     }

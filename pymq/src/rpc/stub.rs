@@ -180,6 +180,9 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     fn request(&self, args: &A) -> Result<Message> {
         name::check(&self.name)?;
         let operation = || responses::context(&self.name);
+        if self.timeout.is_zero() {
+            return Err(Error::new(ErrorKind::Timeout, operation()));
+        }
         let body = args
             .to_json()
             .map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
