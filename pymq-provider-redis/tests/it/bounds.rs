@@ -112,10 +112,20 @@ impl Setting {
 
     /// Makes every time in a sorted set one that is long past.
     async fn let_all_end(&mut self, part: &str) {
-        let code = "local all = redis.call('ZRANGE', KEYS[1], 0, -1)
-            for i, one in ipairs(all) do redis.call('ZADD', KEYS[1], i, one) end";
+        let code =
+            "local some = redis.call('ZRANGEBYSCORE', KEYS[1], 1e11, '+inf', 'LIMIT', 0, 10000)
+            for i, one in ipairs(some) do redis.call('ZADD', KEYS[1], ARGV[1] + i, one) end
+            return #some";
         let key = format!("{{{LIST}}}:v1:{part}");
-        self.raw.run::<()>(&["EVAL", code, "1", &key]).await;
+        let mut ended = 0;
+        loop {
+            let from = ended.to_string();
+            let words = ["EVAL", code, "1", &key, &from];
+            match self.raw.run::<usize>(&words).await {
+                0 => return,
+                some => ended += some,
+            }
+        }
     }
 
     async fn forget_calls(&mut self) {
