@@ -172,9 +172,11 @@ impl Commands {
         args: impl Fn() -> Vec<Bytes> + Send + Sync,
     ) -> Result<T, Fault> {
         let no_keys: &[&str] = &[];
-        match self.run(|| script.by_hash(no_keys, &args())).await {
+        let deadline = self.deadline();
+        let by_hash = || script.by_hash(no_keys, &args());
+        match self.run(deadline, by_hash).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
-                self.run(|| script.in_full(no_keys, &args())).await
+                self.run(deadline, || script.in_full(no_keys, &args())).await
             }
             outcome => outcome,
         }
@@ -188,7 +190,7 @@ impl Commands {
     /// Asks the server for its time.
     pub(crate) async fn ask_time(&self) -> Result<(), Fault> {
         let sent = std::time::Instant::now();
-        let time = self.run(|| redis::cmd("TIME")).await?;
+        let time = self.run(self.deadline(), || redis::cmd("TIME")).await?;
         self.clock.learn(sent, time);
         Ok(())
     }
