@@ -3,7 +3,6 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
-use std::mem::forget;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -93,7 +92,7 @@ fn discard(mut payload: Box<dyn Any + Send>) {
         }
     }
     // It would go on without end.
-    forget(payload);
+    Box::leak(payload);
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! [`Clock`]: the time on the Redis server, as its answers tell it. Deadlines of calls are in it, because it is the one
 //! clock that callers and servers share.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "the wall clock only shows that the machine slept; no time is taken from it"
+)]
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 

@@ -114,12 +114,12 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     }
     let latest = batch.iter().map(Call::until).max();
     let commands = core.commands.until(latest);
-    let (sent, published) = match needs_time(&commands, &batch) {
-        true => match commands.ask_time().await {
-            Ok(()) => send(&commands, &batch).await,
-            Err(fault) => (now, Err(fault.known())),
-        },
-        false => send(&commands, &batch).await,
+    let (sent, published) = if needs_time(&commands, &batch)
+        && let Err(fault) = commands.ask_time().await
+    {
+        (now, Err(fault.known()))
+    } else {
+        send(&commands, &batch).await
     };
     let (mut results, late) = match published {
         Ok((time, results, late)) => {
@@ -206,11 +206,10 @@ impl Call {
     fn begin_by(&self, clock: &Clock) -> Bytes {
         // More than a float can count is for ever.
         const LAST: u64 = 1 << 53;
-        let begin_by = match self.deadline {
-            // A clock that is not known any more: it is asked again.
-            Some(deadline) => Some(clock.at(deadline.into_std()).unwrap_or(0)),
-            None => None,
-        };
+        // Where the clock is not known any more, it is asked again.
+        let begin_by = self
+            .deadline
+            .map(|deadline| clock.at(deadline.into_std()).unwrap_or(0));
         begin_by
             .filter(|begin_by| *begin_by < LAST)
             .map_or_else(Bytes::new, |begin_by| begin_by.to_string().into())
