@@ -143,6 +143,9 @@ impl ProviderUrl {
         let mut values = HashMap::new();
         for (name, value) in self.0.query_pairs() {
             let Some(name) = known.iter().find(|known| **known == name) else {
+                let is_plain = self.0.query().is_some_and(|query| !query.contains('@'));
+                // After an `@` the name may be a part of a password.
+                let name = if is_plain { name } else { "***".into() };
                 return Err(unknown("URL parameter", &name, known.iter().copied()));
             };
             if values.insert(*name, value.into_owned()).is_some() {
@@ -234,12 +237,7 @@ impl<'de> Deserialize<'de> for ProviderUrl {
 
 impl fmt::Display for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        // Fails only for URLs that cannot hold a password at all.
-        if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
-            return f.write_str("***");
-        }
-        f.write_str(shown.as_str())
+        f.write_str(&without_secrets(&self.0))
     }
 }
 
@@ -247,6 +245,51 @@ impl fmt::Debug for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ProviderUrl({self})")
     }
+}
+
+/// Writes a URL with `***` for what is or may be a secret: the password, the value of a parameter that is named like
+/// one, a fragment, and what stands around an `@` that does not end a user and password, as it does when a character
+/// in a password is not escaped.
+fn without_secrets(url: &Url) -> String {
+    const HIDDEN: &str = "***";
+    if url.cannot_be_a_base() {
+        return format!("{}:{HIDDEN}", url.scheme());
+    }
+    let mut shown = url.clone();
+    // Fails only for URLs that cannot hold a password at all.
+    if shown.password().is_some() && shown.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.to_owned();
+    }
+    if shown.fragment().is_some() {
+        shown.set_fragment(Some(HIDDEN));
+    }
+    if shown.path().contains('@') {
+        shown.set_path(HIDDEN);
+    }
+    let query = url.query().map(|query| {
+        if query.contains('@') {
+            return HIDDEN.to_owned();
+        }
+        let pairs = query.split('&').map(|pair| {
+            let name = url::form_urlencoded::parse(pair.as_bytes()).next();
+            match name {
+                Some((name, _)) if is_secret(&name) => {
+                    format!("{}={HIDDEN}", pair.split('=').next().unwrap_or_default())
+                }
+                _ => pair.to_owned(),
+            }
+        });
+        pairs.collect::<Vec<_>>().join("&")
+    });
+    shown.set_query(query.as_deref());
+    shown.into()
+}
+
+/// Tells whether a parameter of this name holds a secret.
+fn is_secret(name: &str) -> bool {
+    const WORDS: [&str; 7] = ["pass", "pwd", "secret", "token", "auth", "cred", "key"];
+    let name = name.to_lowercase();
+    WORDS.iter().any(|word| name.contains(word))
 }
 
 /// The query parameters of a [`ProviderUrl`], all known by name.
@@ -337,6 +380,27 @@ mod tests {
 
         assert!(!format!("{url} {url:?}").contains("s3cret"));
         assert_eq!(url.expose().password(), Some("s3cret"));
+    }
+
+    #[test]
+    fn a_secret_prints_nowhere_in_a_url() {
+        for url in [
+            "unix:///s?db=1&pass=s3cret",
+            "redis+unix:///s?PassWord=s3cret",
+            "redis+unix:///s?p%61ss=s3cret",
+            "redis://h?auth_token=s3cret",
+            "redis://h?client_secret=s3cret&namespace=a",
+            "redis:user:s3cret@host",
+            "redis://u:12/s3cret@host",
+            "redis://u:12?s3cret@host",
+            "redis://u:12?a=s3cret@host",
+            "redis://u:12#s3cret@host",
+        ] {
+            let url: ProviderUrl = url.parse().unwrap();
+            let error = url.parameters(&["namespace"]).err();
+            let texts = format!("{url} {url:?} {error:?}");
+            assert!(!texts.contains("s3cret"), "{texts}");
+        }
     }
 
     #[test]

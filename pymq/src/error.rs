@@ -1,6 +1,7 @@
 //! The one error of the bus: callers act on [`Error::kind`], people read `Display`, machines walk
 //! `source()`. Each fact appears once, so `Display` never repeats the source.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::rpc::RemoteError;
+use crate::text::cut;
 
 /// The result of an operation on the bus.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -103,10 +105,17 @@ impl Error {
         }))
     }
 
-    /// Adds the cause. `Display` does not show it; `source()` returns it.
+    /// Adds the cause. `Display` does not show it; `source()` returns it. Of one whose text is over 1,024 bytes only the
+    /// beginning of the text is kept.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.0.source = Some(Arc::from(source.into()));
+        let source = source.into();
+        let text = source.to_string();
+        self.0.source = Some(match cut(&text) {
+            // One that prints a whole document is kept as the beginning of its text.
+            Cow::Owned(beginning) => Arc::from(Box::<dyn StdError + Send + Sync>::from(beginning)),
+            Cow::Borrowed(_) => Arc::from(source),
+        });
         self
     }
 
@@ -172,7 +181,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.0.context, self.0.kind)?;
+        write!(f, "{}: {}", cut(&self.0.context), self.0.kind)?;
         if let Some(remote) = &self.0.remote {
             write!(f, ": {remote}")?;
         }

@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
+use crate::text::cut;
+
 /// How many payloads that panic as they are dropped are dropped in a row. The next one is leaked.
 const MOST_PAYLOADS: usize = 16;
 
@@ -80,7 +82,7 @@ impl<T> Drop for Isolated<T> {
 fn text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a value that is not text").to_owned()
+    cut(text.unwrap_or("a value that is not text")).into_owned()
 }
 
 /// Drops the payload of a panic, which may panic in turn.

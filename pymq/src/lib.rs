@@ -81,6 +81,7 @@ mod rpc;
 mod shutdown;
 mod stats;
 mod subscription;
+mod text;
 mod topic;
 mod worker;
 

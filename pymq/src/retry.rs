@@ -1,9 +1,10 @@
 //! When to try again and when to give up: pure state, without a clock and without a network.
 
-use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::time::Duration;
+
+use crate::text::cut;
 
 /// Waits that double from a first one up to a longest.
 #[derive(Clone, Debug)]
@@ -102,7 +103,7 @@ impl MaxAttempts {
         origin: &str,
     ) -> Option<String> {
         let max = self.0.filter(|max| attempt >= max.get())?;
-        let error = beginning(error);
+        let error = cut(error);
         Some(format!(
             "out of attempts: attempt {attempt} of {max} failed with `{error}` in {origin}"
         ))
@@ -122,16 +123,6 @@ impl Default for MaxAttempts {
     fn default() -> Self {
         Self::new(5)
     }
-}
-
-/// Returns the beginning of an error: it lives on in each dead letter, and some print whole documents.
-fn beginning(error: &str) -> Cow<'_, str> {
-    const ENOUGH: usize = 1_024;
-    if error.len() <= ENOUGH {
-        return error.into();
-    }
-    let end = (0..=ENOUGH).rev().find(|at| error.is_char_boundary(*at));
-    format!("{}…", &error[..end.unwrap_or_default()]).into()
 }
 
 #[cfg(test)]
@@ -223,7 +214,7 @@ mod tests {
 
         let endless = "ä".repeat(10_000);
         let reason = three.verdict_on_failure(4, &endless, "here");
-        assert!(reason.is_some_and(|reason| reason.len() < 1_200 && reason.contains("ä…`")));
+        assert!(reason.is_some_and(|reason| reason.len() < 1_200 && reason.contains("ä… (")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::handle::Deadline;
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Lease;
+use crate::text::cut;
 
 const VERB: &str = "lease from";
 
@@ -157,5 +158,5 @@ fn innermost(error: &Error) -> String {
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    cut(&innermost.to_string()).into_owned()
 }

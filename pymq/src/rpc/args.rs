@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::codec;
 use crate::error::Result;
 use crate::rpc::RemoteError;
+use crate::text::cut;
 
 /// What a caller passes: a tuple of up to eight serde values; `()` for none, `(value,)` for one.
 ///
@@ -124,7 +125,7 @@ fn values(json: &Bytes) -> Result<Vec<&RawValue>, RemoteError> {
 }
 
 fn unreadable(cause: &dyn fmt::Display) -> RemoteError {
-    RemoteError::new("ValueError", format!("arguments: {cause}"))
+    RemoteError::new("ValueError", cut(&format!("arguments: {cause}")))
 }
 
 /// The arguments of one call, read from left to right.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorKind, Result};
+use crate::text::cut;
 
 /// Why a remote function failed, as its server says it.
 ///
@@ -125,9 +126,9 @@ impl RemoteError {
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.message.is_empty() {
-            return f.write_str(&self.type_name);
+            return f.write_str(&cut(&self.type_name));
         }
-        write!(f, "{}: {}", self.type_name, self.message)
+        write!(f, "{}: {}", cut(&self.type_name), cut(&self.message))
     }
 }
 

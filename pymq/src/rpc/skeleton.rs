@@ -19,6 +19,7 @@ use crate::registration::{Guard, Owner, Registration};
 use crate::rpc::function::{self, CallMeta, RemoteFn, RemoteFunction};
 use crate::rpc::{Params, RemoteError, Served};
 use crate::shutdown::{Running, Tasks};
+use crate::text::cut;
 
 /// How many calls of one function run at once.
 const CONCURRENT_CALLS: usize = 64;
@@ -191,7 +192,7 @@ impl Skeleton {
 }
 
 fn failure(type_name: &str, message: impl Into<String>) -> Reply {
-    Reply::Err(RemoteError::new(type_name, message))
+    Reply::Err(RemoteError::new(type_name, cut(&message.into())))
 }
 
 fn size(reply: &Reply) -> usize {
