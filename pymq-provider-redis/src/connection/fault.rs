@@ -123,6 +123,13 @@ impl Fault {
                 ErrorKind::Tls,
                 "the server does not speak TLS here, did you mean `redis://`?",
             );
+        } else if is_unresolved(&text) {
+            (fault.kind, fault.cause) = (
+                ErrorKind::Disconnected,
+                "the name of the host cannot be resolved",
+            );
+        } else if text.contains("unreachable") {
+            fault.cause = "the host or its network cannot be reached";
         } else if error.is_connection_refusal() {
             fault.cause = "nobody listens there";
         } else if error.is_timeout() && is_tls {
@@ -278,6 +285,17 @@ impl Fault {
     }
 }
 
+/// Tells whether the system found no address for the host: it says so in words only.
+fn is_unresolved(text: &str) -> bool {
+    const WORDS: [&str; 4] = [
+        "failed to lookup address",
+        "Name or service not known",
+        "No address found",
+        "name resolution",
+    ];
+    WORDS.iter().any(|word| text.contains(word))
+}
+
 /// What a server before 6.2 is told.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2";
 
@@ -372,6 +390,48 @@ mod tests {
         );
 
         assert_eq!((outer.remedy, inner.remedy), (Remedy::InFull, Remedy::None));
+    }
+
+    #[test]
+    fn what_hinders_a_connection_is_told_apart() {
+        use std::io::{Error, ErrorKind as Io};
+
+        for (error, kind, word) in [
+            (
+                Error::other("failed to lookup address information: Name or service not known"),
+                ErrorKind::Disconnected,
+                "resolved",
+            ),
+            (
+                Error::new(Io::NetworkUnreachable, "Network is unreachable"),
+                ErrorKind::Disconnected,
+                "reached",
+            ),
+            (
+                Error::new(Io::ConnectionRefused, "Connection refused"),
+                ErrorKind::Disconnected,
+                "listens",
+            ),
+            (
+                Error::new(Io::ConnectionReset, "Connection reset by peer"),
+                ErrorKind::Disconnected,
+                "hung up",
+            ),
+            (
+                Error::new(Io::TimedOut, "timed out"),
+                ErrorKind::Timeout,
+                "in time",
+            ),
+            (
+                Error::other("invalid peer certificate"),
+                ErrorKind::Tls,
+                "certificate",
+            ),
+        ] {
+            let fault = Fault::of_connect(error.into(), false);
+            assert_eq!(fault.kind, kind, "{fault}");
+            assert!(fault.to_string().contains(word), "{fault}");
+        }
     }
 
     #[test]
