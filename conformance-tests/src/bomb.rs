@@ -1,5 +1,7 @@
 //! A panic that does not end where it is caught: its payload panics again when it is dropped.
 
+#![expect(clippy::panic, reason = "panicking is what it is for")]
+
 use std::panic::panic_any;
 
 /// Panics when it is dropped, with another one as the payload, so many times.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pymq::ErrorKind;
+use pymq::provider::{GetOptions, Wait};
 
 use crate::typed_queues::{kind, open};
 use crate::wait::{soon, until};
@@ -26,7 +27,8 @@ pub async fn a_lease_of_no_time_ends_in_the_dead_letters(h: &dyn Harness) -> Out
             .max_attempts(1);
         jobs.put(&1).await?;
         // As if its taker had died: the lease runs out.
-        std::mem::forget(soon("a lease", jobs.lease()).await??);
+        let opts = GetOptions::default().wait(Wait::Forever).lease(time);
+        soon("a lease", bus.provider().queue_get(jobs.name(), opts)).await??;
 
         until("it is a dead letter", async || {
             let take = jobs.lease_timeout(Duration::from_millis(50));

@@ -176,7 +176,8 @@ impl Commands {
         let by_hash = || script.by_hash(no_keys, &args());
         match self.run(deadline, by_hash).await {
             Err(fault) if fault.remedy == Remedy::InFull => {
-                self.run(deadline, || script.in_full(no_keys, &args())).await
+                self.run(deadline, || script.in_full(no_keys, &args()))
+                    .await
             }
             outcome => outcome,
         }

@@ -215,18 +215,24 @@ pub async fn what_is_called_and_answered_can_be_read_however_deep(h: &dyn Harnes
     assert_eq!(next(&mut called).await?, 1, "nothing deeper was called");
 
     assert_eq!(deep.call((MAX_DEPTH,)).await?, nested(MAX_DEPTH));
-    let error = deep.call((MAX_DEPTH + 1,)).await.unwrap_err();
+    let error = deep
+        .call((MAX_DEPTH + 1,))
+        .await
+        .expect_err("it is too deep");
     assert_eq!(error.kind(), ErrorKind::Remote);
     let remote = error.remote().expect("the server says why");
     assert_eq!(remote.type_name(), "ValueError");
     assert!(remote.message().contains("nested more than"), "{remote}");
 
     // The outermost level of an odd depth is a list, as arguments are.
-    assert!(MAX_DEPTH % 2 == 1);
-    let error = fail.call((MAX_DEPTH,)).await.unwrap_err();
+    const { assert!(MAX_DEPTH % 2 == 1) };
+    let error = fail.call((MAX_DEPTH,)).await.expect_err("it is too deep");
     let remote = error.remote().expect("the server says why");
     assert_eq!(remote.args::<Value>()?, nested(MAX_DEPTH));
-    let error = fail.call((MAX_DEPTH + 2,)).await.unwrap_err();
+    let error = fail
+        .call((MAX_DEPTH + 2,))
+        .await
+        .expect_err("it is too deep");
     let remote = error.remote().expect("the server says why");
     assert_eq!(remote.type_name(), "Refused");
     Ok(())

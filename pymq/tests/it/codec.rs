@@ -121,7 +121,7 @@ fn reserved_names_at_the_top_level_go_into_an_envelope() {
 
 #[test]
 fn an_event_is_tagged_with_its_class_and_comes_back() {
-    fn check<E: Event + DeserializeOwned + PartialEq + std::fmt::Debug>(event: &E, payload: &str) {
+    fn check<E: Event + DeserializeOwned + PartialEq + fmt::Debug>(event: &E, payload: &str) {
         let message = encode_event(event).unwrap();
         assert_eq!(text(&message), payload);
         assert_eq!(E::decode(&message).unwrap(), *event);
