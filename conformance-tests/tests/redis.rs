@@ -178,7 +178,7 @@ async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
     spy.subscribe(&channel).await?;
     let calling = bus
         .stub::<_, ()>("spy")
-        .timeout(Duration::from_millis(1))
+        .timeout(Duration::from_millis(200))
         .call(())
         .await;
     assert_eq!(

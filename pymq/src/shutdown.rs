@@ -58,7 +58,6 @@ impl Tasks {
         let task = async move { lookout.tasks.abort.cancelled().await };
         // Ends with the bus; a shutdown waits for it.
         drop(self.lookout.spawn_on(task, &self.runtime));
-        self.lookout.close();
     }
 
     /// Creates the error of an operation that needs what has ended, with the cause if the bus ended by itself.
@@ -125,6 +124,7 @@ impl Tasks {
         drop(tokio::time::timeout(grace, finish).await);
         self.abort.cancel();
         self.tracker.wait().await;
+        self.lookout.close();
         self.lookout.wait().await;
     }
 

@@ -150,7 +150,7 @@ async fn nothing_rust_answers_raises_in_the_decoder_of_python(peers: Peers) -> O
             .await?;
         assert_eq!(
             (raised.type_name.as_str(), &raised.args[0]),
-            ("RemoteInvocationError", &json!("RuntimeError")),
+            ("RemoteInvocationError", &json!("ValueError")),
             "{name}"
         );
     }

@@ -112,7 +112,9 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     if batch.is_empty() {
         return batch;
     }
-    let latest = batch.iter().map(Call::until).max();
+    // Not the deadlines of the calls: an answer that is late by those says nothing of the connection. The script
+    // and `args` see to it that a late request is not sent.
+    let latest = batch.iter().map(|call| call.until).max();
     let commands = core.commands.until(latest);
     let (sent, published) = if needs_time(&commands, &batch)
         && let Err(fault) = commands.ask_time().await
