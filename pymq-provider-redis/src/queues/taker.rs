@@ -187,7 +187,7 @@ impl Taker {
                 self.poll_at = None;
                 match seen {
                     Seen::Something => self.at_line(Waiters::look_all),
-                    Seen::Nothing => {}
+                    Seen::Nothing => self.at_line(Waiters::note_empty),
                     Seen::Blind => {
                         self.poll_at = Some(Instant::now() + POLL_EVERY);
                         self.at_line(Waiters::look_all);

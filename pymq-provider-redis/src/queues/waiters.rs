@@ -11,12 +11,18 @@ use std::time::Duration;
 use pymq::provider::{GetOptions, Wait, lease_time};
 use pymq::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::args::CENTURY;
 use super::store::Store;
 use super::taken::{Part, Taken};
 use super::taker::Taker;
+
+/// The last look of a wait may take so long beyond the wait, if the whole has had its `op_timeout`.
+const LAST_LOOK: Duration = Duration::from_millis(100);
+
+/// A queue that was found empty within this time counts as empty where the last look gets no answer.
+const SEEN_EMPTY: Duration = Duration::from_secs(2);
 
 /// The lines of all queues that have a taker.
 #[derive(Debug, Default)]
@@ -31,6 +37,8 @@ pub(super) struct Waiters {
     pub(super) returned: Vec<Part>,
     /// When something is due or a lease ends, as far as this process knows.
     pub(super) due: Option<Instant>,
+    /// When the queue was last found empty.
+    empty: Option<Instant>,
     /// When this process last used the queue.
     pub(super) touched: Instant,
     /// Rung when the taker is to look at the line.
@@ -82,12 +90,13 @@ pub(super) fn note_due(store: &Store, after: Duration) {
 ///
 /// Cancel safe: the taker gives what this caller should have had to another, or puts it back.
 pub(super) async fn take(store: &Store, opts: &GetOptions) -> Result<Taken> {
+    let entered = Instant::now();
     let deadline = match opts.wait {
         Wait::Forever => None,
-        Wait::For(time) => Some(Instant::now() + time.min(CENTURY)),
-        _ => Some(Instant::now()),
+        Wait::For(time) => Some(entered + time.min(CENTURY)),
+        _ => Some(entered),
     };
-    let waits = deadline.is_none_or(|deadline| deadline > Instant::now());
+    let waits = deadline.is_none_or(|deadline| deadline > entered);
     let closed = || Error::new(ErrorKind::Closed, store.context("get from"));
     let (id, mut answer) = with_line(store, |line| line.enter(opts, !waits)).ok_or_else(closed)?;
     let answered = |answer: Result<_, _>| answer.unwrap_or_else(|_| Err(closed()));
@@ -110,14 +119,18 @@ pub(super) async fn take(store: &Store, opts: &GetOptions) -> Result<Taken> {
         with_line(store, |line| line.look_once_more(id));
     }
     // The caller stops to wait, the command goes on.
-    let limit = store.shared().core.connector.op_timeout();
-    match timeout(limit, answer).await {
-        Ok(result) => answered(result),
-        Err(_elapsed) => Err(store.why_down().map_or_else(
-            || Error::new(ErrorKind::Timeout, store.context("get from")),
-            |fault| store.fault("get from", fault),
-        )),
+    let limit = entered + store.shared().core.connector.op_timeout();
+    let limit = limit.max(Instant::now() + LAST_LOOK);
+    if let Ok(result) = timeout_at(limit, answer).await {
+        return answered(result);
     }
+    if waits && with_line(store, |line| line.was_empty()).unwrap_or(false) {
+        return Ok(Taken::nothing(store));
+    }
+    Err(store.why_down().map_or_else(
+        || Error::new(ErrorKind::Timeout, store.context("get from")),
+        |fault| store.fault("get from", fault),
+    ))
 }
 
 /// Takes back what a caller did not read. It is the next to be handed out, or goes back to Redis.
@@ -169,6 +182,7 @@ impl Waiters {
             next_id: 0,
             returned: Vec::new(),
             due: None,
+            empty: None,
             touched: Instant::now(),
             bell: Arc::default(),
         }
@@ -214,6 +228,15 @@ impl Waiters {
             self.due = Some(due);
             self.bell.notify_one();
         }
+    }
+
+    /// Notes that the queue was found empty.
+    pub(super) fn note_empty(&mut self) {
+        self.empty = Some(Instant::now());
+    }
+
+    fn was_empty(&self) -> bool {
+        self.empty.is_some_and(|at| at.elapsed() <= SEEN_EMPTY)
     }
 
     pub(super) fn is_awaited(&self) -> bool {
@@ -275,6 +298,7 @@ impl Waiters {
     /// Notes that a take found nothing: the last look of a waiter ends with that, once the queue is
     /// swept.
     pub(super) fn found_nothing(&mut self, store: &Store, lease: Option<Duration>) {
+        self.note_empty();
         for waiter in self.alike(lease) {
             if waiter.look == Look::Answer {
                 waiter.look = if waiter.is_last_look && !waiter.is_swept {
