@@ -19,7 +19,7 @@ use super::taken::{Part, Taken};
 use super::taker::Taker;
 
 /// The last look of a wait may take so long beyond the wait, if the whole has had its `op_timeout`.
-const LAST_LOOK: Duration = Duration::from_millis(100);
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// A queue that was found empty within this time counts as empty where the last look gets no answer.
 const SEEN_EMPTY: Duration = Duration::from_secs(2);
