@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection::{Commands, Connector, Fault, Version};
 use crate::keys::Keys;
+use crate::limits::Limits;
 
 /// The shared ground of topics, queues and RPC. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Core {
     pub(crate) health: Health,
     /// Of the server at the first connection.
     pub(crate) version: Version,
+    pub(crate) limits: Limits,
     /// Cancelled when the provider is closed or dropped: every waiter ends with `Closed`, every task ends. Commands
     /// still run for the tasks that have something left to send.
     pub(crate) close: CancellationToken,

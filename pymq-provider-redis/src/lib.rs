@@ -14,7 +14,7 @@
 //!
 //! Redis 6.2 or later, or Valkey; one server or a master with replicas, not a cluster of slots. One connection for
 //! commands, one for subscriptions, one for answers to calls from the first call on, and one for each queue that
-//! somebody waits on. `maxmemory-policy` must not be `allkeys-*`, which evicts whole queues.
+//! somebody waits on. `maxmemory-policy` must be `noeviction`: others evict whole queues, or the marks of `put_once`.
 //!
 //! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*`, the channels `&__eventbus:*`, and a
 //! channel rule of its own for each pattern.
@@ -34,6 +34,7 @@ mod core;
 #[cfg(test)]
 mod hostile;
 mod keys;
+mod limits;
 mod provider;
 mod queues;
 mod rpc;

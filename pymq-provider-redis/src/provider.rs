@@ -19,6 +19,7 @@ use crate::RedisConfig;
 use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
 use crate::core::{Core, LinkTo};
 use crate::keys::Keys;
+use crate::limits::Limits;
 use crate::queues::Queues;
 use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
@@ -52,7 +53,7 @@ impl RedisProvider {
         let connector = Connector::new(config)
             .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
         let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;
-        let (live, version) = connecting
+        let (live, version, limits) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
 
@@ -68,6 +69,7 @@ impl RedisProvider {
             keys: Keys::new(config.namespace_name()),
             health,
             version,
+            limits,
             close: CancellationToken::new(),
             hangup,
             runtime: Handle::current(),
@@ -229,12 +231,13 @@ impl fmt::Debug for RedisProvider {
 
 /// Dials and makes sure that the server is one we can work with, and ready. Does not retry: who configures a wrong
 /// address wants to hear of it now.
-async fn first_connection(connector: &Connector) -> Result<(Live, Version), Fault> {
+async fn first_connection(connector: &Connector) -> Result<(Live, Version, Limits), Fault> {
     let live = connector.dial(drop).await?;
     let version = live.version().await?.check()?;
     wait_until_ready(&live).await?;
     warn_of_eviction(&live).await;
-    Ok((live, version))
+    let limits = Limits::ask(&live).await;
+    Ok((live, version, limits))
 }
 
 /// A server that loads its data takes connections, but no commands yet.
@@ -251,7 +254,7 @@ async fn wait_until_ready(live: &Live) -> Result<(), Fault> {
     }
 }
 
-/// Warns when the server may throw away whole queues to make room. Says nothing where it may not be asked.
+/// Warns when the server may throw away what is ours to make room. Says nothing where it may not be asked.
 async fn warn_of_eviction(live: &Live) {
     let mut connection = live.connection.clone();
     let info: Result<InfoDict, _> = redis::cmd("INFO")
@@ -259,10 +262,38 @@ async fn warn_of_eviction(live: &Live) {
         .query_async(&mut connection)
         .await;
     let policy: Option<String> = info.ok().and_then(|info| info.get("maxmemory_policy"));
-    if let Some(policy) = policy.filter(|policy| policy.starts_with("allkeys-")) {
+    if let Some(policy) = policy
+        && let Some(lost) = what_is_evicted(&policy)
+    {
         tracing::warn!(
             policy,
-            "the server evicts any key when memory runs out, whole queues included; use `noeviction`"
+            "when memory runs out, the server evicts {lost}; use `noeviction`"
         );
+    }
+}
+
+/// Returns what of ours an eviction policy may take.
+fn what_is_evicted(policy: &str) -> Option<&'static str> {
+    if policy.starts_with("allkeys-") {
+        Some("any key, whole queues included")
+    } else if policy.starts_with("volatile-") {
+        Some(
+            "keys that expire: marks of `put_once`, so that an item may be put twice; claims, so that \
+             a call may run twice; and inboxes, so that answers are lost",
+        )
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_policy_but_noeviction_is_warned_of() {
+        assert!(what_is_evicted("allkeys-lru").unwrap().contains("queues"));
+        assert!(what_is_evicted("volatile-ttl").unwrap().contains("marks"));
+        assert_eq!(what_is_evicted("noeviction"), None);
     }
 }

@@ -26,11 +26,10 @@ impl Topics {
     /// Publishes, and returns how many subscriptions Redis found.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
+        let context = || format!("redis: publish to `{topic}`");
+        self.core.limits.check_publish(context, payload.len())?;
         let publish = || command([b"PUBLISH", channel.as_bytes(), &payload].into_iter());
-        self.core
-            .commands
-            .query(|| format!("redis: publish to `{topic}`"), publish)
-            .await
+        self.core.commands.query(context, publish).await
     }
 
     /// Subscribes; live when this returns. Dropped before, it takes itself back.

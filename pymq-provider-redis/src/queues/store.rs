@@ -500,7 +500,9 @@ impl Store {
     fn check_size(&self, operation: &str, payloads: &[Bytes]) -> Result<()> {
         let size: usize = payloads.iter().map(Bytes::len).sum();
         if size <= MAX_COMMAND {
-            return Ok(());
+            let sizes = payloads.iter().map(Bytes::len);
+            let limits = &self.shared.core.limits;
+            return limits.check(|| self.context(operation), sizes);
         }
         let context = format!(
             "{}: {size} bytes at once, limit {MAX_COMMAND}",

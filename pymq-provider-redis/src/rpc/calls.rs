@@ -86,6 +86,7 @@ impl Calls {
             shared.core.spawn(Arc::clone(shared).drain());
         }
         let request = write_request(channel, id, &shared.inbox, message)?;
+        shared.core.limits.check_publish(context, request.len())?;
         let name = shared.core.keys.name(channel);
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
         if opts.to == Target::One {

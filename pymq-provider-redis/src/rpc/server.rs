@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pymq::provider::{Reply, Request, RequestInlet};
-use pymq::{Error, Result};
+use pymq::{Error, RemoteError, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -208,12 +208,16 @@ impl Server {
         let running = Arc::clone(&self.office.running);
         running.fetch_add(1, Ordering::Relaxed);
         let answers = self.office.answers.clone();
+        let limits = self.office.core.limits;
         let respond = move |reply: Reply| {
             running.fetch_sub(1, Ordering::Relaxed);
-            answers.give(Answer {
-                inbox,
-                payload: write_response(&call, reply),
-            });
+            let mut payload = write_response(&call, reply);
+            let size = payload.len();
+            if let Err(error) = limits.check(|| "the answer".to_owned(), [size].into_iter()) {
+                let refusal = RemoteError::new("ValueError", error.to_string());
+                payload = write_response(&call, Reply::Err(refusal));
+            }
+            answers.give(Answer { inbox, payload });
         };
         let request = Request::new(message, respond).with_timeout(left);
         match refusal {

@@ -5,14 +5,14 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use pymq::provider::{Filter, PutOptions, RequestOptions, Target};
-use pymq::{Connect, Error, ErrorKind, Message};
+use pymq::{Bus, Connect, Error, ErrorKind, Message};
 use pymq_provider_redis::RedisConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener as AsyncListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::server::Server;
+use crate::server::{Server, soon};
 
 async fn refused(url: &str) -> Error {
     let config: RedisConfig = url.parse().unwrap();
@@ -319,4 +319,59 @@ async fn what_is_put_with_options_is_bounded_in_bytes_unless_it_is_one() {
 /// Of a request to all the outcome is known when it resolves.
 fn to_all() -> RequestOptions {
     RequestOptions::default().to(Target::All)
+}
+
+/// What would cut a connection is refused before it is sent, with the name of the setting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_beyond_a_limit_of_the_server_is_refused() {
+    let options = [
+        ["--proto-max-bulk-len", "2mb"],
+        ["--client-query-buffer-limit", "4mb"],
+        ["--client-output-buffer-limit", "pubsub 1mb 1mb 60"],
+    ];
+    let server = Server::start(options.as_flattened()).await;
+    let bus = Bus::connect(server.config()).await.unwrap();
+    let mut events = bus.topic("news").stream::<String>().await.unwrap();
+    let _echo = bus.expose("echo", async |text: String| text).await.unwrap();
+    let _large = bus
+        .expose("large", async || "x".repeat(3 << 20))
+        .await
+        .unwrap();
+    let text = |mib_halves: usize| "x".repeat(mib_halves << 19);
+    let queue = bus.queue::<String>("q");
+    let echo = bus.stub::<(String,), String>("echo");
+    let large = bus.stub::<(), String>("large");
+
+    let refused = [
+        bus.topic("news").publish(&text(3)).await.unwrap_err(),
+        echo.call((text(3),)).await.unwrap_err(),
+        queue.put(&text(5)).await.unwrap_err(),
+        queue
+            .put_all(&[text(3), text(3), text(3)])
+            .await
+            .unwrap_err(),
+    ];
+    let answer = large.call(()).await.unwrap_err();
+
+    let names = [
+        "client-output-buffer-limit",
+        "client-output-buffer-limit",
+        "proto-max-bulk-len",
+        "client-query-buffer-limit",
+    ];
+    for (error, name) in refused.into_iter().zip(names) {
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    assert!(
+        answer.to_string().contains("proto-max-bulk-len"),
+        "{answer}"
+    );
+    // Nothing was cut.
+    bus.topic("news").publish(&text(1)).await.unwrap();
+    let event = soon(events.recv()).await.unwrap().into_event();
+    assert_eq!(event.map(|text| text.len()), Some(1 << 19));
+    queue.put(&text(3)).await.unwrap();
+    assert_eq!(soon(queue.get()).await.unwrap().len(), 3 << 19);
+    assert_eq!(bus.stats().reconnects, 0);
 }
