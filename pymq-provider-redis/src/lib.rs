@@ -31,6 +31,9 @@
 mod config;
 mod connection;
 mod core;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod hostile;
 mod keys;

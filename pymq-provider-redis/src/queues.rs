@@ -33,6 +33,22 @@ use self::store::Store;
 use self::waiters::Lines;
 use crate::core::Core;
 
+/// Reads a receipt and issues it again, for the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_receipt(bytes: &bytes::Bytes) -> Option<Receipt> {
+    let receipt = Receipt::new(bytes.clone());
+    let (batch, index) = receipt::read(&receipt)?;
+    let again = receipt::issue(batch, index.parse().ok()?);
+    assert_eq!(again, receipt, "read as another one");
+    Some(again)
+}
+
+/// Reads a dead letter, for the fuzzer.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_dead_letter(bytes: &bytes::Bytes) -> Option<Stored> {
+    dead_letter::read(bytes)
+}
+
 /// The queues of a provider.
 #[derive(Debug)]
 pub(crate) struct Queues {

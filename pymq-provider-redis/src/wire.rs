@@ -23,7 +23,7 @@ use bytes::Bytes;
 use pymq::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use self::scan::is_readable_payload;
 pub(crate) use self::scan::{Object, elements, is_readable};
 

@@ -31,6 +31,12 @@ mod replies;
 mod requests;
 mod subscription;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::over_topics::open_frames;
+}
+
 use std::fmt;
 
 use async_trait::async_trait;

@@ -114,7 +114,7 @@ pub(crate) fn is_readable(text: &str) -> bool {
 }
 
 /// The same for a text with what we put around one that is readable.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn is_readable_payload(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     scanner.max_depth = MAX_DEPTH + 2;

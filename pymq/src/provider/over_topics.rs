@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::caller::Calls;
+#[cfg(fuzzing)]
+pub use self::frame::open_frames;
 use self::server::{Outbox, Served};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;

@@ -129,6 +129,14 @@ impl Answer {
     }
 }
 
+/// Reads a note in every way there is, for the fuzzer.
+#[cfg(fuzzing)]
+pub fn open_frames(note: &str) {
+    let message = Message::json("[1]").with_header(HEADER, note);
+    drop(Call::open(message.clone()));
+    drop(Answer::open(message));
+}
+
 /// Names the queue by which the servers of a call agree on one.
 pub(super) fn claim(inbox: &str, number: u64) -> String {
     format!("{inbox}:{number}")

@@ -1,0 +1,13 @@
+//! Globs: nothing panics or takes for ever, and an escaped text matches itself alone.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pymq::glob;
+
+fuzz_target!(|parts: (&[u8], &[u8], &str, &str)| {
+    let (pattern, text, one, other) = parts;
+    glob::matches(pattern, text);
+    let escaped = glob::escape(one);
+    assert!(glob::matches(&escaped, one));
+    assert_eq!(glob::matches(&escaped, other), one == other);
+});

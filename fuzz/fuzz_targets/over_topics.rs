@@ -1,0 +1,6 @@
+//! The frames of remote calls over topics and queues: nothing panics.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|note: &str| pymq::provider::fuzzing::open_frames(note));

@@ -1,0 +1,98 @@
+//! Every decoder on any payload: nothing panics, nothing grows past what came, and what came goes out again as something
+//! that Python can read. For tests and for the fuzzer.
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "this is how a broken promise shows"
+)]
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use pymq::codec::Decode;
+use pymq::provider::Reply;
+use pymq::{Message, Params, Raw, RemoteError};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::queues;
+use crate::rpc::envelope::{read_request, read_response, request_frame, write_response};
+use crate::wire::{Extra, Object, decode_with, encode_with, is_readable_payload};
+
+#[derive(Deserialize)]
+struct Placed {
+    #[expect(dead_code, reason = "it is never read")]
+    order: u64,
+    #[expect(dead_code, reason = "it is never read")]
+    note: Option<String>,
+}
+
+/// Decodes a payload in every way there is. Panics if a decoder breaks a promise.
+pub fn decode_all(payload: &[u8]) {
+    let payload = &Bytes::copy_from_slice(payload);
+    drop(queues::read_receipt(payload));
+    drop(queues::read_dead_letter(payload));
+    let (message, extra) = decode_with(payload.clone());
+    assert!(message.size() <= payload.len(), "{payload:?}");
+    decode_values(&message);
+
+    // As when it is given back.
+    let again = encode_with(
+        &message,
+        &Extra {
+            attempt: 7,
+            ..extra.clone()
+        },
+    );
+    assert!(
+        str::from_utf8(&again).is_ok_and(is_readable_payload),
+        "{payload:?}"
+    );
+    assert_eq!(
+        decode_with(again),
+        (
+            message,
+            Extra {
+                attempt: 7,
+                ..extra
+            }
+        ),
+        "{payload:?}"
+    );
+
+    if let Some(frame) = request_frame(payload) {
+        decode_request(payload, &frame);
+    }
+    if let Some(response) = read_response(payload) {
+        match response.reply {
+            Reply::Ok { body, .. } => decode_values(&Message::json(body)),
+            Reply::Err(error) => drop(error.args::<Vec<Value>>()),
+            reply => panic!("{reply:?}"),
+        }
+    }
+}
+
+fn decode_values(message: &Message) {
+    drop(Value::decode(message));
+    drop(Placed::decode(message));
+    drop(<(String, Option<f64>)>::decode(message));
+    drop(BTreeMap::<i128, Vec<u8>>::decode(message));
+    drop(<()>::decode(message));
+    assert_eq!(Raw::decode(message).unwrap().0, message.body);
+}
+
+fn decode_request(payload: &Bytes, frame: &Object<'_>) {
+    let Some(request) = read_request(payload, frame) else {
+        return;
+    };
+    assert!(request.inbox.starts_with("__rpc_"), "{payload:?}");
+    drop(<(Value, Option<u64>)>::from_json(
+        "f",
+        &request.message.body,
+    ));
+    let answer = write_response(
+        &request.call,
+        Reply::Err(RemoteError::new("TypeError", "no")),
+    );
+    assert!(is_readable_payload(&answer), "{payload:?}");
+}
