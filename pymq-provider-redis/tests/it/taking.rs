@@ -137,6 +137,8 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
     assert!(error.is_retryable() && !error.outcome_unknown(), "{error}");
     network.turn(Weather::Fair);
-    soon(queue.put(&1)).await.unwrap();
+    let near = Bus::connect(server.config()).await.unwrap();
+    near.queue("q").put(&1).await.unwrap();
+    // However long the pause is before it connects again.
     assert_eq!(soon(queue.get()).await.unwrap(), 1);
 }
