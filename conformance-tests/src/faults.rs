@@ -26,6 +26,7 @@ pub mod ledger;
 pub mod memory;
 pub mod network;
 pub mod producers;
+pub mod remote_server;
 pub mod report;
 pub mod rules;
 mod runner;
@@ -46,6 +47,7 @@ pub mod long_outage;
 pub mod stopped_server;
 
 pub mod broken_network;
+pub mod cancelled_takes;
 pub mod full_server;
 pub mod malformed_payloads;
 pub mod many_calls;
@@ -53,6 +55,7 @@ pub mod many_topics;
 pub mod panicking_handlers;
 pub mod refused_access;
 pub mod slow_consumer;
+pub mod stopped_remotes;
 pub mod wiped_server;
 
 mod cut_replies;

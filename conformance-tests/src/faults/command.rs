@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 
 use super::rules::Rule;
 use super::table::{self, FAULTS, Fault};
-use super::{Report, Setting, consumer, runner, tls};
+use super::{Report, Setting, consumer, remote_server, runner, tls};
 use crate::Failure;
 
 /// The first argument of a process that runs one fault.
@@ -32,6 +32,7 @@ pub async fn run() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match &*words {
         [consumer::ROLE, orders] => consumer::run(orders).await.map(|()| true),
+        [remote_server::ROLE, orders] => remote_server::run(orders).await.map(|()| true),
         [tls::ROLE, url] => tls::run(url).await.map(|()| true),
         [ROLE, rest @ ..] => until_orphaned(run_one(rest)).await.map(|()| true),
         words => match Request::parse(words) {

@@ -117,6 +117,20 @@ impl Ledger {
         Ok(Journal::open(&self.path(name))?)
     }
 
+    /// Reads when work on each message began, as a journal says; the producer is the one that journal means.
+    pub fn begins(&self, name: &str) -> Result<Vec<(Duration, Job)>, Failure> {
+        let mut begins = Vec::new();
+        for line in std::fs::read_to_string(self.path(name))?.lines() {
+            let words: Vec<_> = line.split(' ').collect();
+            if let ["b", at, producer, seq, _] = *words {
+                let (producer, seq) = (producer.parse()?, seq.parse()?);
+                let at = Duration::from_micros(at.parse()?);
+                begins.push((at, Job { producer, seq }));
+            }
+        }
+        Ok(begins)
+    }
+
     /// Removes the journals when nobody writes to them any more.
     pub fn remove(&self) -> io::Result<()> {
         std::fs::remove_dir_all(&self.0)

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Report, Setting, broken_network, full_server, killed_connections, killed_consumers,
-    killed_server, loading_server, long_outage, malformed_payloads, many_calls, many_topics,
-    panicking_handlers, refused_access, slow_consumer, stopped_server, wiped_server,
+    Report, Setting, broken_network, cancelled_takes, full_server, killed_connections,
+    killed_consumers, killed_server, loading_server, long_outage, malformed_payloads, many_calls,
+    many_topics, panicking_handlers, refused_access, slow_consumer, stopped_remotes,
+    stopped_server, wiped_server,
 };
 use crate::Outcome;
 
@@ -181,6 +182,25 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Light,
         limit: Duration::from_secs(60),
         run: |setting| Box::pin(wiped_server::run(setting)),
+    },
+    Fault {
+        id: "F24",
+        name: "stopped_remotes",
+        what: "one or two of three server processes of a remote are stopped for up to 3 s and go on, for 20 s",
+        criterion: "no call runs twice, none begins after its timeout of 1 s, 99 % of the calls during a stop are answered, \
+                    all servers answer within 6 s of the last",
+        load: Load::Alone,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(stopped_remotes::run(setting)),
+    },
+    Fault {
+        id: "F25",
+        name: "cancelled_takes",
+        what: "one consumer cancels takes of four kinds at random, also in the middle of a round trip that takes up to 40 ms, for 10 s",
+        criterion: "each item comes once and in its order, each lease is the first attempt",
+        load: Load::Heavy,
+        limit: Duration::from_secs(60),
+        run: |setting| Box::pin(cancelled_takes::run(setting)),
     },
 ];
 

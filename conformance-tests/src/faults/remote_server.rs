@@ -1,0 +1,150 @@
+//! Servers of remotes: processes of their own, so that they can be stopped. The same program runs as one when its first
+//! argument is [`ROLE`]; it ends with the process that started it.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymq::{Bus, Connect};
+use pymq_provider_redis::RedisConfig;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use super::command::orphaned;
+use super::ledger::{Entry, Job, Journal, Ledger};
+use crate::Failure;
+
+/// The first argument of a server.
+pub const ROLE: &str = "remote";
+
+/// The remotes that each server exposes: the one takes a time that depends on the call, and both answer its number.
+pub const TO_ONE: &str = "one";
+/// As [`TO_ONE`], for calls of all servers.
+pub const TO_ALL: &str = "all";
+
+/// The journal of all servers: a line for each run, with the server as the producer and the call as the number.
+const RUNS: &str = "runs";
+
+/// What a server says once its remotes are exposed, and a stopper once the process is stopped.
+const READY: &str = "ready";
+
+/// Stops a process until its own standard input ends, by whatever end of the process that holds it.
+const STOP: &str = r#"kill -STOP "$0" && echo ready && cat && kill -CONT "$0""#;
+
+/// All that a server is told, as its second argument.
+#[derive(Debug, Deserialize, Serialize)]
+struct Orders {
+    url: String,
+    journal: PathBuf,
+    number: u32,
+}
+
+/// A server of remotes. Dropped, it is killed.
+#[derive(Debug)]
+pub struct RemoteServer(Child);
+
+/// A server that is stopped. Dropped, it goes on.
+#[derive(Debug)]
+pub struct Stopped(Child);
+
+impl RemoteServer {
+    /// Starts one with this number, and returns when it serves.
+    pub async fn start(ledger: &Ledger, url: String, number: u32) -> Result<Self, Failure> {
+        let orders = Orders {
+            url,
+            journal: ledger.path(RUNS),
+            number,
+        };
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(ROLE)
+            .arg(serde_json::to_string(&orders)?)
+            // It reads this until we are gone.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        ready(process.stdout.take()).await?;
+        Ok(Self(process))
+    }
+
+    /// Stops its process by `SIGSTOP`, and returns when that is so.
+    pub async fn stop(&self) -> Result<Stopped, Failure> {
+        let id = self.0.id().ok_or("a server ended by itself")?;
+        let mut stopper = Command::new("sh")
+            .args(["-c", STOP, &id.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        ready(stopper.stdout.take()).await?;
+        Ok(Stopped(stopper))
+    }
+
+    /// Lets it shut down, and returns when it is gone.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended by itself, or fails.
+    pub async fn finish(mut self) -> Result<(), Failure> {
+        if let Some(status) = self.0.try_wait()? {
+            return Err(format!("a server ended by itself: {status}").into());
+        }
+        // This ends its standard input, too.
+        let status = self.0.wait().await?;
+        if !status.success() {
+            return Err(format!("a server failed: {status}").into());
+        }
+        Ok(())
+    }
+}
+
+impl Stopped {
+    /// Lets the process go on by `SIGCONT`.
+    pub async fn resume(mut self) -> Result<(), Failure> {
+        let status = self.0.wait().await?;
+        if !status.success() {
+            return Err(format!("a server could not be resumed: {status}").into());
+        }
+        Ok(())
+    }
+}
+
+/// Waits until a process says that it is ready.
+async fn ready(output: Option<impl AsyncRead + Unpin>) -> Result<(), Failure> {
+    let output = output.ok_or("this process says nothing")?;
+    match BufReader::new(output).lines().next_line().await? {
+        Some(line) if line == READY => Ok(()),
+        other => Err(format!("a process ended: {other:?}").into()),
+    }
+}
+
+/// Returns when each call was run, and by which server.
+pub fn runs(ledger: &Ledger) -> Result<Vec<(Duration, Job)>, Failure> {
+    ledger.begins(RUNS)
+}
+
+/// Is a server, until the process that started it lets go of its standard input or is gone.
+pub(super) async fn run(orders: &str) -> Result<(), Failure> {
+    let orders: Orders = serde_json::from_str(orders)?;
+    let journal = Arc::new(Journal::open(&orders.journal)?);
+    let bus = Bus::new(orders.url.parse::<RedisConfig>()?.connect().await?);
+    for (name, longest) in [(TO_ONE, 20), (TO_ALL, 1)] {
+        let (journal, producer) = (Arc::clone(&journal), orders.number);
+        let work = move |seq: u32| {
+            // Before anything else: this is when the call begins.
+            let noted = journal.write(Job { producer, seq }, Entry::Begun);
+            async move {
+                noted.expect("the journal can be written");
+                sleep(Duration::from_millis(u64::from(seq % longest))).await;
+                seq
+            }
+        };
+        bus.expose(name, work).await?.keep();
+    }
+    writeln!(std::io::stdout(), "{READY}")?;
+    orphaned().await;
+    Ok(bus.shutdown(Duration::from_secs(5)).await?)
+}
