@@ -16,6 +16,9 @@
 //! of its open calls behind, and the answers to them on their way: a transport that can should let queues of the
 //! prefix `__rpc_` expire.
 //!
+//! A caller that leaves a call without an answer takes the claim itself: a server that was stopped meanwhile, or reads
+//! the request late, cannot win it any more. A request for all servers has no claim, so a late server may run it.
+//!
 //! If all decline, as when the only server has just stopped, the caller is told at once.
 
 mod caller;
@@ -127,6 +130,21 @@ impl<P: Provider> Work<P> {
             kind,
             format!("{}: {operation} `{name}`", self.provider.name()),
         )
+    }
+
+    /// Returns what gives this back for as long as the provider is there.
+    fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<P> {
+        let provider = Arc::downgrade(&self.provider);
+        let (runtime, tracker) = (self.runtime.clone(), self.tracker.clone());
+        let closing = self.closing.clone();
+        move || {
+            Some(Self {
+                provider: provider.upgrade()?,
+                runtime: runtime.clone(),
+                tracker: tracker.clone(),
+                closing: closing.clone(),
+            })
+        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -61,16 +61,23 @@ pub(super) async fn request<P: Provider>(
 ) -> Result<Replies> {
     let is_claimed = opts.to == Target::One;
     let (number, replies) = calls
-        .open(channel, is_claimed)
+        .open(work, channel, is_claimed)
         .ok_or_else(|| work.error(ErrorKind::Closed, "request to", channel))?;
     for forgotten in calls.forget() {
         clear_claim(work, calls, forgotten);
     }
     let call = Call::new(&calls.inbox, number, is_claimed, opts.timeout);
-    let reached = work
+    let published = work
         .provider
         .publish(&topic_of(channel), call.seal(request)?)
-        .await?;
+        .await;
+    if let Err(error) = &published
+        && !error.outcome_unknown()
+    {
+        // No server has it.
+        calls.remove(number);
+    }
+    let reached = published?;
     if reached == 0 {
         calls.remove(number);
         return Err(work.error(ErrorKind::NoSuchRemote, "request to", channel));
@@ -132,9 +139,31 @@ fn deliver<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, answer: Message) {
 fn clear_claim<P: Provider>(work: &Work<P>, calls: &Calls, number: u64) {
     let claim = frame::claim(&calls.inbox, number);
     let provider = Arc::clone(&work.provider);
+    work.spawn(async move { clear(&*provider, &claim).await });
+}
+
+async fn clear(provider: &impl Provider, claim: &str) {
+    if let Err(error) = provider.queue_clear(claim, Part::Ready).await {
+        tracing::debug!(%error, "the claim of a remote call stays behind");
+    }
+}
+
+/// Takes the claim of a call that its caller has left: a server that reads the request late cannot win it any more.
+fn take_back<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, number: u64) {
+    let (provider, calls) = (Arc::clone(&work.provider), Arc::clone(calls));
     work.spawn(async move {
-        if let Err(error) = provider.queue_clear(&claim, Part::Ready).await {
-            tracing::debug!(%error, "the claim of a remote call stays behind");
+        let claim = frame::claim(&calls.inbox, number);
+        match frame::try_claim(&*provider, &claim).await {
+            Ok(()) => {}
+            // A server has begun.
+            Err(error) if error.kind() == ErrorKind::Full => return,
+            Err(error) => {
+                tracing::debug!(%error, "a late server may still run a remote call");
+            }
+        }
+        if calls.is_done(number) {
+            // The claim was cleared before it was taken.
+            clear(&*provider, &claim).await;
         }
     });
 }
@@ -172,12 +201,21 @@ impl Calls {
     }
 
     /// Opens a call, unless closed.
-    fn open(self: &Arc<Self>, channel: &str, is_claimed: bool) -> Option<(u64, Replies)> {
+    fn open<P: Provider>(
+        self: &Arc<Self>,
+        work: &Work<P>,
+        channel: &str,
+        is_claimed: bool,
+    ) -> Option<(u64, Replies)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let calls = Arc::downgrade(self);
+        // Weak: replies that are kept must not keep the provider.
+        let (calls, work) = (Arc::downgrade(self), work.downgrade());
         let (caller, replies) = replies(move |detached| {
-            if let Some(calls) = calls.upgrade() {
-                calls.leave(number);
+            if let Some(calls) = calls.upgrade()
+                && calls.leave(number)
+                && let Some(work) = work()
+            {
+                take_back(&work, &calls, number);
             }
             drop(detached);
         });
@@ -238,13 +276,26 @@ impl Calls {
         true
     }
 
-    /// The caller is gone. A claimed call stays until its servers have been heard.
-    fn leave(&self, number: u64) {
+    /// The caller is gone. A claimed call stays until its servers have been heard. Answers whether a server may still
+    /// claim it.
+    fn leave(&self, number: u64) -> bool {
         let mut state = self.lock();
         match state.open.get_mut(&number) {
-            Some(call) if call.is_claimed => call.left = Some(Instant::now()),
-            _ => drop(state.open.remove(&number)),
+            Some(call) if call.is_claimed => {
+                call.left = Some(Instant::now());
+                !call.is_answered
+            }
+            _ => {
+                state.open.remove(&number);
+                false
+            }
         }
+    }
+
+    /// Tells whether all servers of a call have been heard.
+    fn is_done(&self, number: u64) -> bool {
+        let state = self.lock();
+        !state.is_closed && !state.open.contains_key(&number)
     }
 
     /// Forgets, now and then, the calls that were left long ago, and returns those whose claims are to be cleared.

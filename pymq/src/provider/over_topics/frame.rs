@@ -2,6 +2,7 @@
 //! travel too, so that neither can get in the way of the other.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
-use crate::provider::Reply;
+use crate::provider::{Provider, PutOptions, Reply};
 use crate::rpc::RemoteError;
 
 const HEADER: &str = "__rpc";
@@ -140,6 +141,14 @@ pub fn open_frames(note: &str) {
 /// Names the queue by which the servers of a call agree on one.
 pub(super) fn claim(inbox: &str, number: u64) -> String {
     format!("{inbox}:{number}")
+}
+
+/// Tries to win a call: the queue has one place, and `Full` says that it is taken.
+pub(super) async fn try_claim(provider: &impl Provider, claim: &str) -> Result<()> {
+    let one = PutOptions::default().maxsize(Some(NonZeroUsize::MIN));
+    provider
+        .queue_put(claim, vec![Message::json("1")], one)
+        .await
 }
 
 fn seal(note: &impl Serialize, mut message: Message) -> Result<Message> {

@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::frame::{Answer, Call};
+use super::frame::{self, Answer, Call};
 use super::{Work, topic_of};
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
@@ -233,13 +232,9 @@ impl<P: Provider> Server<P> {
                 .with(|channels| channels.contains(&self.channel))
     }
 
-    /// Tries to win a call: the queue has one place.
+    /// Tries to win a call.
     async fn claim(&self, call: &Call) -> bool {
-        let one = PutOptions::default().maxsize(Some(NonZeroUsize::MIN));
-        let put = self
-            .provider
-            .queue_put(&call.claim(), vec![Message::json("1")], one)
-            .await;
+        let put = frame::try_claim(&*self.provider, &call.claim()).await;
         if let Err(error) = &put
             && error.kind() != ErrorKind::Full
         {
