@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pymq::provider::{Provider, PutOptions, Replies, Reply, RequestOptions, Target};
-use pymq::{ErrorKind, Message, RemoteError};
-use tokio::task::JoinHandle;
+use pymq::{Bus, ErrorKind, Message, RemoteError};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::server::{Raw, Server, soon};
 
@@ -342,6 +342,53 @@ async fn a_server_gone_while_a_request_is_on_its_way_still_answers() {
             Err(error) => assert_eq!(error.kind(), ErrorKind::NoSuchRemote),
         }
     }
+}
+
+#[tokio::test]
+async fn no_call_finds_its_remote_missing_while_a_subscription_reconnects() {
+    let server = Server::start(&[]).await;
+    let mut raw = server.raw().await;
+    let (caller, callee) = (
+        Bus::new(server.connect().await),
+        Bus::new(server.connect().await),
+    );
+    let double = |n: u32| async move { n * 2 };
+    callee.expose("f", double).await.unwrap().keep();
+    let stub = caller
+        .stub::<(u32,), u32>("f")
+        .timeout(Duration::from_secs(4));
+    assert_eq!(stub.call((0,)).await.unwrap(), 0);
+
+    let (mut calls, mut missing) = (JoinSet::new(), 0);
+    let call = |n| {
+        let stub = stub.clone();
+        async move { (n, stub.call((n,)).await.map_err(|error| error.kind())) }
+    };
+    for n in 0..40 {
+        calls.spawn(call(n));
+        let _: usize = raw.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+        // Below the bus, the gap shows.
+        let probe = caller
+            .provider()
+            .rpc_request("f", Message::json("[0]"), to(Target::All));
+        missing += usize::from(probe.await.is_err());
+        calls.spawn(call(n + 1_000));
+        let (_, outcome) = soon(call(n + 2_000)).await;
+        assert_eq!(outcome, Ok((n + 2_000) * 2));
+    }
+
+    let mut answered = 0;
+    for (n, outcome) in calls.join_all().await {
+        match outcome {
+            Ok(answer) => {
+                assert_eq!(answer, n * 2);
+                answered += 1;
+            }
+            // The connection was cut with the request in it.
+            Err(kind) => assert_eq!(kind, ErrorKind::Timeout),
+        }
+    }
+    assert!(missing > 0 && answered >= 40, "{missing}, {answered}");
 }
 
 #[tokio::test]
