@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pymq::provider::{Delivery, GetOptions, Provider, PutOptions, Receipt, Settle};
-use pymq::{ErrorKind, Headers, Message, Result};
+use pymq::{Error, ErrorKind, Headers, Message, Result};
 use tokio::time::Instant;
 
 use super::each;
@@ -111,6 +111,54 @@ impl Twist for AcceptsAll {
                 })
             })
             .collect())
+    }
+}
+
+/// A receipt that was never handed out fails every settlement of its call.
+pub fn one_bad_receipt_fails_all() -> Wrap {
+    each(AllOrNone::default)
+}
+
+/// The receipts that were handed out.
+#[derive(Debug, Default)]
+struct AllOrNone(Mutex<Vec<Bytes>>);
+
+#[async_trait]
+impl Twist for AllOrNone {
+    async fn queue_get(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        let taken = inner.queue_get(queue, opts).await?;
+        let receipts = taken
+            .iter()
+            .filter_map(|delivery| delivery.receipt.as_ref());
+        let receipts = receipts.map(|receipt| Bytes::copy_from_slice(receipt.as_bytes()));
+        self.0
+            .lock()
+            .expect("nothing panics under it")
+            .extend(receipts);
+        Ok(taken)
+    }
+
+    async fn queue_settle(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        settlements: Vec<(Receipt, Settle)>,
+    ) -> Result<Vec<Result<()>>> {
+        let are_known = {
+            let known = self.0.lock().expect("nothing panics under it");
+            let mut receipts = settlements.iter().map(|(receipt, _)| receipt.as_bytes());
+            receipts.all(|receipt| known.iter().any(|known| known == receipt))
+        };
+        if are_known {
+            return inner.queue_settle(queue, settlements).await;
+        }
+        let lost = |_| Err(Error::new(ErrorKind::LeaseLost, "a receipt is malformed"));
+        Ok(settlements.into_iter().map(lost).collect())
     }
 }
 

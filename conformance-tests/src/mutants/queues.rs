@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use pymq::provider::{Delivery, GetOptions, Part, Provider, PutOptions, Stored, Wait};
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::each;
 use crate::harness::Wrap;
@@ -211,6 +212,57 @@ impl Twist for TakesOn {
         let (inner, queue) = (Arc::clone(inner), queue.to_owned());
         let taking = tokio::spawn(async move { inner.queue_get(&queue, opts).await });
         taking.await.expect("taking does not panic")
+    }
+}
+
+/// What was taken for a get that is dropped goes back, but behind everything else.
+pub fn given_up_goes_to_the_back() -> Wrap {
+    each(|| ToTheBack)
+}
+
+#[derive(Debug)]
+struct ToTheBack;
+
+/// What was taken and not handed out yet; dropped, it is put back.
+struct OnItsWay {
+    provider: Arc<dyn Provider>,
+    queue: String,
+    messages: Vec<Message>,
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        let (provider, queue) = (Arc::clone(&self.provider), self.queue.clone());
+        let messages = std::mem::take(&mut self.messages);
+        if !messages.is_empty() {
+            drop(tokio::spawn(async move {
+                let opts = PutOptions::default();
+                provider.queue_put(&queue, messages, opts).await
+            }));
+        }
+    }
+}
+
+#[async_trait]
+impl Twist for ToTheBack {
+    async fn queue_get(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        opts: GetOptions,
+    ) -> Result<Vec<Delivery>> {
+        // A round trip, in which a get can be dropped.
+        const ROUND_TRIP: Duration = Duration::from_millis(5);
+        let taken = inner.queue_get(queue, opts).await?;
+        let messages = taken.iter().map(|delivery| delivery.message.clone());
+        let mut on_its_way = OnItsWay {
+            provider: Arc::clone(inner),
+            queue: queue.to_owned(),
+            messages: messages.collect(),
+        };
+        sleep(ROUND_TRIP).await;
+        on_its_way.messages.clear();
+        Ok(taken)
     }
 }
 
