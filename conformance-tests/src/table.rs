@@ -292,6 +292,11 @@ macro_rules! behaviours {
                 a_handler_may_drop_its_own_guard,
                 shutdown_waits_for_handlers_within_grace,
                 shutdown_aborts_after_grace,
+                shutdown_drains_waiting_events,
+                shutdown_now_drops_them,
+                a_drain_ends_with_the_grace,
+                unsubscribing_ends_a_drain,
+                a_stream_is_read_after_a_shutdown,
                 nothing_runs_after_a_shutdown,
                 handlers_may_publish_while_they_finish,
                 a_second_shutdown_finds_nothing_to_do,
@@ -358,6 +363,7 @@ macro_rules! behaviours {
         $crate::$with! {
             [$($args)*]
             typed_patterns {
+                shutdown_drains_patterns,
                 pattern_handlers_see_the_concrete_topic,
                 pattern_streams_yield_the_concrete_topic,
             }

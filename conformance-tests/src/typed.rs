@@ -1,5 +1,6 @@
 //! G, E, L: what a `Bus` adds to a provider: typed events, handlers, guards, and an end to all of them.
 
+mod draining;
 mod ending;
 mod events;
 mod handlers;
@@ -12,6 +13,7 @@ use std::future::{Ready, ready};
 use pymq::{Bus, Error, ErrorKind, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+pub use self::draining::*;
 pub use self::ending::*;
 pub use self::events::*;
 pub use self::handlers::*;

@@ -1,10 +1,13 @@
 //! P: handlers and streams of patterns are told the concrete topic.
 
+use std::sync::Arc;
+
 use pymq::{Meta, Received};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::typed::{next, open};
-use crate::wait::soon;
+use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
 /// A handler of a pattern is told the concrete topic.
@@ -37,5 +40,44 @@ pub async fn pattern_streams_yield_the_concrete_topic(h: &dyn Harness) -> Outcom
         Received::Event(order, meta) => assert_eq!((order, meta.topic()), (1, "orders.placed")),
         other => return Err(format!("{other:?}").into()),
     }
+    Ok(())
+}
+
+/// A shutdown lets the handler of a pattern finish the events that had arrived, also several at once.
+pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
+    const LAST: u64 = 30;
+    let (bus, sender) = (open(h).await?, open(h).await?);
+    let (gate, (handled, mut arrived)) = (Arc::new(Semaphore::new(0)), unbounded_channel());
+    let handler = {
+        let gate = Arc::clone(&gate);
+        move |n: u64| {
+            let (gate, handled) = (Arc::clone(&gate), handled.clone());
+            async move {
+                drop(gate.acquire().await);
+                handled.send(n).ok();
+            }
+        }
+    };
+    let pattern = bus.pattern("num*").concurrency(4);
+    pattern.subscribe(handler).await?.keep();
+    // A publish may return before its event has arrived. When the last one is here, so are the others.
+    let mut fence = bus.pattern("num*").stream::<u64>().await?;
+    for n in 0..=LAST {
+        sender.topic("numbers").publish(&n).await?;
+    }
+    while soon("the last event", fence.recv()).await??.into_event() != Some(LAST) {}
+
+    let shutdown = tokio::spawn({
+        let bus = bus.clone();
+        async move { bus.shutdown(PATIENCE * 6).await }
+    });
+    until("the shutdown has begun", async || bus.is_closed()).await?;
+    gate.add_permits(Semaphore::MAX_PERMITS);
+    soon("the shutdown", shutdown).await???;
+
+    let mut seen: Vec<u64> = std::iter::from_fn(|| arrived.try_recv().ok()).collect();
+    seen.retain(|&n| n != LAST);
+    seen.sort_unstable();
+    assert_eq!(seen, Vec::from_iter(0..LAST));
     Ok(())
 }

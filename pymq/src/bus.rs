@@ -407,8 +407,23 @@ impl Bus {
         BusStats::new(self.provider().health(), self.counters())
     }
 
-    /// Shuts the bus down: takes no new work, lets handlers and calls finish within `grace`, ends the rest, gives back
+    /// Shuts the bus down: takes no new work, lets what has arrived finish within `grace`, ends the rest, gives back
     /// the leases that are not settled by then, and closes the provider. When it returns nothing runs any more.
+    ///
+    /// What the grace time is used for:
+    ///
+    /// - Handlers of topics and patterns handle the events that waited for them when the shutdown began. New events are not
+    ///   taken; one that arrives just as it begins may be.
+    /// - Functions answer the calls that had arrived.
+    /// - Workers finish the items they have begun. What they have not begun goes back to its queue.
+    /// - Leases held elsewhere are waited for.
+    ///
+    /// It ends as soon as all of that is done. Events that still wait when the grace time is over are dropped: nothing
+    /// stores them. [`Duration::ZERO`] means now, as [`close`](Self::close) does: what runs is ended, and what waits is
+    /// dropped or goes back. To drop the events of one handler only, drop its guard or unsubscribe it.
+    ///
+    /// Streams ([`Events`](crate::Events)) are not waited for, as only their reader knows when it is done. They get events
+    /// until the provider is closed. What has arrived by then can still be read; after it comes the end.
     ///
     /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
     /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
@@ -447,7 +462,8 @@ impl Bus {
         provider.close().await
     }
 
-    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace.
+    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace. Handlers that run are ended, and events that wait
+    /// are dropped.
     ///
     /// # Errors
     ///

@@ -103,6 +103,9 @@ pub async fn init_with(bus: Bus) -> Result<()> {
 
 /// Shuts the process-wide bus down as [`Bus::shutdown`]; afterwards there is none, and [`init`] may make another.
 ///
+/// Within the grace time handlers also handle the events that waited for them. [`Duration::ZERO`] means now, and drops
+/// them.
+///
 /// Without a bus there is nothing to do. What was registered on the bus ends with it.
 ///
 /// # Errors

@@ -108,11 +108,16 @@ impl Tasks {
     }
 
     /// Takes no new work, waits for what runs and then for `settled` up to `grace`, and ends the rest.
+    /// Without grace no task takes another step.
     ///
     /// May be called again and concurrently: the shortest grace time wins, and every call returns only
     /// when nothing runs any more. A task spawned later ends before it starts.
     pub(crate) async fn shutdown(&self, grace: Duration, settled: impl Future<Output = ()>) {
         self.tracker.close();
+        if grace.is_zero() {
+            // Before the drain, which would let waiting events start.
+            self.abort.cancel();
+        }
         self.drain.cancel();
         let finish = async {
             tokio::select! {
@@ -209,10 +214,15 @@ impl Running {
         self.stop.is_cancelled()
     }
 
+    /// Resolves once the owner asks to stop.
+    pub(crate) async fn stopped_by_owner(&self) {
+        self.stop.cancelled().await;
+    }
+
     /// Resolves once the owner asks to stop or the bus drains.
     pub(crate) async fn stopped(&self, tasks: &Tasks) {
         tokio::select! {
-            () = self.stop.cancelled() => {}
+            () = self.stopped_by_owner() => {}
             () = tasks.drain.cancelled() => {}
         }
     }

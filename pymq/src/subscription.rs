@@ -48,7 +48,7 @@ pub struct SubscriptionGuard(Guard);
 impl SubscriptionGuard {
     /// Unsubscribes, and resolves once the provider no longer delivers and the events being handled are finished.
     ///
-    /// Events still waiting are dropped. A handler that unsubscribes itself would wait for itself; let it drop the
+    /// Events still waiting are dropped, also during a shutdown, which lets other handlers handle theirs. A handler that unsubscribes itself would wait for itself; let it drop the
     /// guard instead.
     ///
     /// # Cancel safety
@@ -106,7 +106,7 @@ impl<T> Received<T> {
 /// The events of a topic or pattern as a [`Stream`]. Dropping it unsubscribes.
 ///
 /// An event that does not decode is an error with its payload; the stream goes on with the next one. It ends when
-/// the bus is closed.
+/// the bus is closed, after the events that had arrived by then. A [shutdown](Bus::shutdown) does not wait for its reader.
 ///
 /// # Examples
 ///
@@ -343,42 +343,49 @@ struct Runner {
 
 impl Runner {
     async fn run(self, mut subscription: Subscription) {
-        while let Some((slot, incoming)) = self.next(&mut subscription).await {
-            match incoming {
-                Incoming::Message { topic, message } => self.spawn(slot, topic, message),
-                Incoming::Lagged { missed } => {
-                    self.counters.lagged(missed);
-                    tracing::warn!(missed, "a handler missed events");
-                }
-            }
+        let is_stopped = tokio::select! {
+            biased;
+            () = self.running.stopped(&self.tasks) => true,
+            () = self.serve(&mut subscription) => false,
+        };
+        if !is_stopped || self.running.is_stopped() {
+            return subscription.unsubscribe().await;
         }
-        subscription.unsubscribe().await;
+        // A shutdown: events that had arrived are handled within its grace time, and no new ones
+        // are taken meanwhile. The provider may need a while to let go, which must not hold them up.
+        let detached = subscription.seal();
+        tokio::select! {
+            biased;
+            () = self.running.stopped_by_owner() => {}
+            () = self.serve(&mut subscription) => {}
+        }
+        // Frees what an owner has left unread before the wait for the provider.
+        drop(subscription);
+        detached.await;
     }
 
-    /// Waits for a free slot and an event; none when it is to stop.
-    async fn next(
-        &self,
-        subscription: &mut Subscription,
-    ) -> Option<(OwnedSemaphorePermit, Incoming)> {
-        let received = async {
+    /// Hands events to the handler until there are no more.
+    ///
+    /// Cancel safe: an event is taken only when it is handed on.
+    async fn serve(&self, subscription: &mut Subscription) {
+        loop {
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
-            (slot, subscription.recv().await)
-        };
-        tokio::select! {
-            biased;
-            () = self.running.stopped(&self.tasks) => None,
-            (slot, incoming) = received => match incoming {
-                Ok(incoming) => Some((slot, incoming)),
+            match subscription.recv().await {
+                Ok(Incoming::Message { topic, message }) => self.spawn(slot, topic, message),
+                Ok(Incoming::Lagged { missed }) => {
+                    self.counters.lagged(missed);
+                    tracing::warn!(missed, "a handler missed events");
+                }
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
                         tracing::error!(error = &error as &dyn StdError, "a subscription ended");
                     }
-                    None
+                    return;
                 }
-            },
+            }
         }
     }
 

@@ -198,15 +198,20 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Stops new items; those buffered can still be read. Resolves once the provider has let go.
-    pub(crate) async fn detach(&mut self) {
-        let Some(detach) = self.detach.take() else {
-            return;
-        };
-        let (done, gone) = oneshot::channel();
-        detach(Detached { _done: Some(done) });
-        // An error is the message: the sender has been dropped.
-        drop(gone.await);
+    /// Tells the provider at once to send no new items; those buffered can still be read. The
+    /// future resolves once the provider has let go.
+    pub(crate) fn detach(&mut self) -> impl Future<Output = ()> + Send + use<T> {
+        let gone = self.detach.take().map(|detach| {
+            let (done, gone) = oneshot::channel();
+            detach(Detached { _done: Some(done) });
+            gone
+        });
+        async {
+            if let Some(gone) = gone {
+                // An error is the message: the sender has been dropped.
+                drop(gone.await);
+            }
+        }
     }
 }
 

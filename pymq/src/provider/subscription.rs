@@ -151,6 +151,14 @@ impl Subscription {
             .end(Error::new(ErrorKind::Closed, "subscribe"));
     }
 
+    /// Takes no new messages from now on; those buffered can still be read, and then it is `Closed`.
+    /// The future resolves once the provider delivers no more.
+    pub(crate) fn seal(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let closed = Error::new(ErrorKind::Closed, "subscribe");
+        self.receiver.shared.end(closed);
+        self.receiver.detach()
+    }
+
     /// Ends the subscription and resolves once the provider no longer delivers to it.
     ///
     /// # Cancel safety
