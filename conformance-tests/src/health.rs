@@ -1,13 +1,16 @@
 //! O: what a bus tells about itself: its status, what happens to its connections, what it has counted.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{Reply, RequestOptions};
+use async_trait::async_trait;
+use pymq::provider::{Provider, QueueStats, Reply, RequestOptions};
 use pymq::{Bus, ErrorKind, LifecycleEvent, Message, Received, Status};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
+use crate::twist::{Twist, twisted};
 use crate::typed::{kind, open};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
@@ -31,6 +34,48 @@ pub async fn a_bus_is_ready_until_it_is_closed(h: &dyn Harness) -> Outcome {
     }
     assert_eq!(seen, [Status::Ready, Status::Closed]);
     Ok(())
+}
+
+/// A ping takes no longer than it may, where the provider does not answer, and says how the bus is. It cannot wait too long
+/// either: a limit that no clock can show is none.
+pub async fn a_ping_ends_in_time(h: &dyn Harness) -> Outcome {
+    let silent = Bus::new(twisted(h.connect().await?, Silent));
+    for timeout in [Duration::ZERO, Duration::from_millis(20)] {
+        let error = soon("the ping", silent.ping(timeout))
+            .await?
+            .expect_err("nothing answers");
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        assert!(
+            source
+                .as_ref()
+                .is_some_and(|it| it.ends_with("the bus is ready")),
+            "{source:?}"
+        );
+    }
+
+    let bus = open(h).await?;
+    soon("the ping", bus.ping(Duration::MAX)).await??;
+    let hurried = soon("the hurried ping", bus.ping(Duration::ZERO)).await?;
+    assert!(matches!(kind(&hurried), None | Some(ErrorKind::Timeout)));
+
+    bus.close().await?;
+    assert_eq!(
+        kind(&bus.ping(Duration::MAX).await),
+        Some(ErrorKind::Closed)
+    );
+    Ok(())
+}
+
+/// Does not answer when it is asked for the contents of a queue.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait]
+impl Twist for Silent {
+    async fn queue_stats(&self, _: &Arc<dyn Provider>, _: &str) -> pymq::Result<QueueStats> {
+        pending().await
+    }
 }
 
 /// A lifecycle asked for too late says that it is, and ends.

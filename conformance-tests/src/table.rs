@@ -122,6 +122,7 @@ macro_rules! behaviours {
             }
             health {
                 a_bus_is_ready_until_it_is_closed,
+                a_ping_ends_in_time,
                 the_lifecycle_of_a_closed_bus_is_over,
                 a_dropped_bus_ends_its_lifecycle,
                 failures_of_handlers_are_counted,

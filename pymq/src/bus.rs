@@ -340,14 +340,43 @@ impl Bus {
         self.stub(name).call_all(args).await
     }
 
-    /// Checks that the provider answers: the connection, the rights, the scripts.
+    /// Checks that the provider answers within `timeout`: the connection, the rights, the scripts.
+    ///
+    /// It asks once. A provider with a limit of its own for each command, such as the `op_timeout` of Redis, may give up
+    /// earlier. [`Duration::MAX`] leaves it to that limit. With a timeout of zero, only an answer that is there at once
+    /// counts. [`status`](Self::status) tells what is known without asking.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
     ///
     /// # Errors
     ///
-    /// What the provider answers.
-    pub async fn ping(&self) -> Result<()> {
-        let provider = self.live(|| format!("{}: ping", self.provider().name()))?;
-        provider.queue_stats(PING_QUEUE).await.map(drop)
+    /// [`Timeout`](ErrorKind::Timeout) when the time is over, whose source tells the status of the bus;
+    /// [`Closed`](ErrorKind::Closed); else what the provider answers, such as
+    /// [`Disconnected`](ErrorKind::Disconnected).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// bus.ping(Duration::from_millis(500)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn ping(&self, timeout: Duration) -> Result<()> {
+        let operation = || format!("{}: ping", self.provider().name());
+        let provider = self.live(operation)?;
+        match tokio::time::timeout(timeout, provider.queue_stats(PING_QUEUE)).await {
+            Ok(answer) => answer.map(drop),
+            Err(_) => {
+                let status = self.status();
+                let why = format!("no answer within {timeout:?}, the bus is {status}");
+                Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
+            }
+        }
     }
 
     /// Returns how the bus is at the moment; asks nobody.

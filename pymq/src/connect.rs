@@ -79,7 +79,7 @@ impl Registry {
     /// let url = std::env::var("SHOP_BUS_URL").unwrap_or("memory://".to_owned());
     /// let bus = registry.connect(url).await?;
     ///
-    /// bus.ping().await?;
+    /// bus.ping(std::time::Duration::from_secs(1)).await?;
     /// # Ok(()) }
     /// ```
     pub async fn connect(&self, url: impl IntoProviderUrl) -> Result<Bus> {

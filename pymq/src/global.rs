@@ -250,13 +250,13 @@ pub async fn call_all<R: DeserializeOwned>(
     bus()?.call_all(name, args).await
 }
 
-/// Checks that the provider answers, as [`Bus::ping`].
+/// Checks that the provider answers within `timeout`, as [`Bus::ping`].
 ///
 /// # Errors
 ///
 /// [`NotInitialized`](ErrorKind::NotInitialized) before [`init`]; else as [`Bus::ping`].
-pub async fn ping() -> Result<()> {
-    bus()?.ping().await
+pub async fn ping(timeout: Duration) -> Result<()> {
+    bus()?.ping(timeout).await
 }
 
 /// Starts a registration on the bus, or holds it until there is one.

@@ -141,7 +141,7 @@ pub async fn dropped_looks_change_nothing(h: &dyn Harness) -> Outcome {
             dropped_after(polls, queue.is_full()).await.is_last,
             dropped_after(polls, queue.stats()).await.is_last,
             dropped_after(polls, queue.join()).await.is_last,
-            dropped_after(polls, bus.ping()).await.is_last,
+            dropped_after(polls, bus.ping(LONG)).await.is_last,
         ];
         assert_eq!(queue.len().await?, 2);
         let clear = dropped_after(polls, queue.clear()).await;

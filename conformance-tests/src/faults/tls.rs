@@ -18,6 +18,7 @@ use super::certificates::{Certificates, word};
 use super::refused_access::Cases;
 use crate::errors::full_text;
 use crate::redis::Source;
+use crate::wait::PATIENCE;
 use crate::{Failure, Outcome};
 
 /// The first argument of a process that tries to connect.
@@ -138,7 +139,7 @@ pub(super) async fn run(url: &str) -> Result<(), Failure> {
     let met = match Bus::connect(config.connect_timeout(TIMEOUT)).await {
         Ok(bus) => Met {
             kind: None,
-            text: format!("{:?}", bus.ping().await?),
+            text: format!("{:?}", bus.ping(PATIENCE).await?),
         },
         Err(error) => Met {
             kind: Some(format!("{:?}", error.kind())),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::{Opened, Turn, shutdown};
 use crate::twist::{Twist, twisted};
 use crate::typed::{kind, next, recorder};
+use crate::wait::PATIENCE;
 use crate::{Harness, Outcome};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -30,7 +31,7 @@ pub async fn publish_before_init_is_not_initialized(h: &dyn Harness) -> Outcome 
         kind(&pymq::topic("t").header("a", "b").publish(&1).await),
         kind(&pymq::topic("t").stream::<u64>().await),
         kind(&pymq::call_all::<()>("f", ()).await),
-        kind(&pymq::ping().await),
+        kind(&pymq::ping(PATIENCE).await),
         kind(&pymq::bus()),
     ];
 

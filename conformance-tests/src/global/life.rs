@@ -8,7 +8,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use super::{Turn, shutdown};
 use crate::typed::{kind, next, open, recorder};
-use crate::wait::{soon, until};
+use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -21,7 +21,7 @@ pymq::event!(Ticked);
 pub async fn init_publish_shutdown(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     turn.init().await?;
-    pymq::ping().await?;
+    pymq::ping(PATIENCE).await?;
 
     let (record, mut arrived) = recorder::<Ticked>();
     let _by_type = pymq::subscribe(record).await?;
@@ -62,7 +62,7 @@ pub async fn init_twice_fails(h: &dyn Harness) -> Outcome {
     first?;
     assert_eq!(kind(&second), Some(ErrorKind::AlreadyInitialized));
     assert_eq!(kind(&third), Some(ErrorKind::AlreadyInitialized));
-    pymq::ping().await?;
+    pymq::ping(PATIENCE).await?;
     shutdown().await?;
     Ok(())
 }
@@ -76,7 +76,10 @@ pub async fn shutdown_then_init_works(h: &dyn Harness) -> Outcome {
         .await?
         .keep();
     shutdown().await?;
-    assert_eq!(kind(&pymq::ping().await), Some(ErrorKind::NotInitialized));
+    assert_eq!(
+        kind(&pymq::ping(PATIENCE).await),
+        Some(ErrorKind::NotInitialized)
+    );
 
     turn.init().await?;
 

@@ -197,14 +197,14 @@ pub async fn a_cancelled_shutdown_can_be_repeated(h: &dyn Harness) -> Outcome {
     soon("the second", bus.shutdown(Duration::MAX)).await??;
 
     assert_eq!(gated.finished(), 1);
-    assert_eq!(kind(&bus.ping().await), Some(ErrorKind::Closed));
+    assert_eq!(kind(&bus.ping(PATIENCE).await), Some(ErrorKind::Closed));
     Ok(())
 }
 
 /// After a shutdown every operation answers `Closed`.
 pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
-    bus.ping().await?;
+    bus.ping(PATIENCE).await?;
     assert!(!bus.is_closed());
 
     bus.shutdown(Duration::ZERO).await?;
@@ -212,7 +212,7 @@ pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     assert!(bus.is_closed());
     let stub = bus.stub::<(), ()>("f");
     let kinds = [
-        kind(&bus.ping().await),
+        kind(&bus.ping(PATIENCE).await),
         kind(&bus.publish(&Ticked).await),
         kind(&bus.topic("t").publish(&1).await),
         kind(&bus.topic("t").stream::<u64>().await),
@@ -414,7 +414,7 @@ pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
 async fn operations_fail(bus: &Bus) {
     let (topic, queue) = (bus.topic("t"), bus.queue::<u64>("q"));
     let stub = bus.stub::<(), u64>("f");
-    assert_orphaned("ping", bus.ping().await);
+    assert_orphaned("ping", bus.ping(PATIENCE).await);
     assert_orphaned("publish", bus.publish(&Ticked).await);
     assert_orphaned("publish on a topic", topic.publish(&1).await);
     assert_orphaned("with a header", topic.header("a", "b").publish(&1).await);

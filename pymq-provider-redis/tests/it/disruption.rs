@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use pymq::provider::{
     Filter, GetOptions, Incoming, Provider, PutOptions, Reply, RequestOptions, Wait,
 };
-use pymq::{Connect, ErrorKind, LifecycleEvent, Message, Status};
+use pymq::{Bus, Connect, ErrorKind, LifecycleEvent, Message, Status};
 use pymq_provider_redis::RedisConfig;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -357,6 +357,49 @@ async fn black_hole() -> (Server, Holes) {
     let server = Server::start(&[]).await;
     let holes = Holes::start(server.port()).await;
     (server, holes)
+}
+
+#[tokio::test]
+async fn a_ping_does_not_wait_for_a_command_to_give_up() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let (server, holes) = black_hole().await;
+    let config: RedisConfig = format!("redis://127.0.0.1:{}", holes.port())
+        .parse()
+        .unwrap();
+    // Longer than `soon` waits: a ping that takes as long as a command fails the test.
+    let config = config.op_timeout(Duration::from_secs(60));
+    let bus = Bus::connect(config).await.unwrap();
+    soon(bus.ping(Duration::MAX)).await.unwrap();
+
+    holes.freeze();
+    let silent = soon(bus.ping(TIMEOUT)).await.unwrap_err();
+    drop((server, holes));
+    let gone = soon(bus.ping(TIMEOUT)).await.unwrap_err();
+
+    assert_eq!(silent.kind(), ErrorKind::Timeout);
+    assert!(
+        matches!(gone.kind(), ErrorKind::Timeout | ErrorKind::Disconnected),
+        "{gone:?}"
+    );
+    soon(bus.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ping_of_a_server_that_is_gone_ends_in_time() {
+    let server = Server::start(&[]).await;
+    let config = server.config().op_timeout(Duration::from_secs(60));
+    let bus = Bus::connect(config).await.unwrap();
+    drop(server);
+
+    for _ in 0..3 {
+        let gone = soon(bus.ping(Duration::from_millis(300))).await;
+
+        let kind = gone.unwrap_err().kind();
+        assert!(
+            matches!(kind, ErrorKind::Timeout | ErrorKind::Disconnected),
+            "{kind:?}"
+        );
+    }
 }
 
 #[tokio::test]
