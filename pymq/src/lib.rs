@@ -122,3 +122,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/FROM_PYTHON.md")]
 struct FromPython;
+
+/// The recipes of the page for those who run it.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/OPERATING.md")]
+struct Operating;
