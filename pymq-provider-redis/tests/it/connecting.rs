@@ -375,3 +375,36 @@ async fn what_is_beyond_a_limit_of_the_server_is_refused() {
     assert_eq!(soon(queue.get()).await.unwrap().len(), 3 << 19);
     assert_eq!(bus.stats().reconnects, 0);
 }
+
+#[tokio::test]
+async fn the_longest_timeouts_are_no_harm() {
+    let server = Server::start(&[]).await;
+    let config = server
+        .config()
+        .connect_timeout(Duration::MAX)
+        .op_timeout(Duration::MAX);
+
+    let bus = soon(Bus::connect(config)).await.unwrap();
+
+    soon(bus.ping(Duration::MAX)).await.unwrap();
+    let queue = bus.queue::<u32>("q").maxsize(usize::MAX);
+    soon(queue.put_timeout(&1, Duration::MAX)).await.unwrap();
+    let taken = soon(queue.get_many(usize::MAX)).await.unwrap();
+    assert_eq!(taken.into_iter().flatten().collect::<Vec<_>>(), [1]);
+    let limits = pymq::BufferLimits::default();
+    for limits in [
+        limits.items(usize::MAX).bytes(usize::MAX),
+        limits.items(0).bytes(0),
+    ] {
+        let topic = bus.topic("t").buffer(limits).concurrency(usize::MAX);
+        let mut events = topic.stream::<u32>().await.unwrap();
+        bus.topic("t").publish(&7).await.unwrap();
+        let event = soon(events.recv()).await.unwrap();
+        assert_eq!(
+            event.into_event(),
+            Some(7),
+            "one event is kept whatever its size"
+        );
+    }
+    soon(bus.shutdown(Duration::MAX)).await.unwrap();
+}
