@@ -12,7 +12,7 @@ use pymq::provider::Provider;
 use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use crate::RedisProvider;
 
@@ -247,10 +247,14 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
         let what = "`rediss://` needs the cargo feature `tls` of pymq-provider-redis";
         return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));
     }
+    let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
+    if !is_socket && url[Position::AfterPort..].contains('@') {
+        let what = "an `@` behind the host; in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
+        return Err(fault(what));
+    }
     if url.fragment().is_some() {
         return Err(fault("a fragment (`#..`) means nothing here"));
     }
-    let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
     if is_socket && Path::new(url.path()).parent().is_none() {
         return Err(fault("it names no socket"));
     }
@@ -262,6 +266,8 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn error(url: &str) -> Error {
@@ -312,6 +318,40 @@ mod tests {
         let bad = error("redis://user:s3cret@host/notanumber");
 
         assert!(!format!("{by_url:?} {by_setter:?} {bad} {bad:?}").contains("s3cret"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_in_any_text(
+            user in "[a-z]{0,4}",
+            around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
+            scheme in "redis|rediss|redis\\+unix|unix",
+            name in "(pass|password|namespace|op_timeout|connect_timeout)",
+            end in "(/0|/x|\\?namespace=a|\\?op_timeout=soon|#x|)",
+        ) {
+            const SECRET: &str = "S3CR3T";
+            let secret = format!("{}{SECRET}{}", around.0, around.1);
+            let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            // What ends a parameter ends the secret, and what follows is a name: there is no telling.
+            let value = secret.replace('&', "");
+            for text in [
+                format!("{scheme}://{user}:{secret}@host{end}"),
+                format!("{scheme}://{user}:{escaped}@host{end}"),
+                format!("{scheme}:///run/redis.sock?pass={value}&db=x"),
+                format!("{scheme}:///run/redis.sock?user={user}&pass={escaped}"),
+                format!("{scheme}://{user}:?{name}={value}@host"),
+                format!("{scheme}://{user}:?{name}={value}#@host"),
+            ] {
+                let shown = match text.parse::<RedisConfig>() {
+                    Ok(config) => format!("{config:?}"),
+                    Err(error) => {
+                        let source = std::error::Error::source(&error).map(ToString::to_string);
+                        format!("{error} {error:?} {source:?}")
+                    }
+                };
+                prop_assert!(!shown.contains(SECRET), "{text}: {shown}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::de::{self, Deserialize, Deserializer};
-use url::Url;
+use url::{Position, Url};
 
 use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
@@ -140,12 +140,11 @@ impl ProviderUrl {
     ///
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for one that is not, or that stands twice.
     pub fn parameters(&self, known: &[&'static str]) -> Result<Parameters> {
+        let is_misread = is_misread(&self.0);
         let mut values = HashMap::new();
         for (name, value) in self.0.query_pairs() {
             let Some(name) = known.iter().find(|known| **known == name) else {
-                let is_plain = self.0.query().is_some_and(|query| !query.contains('@'));
-                // After an `@` the name may be a part of a password.
-                let name = if is_plain { name } else { "***".into() };
+                let name = if is_misread { HIDDEN.into() } else { name };
                 return Err(unknown("URL parameter", &name, known.iter().copied()));
             };
             if values.insert(*name, value.into_owned()).is_some() {
@@ -155,7 +154,7 @@ impl ProviderUrl {
                 ));
             }
         }
-        Ok(Parameters { values })
+        Ok(Parameters { values, is_misread })
     }
 }
 
@@ -247,11 +246,18 @@ impl fmt::Debug for ProviderUrl {
     }
 }
 
+/// Stands for a secret.
+const HIDDEN: &str = "***";
+
+/// Tells whether all behind the host may be a part of a password. If a `/`, `?` or `#` in it is not escaped, the URL is
+/// read as if the host ended there, and the `@` comes later.
+fn is_misread(url: &Url) -> bool {
+    url.cannot_be_a_base() || url[Position::AfterPort..].contains('@')
+}
+
 /// Writes a URL with `***` for what is or may be a secret: the password, the value of a parameter that is named like
-/// one, a fragment, and what stands around an `@` that does not end a user and password, as it does when a character
-/// in a password is not escaped.
+/// one, a fragment, and all behind the host where an `@` is in it.
 fn without_secrets(url: &Url) -> String {
-    const HIDDEN: &str = "***";
     if url.cannot_be_a_base() {
         return format!("{}:{HIDDEN}", url.scheme());
     }
@@ -263,17 +269,21 @@ fn without_secrets(url: &Url) -> String {
     if shown.fragment().is_some() {
         shown.set_fragment(Some(HIDDEN));
     }
-    if shown.path().contains('@') {
+    let is_misread = is_misread(url);
+    if is_misread {
         shown.set_path(HIDDEN);
     }
     let query = url.query().map(|query| {
-        if query.contains('@') {
+        if is_misread {
             return HIDDEN.to_owned();
         }
         let pairs = query.split('&').map(|pair| {
             let name = url::form_urlencoded::parse(pair.as_bytes()).next();
             match name {
-                Some((name, _)) if is_secret(&name) => {
+                // Some write `;` between pairs, which makes the next one a part of the value.
+                Some((name, value))
+                    if is_secret(&name) || (value.contains('=') && is_secret(&value)) =>
+                {
                     format!("{}={HIDDEN}", pair.split('=').next().unwrap_or_default())
                 }
                 _ => pair.to_owned(),
@@ -287,7 +297,7 @@ fn without_secrets(url: &Url) -> String {
 
 /// Tells whether a parameter of this name holds a secret.
 fn is_secret(name: &str) -> bool {
-    const WORDS: [&str; 7] = ["pass", "pwd", "secret", "token", "auth", "cred", "key"];
+    const WORDS: [&str; 7] = ["pass", "pw", "secret", "token", "auth", "cred", "key"];
     let name = name.to_lowercase();
     WORDS.iter().any(|word| name.contains(word))
 }
@@ -296,6 +306,8 @@ fn is_secret(name: &str) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Parameters {
     values: HashMap<&'static str, String>,
+    /// They may be parts of a password.
+    is_misread: bool,
 }
 
 impl Parameters {
@@ -314,6 +326,8 @@ impl Parameters {
             return Ok(None);
         };
         let fault = || {
+            let is_hidden = self.is_misread || text.contains('=');
+            let text = if is_hidden { HIDDEN } else { text };
             Error::new(
                 ErrorKind::InvalidConfig,
                 format!("URL parameter `{name}={text}`, want `250ms` or `5s`"),
@@ -370,6 +384,8 @@ fn with_source(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -400,6 +416,67 @@ mod tests {
             let error = url.parameters(&["namespace"]).err();
             let texts = format!("{url} {url:?} {error:?}");
             assert!(!texts.contains("s3cret"), "{texts}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_prints_nowhere() {
+        for url in [
+            "redis://u:?s3cret#@host",
+            "redis://u:/s3cret?x@host",
+            "redis://u:/s3cret#x@host",
+            "redis://u:?op_timeout=s3cret@host",
+            "redis://u:?op_timeout=s3cret#@host",
+            "redis://h?op_timeout=1;pass=s3cret",
+            "redis://h?db=1;PassWord=s3cret",
+            "redis://h?redis_pw=s3cret",
+        ] {
+            let url: ProviderUrl = url.parse().unwrap();
+            assert_hidden("s3cret", &url);
+        }
+    }
+
+    fn assert_hidden(secret: &str, url: &ProviderUrl) {
+        let timeout = url
+            .parameters(&["op_timeout", "pass"])
+            .and_then(|it| it.duration("op_timeout"));
+        let unknown = url.parameters(&["namespace"]);
+        let texts = format!("{url} {url:?} {:?} {:?}", timeout.err(), unknown.err());
+        assert!(!texts.contains(secret), "{texts}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_secret_is_in_any_text(
+            user in "[a-z]{0,4}",
+            around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
+            scheme in "redis|rediss|redis\\+unix|unix|memory|kafka",
+            name in "(pass|PASS|pass%77ord|client_secret|auth-token|api_key|pwd)",
+            end in "(/0|\\?namespace=a|\\?op_timeout=soon|#x|)",
+        ) {
+            const SECRET: &str = "S3CR3T";
+            let secret = format!("{}{SECRET}{}", around.0, around.1);
+            let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            // What ends a parameter ends the secret, and what follows is a name: there is no telling.
+            let value = secret.replace('&', "");
+            for text in [
+                format!("{scheme}://{user}:{secret}@host{end}"),
+                format!("{scheme}://{user}:{escaped}@host{end}"),
+                format!("{scheme}:{user}:{secret}@host{end}"),
+                format!("{scheme}:///run/redis.sock?{name}={value}&op_timeout=soon"),
+                format!("{scheme}:///run/redis.sock?{name}={escaped}"),
+                format!("{scheme}://host?op_timeout=soon&{name}={value}"),
+                format!("{scheme}://{user}:{escaped}@host?{name}={value}"),
+                format!("{user}:{secret}@host"),
+            ] {
+                match text.parse::<ProviderUrl>() {
+                    Ok(url) => assert_hidden(SECRET, &url),
+                    Err(error) => {
+                        let text = format!("{error} {error:?} {}", with_source(&error));
+                        prop_assert!(!text.contains(SECRET), "{text}");
+                    }
+                }
+            }
         }
     }
 

@@ -38,7 +38,13 @@ pub fn check_namespace(namespace: &str) -> Result<()> {
     if (1..=MAX_NAMESPACE).contains(&namespace.len()) && namespace.bytes().all(is_plain) {
         return Ok(());
     }
-    let shown = shown(namespace);
+    // As a part of a URL, it may be a part of a password that was not escaped.
+    let is_hidden = namespace.contains(['@', '=']);
+    let shown = if is_hidden {
+        "***".to_owned()
+    } else {
+        shown(namespace)
+    };
     Err(Error::new(
         ErrorKind::InvalidConfig,
         format!("namespace `{shown}`, want 1 to 64 characters of `A-Za-z0-9._-`"),
