@@ -105,17 +105,23 @@ impl Error {
         }))
     }
 
-    /// Adds the cause. `Display` does not show it; `source()` returns it. Of one whose text is over 1,024 bytes only the
-    /// beginning of the text is kept.
+    /// Adds the cause. `Display` does not show it; `source()` returns it. If its text, or that of a cause of it, is over
+    /// 1,024 bytes, only the beginning of the text with its causes is kept.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let source = source.into();
-        let text = source.to_string();
-        self.0.source = Some(match cut(&text) {
-            // One that prints a whole document is kept as the beginning of its text.
-            Cow::Owned(beginning) => Arc::from(Box::<dyn StdError + Send + Sync>::from(beginning)),
-            Cow::Borrowed(_) => Arc::from(source),
-        });
+        let causes =
+            std::iter::successors(Some(&*source as &dyn StdError), |&error| error.source());
+        let texts: Vec<String> = causes.map(ToString::to_string).collect();
+        self.0.source = Some(
+            if texts.iter().any(|text| matches!(cut(text), Cow::Owned(_))) {
+                // One that prints a whole document is kept as the beginning of its text.
+                let texts = texts.join(": ");
+                Arc::from(Box::<dyn StdError + Send + Sync>::from(cut(&texts)))
+            } else {
+                Arc::from(source)
+            },
+        );
         self
     }
 
@@ -194,12 +200,19 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_pretty = f.alternate();
         let mut debug = f.debug_struct("Error");
         debug
             .field("kind", &self.0.kind)
-            .field("context", &self.0.context);
+            .field("context", &cut(&self.0.context));
         if let Some(source) = &self.0.source {
-            debug.field("source", source);
+            // Of any type: it may hold more than it displays.
+            let text = if is_pretty {
+                format!("{source:#?}")
+            } else {
+                format!("{source:?}")
+            };
+            debug.field("source", &format_args!("{}", cut(&text)));
         }
         if let Some(remote) = &self.0.remote {
             debug.field("remote", remote);
@@ -256,5 +269,80 @@ pub(crate) fn end_of_stream<T>(received: Result<T>) -> Option<Result<T>> {
     match received {
         Err(error) if error.kind() == ErrorKind::Closed => None,
         received => Some(received),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Far over what is kept of a text.
+    const HUGE: usize = 3_000_000;
+
+    /// Displays little, and holds or is caused by much.
+    #[derive(Debug)]
+    struct Holds {
+        _document: String,
+        cause: Option<Error>,
+    }
+
+    impl fmt::Display for Holds {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("short")
+        }
+    }
+
+    impl StdError for Holds {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.cause.as_ref().map(|cause| cause as _)
+        }
+    }
+
+    /// Shows an error in every way there is, with all its causes.
+    fn texts(error: &Error) -> Vec<String> {
+        let mut texts = vec![format!("{error:?}"), format!("{error:#?}")];
+        let mut cause = Some(error as &dyn StdError);
+        while let Some(error) = cause {
+            texts.push(error.to_string());
+            cause = error.source();
+        }
+        texts
+    }
+
+    #[test]
+    fn no_text_of_an_error_is_huge() {
+        let huge = "ä".repeat(HUGE / 2);
+        let holds = |cause| Holds {
+            _document: huge.clone(),
+            cause,
+        };
+        let long = || Error::new(ErrorKind::Codec, huge.clone());
+        let remote = RemoteError::new(huge.clone(), huge.clone());
+        for error in [
+            long(),
+            long().with_source(huge.clone()),
+            long().with_source(long().with_source(huge.clone())),
+            Error::new(ErrorKind::Codec, "a").with_source(holds(None)),
+            Error::new(ErrorKind::Codec, "a").with_source(holds(Some(long()))),
+            Error::from_remote(huge.clone(), remote.clone()),
+            Error::new(ErrorKind::Codec, "a").with_source(remote.clone()),
+            Error::new(ErrorKind::Codec, "a").with_payload(Bytes::from(huge.clone())),
+        ] {
+            for text in texts(&error) {
+                assert!(text.len() < 8_192, "{} bytes", text.len());
+            }
+        }
+        assert!(format!("{remote:?} {remote:#?} {remote}").len() < 8_192);
+    }
+
+    #[test]
+    fn a_short_cause_is_kept_as_it_is() {
+        let cause = Error::new(ErrorKind::Closed, "get").with_source("gone");
+
+        let error = Error::new(ErrorKind::Codec, "a").with_source(cause);
+
+        let kept = error.source().and_then(|it| it.downcast_ref::<Error>());
+        assert_eq!(kept.map(Error::kind), Some(ErrorKind::Closed));
+        assert!(format!("{error:?}").contains("gone"));
     }
 }

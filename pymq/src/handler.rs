@@ -13,6 +13,7 @@ use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
+use crate::text::cut;
 
 /// What is known about an event besides its value.
 ///
@@ -153,9 +154,9 @@ impl<E: fmt::Display> HandlerOutput for Result<(), E> {
 }
 
 /// Shows what a handler or a remote function failed with: with its causes where its formatter knows them, as that of
-/// `anyhow` does.
+/// `anyhow` does. The text goes into logs, answers and dead letters, so it is cut.
 pub(crate) fn display_with_causes(error: &impl fmt::Display) -> String {
-    format!("{error:#}")
+    cut(&format!("{error:#}")).into_owned()
 }
 
 /// A handler with its types erased: decodes, then handles.
@@ -194,7 +195,7 @@ fn in_full(error: &Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    text
+    cut(&text).into_owned()
 }
 
 /// Decodes an event; the error names the type and the topic, and carries the payload.

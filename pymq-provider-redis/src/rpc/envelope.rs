@@ -147,10 +147,9 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     let type_name = type_name.map(name_of_type).unwrap_or_default();
     let reply = if error == Some("true") {
         let args = Bytes::from(without_id(result, name, id));
-        let shown = String::from_utf8_lossy(&args).into_owned();
         Reply::Err(
-            RemoteError::from_wire(&*type_name, args)
-                .unwrap_or_else(|_| RemoteError::new(&*type_name, shown)),
+            RemoteError::from_wire(&*type_name, args.clone())
+                .unwrap_or_else(|_| RemoteError::new(&*type_name, beginning(&args))),
         )
     } else {
         Reply::Ok {
@@ -162,6 +161,16 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
         id: id.parse().ok()?,
         reply,
     })
+}
+
+/// Returns the text of arguments that are no array, which a reader may have to look at: of a long one the beginning.
+fn beginning(args: &[u8]) -> String {
+    const ENOUGH: usize = 1_024;
+    let text = String::from_utf8_lossy(&args[..args.len().min(ENOUGH)]);
+    if args.len() <= ENOUGH {
+        return text.into_owned();
+    }
+    format!("{text}… ({} bytes)", args.len())
 }
 
 /// Reads the name of a type: those that most results have without an allocation.
@@ -503,6 +512,29 @@ mod tests {
             r#"{"a": {"__type": "pymq.core.RpcRequest"}}"#,
         ] {
             assert!(request_frame(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn arguments_of_an_error_that_are_no_array_are_cut() {
+        for (args, is_whole) in [
+            ("5".to_owned(), true),
+            (format!("\"{}\"", "ä".repeat(100_000)), false),
+        ] {
+            let text = format!(
+                r#"{{"__obj": ["f#1", {args}, "TypeError", true], "__type": "pymq.core.RpcResponse"}}"#
+            );
+
+            let Some(Response {
+                reply: Reply::Err(error),
+                ..
+            }) = read_response(&text.into())
+            else {
+                panic!("an error");
+            };
+
+            assert!(error.message().len() < 1_100);
+            assert_eq!(error.message() == args, is_whole);
         }
     }
 

@@ -135,8 +135,8 @@ impl fmt::Display for RemoteError {
 impl fmt::Debug for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteError")
-            .field("type_name", &self.type_name)
-            .field("message", &self.message)
+            .field("type_name", &cut(&self.type_name))
+            .field("message", &cut(&self.message))
             .finish_non_exhaustive()
     }
 }

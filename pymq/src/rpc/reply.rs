@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::handler::display_with_causes;
 use crate::provider::Reply;
 use crate::rpc::RemoteError;
+use crate::text::cut;
 
 /// What a remote may return.
 ///
@@ -176,7 +177,7 @@ fn reply(value: &(impl Serialize + ?Sized), type_name: &'static str) -> Reply {
                 .map_or_else(|| error.to_string(), ToString::to_string);
             Reply::Err(RemoteError::new(
                 "ValueError",
-                format!("the result cannot be sent: {cause}"),
+                cut(&format!("the result cannot be sent: {cause}")),
             ))
         }
     }
@@ -256,6 +257,26 @@ mod tests {
         let (message, _) = answer(Err::<(), _>(Chained));
 
         assert_eq!(message, "top: cause");
+    }
+
+    #[test]
+    fn a_long_error_of_a_function_is_cut() {
+        let failed: Result<(), String> = Err("ä".repeat(1_000_000));
+
+        let Reply::Err(error) = failed.into_reply() else {
+            panic!("it failed");
+        };
+
+        assert!(error.message().ends_with("ä… (2000000 bytes)"));
+        assert!(error.args_json().len() < 8_192);
+    }
+
+    #[test]
+    fn an_error_a_function_chose_itself_is_sent_as_it_is() {
+        let chosen = RemoteError::new("ValueError", "x".repeat(5_000));
+        let failed: Result<(), RemoteError> = Err(chosen.clone());
+
+        assert_eq!(failed.into_reply(), Reply::Err(chosen));
     }
 
     fn text(body: &str, type_name: &str) -> (String, String) {
