@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Delivery, Filter, GetOptions, Provider, PutOptions, QueueStats, Receipt, Replies,
+    Delivery, Filter, GetOptions, Provider, Put, PutOptions, QueueStats, Receipt, Replies,
     RequestOptions, Requests, Settle, Subscription,
 };
 use pymq::{Bus, Message, Result};
@@ -131,7 +131,7 @@ impl Twist for Halting {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         halt().await;
         let put = inner.queue_put(queue, messages, opts).await;
         halt().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pymq::Message;
 use pymq::provider::{
-    Delivery, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Settle, Wait,
+    Delivery, GetOptions, Part, Provider, Put, PutOptions, QueueStats, Receipt, Settle, Wait,
 };
 use tokio::time::Instant;
 
@@ -73,7 +73,8 @@ impl Jobs {
 
     /// Puts items in one batch.
     pub async fn put(&self, items: impl IntoIterator<Item = u32> + Send) -> pymq::Result<()> {
-        self.put_with(items, PutOptions::default()).await
+        self.put_with(items, PutOptions::default()).await?;
+        Ok(())
     }
 
     /// Puts items in one batch, with options.
@@ -81,7 +82,7 @@ impl Jobs {
         &self,
         items: impl IntoIterator<Item = u32> + Send,
         opts: PutOptions,
-    ) -> pymq::Result<()> {
+    ) -> pymq::Result<Put> {
         let messages = items.into_iter().map(message).collect();
         self.provider.queue_put(&self.queue, messages, opts).await
     }

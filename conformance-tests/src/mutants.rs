@@ -95,6 +95,8 @@ macro_rules! mutants {
                 maxsize_checked_then_put => maxsize_holds_under_race,
                 batch_is_put_in_part => batch_that_does_not_fit_is_refused_whole,
                 ignores_once => once_makes_a_repeated_put_harmless,
+                always_says_new => once_tells_new_from_known,
+                ignores_the_window => an_id_is_known_for_its_window,
                 refused_put_uses_up_its_id => refused_put_does_not_use_up_its_id,
                 peek_takes => peek_takes_nothing,
             }
@@ -135,6 +137,8 @@ macro_rules! mutants {
             }
             typed_once {
                 ignores_once => put_once_may_be_repeated_when_its_outcome_is_unknown,
+                always_says_new => put_once_puts_once,
+                ignores_the_window => the_window_of_put_once_is_set_by_its_handle,
             }
             typed_workers {
                 acks_before_work => what_a_dead_worker_held_is_worked_on_by_another,

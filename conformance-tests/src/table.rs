@@ -180,6 +180,9 @@ macro_rules! behaviours {
                 refused_put_does_not_use_up_its_id,
                 once_succeeds_on_a_full_queue,
                 once_is_remembered_for_two_minutes,
+                once_tells_new_from_known,
+                an_id_is_known_for_its_window,
+                a_window_has_bounds,
                 len_counts_ready_items,
                 get_from_never_used_queue_is_empty,
                 clear_empties_and_reports_count,
@@ -356,6 +359,7 @@ macro_rules! behaviours {
                 put_once_may_be_repeated_when_its_outcome_is_unknown,
                 put_once_is_remembered_when_its_item_is_done,
                 put_once_waits_for_space,
+                the_window_of_put_once_is_set_by_its_handle,
                 a_dropped_put_once_may_be_repeated,
             }
         }

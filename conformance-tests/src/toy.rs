@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, PutOptions,
+    Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
-    Wait, rpc_over_topics, subscription,
+    Wait, once_window, rpc_over_topics, subscription,
 };
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::sync::Notify;
@@ -84,24 +84,25 @@ impl State {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<(), ErrorKind> {
-        const REMEMBERED: Duration = Duration::from_secs(120);
+    ) -> Result<Put, ErrorKind> {
+        if messages.is_empty() {
+            return Ok(Put::New);
+        }
         let now = Instant::now();
         self.once.retain(|_, until| *until > now);
         let once = opts.once.map(|id| (queue.to_owned(), id));
         if once.as_ref().is_some_and(|id| self.once.contains_key(id)) {
-            return Ok(());
+            return Ok(Put::Known);
         }
         let after = self.queues.get(queue).map_or(0, VecDeque::len) + messages.len();
         if opts.maxsize.is_some_and(|maxsize| after > maxsize.get()) {
             return Err(ErrorKind::Full);
         }
-        self.once.extend(once.map(|id| (id, now + REMEMBERED)));
-        if after > 0 {
-            let line = self.queues.entry(queue.to_owned()).or_default();
-            line.extend(messages);
-        }
-        Ok(())
+        let until = now + once_window(opts.window);
+        self.once.extend(once.map(|id| (id, until)));
+        let line = self.queues.entry(queue.to_owned()).or_default();
+        line.extend(messages);
+        Ok(Put::New)
     }
 
     fn take(&mut self, queue: &str, max: usize) -> Vec<Delivery> {
@@ -216,15 +217,20 @@ impl Provider for Toy {
         Ok(subscription)
     }
 
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn queue_put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
         self.check("put to", queue)?;
         if !opts.delay.is_zero() {
             return self.refuse("put to", queue);
         }
         let put = self.hub.with(|state| state.put(queue, messages, opts));
-        put.map_err(|kind| error(kind, "put to", queue))?;
+        let put = put.map_err(|kind| error(kind, "put to", queue))?;
         self.hub.0.changed.notify_waiters();
-        Ok(())
+        Ok(put)
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
-    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 use pymq::{Message, Result};
 
@@ -44,7 +44,7 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         inner.queue_put(queue, messages, opts).await
     }
 
@@ -151,7 +151,12 @@ impl<T: Twist> Provider for Twisted<T> {
         self.twist.subscribe(&self.inner, filter).await
     }
 
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn queue_put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
         self.twist
             .queue_put(&self.inner, queue, messages, opts)
             .await

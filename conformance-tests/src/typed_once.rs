@@ -3,10 +3,12 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{Provider, PutOptions};
-use pymq::{Bus, Error, ErrorKind, Message, Result};
+use pymq::{Bus, Error, ErrorKind, Message, Put, Result};
+use tokio::time::sleep;
 
 use crate::moment::dropped_at;
 use crate::twist::{Twist, twisted};
@@ -19,11 +21,13 @@ pub async fn put_once_puts_once(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs");
 
-    jobs.put_once("a", &1).await?;
-    jobs.put_once("a", &2).await?;
-    other.queue::<u32>("jobs").put_once("a", &3).await?;
-    jobs.put_once("b", &4).await?;
-    bus.queue::<u32>("mail").put_once("a", &5).await?;
+    assert_eq!(jobs.put_once("a", &1).await?, Put::New);
+    assert_eq!(jobs.put_once("a", &2).await?, Put::Known);
+    let elsewhere = other.queue::<u32>("jobs").put_once("a", &3).await?;
+    assert_eq!(elsewhere, Put::Known);
+    assert_eq!(jobs.put_once("b", &4).await?, Put::New);
+    let mail = bus.queue::<u32>("mail").put_once("a", &5).await?;
+    assert_eq!(mail, Put::New);
 
     assert_eq!(jobs.get().await?, 1);
     assert_eq!(jobs.get().await?, 4);
@@ -44,8 +48,10 @@ pub async fn put_once_may_be_repeated_when_its_outcome_is_unknown(h: &dyn Harnes
 
         let unknown = jobs.put_once(format!("{got_through}"), &1).await;
         assert!(unknown.is_err_and(|error| error.outcome_unknown()));
-        jobs.put_once(format!("{got_through}"), &1).await?;
+        let again = jobs.put_once(format!("{got_through}"), &1).await?;
 
+        let expected = if got_through { Put::Known } else { Put::New };
+        assert_eq!(again, expected);
         assert_eq!(jobs.len().await?, 1, "got through: {got_through}");
         jobs.clear().await?;
     }
@@ -67,7 +73,7 @@ impl Twist for Mumbling {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         if self.has_spoken.swap(true, Ordering::SeqCst) {
             return inner.queue_put(queue, messages, opts).await;
         }
@@ -109,6 +115,22 @@ pub async fn put_once_waits_for_space(h: &dyn Harness) -> Outcome {
     assert_eq!(jobs.get().await?, 2);
     jobs.close();
     assert_eq!(kind(&jobs.put_once("c", &3).await), Some(ErrorKind::Closed));
+    Ok(())
+}
+
+/// A handle says how long its ids are known, and so for its clones. Others keep their own window.
+pub async fn the_window_of_put_once_is_set_by_its_handle(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    let brief = jobs.clone().once_window(Duration::ZERO);
+    jobs.put_once("a", &1).await?;
+    brief.put_once("b", &2).await?;
+
+    sleep(Duration::from_millis(1_100)).await;
+
+    assert_eq!(brief.put_once("a", &3).await?, Put::Known);
+    assert_eq!(brief.clone().put_once("b", &4).await?, Put::New);
+    assert_eq!(jobs.len().await?, 3);
     Ok(())
 }
 

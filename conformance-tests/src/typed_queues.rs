@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use pymq::codec::Raw;
-use pymq::provider::{Provider, PutOptions};
+use pymq::provider::{Provider, Put, PutOptions};
 use pymq::{Bus, Error, ErrorKind, Message, Result};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
@@ -149,7 +149,7 @@ impl Twist for SlowRefusals {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         let answer = inner.queue_put(queue, messages, opts).await;
         if answer.is_err() {
             yield_now().await;
@@ -242,7 +242,7 @@ impl Twist for LostAnswers {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         inner.queue_put(queue, messages, opts).await?;
         Err(Error::new(ErrorKind::Timeout, "test: put").with_outcome_unknown())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Part, Provider, PutOptions, Receipt, Redrive,
+    Capabilities, Delivery, Filter, GetOptions, Part, Provider, Put, PutOptions, Receipt, Redrive,
     Replies, RequestOptions, Requests, Settle, Stored, Subscription, rpc_over_topics,
 };
 use pymq::{Error, ErrorKind, Message, Result};
@@ -138,7 +138,7 @@ impl Twist for Without {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         if !opts.delay.is_zero() {
             self.refuse(Capability::Delays, inner, "put to", queue)?;
         }

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use ::redis::cmd;
+use conformance_tests::faults::network::Network;
 use conformance_tests::hostile::Payloads;
 use conformance_tests::memory::MemoryHarness;
 use conformance_tests::mutants::{self, Mutant};
 use conformance_tests::properties::transcripts_are_equal;
-use conformance_tests::redis::RedisHarness;
+use conformance_tests::redis::{RedisHarness, Server};
 use conformance_tests::table::Behaviour;
 use conformance_tests::wait::soon;
 use conformance_tests::{Harness, Outcome};
 use futures_util::StreamExt;
 use pymq::provider::{GetOptions, PutOptions, Wait};
-use pymq::{Bus, Connect, ErrorKind, Message, Received};
+use pymq::{Bus, Connect, ErrorKind, Message, Put, Received};
 use pymq_provider_redis::RedisConfig;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,6 +52,30 @@ async fn message_without_headers_is_the_bare_body() -> Outcome {
     Ok(())
 }
 
+/// A put that the provider sends again, since its reply was cut off, is still the one that put the item.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_once_that_is_sent_twice_is_new() -> Outcome {
+    let harness = RedisHarness::open("a_put_once_that_is_sent_twice_is_new").await?;
+    let server = Server::start(&[]).await?;
+    let network = Network::start(server.url().replace("redis://", "")).await?;
+    let config: RedisConfig = network.url().parse()?;
+    let bus = Bus::connect(config.namespace(harness.namespace())).await?;
+    let jobs = bus.queue::<u32>("jobs");
+    jobs.put_once("the script is known", &0).await?;
+
+    for item in 1..=20 {
+        network.cut_reply_at(1);
+        let put = soon("a put", jobs.put_once(item.to_string(), &item)).await?;
+        assert_eq!(put.ok(), Some(Put::New), "item {item}");
+        let again = soon("a put", jobs.put_once(item.to_string(), &item)).await?;
+        assert_eq!(again.ok(), Some(Put::Known), "item {item}");
+    }
+
+    assert!(!network.is_to_cut());
+    assert_eq!(jobs.len().await?, 21);
+    Ok(())
+}
+
 /// What somebody else keeps under a queue's name is an error of its own, and stays as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_another_type_is_wrong_type() -> Outcome {
@@ -67,7 +92,8 @@ async fn a_key_of_another_type_is_wrong_type() -> Outcome {
     for result in [
         provider
             .queue_put("q", vec![Message::json("1")], PutOptions::default())
-            .await,
+            .await
+            .map(drop),
         provider
             .queue_get("q", GetOptions::default())
             .await

@@ -42,8 +42,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
-    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription, Wait,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Wait,
 };
 use pymq::{Message, Result};
 
@@ -100,7 +101,12 @@ impl Provider for MemoryProvider {
         topics::subscribe(&self.handle, &filter)
     }
 
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn queue_put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
         self.handle.check("put to", queue)?;
         self.handle.space().queues.put(queue, messages, opts)
     }

@@ -16,7 +16,7 @@ use std::task::{Poll, Waker, ready};
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
 use pymq::provider::{
-    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
+    Delivery, GetOptions, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
 };
 use pymq::{Error, ErrorKind, Message, Result};
 use tokio::time::{Instant, sleep_until};
@@ -43,9 +43,9 @@ struct Inner {
 }
 
 impl Queues {
-    pub(crate) fn put(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    pub(crate) fn put(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<Put> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(Put::New);
         }
         let put = |state: &mut State, now: &Now| state.put(messages, opts, now);
         step_on(self.find_or_create(name), put).map_err(|kind| error(kind, "put to", name))

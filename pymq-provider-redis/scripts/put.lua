@@ -2,13 +2,15 @@
 --
 -- KEYS    of the queue; 6 the mark of a put that may be repeated (or anything without a window)
 -- ARGV    1 token, 2 maxsize (0 is unbounded), 3 delay in ms, 4 window of the mark in ms (0 is no mark), 5.. payloads
--- Return  1 put, 0 was put before, -1 full, -2 too many leases have ended to count them: sweep, and ask again
+-- Return  1 put, also if it was put by this call sent before; 0 was put by another, -1 full, -2 too many leases have ended to count them: sweep, and ask again
 --
 -- At maxmemory the first write refuses, and nothing has happened.
 local token, maxsize, delay, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
 if window > 0 and redis.call('EXISTS', KEYS[6]) == 1 then
-  return 0
+  -- The mark holds the token of its put, so a call that is sent again knows its own. It is a hash, since
+  -- no other read of one value is among the rights we ask for. A mark of an older version is a string.
+  return redis.pcall('HEXISTS', KEYS[6], token) == 1 and 1 or 0
 end
 local words = {}
 if delay == 0 then
@@ -41,6 +43,7 @@ else
   call_with_all('ZADD', delayed, words)
 end
 if window > 0 then
-  redis.call('SET', KEYS[6], '', 'PX', window)
+  redis.call('HSET', KEYS[6], token, '')
+  redis.call('EXPIRE', KEYS[6], math.ceil(window / 1000))
 end
 return 1

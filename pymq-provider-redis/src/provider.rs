@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Need, Part, Provider, PutOptions,
+    Capabilities, Delivery, Filter, GetOptions, Health, Need, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 use pymq::{ErrorKind, Message, Result};
@@ -119,7 +119,12 @@ impl Provider for RedisProvider {
         self.topics.subscribe(filter).await
     }
 
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn queue_put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
         self.core
             .check_open(|| format!("redis: put to `{queue}`"))?;
         self.queues.put(queue, messages, opts).await

@@ -25,7 +25,7 @@ mod watch;
 use std::sync::Arc;
 
 use pymq::provider::{
-    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored,
+    Delivery, GetOptions, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored,
 };
 use pymq::{Error, ErrorKind, Message, Result};
 
@@ -85,14 +85,14 @@ impl Queues {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         let store = self.store(queue);
         let delay = opts.delay;
-        store.put(&messages, opts).await?;
+        let put = store.put(&messages, opts).await?;
         if !delay.is_zero() && !messages.is_empty() {
             waiters::note_due(&store, delay);
         }
-        Ok(())
+        Ok(put)
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {

@@ -98,7 +98,9 @@ pub use self::handler::{Handler, HandlerOutput, Meta};
 pub use self::lease::Lease;
 pub use self::message::{Encoding, Headers, Message, MessageId};
 pub use self::pattern::Pattern;
-pub use self::provider::{BufferLimits, Lifecycle, LifecycleEvent, QueueStats, Status, WhenFull};
+pub use self::provider::{
+    BufferLimits, Lifecycle, LifecycleEvent, Put, QueueStats, Status, WhenFull,
+};
 pub use self::publication::{Publication, TopicPublication};
 pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
 pub use self::rpc::{

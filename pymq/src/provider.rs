@@ -44,8 +44,9 @@ use async_trait::async_trait;
 pub use self::buffer::{BufferLimits, Detached, WhenFull};
 pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Need, Status};
 pub use self::options::{
-    Capabilities, Delivery, Filter, GetOptions, MIN_LEASE, Part, PutOptions, QueueStats, Receipt,
-    Redrive, RequestOptions, Settle, Stored, Target, Wait, lease_time,
+    Capabilities, Delivery, Filter, GetOptions, MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW,
+    ONCE_WINDOW, Part, Put, PutOptions, QueueStats, Receipt, Redrive, RequestOptions, Settle,
+    Stored, Target, Wait, lease_time, once_window,
 };
 pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};
@@ -104,13 +105,16 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Delivery
     ///
-    /// Once `Ok` is returned the messages are in the queue. After an error with
-    /// [`outcome_unknown`](crate::Error::outcome_unknown) they may be.
+    /// Once [`Put::New`] is returned the messages are in the queue, put by this call, also where the provider had to send
+    /// it twice. [`Put::Known`] says for all of them that an earlier put of the id had put them, and that this one changed
+    /// nothing. Without an id, or without messages, the answer is `New`; without messages no id is used up. After an error
+    /// with [`outcome_unknown`](crate::Error::outcome_unknown) the messages may be in the queue.
     ///
     /// # Cancel safety
     ///
     /// Dropped early, the messages may or may not have been put: all or none of them.
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()>;
+    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions)
+    -> Result<Put>;
 
     /// Takes up to [`max`](GetOptions::max) messages from the front of a queue, waiting as told while there are none.
     ///

@@ -19,7 +19,7 @@ use crate::codec::{Decode, Tagged};
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::message::Message;
-use crate::provider::lease_time;
+use crate::provider::{lease_time, once_window};
 use crate::retry::MaxAttempts;
 use crate::worker::{ItemMeta, WorkerBuilder};
 
@@ -154,6 +154,31 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn lease_time(mut self, time: Duration) -> Self {
         self.handle.lease_time = lease_time(time);
+        self
+    }
+
+    /// Sets how long the id of a [`put_once`](Self::put_once) is known; 2 minutes unless set. An id is known for at least
+    /// 1 second ([`MIN_ONCE_WINDOW`](crate::provider::MIN_ONCE_WINDOW)) and at most 30 days
+    /// ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)), whatever is set.
+    ///
+    /// The window of an id is that of the put that was [`New`](crate::Put::New), and begins with it. Each known id takes
+    /// memory of the provider.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use std::time::Duration;
+    ///
+    /// let orders = bus.queue::<u32>("orders").once_window(Duration::from_secs(24 * 60 * 60));
+    ///
+    /// orders.put_once("order-17", &17).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn once_window(mut self, window: Duration) -> Self {
+        self.handle.once_window = once_window(window);
         self
     }
 

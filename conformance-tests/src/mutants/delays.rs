@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Delivery, GetOptions, Provider, PutOptions, Settle, Wait};
+use pymq::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Settle, Wait};
 use pymq::{Message, Result};
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +29,7 @@ impl Twist for NoDelay {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         inner
             .queue_put(queue, messages, opts.delay(Duration::ZERO))
             .await

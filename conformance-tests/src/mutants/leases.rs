@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pymq::provider::{Delivery, GetOptions, Provider, PutOptions, Receipt, Settle};
+use pymq::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Receipt, Settle};
 use pymq::{Error, ErrorKind, Headers, Message, Result};
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ impl Twist for FromPut {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         *self.0.lock().expect("nothing panics under it") = Some(Instant::now());
         inner.queue_put(queue, messages, opts).await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{Provider, PutOptions, Replies, RequestOptions};
+use pymq::provider::{Provider, Put, PutOptions, Replies, RequestOptions};
 use pymq::{Encoding, Headers, Message, Result};
 
 use super::each;
@@ -31,7 +31,7 @@ impl Twist for Changed {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         inner
             .queue_put(queue, messages.into_iter().map(self.0).collect(), opts)
             .await

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Delivery, GetOptions, Part, Provider, PutOptions, Stored, Wait};
+use pymq::provider::{
+    Delivery, GetOptions, ONCE_WINDOW, Part, Provider, Put, PutOptions, Stored, Wait,
+};
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -85,7 +87,7 @@ impl Twist for Hundredth {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         let twist = |message| match self.count.fetch_add(1, Ordering::SeqCst) % 100 {
             0 => (self.make)(message),
             _ => vec![message],
@@ -153,7 +155,7 @@ impl Twist for CheckThenPut {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         let ready = inner.queue_stats(queue).await?.ready;
         if opts
             .maxsize
@@ -185,11 +187,11 @@ impl Twist for OneByOne {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         for message in messages {
             inner.queue_put(queue, vec![message], opts.clone()).await?;
         }
-        Ok(())
+        Ok(Put::New)
     }
 }
 
@@ -282,8 +284,52 @@ impl Twist for Again {
         queue: &str,
         messages: Vec<Message>,
         mut opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         opts.once = None;
+        inner.queue_put(queue, messages, opts).await
+    }
+}
+
+/// A put of a known id puts nothing and says it did.
+pub fn always_says_new() -> Wrap {
+    each(|| AlwaysNew)
+}
+
+#[derive(Debug)]
+struct AlwaysNew;
+
+#[async_trait]
+impl Twist for AlwaysNew {
+    async fn queue_put(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
+        inner.queue_put(queue, messages, opts).await?;
+        Ok(Put::New)
+    }
+}
+
+/// An id is known for two minutes, whatever its window.
+pub fn ignores_the_window() -> Wrap {
+    each(|| TwoMinutes)
+}
+
+#[derive(Debug)]
+struct TwoMinutes;
+
+#[async_trait]
+impl Twist for TwoMinutes {
+    async fn queue_put(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
+        let opts = opts.window(ONCE_WINDOW);
         inner.queue_put(queue, messages, opts).await
     }
 }
@@ -304,11 +350,11 @@ impl Twist for RemembersTooEarly {
         queue: &str,
         messages: Vec<Message>,
         mut opts: PutOptions,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         if let Some(id) = opts.once.take() {
             let is_new = self.0.lock().expect("nothing panics under it").insert(id);
             if !is_new {
-                return Ok(());
+                return Ok(Put::Known);
             }
         }
         inner.queue_put(queue, messages, opts).await

@@ -100,7 +100,7 @@ impl Actor {
                 let first = self.items_put;
                 self.items_put += u32::try_from(*count)?;
                 let messages = (first..self.items_put).map(message).collect();
-                Answer::Done(answered(handle.queue_put(queue, messages, opts).await)?)
+                Answer::Put(answered(handle.queue_put(queue, messages, opts).await)?)
             }
             Op::Get { max } => {
                 let taken = handle
@@ -148,7 +148,7 @@ impl Actor {
                 Answer::Count(handle.queue_redrive(queue, Redrive::Ids(ids)).await?)
             }
             Op::Stats => Answer::Stats(handle.queue_stats(queue).await?),
-            Op::Crash => Answer::Done(Ok(())),
+            Op::Crash => Answer::Done,
             Op::Tick => {
                 self.ticks += 1;
                 sleep_until(self.started + self.tick * self.ticks).await;
@@ -212,7 +212,7 @@ fn deliveries(taken: &[Delivery]) -> Outcome<Vec<Item>> {
 }
 
 /// Keeps the errors that belong to the game, and fails on all others.
-fn answered(result: pymq::Result<()>) -> Outcome<Result<(), ErrorKind>> {
+fn answered<T>(result: pymq::Result<T>) -> Outcome<Result<T, ErrorKind>> {
     match result {
         Err(error) if !matches!(error.kind(), ErrorKind::Full | ErrorKind::LeaseLost) => {
             Err(error.into())

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use pymq::ErrorKind;
-use pymq::provider::{Part, QueueStats};
+use pymq::provider::{Part, Put, QueueStats};
 
 /// What is asked of a queue. Items are numbered in the order of the puts, leases in the order of the takes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,7 +54,8 @@ pub(super) enum How {
 /// What a queue answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Answer {
-    Done(Result<(), ErrorKind>),
+    Done,
+    Put(Result<Put, ErrorKind>),
     Settled(Vec<Result<(), ErrorKind>>),
     /// Items with their attempts.
     Items(Vec<Item>),
@@ -100,7 +101,7 @@ impl Model {
                 delay,
                 maxsize,
                 once,
-            } => Answer::Done(self.put(*count, *delay, *maxsize, *once)),
+            } => Answer::Put(self.put(*count, *delay, *maxsize, *once)),
             Op::Get { max } => Answer::Items(self.take(*max)),
             Op::Lease { max, ticks } => Answer::Items(self.lease(*max, *ticks)),
             Op::Settle(settlements) => Answer::Settled(self.settle(settlements)),
@@ -118,7 +119,7 @@ impl Model {
                 self.dead.len(),
             )),
             // What it had leased stays so until that is over.
-            Op::Crash => Answer::Done(Ok(())),
+            Op::Crash => Answer::Done,
             Op::Tick => {
                 self.tick();
                 Answer::Items(self.part(Part::Ready))
@@ -132,12 +133,12 @@ impl Model {
         delay: Option<usize>,
         maxsize: Option<usize>,
         once: Option<u8>,
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<Put, ErrorKind> {
         let first = self.items_put;
         // Numbers are used up also by a put that fails.
         self.items_put += u32::try_from(count).expect("scripts are short");
         if once.is_some_and(|id| self.once.contains(&id)) {
-            return Ok(());
+            return Ok(Put::Known);
         }
         let fits = |maxsize| self.ready.len() + count <= maxsize;
         if delay.is_none() && !maxsize.is_none_or(fits) {
@@ -151,7 +152,7 @@ impl Model {
                 .delayed
                 .extend(items.map(|item| (self.now + delay, item))),
         }
-        Ok(())
+        Ok(Put::New)
     }
 
     fn take(&mut self, max: usize) -> Vec<Item> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pymq::ErrorKind;
-use pymq::provider::PutOptions;
+use pymq::provider::{MAX_ONCE_WINDOW, MIN_ONCE_WINDOW, Put, PutOptions};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -78,7 +78,7 @@ pub async fn maxsize_holds_under_race(h: &dyn Harness) -> Outcome {
     let mut succeeded = 0;
     while let Some(put) = soon("a put", puts.join_next()).await? {
         match put? {
-            Ok(()) => succeeded += 1,
+            Ok(_) => succeeded += 1,
             Err(error) => assert_eq!(error.kind(), ErrorKind::Full),
         }
     }
@@ -118,10 +118,12 @@ pub async fn once_holds_under_race(h: &dyn Harness) -> Outcome {
         puts.spawn(async move { jobs.put_with([n], once("the one")).await });
     }
 
+    let mut new = 0;
     while let Some(put) = soon("a put", puts.join_next()).await? {
-        put??;
+        new += usize::from(put?? == Put::New);
     }
 
+    assert_eq!(new, 1);
     assert_eq!(handles[0].len().await?, 1);
     Ok(())
 }
@@ -170,6 +172,79 @@ pub async fn once_is_remembered_for_two_minutes(h: &dyn Harness) -> Outcome {
         sleep(after).await;
         jobs.put_with([3], once("order-1")).await?;
         assert_eq!(jobs.drain().await?, [3]);
+    }
+    Ok(())
+}
+
+/// A put says whether it put its batch or found the id known: at first, repeated by any handle, and when it is refused
+/// before. A put without an id, and one without messages, is new.
+pub async fn once_tells_new_from_known(h: &dyn Harness) -> Outcome {
+    let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
+    let full = || once("b").maxsize(Some(at_most(2)));
+
+    assert_eq!(jobs.put_with([], once("a")).await?, Put::New);
+    assert_eq!(jobs.put_with([1, 2], once("a")).await?, Put::New);
+    assert_eq!(jobs.put_with([1, 2], once("a")).await?, Put::Known);
+    assert_eq!(other.put_with([3], once("a")).await?, Put::Known);
+    assert!(jobs.put_with([4], full()).await.is_err());
+    assert_eq!(jobs.drain().await?, [1, 2]);
+    assert_eq!(jobs.put_with([4], full()).await?, Put::New);
+    assert_eq!(other.put_with([4], full()).await?, Put::Known);
+    assert_eq!(jobs.put_with([5], bound(9)).await?, Put::New);
+    assert_eq!(jobs.put_with([5], bound(9)).await?, Put::New);
+
+    assert_eq!(jobs.drain().await?, [4, 5, 5]);
+    assert_eq!(jobs.put_with([1, 2], once("a")).await?, Put::Known);
+    Ok(())
+}
+
+/// An id is known as long as the put that was new said, and a put of a known id changes nothing about that.
+pub async fn an_id_is_known_for_its_window(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+    let long = Duration::from_secs(3_600);
+    let (short, wait) = match h.clock() {
+        Clock::Paused => (Duration::from_secs(600), Duration::from_secs(599)),
+        Clock::Real => (Duration::from_secs(2), Duration::from_millis(500)),
+    };
+    assert_eq!(jobs.put_with([1], once("a").window(long)).await?, Put::New);
+    assert_eq!(jobs.put_with([2], once("b").window(short)).await?, Put::New);
+
+    sleep(wait).await;
+    assert_eq!(
+        jobs.put_with([3], once("b").window(long)).await?,
+        Put::Known
+    );
+    sleep(short).await;
+
+    assert_eq!(jobs.put_with([4], once("b").window(short)).await?, Put::New);
+    assert_eq!(
+        jobs.put_with([5], once("a").window(short)).await?,
+        Put::Known
+    );
+    assert_eq!(jobs.drain().await?, [1, 2, 4]);
+    Ok(())
+}
+
+/// No window is too short or too long to be put with: it is as near to what was asked for as it may be.
+pub async fn a_window_has_bounds(h: &dyn Harness) -> Outcome {
+    let jobs = Jobs::open(h).await?;
+
+    for (n, window) in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX]
+        .into_iter()
+        .enumerate()
+    {
+        let opts = || once(&n.to_string()).window(window);
+        assert_eq!(jobs.put_with([1], opts()).await?, Put::New, "{window:?}");
+        if h.clock() == Clock::Paused || window == Duration::MAX {
+            assert_eq!(jobs.put_with([1], opts()).await?, Put::Known, "{window:?}");
+        }
+    }
+    if h.clock() == Clock::Paused {
+        sleep(MIN_ONCE_WINDOW).await;
+        assert_eq!(jobs.put_with([1], once("0")).await?, Put::New);
+        assert_eq!(jobs.put_with([1], once("2")).await?, Put::Known);
+        sleep(MAX_ONCE_WINDOW).await;
+        assert_eq!(jobs.put_with([1], once("2")).await?, Put::New);
     }
     Ok(())
 }

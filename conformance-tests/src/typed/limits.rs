@@ -157,7 +157,7 @@ pub async fn what_is_sent_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
         let refused = [
             queue.put(&deeper).await,
             queue.try_put(&deeper).await,
-            queue.put_once("deep", &deeper).await,
+            queue.put_once("deep", &deeper).await.map(drop),
             queue.put_all(&batch).await,
             queue.header("trace", "af01").put(&deeper).await,
             topic.publish(&deeper).await.map(drop),

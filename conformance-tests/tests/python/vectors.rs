@@ -45,9 +45,10 @@ fn vectors() -> Result<Vec<Vector>, Failure> {
 
 async fn put(peers: &Peers, message: Message) -> Outcome {
     let provider = peers.bus.provider();
-    Ok(provider
+    provider
         .queue_put("vectors", vec![message], PutOptions::default())
-        .await?)
+        .await?;
+    Ok(())
 }
 
 async fn python_reads_each_vector_as_it_was_recorded(peers: Peers) -> Outcome {

@@ -9,15 +9,13 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use pymq::provider::{
-    Delivery, Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, lease_time,
+    Delivery, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, lease_time,
+    once_window,
 };
 use pymq::{ErrorKind, Message, MessageId};
 use tokio::time::Instant;
 
 use crate::broker::unique;
-
-/// How long the id of a put-once is remembered.
-const ONCE_WINDOW: Duration = Duration::from_secs(120);
 
 /// Further off than anybody waits; adding it overflows nothing.
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
@@ -85,9 +83,9 @@ impl State {
         messages: Vec<Message>,
         opts: PutOptions,
         now: &Now,
-    ) -> Result<(), ErrorKind> {
+    ) -> Result<Put, ErrorKind> {
         if opts.once.as_ref().is_some_and(|id| self.once.contains(id)) {
-            return Ok(());
+            return Ok(Put::Known);
         }
         let is_ready = opts.delay.is_zero();
         let fits = |maxsize: NonZeroUsize| self.ready.len() + messages.len() <= maxsize.get();
@@ -95,7 +93,7 @@ impl State {
             return Err(ErrorKind::Full);
         }
         if let Some(id) = opts.once {
-            self.once.remember(id, now);
+            self.once.remember(id, now.plus(once_window(opts.window)));
         }
         let items = messages.into_iter().map(|message| Item {
             message,
@@ -108,7 +106,7 @@ impl State {
             self.delayed
                 .extend(items.map(|item| ((due, unique()), item)));
         }
-        Ok(())
+        Ok(Put::New)
     }
 
     pub(super) fn take(
@@ -313,8 +311,8 @@ impl Leases {
 #[derive(Debug, Default)]
 struct OnceIds {
     known: HashSet<MessageId>,
-    /// In the order they are forgotten.
-    until: VecDeque<(Instant, MessageId)>,
+    /// By when they are forgotten.
+    until: BTreeMap<(Instant, u64), MessageId>,
 }
 
 impl OnceIds {
@@ -322,20 +320,14 @@ impl OnceIds {
         self.known.contains(id)
     }
 
-    fn remember(&mut self, id: MessageId, now: &Now) {
-        self.until.push_back((now.plus(ONCE_WINDOW), id.clone()));
+    fn remember(&mut self, id: MessageId, until: Instant) {
+        self.until.insert((until, unique()), id.clone());
         self.known.insert(id);
     }
 
     fn forget(&mut self, now: &Now) {
-        while self
-            .until
-            .front()
-            .is_some_and(|(until, _)| *until <= now.get())
-        {
-            if let Some((_, id)) = self.until.pop_front() {
-                self.known.remove(&id);
-            }
+        while let Some(id) = pop_until(&mut self.until, now) {
+            self.known.remove(&id);
         }
     }
 
@@ -345,8 +337,8 @@ impl OnceIds {
 }
 
 /// Removes the first that is due.
-fn pop_until(delayed: &mut BTreeMap<(Instant, u64), Item>, now: &Now) -> Option<Item> {
-    let entry = delayed
+fn pop_until<T>(waiting: &mut BTreeMap<(Instant, u64), T>, now: &Now) -> Option<T> {
+    let entry = waiting
         .first_entry()
         .filter(|entry| entry.key().0 <= now.get())?;
     Some(entry.remove())
@@ -383,7 +375,7 @@ mod tests {
             (&mut self.0, now)
         }
 
-        fn put(&mut self, bodies: &[&'static str], opts: PutOptions) -> Result<(), ErrorKind> {
+        fn put(&mut self, bodies: &[&'static str], opts: PutOptions) -> Result<Put, ErrorKind> {
             let (state, now) = self.now();
             state.put(
                 bodies.iter().map(|body| Message::json(*body)).collect(),
@@ -533,12 +525,12 @@ mod tests {
         let full = once().maxsize(NonZeroUsize::new(1));
         assert_eq!(queue.put(&["b"], full.clone()), Err(ErrorKind::Full));
 
-        queue.put(&["b"], once()).unwrap();
-        queue.put(&["b"], full).unwrap();
+        assert_eq!(queue.put(&["b"], once()), Ok(Put::New));
+        assert_eq!(queue.put(&["b"], full), Ok(Put::Known));
         assert_eq!(queue.stats().ready, 2);
 
-        tokio::time::advance(ONCE_WINDOW).await;
-        queue.put(&["b"], once()).unwrap();
+        tokio::time::advance(pymq::provider::ONCE_WINDOW).await;
+        assert_eq!(queue.put(&["b"], once()), Ok(Put::New));
         assert_eq!(queue.stats().ready, 3);
     }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::provider::{Part, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored};
+use pymq::provider::{
+    Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, once_window,
+};
 use pymq::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -20,7 +22,7 @@ use crate::connection::{Commands, Fault, Script, command};
 use crate::keys::QueueKeys;
 use crate::wire;
 
-/// How long a mark keeps what it marks from being done again.
+/// How long a mark keeps messages from being given back again.
 const MARK: Duration = Duration::from_secs(120);
 
 /// The most bytes in one command: Redis closes the connection, with all that is in flight on it, not far above.
@@ -110,9 +112,9 @@ impl Store {
     }
 
     /// Puts messages at the back, all or none.
-    pub(super) async fn put(&self, messages: &[Message], opts: PutOptions) -> Result<()> {
+    pub(super) async fn put(&self, messages: &[Message], opts: PutOptions) -> Result<Put> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(Put::New);
         }
         let payloads: Vec<_> = messages.iter().map(wire::encode).collect();
         self.check_size("put to", &payloads)?;
@@ -131,17 +133,18 @@ impl Store {
                 let head = [&b"LPUSH"[..], list.as_bytes()];
                 command(head.into_iter().chain(payloads.iter().map(AsRef::as_ref)))
             };
-            return self.query("put to", &self.commands(), push).await;
+            let () = self.query("put to", &self.commands(), push).await?;
+            return Ok(Put::New);
         }
         // Apart, as plain puts are many and their futures small.
         Box::pin(self.put_with(payloads, opts)).await
     }
 
     /// Puts messages in the way the options say.
-    async fn put_with(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<()> {
+    async fn put_with(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<Put> {
         self.check_bound(&payloads)?;
         let window = if opts.once.is_some() {
-            MARK
+            once_window(opts.window)
         } else {
             Duration::ZERO
         };
@@ -177,7 +180,8 @@ impl Store {
         let end = Instant::now() + self.shared.core.connector.op_timeout();
         loop {
             match self.run("put to", &commands, &PUT, &keys, &args).await? {
-                0_i64.. => return Ok(()),
+                1_i64.. => return Ok(Put::New),
+                0 => return Ok(Put::Known),
                 -1 => return Err(Error::new(ErrorKind::Full, self.context("put to"))),
                 // The sweep makes ready what the put could not count.
                 _ if Instant::now() < end => {

@@ -28,6 +28,33 @@ pub fn lease_time(time: Duration) -> Duration {
     time.max(MIN_LEASE)
 }
 
+/// How long the id of a put is known unless told otherwise, 2 minutes.
+pub const ONCE_WINDOW: Duration = Duration::from_secs(2 * 60);
+
+/// The shortest time for which an id is known, 1 second: in less, a put can hardly be repeated.
+pub const MIN_ONCE_WINDOW: Duration = Duration::from_secs(1);
+
+/// The longest time for which an id is known, 30 days: each known id takes memory of the provider.
+pub const MAX_ONCE_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Returns how long an id is known that is put with the window `time`: at least [`MIN_ONCE_WINDOW`], at most
+/// [`MAX_ONCE_WINDOW`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pymq::provider::{MAX_ONCE_WINDOW, MIN_ONCE_WINDOW, once_window};
+///
+/// assert_eq!(once_window(Duration::ZERO), MIN_ONCE_WINDOW);
+/// assert_eq!(once_window(Duration::from_secs(3_600)), Duration::from_secs(3_600));
+/// assert_eq!(once_window(Duration::MAX), MAX_ONCE_WINDOW);
+/// ```
+pub fn once_window(time: Duration) -> Duration {
+    time.clamp(MIN_ONCE_WINDOW, MAX_ONCE_WINDOW)
+}
+
 /// What a provider can do besides topics, queues and RPC channels.
 ///
 /// # Examples
@@ -129,7 +156,7 @@ impl Filter {
 ///
 /// With any of these a provider may limit the batch, as it puts all or nothing: see
 /// [`queue_put`](super::Provider::queue_put).
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PutOptions {
     /// The most ready messages the queue may hold afterwards; none is unbounded. What is leased or not due takes no place,
@@ -138,9 +165,23 @@ pub struct PutOptions {
     /// How long the messages stay hidden; zero puts them in line now. Those that are due join at the back in the order in
     /// which they are due, and of the same moment in the order in which they were put.
     pub delay: Duration,
-    /// Makes a put with the same id to the same queue within 2 minutes a no-op that succeeds, whatever became of the
-    /// messages meanwhile. A put that is refused does not use up its id.
+    /// Makes a put with the same id to the same queue within the [`window`](Self::window) a no-op that succeeds as
+    /// [`Put::Known`], whatever became of the messages meanwhile. A put that is refused does not use up its id.
     pub once: Option<MessageId>,
+    /// How long the id is known from the moment its messages are put; [`ONCE_WINDOW`] unless set, and always between
+    /// [`MIN_ONCE_WINDOW`] and [`MAX_ONCE_WINDOW`]. A put of a known id does not change it.
+    pub window: Duration,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self {
+            maxsize: None,
+            delay: Duration::ZERO,
+            once: None,
+            window: ONCE_WINDOW,
+        }
+    }
 }
 
 impl PutOptions {
@@ -164,6 +205,22 @@ impl PutOptions {
         self.once = Some(id);
         self
     }
+
+    /// Sets how long the id is known.
+    #[must_use]
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+}
+
+/// What a put did.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Put {
+    /// It put its messages.
+    New,
+    /// It put nothing: an earlier put of the same id did, within its window.
+    Known,
 }
 
 /// How messages are taken.

@@ -40,8 +40,9 @@ use self::server::{Outbox, Served};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, PutOptions, QueueStats,
-    Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Status, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Status, Stored,
+    Subscription,
 };
 
 /// Gives a provider both RPC methods, out of [`publish`](Provider::publish) with a count,
@@ -244,7 +245,12 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         self.work.provider.subscribe(filter).await
     }
 
-    async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn queue_put(
+        &self,
+        queue: &str,
+        messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
         self.work.provider.queue_put(queue, messages, opts).await
     }
 

@@ -13,7 +13,7 @@ use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lease::Claim;
 use crate::message::{Headers, Message};
-use crate::provider::{Delivery, GetOptions, Provider, PutOptions, Wait};
+use crate::provider::{Delivery, GetOptions, ONCE_WINDOW, Provider, Put, PutOptions, Wait};
 use crate::retry::{Backoff, MaxAttempts};
 
 /// The lease time unless told otherwise.
@@ -30,6 +30,7 @@ pub(crate) struct Handle {
     pub(super) maxsize: Option<NonZeroUsize>,
     pub(crate) max_attempts: MaxAttempts,
     pub(crate) lease_time: Duration,
+    pub(super) once_window: Duration,
     pub(super) headers: Headers,
 }
 
@@ -41,6 +42,7 @@ impl Handle {
             maxsize: None,
             max_attempts: MaxAttempts::default(),
             lease_time: LEASE_TIME,
+            once_window: ONCE_WINDOW,
             headers: Headers::new(),
         }
     }
@@ -76,13 +78,13 @@ impl Handle {
         messages: Vec<Message>,
         opts: PutOptions,
         deadline: Deadline,
-    ) -> Result<()> {
+    ) -> Result<Put> {
         let name = self.name()?;
         for message in &messages {
             self.bus.check_size(|| self.context("put to"), message)?;
         }
         if messages.is_empty() {
-            return Ok(());
+            return Ok(Put::New);
         }
         let Some(maxsize) = self.maxsize else {
             return self.ask(name, messages, opts).await;
@@ -112,7 +114,7 @@ impl Handle {
     }
 
     /// Puts a message that becomes ready later; the bound is on what is ready.
-    pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<()> {
+    pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<Put> {
         let name = self.name()?;
         self.bus.check_size(|| self.context("put to"), &message)?;
         let opts = PutOptions::default().delay(delay);
@@ -120,7 +122,7 @@ impl Handle {
     }
 
     /// Asks the provider to put, unless this queue is closed.
-    async fn ask(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<()> {
+    async fn ask(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<Put> {
         if self.local.is_closed() {
             return Err(self.error(ErrorKind::Closed, "put to"));
         }

@@ -7,7 +7,7 @@ use super::handle::Deadline;
 use crate::codec::Encode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Message, MessageId};
-use crate::provider::PutOptions;
+use crate::provider::{Put, PutOptions};
 
 impl<T: Encode> Queue<T> {
     /// Puts an item at the back of the queue, waiting for space in a bounded one.
@@ -52,21 +52,24 @@ impl<T: Encode> Queue<T> {
         let message = self.message(item)?;
         self.handle
             .put(vec![message], PutOptions::default(), Deadline::NEVER)
-            .await
+            .await?;
+        Ok(())
     }
 
-    /// Puts an item as [`put`](Self::put) does, once for this id: a put of the same id to the same queue within 2 minutes
-    /// does nothing and succeeds.
+    /// Puts an item as [`put`](Self::put) does, once for this id: a put of the same id to the same queue within 2 minutes, or
+    /// within the [`once_window`](Self::once_window) that is set, puts nothing and succeeds.
     ///
-    /// So it may be repeated when its outcome is unknown, where a plain put must not be. An id names one thing that is to be
-    /// put, such as the order it is about: it says nothing about the value, and the first one counts. What became of the
-    /// item meanwhile does not matter; it may long be taken and finished.
+    /// Returns [`Put::New`] if this call put the item, and [`Put::Known`] if an earlier one did. So it may be repeated when
+    /// its outcome is unknown, where a plain put must not be. An id names one thing that is to be put, such as the order it
+    /// is about: it says nothing about the value, and the first one counts. What became of the item meanwhile does not
+    /// matter; it may long be taken and finished.
     ///
     /// # Delivery
     ///
-    /// Once `Ok` is returned, now or by an earlier put of this id within 2 minutes, the item was put, and exactly once. A put
-    /// that is refused, also for want of space, does not use up its id. After 2 minutes, by the clock of the provider, an
-    /// id is forgotten.
+    /// Once `Ok` is returned, now or by an earlier put of this id within its window, the item was put, and exactly once. Of
+    /// all puts of an id within its window at most one returns `New`: none does if the answer of the one that put the item
+    /// was lost. A put that is refused, also for want of space, does not use up its id. The window begins when the item is
+    /// put; after it, by the clock of the provider, an id is forgotten. A put that is `Known` does not change it.
     ///
     /// # Cancel safety
     ///
@@ -81,19 +84,23 @@ impl<T: Encode> Queue<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::Bus::connect(pymq_provider_memory::MemoryConfig::default()).await?;
+    /// use pymq::Put;
+    ///
     /// let jobs = bus.queue::<String>("jobs");
     /// let job = "invoice of order 17".to_owned();
     ///
-    /// jobs.put_once("order-17", &job).await?;
+    /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::New);
     /// // Say its answer was lost: saying it again does no harm.
-    /// jobs.put_once("order-17", &job).await?;
+    /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::Known);
     ///
     /// assert_eq!(jobs.len().await?, 1);
     /// # Ok(()) }
     /// ```
-    pub async fn put_once(&self, id: impl Into<MessageId>, item: &T) -> Result<()> {
+    pub async fn put_once(&self, id: impl Into<MessageId>, item: &T) -> Result<Put> {
         let message = self.message(item)?;
-        let opts = PutOptions::default().once(id.into());
+        let opts = PutOptions::default()
+            .once(id.into())
+            .window(self.handle.once_window);
         self.handle.put(vec![message], opts, Deadline::NEVER).await
     }
 
@@ -132,7 +139,8 @@ impl<T: Encode> Queue<T> {
                 PutOptions::default(),
                 Deadline::after(timeout),
             )
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Puts an item if there is space now.
@@ -194,7 +202,8 @@ impl<T: Encode> Queue<T> {
             .collect::<Result<_>>()?;
         self.handle
             .put(messages, PutOptions::default(), Deadline::NEVER)
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Puts an item that stays hidden for `delay` and then joins at the back.
@@ -231,7 +240,8 @@ impl<T: Encode> Queue<T> {
     /// ```
     pub async fn put_after(&self, item: &T, delay: Duration) -> Result<()> {
         let message = self.message(item)?;
-        self.handle.put_delayed(message, delay).await
+        self.handle.put_delayed(message, delay).await?;
+        Ok(())
     }
 
     fn message(&self, item: &T) -> Result<Message> {

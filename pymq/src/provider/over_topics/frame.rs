@@ -149,6 +149,7 @@ pub(super) async fn try_claim(provider: &impl Provider, claim: &str) -> Result<(
     provider
         .queue_put(claim, vec![Message::json("1")], one)
         .await
+        .map(drop)
 }
 
 fn seal(note: &impl Serialize, mut message: Message) -> Result<Message> {
