@@ -317,9 +317,11 @@ pub(crate) async fn start(
     running: Arc<Running>,
 ) -> Result<()> {
     bus.check_open(|| format!("subscribe to `{}`", filter.as_str()))?;
+    let topic = Arc::from(filter.as_str());
     let mut subscription = bus.provider().subscribe(filter).await?;
     buffer.set(&mut subscription);
     let runner = Runner {
+        topic,
         handler,
         running,
         slots: Arc::new(Semaphore::new(concurrency)),
@@ -332,6 +334,8 @@ pub(crate) async fn start(
 
 /// What hands the events of one subscription to its handler.
 struct Runner {
+    /// The topic or pattern, for the log.
+    topic: Arc<str>,
     handler: EventFn,
     running: Arc<Running>,
     /// One for each event that may be handled at a time. Taken before the event, so that none waits outside the
@@ -377,11 +381,15 @@ impl Runner {
                 Ok(Incoming::Message { topic, message }) => self.spawn(slot, topic, message),
                 Ok(Incoming::Lagged { missed }) => {
                     self.counters.lagged(missed);
-                    tracing::warn!(missed, "a handler missed events");
+                    tracing::warn!(topic = &*self.topic, missed, "a handler missed events");
                 }
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
-                        tracing::error!(error = &error as &dyn StdError, "a subscription ended");
+                        tracing::error!(
+                            topic = &*self.topic,
+                            error = &error as &dyn StdError,
+                            "a subscription ended"
+                        );
                     }
                     return;
                 }

@@ -79,6 +79,8 @@ async fn push(core: &Core, inbox: &str, payloads: &[String]) {
         .await;
     match pushed {
         Ok(time) => core.commands.clock().learn(sent, time),
-        Err(error) => tracing::warn!(answers = payloads.len(), "{error}"),
+        Err(error) => {
+            tracing::warn!(queue = inbox, answers = payloads.len(), %error, "answers to remote calls are lost");
+        }
     }
 }

@@ -135,7 +135,7 @@ impl Shared {
                 .query(|| "redis: close".to_owned(), del)
                 .await;
             if let Err(error) = deleted {
-                tracing::debug!("the reply inbox ends by its own expiry: {error}");
+                tracing::debug!(queue = self.inbox, %error, "the reply inbox ends by its own expiry");
             }
         }
     }
@@ -148,7 +148,10 @@ impl Shared {
             let live = self.core.connector.dial_again(last, drop, report).await;
             link.up();
             let fault = self.take_from(&live).await;
-            tracing::warn!("the reply inbox is interrupted: {fault}");
+            tracing::warn!(
+                queue = self.inbox,
+                "the reply inbox is interrupted: {fault}"
+            );
             if fault.remedy == Remedy::Reconnect {
                 live.give_up();
             } else {
@@ -228,7 +231,11 @@ impl Shared {
 
     fn deliver(&self, answer: &Bytes) {
         let Some(Response { id, reply }) = read_response(answer) else {
-            tracing::warn!(bytes = answer.len(), "an answer that cannot be read");
+            tracing::warn!(
+                queue = self.inbox,
+                bytes = answer.len(),
+                "an answer that cannot be read"
+            );
             return;
         };
         let inlet = self.pending().get(&id).cloned();

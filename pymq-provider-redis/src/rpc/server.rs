@@ -84,7 +84,7 @@ impl Server {
     pub(crate) fn receive(self: Arc<Self>, payload: &Bytes, frame: &Object<'_>) {
         let Some(request) = read_request(payload, frame) else {
             tracing::warn!(
-                channel = self.channel,
+                remote = self.channel,
                 bytes = payload.len(),
                 "a request that cannot be read or answered"
             );
@@ -108,7 +108,8 @@ impl Server {
         }
         let Ok(permit) = Arc::clone(&self.office.claims).try_acquire_owned() else {
             tracing::warn!(
-                channel = self.channel,
+                remote = self.channel,
+                call = request.call,
                 "too many requests to claim, left to other servers"
             );
             return;
@@ -160,7 +161,12 @@ impl Server {
             won = turn => won,
         };
         won.unwrap_or_else(|error| {
-            tracing::warn!("{error}");
+            tracing::warn!(
+                remote = self.channel,
+                call = request.call,
+                %error,
+                "a request could not be claimed"
+            );
             false
         })
     }
@@ -177,7 +183,7 @@ impl Server {
             }
             if let Err(fault) = commands.ask_time().await {
                 tracing::warn!(
-                    channel = self.channel,
+                    remote = self.channel,
                     "the server does not tell its time: {fault}"
                 );
                 return None;
@@ -187,7 +193,7 @@ impl Server {
 
     /// Passes over a request whose time is over: its caller has given up.
     fn pass_over(&self) {
-        tracing::debug!(channel = self.channel, "a request came too late to run");
+        tracing::debug!(remote = self.channel, "a request came too late to run");
     }
 
     /// Hands a request to whoever listens. It was received at this time and, by the server's clock, has so much time left.

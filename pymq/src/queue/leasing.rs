@@ -136,7 +136,12 @@ impl<T: Decode> Queue<T> {
         match claim.bury(reason).await {
             Ok(()) => self.handle.bus.counters().dead_lettered.add(1),
             Err(error) => {
-                tracing::warn!(queue = self.name(), %error, "an unreadable item comes back when its lease is over");
+                tracing::warn!(
+                    queue = self.name(),
+                    attempt = delivery.attempt,
+                    %error,
+                    "an unreadable item comes back when its lease is over"
+                );
             }
         }
         Err(error)

@@ -220,6 +220,11 @@ impl Hands {
         self.items.get(&ticket)?.ends
     }
 
+    /// Returns which attempt an item in hand is, for the log.
+    pub(super) fn attempt(&self, ticket: Ticket) -> Option<u32> {
+        self.items.get(&ticket).map(|item| item.attempt)
+    }
+
     pub(super) fn receipt(&self, ticket: Ticket) -> Option<Receipt> {
         Some(self.items.get(&ticket)?.receipt.clone())
     }

@@ -164,6 +164,7 @@ impl Worker {
             let Some((message, attempt)) = begun else {
                 tracing::debug!(
                     queue = &**self.source.queue(),
+                    attempt = self.hands.attempt(ticket),
                     "a lease was over before its item began"
                 );
                 self.forget(ticket);
@@ -241,6 +242,7 @@ impl Worker {
         let Some(receipt) = delivery.receipt else {
             tracing::error!(
                 queue = &**self.source.queue(),
+                attempt = delivery.attempt,
                 "the provider leased an item without a receipt"
             );
             return;

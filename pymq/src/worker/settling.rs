@@ -67,11 +67,21 @@ impl Worker {
         letter.is_unsure |= error.outcome_unknown();
         let is_in_time = self.hands.ends(letter.ticket).is_none_or(|ends| at < ends);
         if is_in_time && error.kind() != ErrorKind::Closed {
-            tracing::debug!(queue = &**self.source.queue(), %error, "a settlement is told again");
+            tracing::debug!(
+                queue = &**self.source.queue(),
+                attempt = self.hands.attempt(letter.ticket),
+                %error,
+                "a settlement is told again"
+            );
             self.outbox.put_back(letter, at);
             return;
         }
-        tracing::warn!(queue = &**self.source.queue(), %error, "an item comes back when its lease is over");
+        tracing::warn!(
+            queue = &**self.source.queue(),
+            attempt = self.hands.attempt(letter.ticket),
+            %error,
+            "an item comes back when its lease is over"
+        );
         self.forget(letter.ticket);
     }
 
@@ -79,15 +89,16 @@ impl Worker {
     /// and if not nobody can know.
     fn was_lost(&mut self, letter: &Letter) {
         if !letter.is_unsure && letter.settle != Settle::Release {
-            self.count_loss();
+            self.count_loss(letter.ticket);
         }
         self.forget(letter.ticket);
     }
 
-    fn count_loss(&self) {
+    fn count_loss(&self, ticket: Ticket) {
         self.source.counters.lease_lost.add(1);
         tracing::warn!(
             queue = &**self.source.queue(),
+            attempt = self.hands.attempt(ticket),
             "a lease was over before its handler was: what it did counts for nothing"
         );
     }
@@ -118,7 +129,12 @@ impl Worker {
                 Ok(()) => self.hands.extended(ticket, asked),
                 Err(error) if error.kind() == ErrorKind::LeaseLost => self.lose(ticket),
                 Err(error) => {
-                    tracing::debug!(queue = &**self.source.queue(), %error, "a lease could not be extended");
+                    tracing::debug!(
+                        queue = &**self.source.queue(),
+                        attempt = self.hands.attempt(ticket),
+                        %error,
+                        "a lease could not be extended"
+                    );
                     let pause = (self.rules.lease / 10).max(Duration::from_millis(1));
                     self.hands.extend_at(ticket, now.checked_add(pause));
                 }
@@ -130,7 +146,7 @@ impl Worker {
         match self.hands.lose(ticket) {
             Loss::Unbegun => self.forget(ticket),
             Loss::Running => {
-                self.count_loss();
+                self.count_loss(ticket);
                 // The handler runs on, and nobody waits for its settlement.
                 self.leases.let_go(ticket);
             }

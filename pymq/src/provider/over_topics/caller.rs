@@ -113,7 +113,7 @@ async fn read<P: Provider>(work: &Work<P>, calls: &Arc<Calls>) {
                 .for_each(|answer| deliver(work, calls, answer.message)),
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
-                tracing::warn!(%error, "cannot read the answers of remote calls");
+                tracing::warn!(queue = calls.inbox, %error, "cannot read the answers of remote calls");
                 sleep(PAUSE).await;
             }
         }
@@ -131,7 +131,9 @@ fn deliver<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, answer: Message) {
                 clear_claim(work, calls, number);
             }
         }
-        Err(error) => tracing::warn!(%error, "an answer to a remote call is unreadable"),
+        Err(error) => {
+            tracing::warn!(queue = calls.inbox, %error, "an answer to a remote call is unreadable");
+        }
     }
 }
 
@@ -144,7 +146,7 @@ fn clear_claim<P: Provider>(work: &Work<P>, calls: &Calls, number: u64) {
 
 async fn clear(provider: &impl Provider, claim: &str) {
     if let Err(error) = provider.queue_clear(claim, Part::Ready).await {
-        tracing::debug!(%error, "the claim of a remote call stays behind");
+        tracing::debug!(queue = claim, %error, "the claim of a remote call stays behind");
     }
 }
 
@@ -158,7 +160,7 @@ fn take_back<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, number: u64) {
             // A server has begun.
             Err(error) if error.kind() == ErrorKind::Full => return,
             Err(error) => {
-                tracing::debug!(%error, "a late server may still run a remote call");
+                tracing::debug!(queue = claim, %error, "a late server may still run a remote call");
             }
         }
         if calls.is_done(number) {

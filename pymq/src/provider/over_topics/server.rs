@@ -114,11 +114,12 @@ async fn send(provider: &impl Provider, answers: impl Iterator<Item = (String, M
         inboxes.entry(inbox).or_default().push(answer);
     }
     for (inbox, answers) in inboxes {
+        let count = answers.len();
         if let Err(error) = provider
             .queue_put(&inbox, answers, PutOptions::default())
             .await
         {
-            tracing::warn!(%error, "answers to remote calls are lost");
+            tracing::warn!(queue = inbox, answers = count, %error, "answers to remote calls are lost");
         }
     }
 }
@@ -188,7 +189,7 @@ impl<P: Provider> Server<P> {
     fn take(self: &Arc<Self>, incoming: Incoming, claiming: &mut JoinSet<()>) {
         let Incoming::Message { message, .. } = incoming else {
             tracing::warn!(
-                channel = self.channel,
+                remote = self.channel,
                 "requests are lost: too many at once, or an outage"
             );
             return;
@@ -196,7 +197,7 @@ impl<P: Provider> Server<P> {
         let (call, message) = match Call::open(message) {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(channel = self.channel, %error, "a request is unreadable");
+                tracing::warn!(remote = self.channel, %error, "a request is unreadable");
                 return;
             }
         };
@@ -238,7 +239,7 @@ impl<P: Provider> Server<P> {
         if let Err(error) = &put
             && error.kind() != ErrorKind::Full
         {
-            tracing::warn!(channel = self.channel, %error, "a request could not be claimed");
+            tracing::warn!(remote = self.channel, call = call.number, %error, "a request could not be claimed");
         }
         put.is_ok()
     }
@@ -268,6 +269,6 @@ fn give(outbox: &Outbox, inbox: String, answer: Result<Message>) {
     match answer {
         // Fails when the decorator has closed: then it is nobody's answer any more.
         Ok(answer) => drop(outbox.send((inbox, answer))),
-        Err(error) => tracing::warn!(%error, "an answer cannot be written"),
+        Err(error) => tracing::warn!(queue = inbox, %error, "an answer cannot be written"),
     }
 }
