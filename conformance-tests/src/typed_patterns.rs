@@ -47,14 +47,14 @@ pub async fn pattern_streams_yield_the_concrete_topic(h: &dyn Harness) -> Outcom
 pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
     const LAST: u64 = 30;
     let (bus, sender) = (open(h).await?, open(h).await?);
-    let (gate, (handled, mut arrived)) = (Arc::new(Semaphore::new(0)), unbounded_channel());
+    let (gate, (done, mut arrived)) = (Arc::new(Semaphore::new(0)), unbounded_channel());
     let handler = {
         let gate = Arc::clone(&gate);
         move |n: u64| {
-            let (gate, handled) = (Arc::clone(&gate), handled.clone());
+            let (gate, done) = (Arc::clone(&gate), done.clone());
             async move {
                 drop(gate.acquire().await);
-                handled.send(n).ok();
+                done.send(n).ok();
             }
         }
     };
@@ -78,6 +78,6 @@ pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
     let mut seen: Vec<u64> = std::iter::from_fn(|| arrived.try_recv().ok()).collect();
     seen.retain(|&n| n != LAST);
     seen.sort_unstable();
-    assert_eq!(seen, Vec::from_iter(0..LAST));
+    assert_eq!(seen, (0..LAST).collect::<Vec<_>>());
     Ok(())
 }

@@ -369,14 +369,12 @@ impl Bus {
     pub async fn ping(&self, timeout: Duration) -> Result<()> {
         let operation = || format!("{}: ping", self.provider().name());
         let provider = self.live(operation)?;
-        match tokio::time::timeout(timeout, provider.queue_stats(PING_QUEUE)).await {
-            Ok(answer) => answer.map(drop),
-            Err(_) => {
-                let status = self.status();
-                let why = format!("no answer within {timeout:?}, the bus is {status}");
-                Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
-            }
+        let asking = provider.queue_stats(PING_QUEUE);
+        if let Ok(answer) = tokio::time::timeout(timeout, asking).await {
+            return answer.map(drop);
         }
+        let why = format!("no answer within {timeout:?}, the bus is {}", self.status());
+        Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
     }
 
     /// Returns how the bus is at the moment; asks nobody.

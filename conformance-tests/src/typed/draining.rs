@@ -75,14 +75,14 @@ pub async fn shutdown_drains_waiting_events(h: &dyn Harness) -> Outcome {
 pub async fn shutdown_now_drops_them(h: &dyn Harness) -> Outcome {
     for at_once in [1, 4] {
         let (bus, sender) = (open(h).await?, open(h).await?);
-        let handled = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(Semaphore::new(at_once));
         let handler = {
-            let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
+            let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
             move |_: u64| {
-                let (gate, handled) = (Arc::clone(&gate), Arc::clone(&handled));
+                let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
                 async move {
-                    handled.fetch_add(1, Ordering::SeqCst);
+                    count.fetch_add(1, Ordering::SeqCst);
                     // Enough for those that run, none for those that wait.
                     gate.acquire().await.expect("never closed").forget();
                     std::future::pending::<()>().await;
@@ -96,8 +96,8 @@ pub async fn shutdown_now_drops_them(h: &dyn Harness) -> Outcome {
 
         soon("the shutdown", bus.shutdown(Duration::ZERO)).await??;
 
-        assert_eq!(handled.load(Ordering::SeqCst), at_once);
-        assert_eq!(Arc::strong_count(&handled), 1, "every handler is gone");
+        assert_eq!(count.load(Ordering::SeqCst), at_once);
+        assert_eq!(Arc::strong_count(&count), 1, "every handler is gone");
     }
     Ok(())
 }
