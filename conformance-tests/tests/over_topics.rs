@@ -10,7 +10,7 @@ use conformance_tests::twist::{Twist, twisted};
 use conformance_tests::wait::{soon, until};
 use conformance_tests::without::with_remotes_over_topics;
 use conformance_tests::{Failure, Outcome};
-use pymq::provider::{Provider, PutOptions, Reply, RequestOptions, Target};
+use pymq::provider::{Provider, Put, PutOptions, Reply, RequestOptions, Target};
 use pymq::{Connect, Message};
 use pymq_provider_memory::MemoryConfig;
 use tokio::time::timeout;
@@ -78,7 +78,7 @@ impl Twist for Network {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> pymq::Result<()> {
+    ) -> pymq::Result<Put> {
         let put = inner.queue_put(queue, messages, opts).await;
         if put.is_ok() {
             self.state().queues.push(queue.to_owned());
