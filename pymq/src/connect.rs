@@ -117,7 +117,7 @@ impl Registry {
 /// ```
 /// let url: pymq::ProviderUrl = "redis://:secret@localhost/0?namespace=shop".parse()?;
 ///
-/// assert_eq!(url.to_string(), "redis://:***@localhost/0?namespace=shop");
+/// assert_eq!(url.to_string(), "redis://***@localhost/0?namespace=shop");
 /// # Ok::<(), pymq::Error>(())
 /// ```
 #[derive(Clone, Eq, PartialEq)]
@@ -249,34 +249,33 @@ impl fmt::Debug for ProviderUrl {
 /// Stands for a secret.
 const HIDDEN: &str = "***";
 
-/// Tells whether all behind the host may be a part of a password. If a `/`, `?` or `#` in it is not escaped, the URL is
-/// read as if the host ended there, and the `@` comes later.
+/// Tells whether any part of the URL may be a part of a password. If a `/`, `?` or `#` in one is not escaped, the URL is
+/// read as if the host ended there, and its `@` comes later. With another `@` in it, even the host is a part of it.
 fn is_misread(url: &Url) -> bool {
     url.cannot_be_a_base() || url[Position::AfterPort..].contains('@')
 }
 
-/// Writes a URL with `***` for what is or may be a secret: the password, the value of a parameter that is named like
-/// one, a fragment, and all behind the host where an `@` is in it.
+/// Writes a URL with `***` for what is or may be a secret: the user, which may be a token, and the password, the value of a parameter that is named like
+/// one, a fragment, and all behind the scheme where an `@` is behind the host.
 fn without_secrets(url: &Url) -> String {
-    if url.cannot_be_a_base() {
+    if is_misread(url) {
         return format!("{}:{HIDDEN}", url.scheme());
     }
     let mut shown = url.clone();
-    // Fails only for URLs that cannot hold a password at all.
-    if shown.password().is_some() && shown.set_password(Some(HIDDEN)).is_err() {
+    let has_user = !shown.username().is_empty() || shown.password().is_some();
+    // Fails only for URLs that cannot hold a user at all.
+    if has_user
+        && shown
+            .set_password(None)
+            .and_then(|()| shown.set_username(HIDDEN))
+            .is_err()
+    {
         return HIDDEN.to_owned();
     }
     if shown.fragment().is_some() {
         shown.set_fragment(Some(HIDDEN));
     }
-    let is_misread = is_misread(url);
-    if is_misread {
-        shown.set_path(HIDDEN);
-    }
     let query = url.query().map(|query| {
-        if is_misread {
-            return HIDDEN.to_owned();
-        }
         let pairs = query.split('&').map(|pair| {
             let name = url::form_urlencoded::parse(pair.as_bytes()).next();
             match name {
@@ -411,6 +410,9 @@ mod tests {
             "redis://u:12?s3cret@host",
             "redis://u:12?a=s3cret@host",
             "redis://u:12#s3cret@host",
+            "redis://:@s3cret/@host/0",
+            "unix://u@s3cret/@host",
+            "redis://s3cret@host",
         ] {
             let url: ProviderUrl = url.parse().unwrap();
             let error = url.parameters(&["namespace"]).err();
