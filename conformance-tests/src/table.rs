@@ -316,6 +316,7 @@ macro_rules! behaviours {
                 names_are_validated,
                 oversized_payloads_are_refused,
                 payloads_pass_up_to_the_limit_and_no_further,
+                extreme_limits_do_no_harm,
                 hurried_looks_see_their_own_queue,
                 hurried_calls_get_their_own_answer,
                 a_stream_keeps_as_many_as_it_is_told,

@@ -1,10 +1,13 @@
 //! Names and sizes are checked before anything is sent.
 
+use std::time::Duration;
+
 use pymq::codec::MAX_DEPTH;
-use pymq::{Bus, ErrorKind, Json, Raw, RemoteError, Result};
+use pymq::{BufferLimits, Bus, ErrorKind, Json, Raw, RemoteError, Result};
 use serde_json::{Value, json};
 
 use super::{kind, next, open, recorder};
+use crate::wait::soon;
 use crate::{Harness, Outcome};
 
 /// Names that are empty, too long, reserved or have control characters are refused by every operation.
@@ -105,6 +108,38 @@ pub async fn payloads_pass_up_to_the_limit_and_no_further(h: &dyn Harness) -> Ou
         assert!(queue.is_empty().await?);
         assert_eq!(bus.stats().reconnects, 0);
     }
+    Ok(())
+}
+
+/// Limits and timeouts of nothing and without end are the nearest ones there are.
+pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
+    let bus = open(h).await?;
+    soon("a ping", bus.ping(Duration::MAX)).await??;
+
+    for (n, limit) in [0, usize::MAX].into_iter().enumerate() {
+        let queue = bus.queue::<u32>(&format!("items {n}")).maxsize(limit);
+        soon("a put", queue.put_timeout(&1, Duration::MAX)).await??;
+        assert!(queue.get_many(0).await?.is_empty());
+        let taken = soon("a take", queue.get_many(usize::MAX)).await??;
+        assert_eq!(taken.into_iter().flatten().collect::<Vec<_>>(), [1]);
+        queue.put(&2).await?;
+        let taken = soon("a take", queue.get_timeout(Duration::MAX)).await??;
+        assert_eq!(taken, Some(2));
+
+        let limits = BufferLimits::default().items(limit).bytes(limit);
+        let topic = bus.topic(&format!("events {n}")).buffer(limits);
+        let (seen, mut events) = recorder::<u32>();
+        let handler = topic.clone().concurrency(limit).subscribe(seen).await?;
+        let mut stream = topic.stream::<u32>().await?;
+        bus.topic(&format!("events {n}")).publish(&7).await?;
+        assert_eq!(next(&mut events).await?, 7);
+        assert_eq!(
+            soon("an event", stream.recv()).await??.into_event(),
+            Some(7)
+        );
+        soon("unsubscribe", handler.unsubscribe()).await?;
+    }
+    soon("the shutdown", bus.shutdown(Duration::MAX)).await??;
     Ok(())
 }
 
