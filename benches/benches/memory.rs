@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pymq::provider::{GetOptions, PutOptions};
-use pymq::{Bus, Error, Message, Raw};
 use pymq_benches::{Case, group, spread};
+use pymq_core::provider::{GetOptions, PutOptions};
+use pymq_core::{Bus, Error, Message, Raw};
 use pymq_provider_memory::MemoryConfig;
 
 const PAYLOAD: Bytes = Bytes::from_static(&[b'x'; 256]);

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use conformance_tests::python::{self, Python};
 use conformance_tests::{Failure, redis::Server};
-use pymq::{Bus, Raw};
 use pymq_benches::raw::{self, FourCommands};
 use pymq_benches::{Case, group, spread};
+use pymq_core::{Bus, Raw};
 use pymq_provider_redis::RedisConfig;
 use redis::AsyncCommands;
 

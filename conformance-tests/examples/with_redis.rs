@@ -1,6 +1,6 @@
 //! Runs a command with `PYMQ_URL` naming a throw-away Redis, found as the tests find theirs.
 //!
-//!     cargo run -p conformance-tests --example with_redis -- cargo run -p pymq --example quickstart
+//!     cargo run -p conformance-tests --example with_redis -- cargo run -p pymq --features redis --example quickstart
 
 use std::process::ExitCode;
 

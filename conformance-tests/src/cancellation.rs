@@ -12,11 +12,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, Filter, GetOptions, Provider, Put, PutOptions, QueueStats, Receipt, Replies,
     RequestOptions, Requests, Settle, Subscription,
 };
-use pymq::{Bus, Message, Result};
+use pymq_core::{Bus, Message, Result};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::{MessageId, Queue};
+use pymq_core::{MessageId, Queue};
 
 use crate::cancellation::{POLLS, dropped_after, leaves_nothing, open_halting};
 use crate::wait::{soon, until};

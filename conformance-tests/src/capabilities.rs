@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use pymq::provider::{
+use pymq_core::provider::{
     GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Settle, Wait,
 };
-use pymq::{Error, ErrorKind};
+use pymq_core::{Error, ErrorKind};
 
 use crate::traffic::{numbered, pattern, receive};
 use crate::without::{Capability, without};
@@ -194,7 +194,7 @@ pub async fn missing_delays_are_refused(h: &dyn Harness) -> Outcome {
 }
 
 /// Demands `Unsupported`, with the provider and the name in its text.
-fn refused<T: std::fmt::Debug>(provider: &dyn Provider, name: &str, result: pymq::Result<T>) {
+fn refused<T: std::fmt::Debug>(provider: &dyn Provider, name: &str, result: pymq_core::Result<T>) {
     let error: Error = result.expect_err("what is not declared was done");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     assert!(

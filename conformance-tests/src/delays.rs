@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::ErrorKind;
-use pymq::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took, at_most};

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Incoming, Provider, PutOptions, Subscription, Wait};
-use pymq::{Bus, Error, ErrorKind, LifecycleEvent, Received, Status};
+use pymq_core::provider::{GetOptions, Incoming, Provider, PutOptions, Subscription, Wait};
+use pymq_core::{Bus, Error, ErrorKind, LifecycleEvent, Received, Status};
 use tokio::time::{Instant, sleep};
 
 use crate::errors::{full_text, not_shared};
@@ -92,7 +92,9 @@ pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
         let taken = soon("the waiting take", waiting).await???;
         assert_eq!(taken[0].message, numbered(1));
         // A put whose answer was cut off may have been repeated.
-        putter.queue_clear("q", pymq::provider::Part::Ready).await?;
+        putter
+            .queue_clear("q", pymq_core::provider::Part::Ready)
+            .await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pymq::{Bus, Queue};
+use pymq_core::{Bus, Queue};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

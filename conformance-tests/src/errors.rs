@@ -2,8 +2,8 @@
 
 use std::error::Error as _;
 
-use pymq::provider::PutOptions;
-use pymq::{Error, ErrorKind};
+use pymq_core::provider::PutOptions;
+use pymq_core::{Error, ErrorKind};
 use tokio::time::Instant;
 
 use crate::harness::WRONG_PASSWORD;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::Provider;
-use pymq::{Connect, Result};
+use pymq_core::provider::Provider;
+use pymq_core::{Connect, Result};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub use self::before::*;
@@ -30,7 +30,7 @@ impl<'a> Turn<'a> {
     async fn take(harness: &'a dyn Harness) -> Result<Self, Failure> {
         let turn = TURN.lock().await;
         // The runtime of what was left is gone, so its answer says nothing.
-        drop(tokio::time::timeout(PATIENCE, pymq::shutdown(Duration::ZERO)).await?);
+        drop(tokio::time::timeout(PATIENCE, pymq_core::shutdown(Duration::ZERO)).await?);
         Ok(Self {
             harness,
             _turn: turn,
@@ -44,7 +44,7 @@ impl<'a> Turn<'a> {
 
     /// Initializes the bus on the harness' backend.
     async fn init(&self) -> Result<()> {
-        pymq::init(self.config().await?).await
+        pymq_core::init(self.config().await?).await
     }
 }
 
@@ -60,5 +60,5 @@ impl Connect for Opened {
 
 /// Shuts down with time enough for every handler.
 async fn shutdown() -> Result<()> {
-    pymq::shutdown(PATIENCE).await
+    pymq_core::shutdown(PATIENCE).await
 }

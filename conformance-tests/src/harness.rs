@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::Provider;
+use pymq_core::provider::Provider;
 
 /// Why a behaviour failed, or could not be run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -16,14 +16,14 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 #[async_trait]
 pub trait Harness: fmt::Debug + Send + Sync {
     /// Opens another handle on the same backend and namespace, as another process would.
-    async fn connect(&self) -> pymq::Result<Arc<dyn Provider>>;
+    async fn connect(&self) -> pymq_core::Result<Arc<dyn Provider>>;
 
     /// Opens a handle on the same backend in another namespace.
-    async fn connect_elsewhere(&self) -> pymq::Result<Arc<dyn Provider>>;
+    async fn connect_elsewhere(&self) -> pymq_core::Result<Arc<dyn Provider>>;
 
     /// Tries to open a handle where something is wrong. Answers none where that cannot go wrong, as when there is no
     /// server; behaviours then demand that the provider does not call itself shared.
-    async fn connect_despite(&self, fault: Fault) -> Option<pymq::Result<Arc<dyn Provider>>> {
+    async fn connect_despite(&self, fault: Fault) -> Option<pymq_core::Result<Arc<dyn Provider>>> {
         let _ = fault;
         None
     }
@@ -85,15 +85,15 @@ impl<H: Harness> Wrapped<H> {
 
 #[async_trait]
 impl<H: Harness> Harness for Wrapped<H> {
-    async fn connect(&self) -> pymq::Result<Arc<dyn Provider>> {
+    async fn connect(&self) -> pymq_core::Result<Arc<dyn Provider>> {
         self.harness.connect().await.map(&self.wrap)
     }
 
-    async fn connect_elsewhere(&self) -> pymq::Result<Arc<dyn Provider>> {
+    async fn connect_elsewhere(&self) -> pymq_core::Result<Arc<dyn Provider>> {
         self.harness.connect_elsewhere().await.map(&self.wrap)
     }
 
-    async fn connect_despite(&self, fault: Fault) -> Option<pymq::Result<Arc<dyn Provider>>> {
+    async fn connect_despite(&self, fault: Fault) -> Option<pymq_core::Result<Arc<dyn Provider>>> {
         Some(self.harness.connect_despite(fault).await?.map(&self.wrap))
     }
 

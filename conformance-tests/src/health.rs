@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Provider, QueueStats, Reply, RequestOptions};
-use pymq::{Bus, ErrorKind, LifecycleEvent, Message, Received, Status};
+use pymq_core::provider::{Provider, QueueStats, Reply, RequestOptions};
+use pymq_core::{Bus, ErrorKind, LifecycleEvent, Message, Received, Status};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::sleep;
 
@@ -73,7 +73,7 @@ struct Silent;
 
 #[async_trait]
 impl Twist for Silent {
-    async fn queue_stats(&self, _: &Arc<dyn Provider>, _: &str) -> pymq::Result<QueueStats> {
+    async fn queue_stats(&self, _: &Arc<dyn Provider>, _: &str) -> pymq_core::Result<QueueStats> {
         pending().await
     }
 }

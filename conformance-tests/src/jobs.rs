@@ -4,8 +4,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::Message;
-use pymq::provider::{
+use pymq_core::Message;
+use pymq_core::provider::{
     Delivery, GetOptions, Part, Provider, Put, PutOptions, QueueStats, Receipt, Settle, Wait,
 };
 use tokio::time::Instant;
@@ -72,7 +72,7 @@ impl Jobs {
     }
 
     /// Puts items in one batch.
-    pub async fn put(&self, items: impl IntoIterator<Item = u32> + Send) -> pymq::Result<()> {
+    pub async fn put(&self, items: impl IntoIterator<Item = u32> + Send) -> pymq_core::Result<()> {
         self.put_with(items, PutOptions::default()).await?;
         Ok(())
     }
@@ -82,13 +82,13 @@ impl Jobs {
         &self,
         items: impl IntoIterator<Item = u32> + Send,
         opts: PutOptions,
-    ) -> pymq::Result<Put> {
+    ) -> pymq_core::Result<Put> {
         let messages = items.into_iter().map(message).collect();
         self.provider.queue_put(&self.queue, messages, opts).await
     }
 
     /// Takes as the options say.
-    pub async fn take(&self, opts: GetOptions) -> pymq::Result<Vec<Delivery>> {
+    pub async fn take(&self, opts: GetOptions) -> pymq_core::Result<Vec<Delivery>> {
         self.provider.queue_get(&self.queue, opts).await
     }
 
@@ -148,7 +148,7 @@ impl Jobs {
     }
 
     /// Settles one item.
-    pub async fn settle(&self, held: &Held, how: Settle) -> pymq::Result<()> {
+    pub async fn settle(&self, held: &Held, how: Settle) -> pymq_core::Result<()> {
         let mut answers = self.settle_all([(held, how)]).await?;
         assert_eq!(answers.len(), 1, "one settlement has one answer");
         answers.remove(0)
@@ -158,7 +158,7 @@ impl Jobs {
     pub async fn settle_all(
         &self,
         settlements: impl IntoIterator<Item = (&Held, Settle)> + Send,
-    ) -> pymq::Result<Vec<pymq::Result<()>>> {
+    ) -> pymq_core::Result<Vec<pymq_core::Result<()>>> {
         let settlements = settlements
             .into_iter()
             .map(|(held, how)| (held.receipt.clone(), how))
@@ -177,17 +177,17 @@ impl Jobs {
     }
 
     /// Empties a part.
-    pub async fn clear(&self, part: Part) -> pymq::Result<usize> {
+    pub async fn clear(&self, part: Part) -> pymq_core::Result<usize> {
         self.provider.queue_clear(&self.queue, part).await
     }
 
     /// Counts the items in each part.
-    pub async fn stats(&self) -> pymq::Result<QueueStats> {
+    pub async fn stats(&self) -> pymq_core::Result<QueueStats> {
         self.provider.queue_stats(&self.queue).await
     }
 
     /// Counts the items in line.
-    pub async fn len(&self) -> pymq::Result<usize> {
+    pub async fn len(&self) -> pymq_core::Result<usize> {
         Ok(self.stats().await?.ready)
     }
 }

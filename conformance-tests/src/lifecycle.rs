@@ -6,9 +6,9 @@ mod sharing;
 use std::future::Future;
 use std::pin::Pin;
 
-use pymq::ErrorKind;
-use pymq::Message;
-use pymq::provider::{GetOptions, Part, Provider, PutOptions, Redrive, RequestOptions, Wait};
+use pymq_core::ErrorKind;
+use pymq_core::Message;
+use pymq_core::provider::{GetOptions, Part, Provider, PutOptions, Redrive, RequestOptions, Wait};
 
 pub use self::closing::*;
 pub use self::sharing::*;
@@ -92,7 +92,7 @@ pub async fn reopen_after_close(h: &dyn Harness) -> Outcome {
 /// An operation under its name, not begun yet.
 pub(crate) type Operation<'a> = (
     &'static str,
-    Pin<Box<dyn Future<Output = pymq::Result<()>> + Send + 'a>>,
+    Pin<Box<dyn Future<Output = pymq_core::Result<()>> + Send + 'a>>,
 );
 
 /// Returns every operation a provider declares, each on the name `n`; each would succeed or wait on an open handle.
@@ -136,7 +136,7 @@ pub(crate) fn operations(provider: &dyn Provider) -> Vec<Operation<'_>> {
 }
 
 fn done<'a, T>(
-    operation: impl Future<Output = pymq::Result<T>> + Send + 'a,
-) -> Pin<Box<dyn Future<Output = pymq::Result<()>> + Send + 'a>> {
+    operation: impl Future<Output = pymq_core::Result<T>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = pymq_core::Result<()>> + Send + 'a>> {
     Box::pin(async move { operation.await.map(drop) })
 }

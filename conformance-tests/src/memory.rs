@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::Connect;
-use pymq::provider::Provider;
+use pymq_core::Connect;
+use pymq_core::provider::Provider;
 use pymq_provider_memory::{MemoryBroker, MemoryConfig};
 
 use crate::{Clock, Failure, Harness};
@@ -36,14 +36,14 @@ impl MemoryHarness {
 
 #[async_trait]
 impl Harness for MemoryHarness {
-    async fn connect(&self) -> pymq::Result<Arc<dyn Provider>> {
+    async fn connect(&self) -> pymq_core::Result<Arc<dyn Provider>> {
         MemoryConfig::from(&self.broker)
             .namespace(HERE)
             .connect()
             .await
     }
 
-    async fn connect_elsewhere(&self) -> pymq::Result<Arc<dyn Provider>> {
+    async fn connect_elsewhere(&self) -> pymq_core::Result<Arc<dyn Provider>> {
         MemoryConfig::from(&self.broker)
             .namespace(ELSEWHERE)
             .connect()

@@ -1,7 +1,7 @@
 //! M: a message arrives as it was sent, by every way there is, whatever is in it.
 
-use pymq::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
-use pymq::{Encoding, Message};
+use pymq_core::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
+use pymq_core::{Encoding, Message};
 
 use crate::traffic::{receive, topic};
 use crate::wait::soon;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::provider::{Incoming, Inlet, Provider, Subscription};
+use pymq_core::provider::{Incoming, Inlet, Provider, Subscription};
 
 use crate::harness::{Wrap, Wrapped};
 use crate::table::Behaviour;

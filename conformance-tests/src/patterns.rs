@@ -1,7 +1,7 @@
 //! P: a subscription to a Redis glob gets every topic that matches, and nothing else.
 
-use pymq::provider::{PutOptions, Reply, RequestOptions, Target};
-use pymq::{ErrorKind, Message};
+use pymq_core::provider::{PutOptions, Reply, RequestOptions, Target};
+use pymq_core::{ErrorKind, Message};
 
 pub use crate::properties::glob_agrees_with_server;
 use crate::traffic::{numbered, pattern, receive, topic};

@@ -7,7 +7,7 @@ mod time;
 
 use std::sync::Arc;
 
-use pymq::{Bus, Result};
+use pymq_core::{Bus, Result};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -20,7 +20,7 @@ pub use self::time::*;
 struct Gated {
     starts: UnboundedReceiver<u64>,
     gate: Arc<Semaphore>,
-    guard: pymq::RemoteGuard,
+    guard: pymq_core::RemoteGuard,
 }
 
 impl Gated {

@@ -7,8 +7,8 @@ mod servers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{Provider, Replies, Reply, Request, RequestOptions, Requests, Target};
-use pymq::{ErrorKind, Message, RemoteError};
+use pymq_core::provider::{Provider, Replies, Reply, Request, RequestOptions, Requests, Target};
+use pymq_core::{ErrorKind, Message, RemoteError};
 use tokio::time::sleep;
 
 pub use self::ends::*;
@@ -121,7 +121,7 @@ fn to(target: Target) -> RequestOptions {
 }
 
 /// Sends a request without arguments to `f`.
-async fn request(caller: &Arc<dyn Provider>, target: Target) -> pymq::Result<Replies> {
+async fn request(caller: &Arc<dyn Provider>, target: Target) -> pymq_core::Result<Replies> {
     caller
         .rpc_request("f", Message::json("[]"), to(target))
         .await
@@ -153,7 +153,7 @@ fn numbered(number: usize) -> Reply {
 }
 
 /// The kind of error a request was refused with, at once or where its reply would come.
-async fn refused(replies: pymq::Result<Replies>) -> Result<Option<ErrorKind>, Failure> {
+async fn refused(replies: pymq_core::Result<Replies>) -> Result<Option<ErrorKind>, Failure> {
     let refusal = match replies {
         Ok(mut replies) => soon("the refusal", replies.recv()).await?,
         Err(error) => Some(Err(error)),

@@ -4,8 +4,8 @@ mod interest;
 mod load;
 mod order;
 
-use pymq::Message;
-use pymq::provider::Incoming;
+use pymq_core::Message;
+use pymq_core::provider::Incoming;
 
 pub use self::interest::*;
 pub use self::load::*;

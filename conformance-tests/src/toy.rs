@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
     Wait, once_window, rpc_over_topics, subscription,
 };
-use pymq::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 

@@ -1,7 +1,7 @@
 //! The small words behaviours share: what is sent, and what is received of it.
 
-use pymq::Message;
-use pymq::provider::{Filter, Incoming, Subscription};
+use pymq_core::Message;
+use pymq_core::provider::{Filter, Incoming, Subscription};
 
 use crate::Failure;
 use crate::wait::soon;

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
-use pymq::{Message, Result};
+use pymq_core::{Message, Result};
 
 /// What is different; every method not overridden is that of the provider inside.
 #[async_trait]

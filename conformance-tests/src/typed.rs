@@ -10,7 +10,7 @@ mod slow;
 
 use std::future::{Ready, ready};
 
-use pymq::{Bus, Error, ErrorKind, Result};
+use pymq_core::{Bus, Error, ErrorKind, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 pub use self::draining::*;

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
-use pymq::ItemMeta;
+use pymq_core::ItemMeta;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 

@@ -5,8 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Provider, Receipt, Settle};
-use pymq::{Bus, Queue, Result};
+use pymq_core::provider::{Provider, Receipt, Settle};
+use pymq_core::{Bus, Queue, Result};
 use tokio::task::yield_now;
 
 use crate::twist::{Twist, twisted};

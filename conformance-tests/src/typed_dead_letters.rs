@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use pymq::{DeadLetter, ErrorKind, Queue, Result};
+use pymq_core::{DeadLetter, ErrorKind, Queue, Result};
 
 use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};

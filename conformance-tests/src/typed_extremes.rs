@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::ErrorKind;
-use pymq::provider::{GetOptions, Wait};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{GetOptions, Wait};
 
 use crate::typed_queues::{kind, open};
 use crate::wait::{soon, until};

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use pymq::{ErrorKind, Lease};
+use pymq_core::{ErrorKind, Lease};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::yield_now;
 

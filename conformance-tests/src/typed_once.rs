@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Provider, PutOptions};
-use pymq::{Bus, Error, ErrorKind, Message, Put, Result};
+use pymq_core::provider::{Provider, PutOptions};
+use pymq_core::{Bus, Error, ErrorKind, Message, Put, Result};
 use tokio::time::sleep;
 
 use crate::moment::dropped_at;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pymq::{Meta, Received};
+use pymq_core::{Meta, Received};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
-use pymq::codec::Raw;
-use pymq::provider::{Provider, Put, PutOptions};
-use pymq::{Bus, Error, ErrorKind, Message, Result};
+use pymq_core::codec::Raw;
+use pymq_core::provider::{Provider, Put, PutOptions};
+use pymq_core::{Bus, Error, ErrorKind, Message, Result};
 use serde::{Deserialize, Serialize};
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -56,7 +56,7 @@ pub async fn a_tagged_item_bears_its_class_and_reads_as_any_other(h: &dyn Harnes
     struct Placed {
         order: u64,
     }
-    pymq::event!(Placed, class = "shop.events.Placed");
+    pymq_core::event!(Placed, class = "shop.events.Placed");
     let bus = open(h).await?;
     let jobs = bus.queue::<Placed>("jobs");
 
@@ -584,7 +584,7 @@ pub async fn bad_names_and_sizes_are_refused(h: &dyn Harness) -> Outcome {
             assert_eq!(refused, Some(ErrorKind::InvalidName), "{name:?}");
         }
     }
-    let big = Raw::from(vec![0; pymq::MAX_PAYLOAD + 1]);
+    let big = Raw::from(vec![0; pymq_core::MAX_PAYLOAD + 1]);
     let blobs = bus.queue::<Raw>("blobs");
     assert_eq!(kind(&blobs.put(&big).await), Some(ErrorKind::TooLarge));
     assert_eq!(

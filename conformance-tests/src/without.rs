@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Part, Provider, Put, PutOptions, Receipt, Redrive,
     Replies, RequestOptions, Requests, Settle, Stored, Subscription, rpc_over_topics,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 
 use crate::twist::{Twist, Twisted, twisted};
 

@@ -10,8 +10,8 @@ use conformance_tests::twist::{Twist, twisted};
 use conformance_tests::wait::{soon, until};
 use conformance_tests::without::with_remotes_over_topics;
 use conformance_tests::{Failure, Outcome};
-use pymq::provider::{Provider, Put, PutOptions, Reply, RequestOptions, Target};
-use pymq::{Connect, Message};
+use pymq_core::provider::{Provider, Put, PutOptions, Reply, RequestOptions, Target};
+use pymq_core::{Connect, Message};
 use pymq_provider_memory::MemoryConfig;
 use tokio::time::timeout;
 
@@ -47,7 +47,7 @@ impl Network {
         queues
     }
 
-    async fn pass_on(&self, provider: &Arc<dyn Provider>) -> pymq::Result<()> {
+    async fn pass_on(&self, provider: &Arc<dyn Provider>) -> pymq_core::Result<()> {
         self.state().is_holding = false;
         let held = std::mem::take(&mut self.state().held);
         for (topic, message) in held {
@@ -64,7 +64,7 @@ impl Twist for Network {
         inner: &Arc<dyn Provider>,
         topic: &str,
         message: Message,
-    ) -> pymq::Result<usize> {
+    ) -> pymq_core::Result<usize> {
         if self.state().is_holding {
             self.state().held.push((topic.to_owned(), message));
             return Ok(1);
@@ -78,7 +78,7 @@ impl Twist for Network {
         queue: &str,
         messages: Vec<Message>,
         opts: PutOptions,
-    ) -> pymq::Result<Put> {
+    ) -> pymq_core::Result<Put> {
         let put = inner.queue_put(queue, messages, opts).await;
         if put.is_ok() {
             self.state().queues.push(queue.to_owned());

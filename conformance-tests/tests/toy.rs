@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use conformance_tests::toy::Hub;
 use conformance_tests::{Clock, Failure, Harness};
-use pymq::Result;
-use pymq::provider::Provider;
+use pymq_core::Result;
+use pymq_core::provider::Provider;
 
 /// A hub of its own for each test, and another for the other namespace.
 #[derive(Debug, Default)]

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use pymq::Message;
-use pymq::codec::{Decode, Encode};
+use pymq_core::Message;
+use pymq_core::codec::{Decode, Encode};
 use serde_json::Value;
 
 fuzz_target!(|data: &[u8]| {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pymq::glob;
+use pymq_core::glob;
 
 fuzz_target!(|parts: (&[u8], &[u8], &str, &str)| {
     let (pattern, text, one, other) = parts;

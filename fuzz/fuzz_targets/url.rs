@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pymq::ProviderUrl;
+use pymq_core::ProviderUrl;
 
 const SECRET: &str = "sEcReT-1948";
 

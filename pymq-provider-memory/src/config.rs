@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::Provider;
-use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
+use pymq_core::provider::Provider;
+use pymq_core::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::{MemoryBroker, MemoryProvider};
@@ -157,7 +157,7 @@ impl Connect for MemoryConfig {
     }
 }
 
-/// The scheme `memory://` for a [`Registry`](pymq::Registry).
+/// The scheme `memory://` for a [`Registry`](pymq_core::Registry).
 ///
 /// # Examples
 ///

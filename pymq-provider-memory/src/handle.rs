@@ -7,8 +7,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pymq::provider::{Detached, Filter, Health, Inlet, ReplyInlet, RequestInlet};
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::{Detached, Filter, Health, Inlet, ReplyInlet, RequestInlet};
+use pymq_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::MemoryBroker;

@@ -41,12 +41,12 @@ mod topics;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
     Wait,
 };
-use pymq::{Message, Result};
+use pymq_core::{Message, Result};
 
 pub use self::broker::MemoryBroker;
 pub use self::config::{Memory, MemoryConfig};

@@ -15,10 +15,10 @@ use std::task::{Poll, Waker, ready};
 
 use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, Wait,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::time::{Instant, sleep_until};
 
 use self::state::{Now, State};

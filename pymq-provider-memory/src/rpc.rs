@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use pymq::provider::{
+use pymq_core::provider::{
     Replies, Reply, Request, RequestInlet, RequestOptions, Requests, Target, replies, requests,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
-use pymq::name::RESERVED_PREFIX;
-use pymq::provider::{Filter, Inlet, Subscription, subscription};
-use pymq::{Message, Result, glob};
+use pymq_core::name::RESERVED_PREFIX;
+use pymq_core::provider::{Filter, Inlet, Subscription, subscription};
+use pymq_core::{Message, Result, glob};
 
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};

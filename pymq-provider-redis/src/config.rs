@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::Provider;
-use pymq::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
+use pymq_core::provider::Provider;
+use pymq_core::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
@@ -213,7 +213,7 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The schemes `redis`, `rediss`, `unix` and `redis+unix` of a [`Registry`](pymq::Registry).
+/// The schemes `redis`, `rediss`, `unix` and `redis+unix` of a [`Registry`](pymq_core::Registry).
 ///
 /// # Examples
 ///
@@ -244,7 +244,7 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
     };
     let url: &Url = url.expose();
     if url.scheme() == "rediss" && !cfg!(feature = "tls") {
-        let what = "`rediss://` needs the cargo feature `tls` of pymq-provider-redis";
+        let what = "`rediss://` needs the feature `redis-tls` of the crate `pymq`, or `tls` of `pymq-provider-redis`";
         return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));
     }
     let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
@@ -383,6 +383,6 @@ mod tests {
         let error = error("rediss://host");
 
         assert_eq!(error.kind(), ErrorKind::Tls);
-        assert!(error.to_string().contains("feature `tls`"));
+        assert!(error.to_string().contains("feature `redis-tls`"));
     }
 }

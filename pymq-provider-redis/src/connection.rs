@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::Result;
+use pymq_core::Result;
 use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use pymq::provider::{Health, Link, Need};
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::{Health, Link, Need};
+use pymq_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -9,9 +9,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use pymq::codec::Decode;
-use pymq::provider::Reply;
-use pymq::{Message, Params, Raw, RemoteError};
+use pymq_core::codec::Decode;
+use pymq_core::provider::Reply;
+use pymq_core::{Message, Params, Raw, RemoteError};
 use serde::Deserialize;
 use serde_json::Value;
 

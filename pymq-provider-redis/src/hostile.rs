@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use conformance_tests::hostile::Payloads;
-use pymq::provider::Reply;
-use pymq::{Message, RemoteError};
+use pymq_core::provider::Reply;
+use pymq_core::{Message, RemoteError};
 
 use crate::fuzzing::decode_all;
 use crate::rpc::envelope::{write_request, write_response};

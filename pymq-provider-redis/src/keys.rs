@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pymq::glob;
+use pymq_core::glob;
 
 /// What follows a queue's key in the names of our own; the version lets two releases share a Redis.
 const VERSION: &str = "v1";

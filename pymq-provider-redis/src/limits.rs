@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::{Error, ErrorKind, Result};
 
 use crate::connection::Live;
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Need, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
-use pymq::{ErrorKind, Message, Result};
+use pymq_core::{ErrorKind, Message, Result};
 use redis::InfoDict;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -30,7 +30,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A connection to a Redis server, in one namespace of it.
 ///
-/// Made by [`RedisConfig`] through [`Connect`](pymq::Connect). Dropped without a `close` it ends all the same, in the
+/// Made by [`RedisConfig`] through [`Connect`](pymq_core::Connect). Dropped without a `close` it ends all the same, in the
 /// background: what is left to send is sent if the runtime lives on for it.
 pub struct RedisProvider {
     core: Core,

@@ -24,10 +24,10 @@ mod watch;
 
 use std::sync::Arc;
 
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored,
 };
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 
 use self::store::Store;
 use self::waiters::Lines;

@@ -9,8 +9,8 @@ mod server;
 
 use std::sync::Arc;
 
-use pymq::provider::{Replies, RequestOptions, Requests, requests};
-use pymq::{Message, Result};
+use pymq_core::provider::{Replies, RequestOptions, Requests, requests};
+use pymq_core::{Message, Result};
 
 use self::answers::Answers;
 use self::calls::Calls;

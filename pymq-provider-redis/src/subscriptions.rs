@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use pymq::provider::Detached;
-use pymq::{ErrorKind, Result};
+use pymq_core::provider::Detached;
+use pymq_core::{ErrorKind, Result};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio::time::timeout;

@@ -1,7 +1,7 @@
 //! Topics: a `PUBLISH` for each event, a subscription for each listener.
 
-use pymq::provider::{Filter, Subscription, subscription};
-use pymq::{Message, Result};
+use pymq_core::provider::{Filter, Subscription, subscription};
+use pymq_core::{Message, Result};
 
 use crate::connection::command;
 use crate::core::Core;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use pymq::{Encoding, Headers, Message};
+use pymq_core::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
 #[cfg(any(test, fuzzing))]

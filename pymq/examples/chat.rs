@@ -1,11 +1,10 @@
 //! A chat room between terminals: what you type is published, what others type is printed.
 //!
-//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example chat -- Ada
+//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --features redis --example chat -- Ada
 
 use std::future::ready;
 use std::time::Duration;
 
-use pymq::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -21,10 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let me = std::env::args()
         .nth(1)
         .unwrap_or_else(|| format!("guest-{}", std::process::id()));
-    let bus = Registry::new()
-        .with(pymq_provider_redis::Redis)
-        .connect(url)
-        .await?;
+    let bus = pymq::connect(url).await?;
     let room = bus.topic("chat");
 
     let own = me.clone();

@@ -1,13 +1,13 @@
 //! Everything once, on the provider that `PYMQ_URL` names; without it on a bus inside this process.
 //!
 //!     cargo run -p pymq --example quickstart
-//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example quickstart
+//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --features redis --example quickstart
 
 use std::future::ready;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::{Bus, ErrorKind, Meta, Registry};
+use pymq::{Bus, ErrorKind, Meta};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -21,10 +21,7 @@ pymq::event!(Placed, topic = "quickstart.orders.placed");
 #[tokio::main]
 async fn main() -> pymq::Result<()> {
     let url = std::env::var("PYMQ_URL").unwrap_or_else(|_| "memory://".to_owned());
-    let registry = Registry::new()
-        .with(pymq_provider_memory::Memory)
-        .with(pymq_provider_redis::Redis);
-    let bus = registry.connect(url).await?;
+    let bus = pymq::connect(url).await?;
     println!("connected to the {} provider", bus.provider().name());
 
     topics(&bus).await?;

@@ -1,19 +1,16 @@
 //! Calls the functions of `remote_server`: one server, all of them, one that fails, one that is too slow.
 //!
-//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example remote_client
+//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --features redis --example remote_client
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::{Error, ErrorKind, Registry};
+use pymq::{Error, ErrorKind};
 
 #[tokio::main]
 async fn main() -> pymq::Result<()> {
     let url = std::env::var("PYMQ_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let bus = Registry::new()
-        .with(pymq_provider_redis::Redis)
-        .connect(url)
-        .await?;
+    let bus = pymq::connect(url).await?;
     let product = bus.stub::<(i64, i64), i64>("product");
 
     match product.call((6, 7)).await {

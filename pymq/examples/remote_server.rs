@@ -1,10 +1,8 @@
 //! Exposes functions until Ctrl-C, then finishes what it is running. Start several, and kill one.
 //!
-//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --example remote_server
+//!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --features redis --example remote_server
 
 use std::time::Duration;
-
-use pymq::Registry;
 
 async fn product(a: i64, b: i64) -> Result<i64, String> {
     println!("product({a}, {b})");
@@ -21,10 +19,7 @@ async fn slow_echo(text: String, seconds: f64) -> String {
 #[tokio::main]
 async fn main() -> pymq::Result<()> {
     let url = std::env::var("PYMQ_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let bus = Registry::new()
-        .with(pymq_provider_redis::Redis)
-        .connect(url)
-        .await?;
+    let bus = pymq::connect(url).await?;
 
     bus.expose("product", product).await?.keep();
     bus.expose("slow_echo", slow_echo).await?.keep();

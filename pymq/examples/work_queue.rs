@@ -1,12 +1,12 @@
 //! Producers and competing consumers. Kill a consumer in the middle of its work: the job goes to another.
 //!
 //!     export PYMQ_URL=redis://127.0.0.1:6379
-//!     cargo run -p pymq --example work_queue -- work
-//!     cargo run -p pymq --example work_queue -- put 100
+//!     cargo run -p pymq --features redis --example work_queue -- work
+//!     cargo run -p pymq --features redis --example work_queue -- put 100
 
 use std::time::Duration;
 
-use pymq::{ItemMeta, Queue, Registry};
+use pymq::{ItemMeta, Queue};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -18,10 +18,7 @@ struct Job {
 #[tokio::main]
 async fn main() -> pymq::Result<()> {
     let url = std::env::var("PYMQ_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let bus = Registry::new()
-        .with(pymq_provider_redis::Redis)
-        .connect(url)
-        .await?;
+    let bus = pymq::connect(url).await?;
     // A short lease, so that the jobs of a killed worker come back while one watches.
     let jobs = bus
         .queue::<Job>("work_queue.jobs")

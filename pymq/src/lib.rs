@@ -14,8 +14,6 @@
 //! ```
 //! use std::time::Duration;
 //!
-//! use pymq::Bus;
-//! use pymq_provider_memory::MemoryConfig;
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Deserialize, Serialize)]
@@ -34,7 +32,7 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> pymq::Result<()> {
-//!     let bus = Bus::connect(MemoryConfig::default()).await?;
+//!     let bus = pymq::connect("memory://").await?;
 //!
 //!     bus.subscribe(bill).await?.keep();
 //!     bus.publish(&Placed { order: 7 }).await?;
@@ -50,70 +48,34 @@
 //! }
 //! ```
 //!
+//! # Features
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `memory`, on by default | `memory://`: a bus inside the process, for tests and first steps |
+//! | `redis` | `redis://` and `redis+unix://` |
+//! | `redis-tls` | `rediss://` through rustls, with the trust roots of the system |
+//!
 //! # Where to look
 //!
-//! - A bus comes from the configuration of a provider with [`Bus::connect`], or from a URL with a [`Registry`].
+//! - A bus comes from a URL with [`connect`], or from the configuration of a provider with [`Bus::connect`].
 //! - [`init`], [`shutdown`] and the free functions beside them are one bus for the whole process.
 //! - [`Error::kind`] is what to act on; [`Error::outcome_unknown`] tells what may have happened all the same.
 //! - [`provider`] is for the authors of transports, [`codec`] for what crosses the wire.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-mod bus;
-pub mod codec;
 mod connect;
-mod counters;
-mod error;
-mod event;
-pub mod glob;
-mod global;
-mod handler;
-mod isolation;
-mod lease;
-mod message;
-pub mod name;
-mod pattern;
-pub mod provider;
-mod publication;
-mod queue;
-mod registration;
-mod retry;
-mod rpc;
-mod shutdown;
-mod stats;
-mod subscription;
-mod text;
-mod topic;
-mod worker;
+#[cfg(not(all(feature = "memory", feature = "redis")))]
+mod off;
 
-pub use self::bus::{Bus, MAX_PAYLOAD};
-pub use self::codec::Raw;
-pub use self::connect::{Connect, IntoProviderUrl, Parameters, ProviderUrl, Registry, Scheme};
-pub use self::error::{Error, ErrorKind, Result};
-pub use self::event::Event;
-pub use self::global::{
-    bus, call_all, expose, header, init, init_with, pattern, ping, publish, queue, shutdown, stub,
-    subscribe, topic,
-};
-pub use self::handler::{Handler, HandlerOutput, Meta};
-pub use self::lease::Lease;
-pub use self::message::{Encoding, Headers, Message, MessageId};
-pub use self::pattern::Pattern;
-pub use self::provider::{
-    BufferLimits, Lifecycle, LifecycleEvent, Put, QueueStats, Status, WhenFull,
-};
-pub use self::publication::{Publication, TopicPublication};
-pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
-pub use self::rpc::{
-    Args, CallMeta, IntoReply, Json, Params, RemoteError, RemoteFunction, RemoteGuard, Responses,
-    Stub,
-};
-pub use self::stats::BusStats;
-pub use self::subscription::{Events, Received, SubscriptionBuilder, SubscriptionGuard};
-pub use self::topic::Topic;
-pub use self::worker::{ItemMeta, WorkerBuilder, WorkerGuard};
+#[cfg(feature = "memory")]
+pub use pymq_provider_memory as memory;
+#[cfg(feature = "redis")]
+pub use pymq_provider_redis as redis;
 
-#[doc(hidden)]
-pub use self::event::path as __private;
+pub use pymq_core::*;
+
+pub use self::connect::{connect, registry};
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]

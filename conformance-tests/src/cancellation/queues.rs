@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::{Bus, Queue, Result};
+use pymq_core::{Bus, Queue, Result};
 
 use super::{POLLS, dropped_after, leaves_nothing, open_halting};
 use crate::wait::{soon, until};

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use pymq::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::{POLLS, dropped_after, leaves_nothing, open_halting};

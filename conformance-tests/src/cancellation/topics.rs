@@ -1,6 +1,6 @@
 //! Publishing, subscribing and receiving, dropped at each poll.
 
-use pymq::Bus;
+use pymq_core::Bus;
 
 use super::{POLLS, dropped_after, leaves_nothing, open_halting};
 use crate::typed::{next, open, recorder};

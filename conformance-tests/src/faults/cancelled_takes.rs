@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::{Bus, Queue};
+use pymq_core::{Bus, Queue};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -97,7 +97,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
 }
 
 /// Starts the producers, each of which returns how many it put.
-fn produce(bus: &Bus, ended: &watch::Receiver<bool>) -> JoinSet<Result<u32, pymq::Error>> {
+fn produce(bus: &Bus, ended: &watch::Receiver<bool>) -> JoinSet<Result<u32, pymq_core::Error>> {
     let mut producers = JoinSet::new();
     for producer in 0..PRODUCERS {
         let (queue, mut ended) = (bus.queue::<Job>(QUEUE), ended.clone());
@@ -147,7 +147,7 @@ impl Taken {
                 2 => {
                     let jobs = queue.get_many(max).await?;
                     let jobs = jobs.into_iter().map(|job| Ok((job?, None)));
-                    jobs.collect::<Result<_, pymq::Error>>()?
+                    jobs.collect::<Result<_, pymq_core::Error>>()?
                 }
                 _ => {
                     let lease = queue.lease().await?;

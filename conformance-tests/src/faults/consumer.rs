@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::{Bus, Connect, ErrorKind, Lease};
+use pymq_core::{Bus, Connect, ErrorKind, Lease};
 use pymq_provider_redis::RedisConfig;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use pymq::{Bus, Error, ErrorKind};
+use pymq_core::{Bus, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use super::broken_network::{network, through};

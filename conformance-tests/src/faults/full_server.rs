@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use pymq::{Bus, Connect, Error, ErrorKind, Received};
+use pymq_core::{Bus, Connect, Error, ErrorKind, Received};
 use pymq_provider_redis::RedisConfig;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use pymq::{Bus, Events, Stub};
+use pymq_core::{Bus, Events, Stub};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -62,7 +62,7 @@ struct Far {
     bus: Bus,
     echo: Stub<(u64,), u64>,
     events: Events<u64>,
-    taker: JoinHandle<pymq::Result<u64>>,
+    taker: JoinHandle<pymq_core::Result<u64>>,
 }
 
 /// How long each took to work again.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use tokio::time::{sleep, timeout};
 
 use super::consumer::{Consumer, Order};

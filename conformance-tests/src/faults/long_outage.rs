@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pymq::{Bus, Received};
+use pymq_core::{Bus, Received};
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::codec::Decode;
-use pymq::{Bus, ErrorKind, Events, Message, Raw, Stub};
+use pymq_core::codec::Decode;
+use pymq_core::{Bus, ErrorKind, Events, Message, Raw, Stub};
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

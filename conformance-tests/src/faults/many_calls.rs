@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pymq::{Bus, ErrorKind, RemoteError};
+use pymq_core::{Bus, ErrorKind, RemoteError};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
@@ -130,7 +130,7 @@ async fn serve(setting: &Setting, server: &Controlled, calls: &Arc<Calls>) -> Re
 }
 
 /// Compares each outcome with what the call was to come to and how often it ran.
-fn judge(calls: &Calls, outcomes: &[(usize, pymq::Result<usize>)]) -> Report {
+fn judge(calls: &Calls, outcomes: &[(usize, pymq_core::Result<usize>)]) -> Report {
     let mut report = Report {
         sent: u64::try_from(outcomes.len()).unwrap_or(u64::MAX),
         ..Report::default()

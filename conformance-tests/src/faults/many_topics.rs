@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use pymq::{Bus, Events};
+use pymq_core::{Bus, Events};
 use tokio::time::{Instant, timeout};
 
 use super::{Report, Setting, memory};
@@ -85,7 +85,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-async fn subscribe(bus: &Bus, number: usize) -> pymq::Result<Events<usize>> {
+async fn subscribe(bus: &Bus, number: usize) -> pymq_core::Result<Events<usize>> {
     bus.topic(format!("topic-{number}")).stream().await
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
-use pymq::{Bus, ItemMeta, RemoteError};
+use pymq_core::{Bus, ItemMeta, RemoteError};
 use tokio::time::timeout;
 
 use super::{Dice, Report, Setting};
@@ -62,14 +62,14 @@ impl End {
     }
 
     /// What a caller is told of it.
-    fn is_told(self, number: usize, outcome: &pymq::Result<usize>) -> bool {
+    fn is_told(self, number: usize, outcome: &pymq_core::Result<usize>) -> bool {
         let text = match self {
             Self::Well => return outcome.as_ref().is_ok_and(|answer| *answer == number),
             Self::Text => "panicked: a text".to_owned(),
             Self::MadeUpText => format!("panicked: made up for {number}"),
             Self::NoText => "panicked: a value that is not text".to_owned(),
         };
-        let told = outcome.as_ref().err().and_then(pymq::Error::remote);
+        let told = outcome.as_ref().err().and_then(pymq_core::Error::remote);
         told.is_some_and(|told| told.type_name() == "RuntimeError" && told.message() == text)
     }
 }
@@ -185,7 +185,7 @@ async fn calls(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) 
         .await;
     report.demand(wrong.is_empty(), || {
         let (number, outcome) = &wrong[0];
-        let remote = outcome.as_ref().err().and_then(pymq::Error::remote);
+        let remote = outcome.as_ref().err().and_then(pymq_core::Error::remote);
         format!(
             "{} callers were told something else than what happened, as {number} ({:?}): {outcome:?} {:?}",
             wrong.len(),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pymq::{Bus, Connect, Error, ErrorKind, Received};
+use pymq_core::{Bus, Connect, Error, ErrorKind, Received};
 use pymq_provider_redis::RedisConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, sleep, timeout};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::Result;
-use pymq::provider::{
+use pymq_core::Result;
+use pymq_core::provider::{
     Delivery, Filter, GetOptions, Incoming, Provider, Subscription, subscription,
 };
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pymq::provider::Provider;
-use pymq::{Bus, Connect};
+use pymq_core::provider::Provider;
+use pymq_core::{Bus, Connect};
 use pymq_provider_redis::RedisConfig;
 
 use super::ledger::Ledger;

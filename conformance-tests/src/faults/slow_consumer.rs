@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use pymq::{Bus, Events, Received};
+use pymq_core::{Bus, Events, Received};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

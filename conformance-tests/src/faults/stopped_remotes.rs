@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use pymq::{Bus, ErrorKind, Stub};
+use pymq_core::{Bus, ErrorKind, Stub};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -147,7 +147,7 @@ fn is_to_all(number: u32) -> bool {
     number.is_multiple_of(CALLS_TO_ALL)
 }
 
-async fn call_all(stub: &Stub<(u32,), u32>, number: u32) -> pymq::Result<Vec<u32>> {
+async fn call_all(stub: &Stub<(u32,), u32>, number: u32) -> pymq_core::Result<Vec<u32>> {
     let answers = stub.call_all((number,)).await?.all().await;
     answers.into_iter().collect()
 }

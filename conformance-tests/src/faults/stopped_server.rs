@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 use tokio::runtime::Handle;
 use tokio::sync::watch;

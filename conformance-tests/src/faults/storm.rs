@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 use tokio::time::{Instant, sleep};
 

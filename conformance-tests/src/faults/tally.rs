@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::{FromStr, Split};
 use std::time::Duration;
 
-use pymq::provider::{Part, Provider};
+use pymq_core::provider::{Part, Provider};
 use tokio::time::{sleep, timeout};
 
 use super::ledger::{Entry, Job, Ledger};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use pymq::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind};
 use pymq_provider_redis::RedisConfig;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pymq::{Bus, Error, ErrorKind};
+use pymq_core::{Bus, Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 use tokio::time::timeout;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{Filter, Provider, Subscription};
-use pymq::{Error, ErrorKind, Meta, Result};
+use pymq_core::provider::{Filter, Provider, Subscription};
+use pymq_core::{Error, ErrorKind, Meta, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -18,21 +18,21 @@ use crate::{Harness, Outcome};
 struct Rung {
     n: u64,
 }
-pymq::event!(Rung);
+pymq_core::event!(Rung);
 
 /// Publishing before `init` is an error, not a silence.
 pub async fn publish_before_init_is_not_initialized(h: &dyn Harness) -> Outcome {
     let _turn = Turn::take(h).await?;
 
     let kinds = [
-        kind(&pymq::publish(&Rung { n: 1 }).await),
-        kind(&pymq::header("a", "b").publish(&Rung { n: 1 }).await),
-        kind(&pymq::topic("t").publish(&1).await),
-        kind(&pymq::topic("t").header("a", "b").publish(&1).await),
-        kind(&pymq::topic("t").stream::<u64>().await),
-        kind(&pymq::call_all::<()>("f", ()).await),
-        kind(&pymq::ping(PATIENCE).await),
-        kind(&pymq::bus()),
+        kind(&pymq_core::publish(&Rung { n: 1 }).await),
+        kind(&pymq_core::header("a", "b").publish(&Rung { n: 1 }).await),
+        kind(&pymq_core::topic("t").publish(&1).await),
+        kind(&pymq_core::topic("t").header("a", "b").publish(&1).await),
+        kind(&pymq_core::topic("t").stream::<u64>().await),
+        kind(&pymq_core::call_all::<()>("f", ()).await),
+        kind(&pymq_core::ping(PATIENCE).await),
+        kind(&pymq_core::bus()),
     ];
 
     assert_eq!(kinds, [Some(ErrorKind::NotInitialized); 8]);
@@ -44,11 +44,11 @@ pub async fn queue_and_stub_before_init_fail(h: &dyn Harness) -> Outcome {
     let _turn = Turn::take(h).await?;
 
     assert_eq!(
-        kind(&pymq::queue::<u64>("q")),
+        kind(&pymq_core::queue::<u64>("q")),
         Some(ErrorKind::NotInitialized)
     );
     assert_eq!(
-        kind(&pymq::stub::<(), ()>("f")),
+        kind(&pymq_core::stub::<(), ()>("f")),
         Some(ErrorKind::NotInitialized)
     );
     Ok(())
@@ -57,8 +57,8 @@ pub async fn queue_and_stub_before_init_fail(h: &dyn Harness) -> Outcome {
 /// A topic named before `init` works after it.
 pub async fn topic_before_init_is_lazy(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
-    let topic = pymq::topic("numbers");
-    let pattern = pymq::pattern("num*");
+    let topic = pymq_core::topic("numbers");
+    let pattern = pymq_core::pattern("num*");
     turn.init().await?;
 
     let (record, mut arrived) = recorder::<u64>();
@@ -75,13 +75,13 @@ pub async fn topic_before_init_is_lazy(h: &dyn Harness) -> Outcome {
 pub async fn subscribe_before_init_is_replayed(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     let (record, mut typed) = recorder::<Rung>();
-    let _by_type = pymq::subscribe(record).await?;
+    let _by_type = pymq_core::subscribe(record).await?;
     let (seen, mut named) = unbounded_channel();
     let handler = move |n: u64, meta: Meta| {
         let sent = seen.send((n, meta.topic().to_owned()));
         async move { sent }
     };
-    pymq::topic("numbers")
+    pymq_core::topic("numbers")
         .concurrency(2)
         .subscribe(handler)
         .await?
@@ -89,8 +89,8 @@ pub async fn subscribe_before_init_is_replayed(h: &dyn Harness) -> Outcome {
 
     turn.init().await?;
 
-    assert_eq!(pymq::publish(&Rung { n: 1 }).await?, 1);
-    assert_eq!(pymq::topic("numbers").publish(&2).await?, 1);
+    assert_eq!(pymq_core::publish(&Rung { n: 1 }).await?, 1);
+    assert_eq!(pymq_core::topic("numbers").publish(&2).await?, 1);
     assert_eq!(next(&mut typed).await?, Rung { n: 1 });
     assert_eq!(next(&mut named).await?, (2, "numbers".to_owned()));
     shutdown().await?;
@@ -107,7 +107,7 @@ pub async fn unsubscribe_before_init_cancels(h: &dyn Harness) -> Outcome {
             let held = Arc::clone(&held);
             async move { drop(held) }
         };
-        let guard = pymq::topic("numbers").subscribe(handler).await?;
+        let guard = pymq_core::topic("numbers").subscribe(handler).await?;
         if is_dropped {
             drop(guard);
         } else {
@@ -122,7 +122,7 @@ pub async fn unsubscribe_before_init_cancels(h: &dyn Harness) -> Outcome {
 
     turn.init().await?;
 
-    assert_eq!(pymq::topic("numbers").publish(&1).await?, 0);
+    assert_eq!(pymq_core::topic("numbers").publish(&1).await?, 0);
     shutdown().await?;
     Ok(())
 }
@@ -130,13 +130,15 @@ pub async fn unsubscribe_before_init_cancels(h: &dyn Harness) -> Outcome {
 /// A guard given out before `init` is good after it.
 pub async fn a_guard_from_before_init_unsubscribes_after_it(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
-    let guard = pymq::topic("numbers").subscribe(async |_: u64| {}).await?;
+    let guard = pymq_core::topic("numbers")
+        .subscribe(async |_: u64| {})
+        .await?;
     turn.init().await?;
-    assert_eq!(pymq::topic("numbers").publish(&1).await?, 1);
+    assert_eq!(pymq_core::topic("numbers").publish(&1).await?, 1);
 
     guard.unsubscribe().await;
 
-    assert_eq!(pymq::topic("numbers").publish(&2).await?, 0);
+    assert_eq!(pymq_core::topic("numbers").publish(&2).await?, 0);
     shutdown().await?;
     Ok(())
 }
@@ -144,14 +146,17 @@ pub async fn a_guard_from_before_init_unsubscribes_after_it(h: &dyn Harness) -> 
 /// A function exposed before `init` can be called when it returns; a name is held once.
 pub async fn expose_before_init_is_replayed(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
-    let _guard = pymq::expose("double", async |n: u64| n * 2).await?;
-    let twice = pymq::expose("double", async |n: u64| n * 3).await;
+    let _guard = pymq_core::expose("double", async |n: u64| n * 2).await?;
+    let twice = pymq_core::expose("double", async |n: u64| n * 3).await;
     assert_eq!(kind(&twice), Some(ErrorKind::AlreadyExposed));
 
     turn.init().await?;
 
-    assert_eq!(pymq::stub::<(u64,), u64>("double")?.call((4,)).await?, 8);
-    let twice = pymq::expose("double", async |n: u64| n * 3).await;
+    assert_eq!(
+        pymq_core::stub::<(u64,), u64>("double")?.call((4,)).await?,
+        8
+    );
+    let twice = pymq_core::expose("double", async |n: u64| n * 3).await;
     assert_eq!(kind(&twice), Some(ErrorKind::AlreadyExposed));
     shutdown().await?;
     Ok(())
@@ -160,14 +165,14 @@ pub async fn expose_before_init_is_replayed(h: &dyn Harness) -> Outcome {
 /// A function unexposed before `init` is not exposed by it, and its name is free.
 pub async fn unexpose_before_init_cancels(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
-    drop(pymq::expose("a", async || 1).await?);
-    pymq::expose("b", async || 1).await?.unexpose().await;
-    let _again = pymq::expose("a", async || 2).await?;
+    drop(pymq_core::expose("a", async || 1).await?);
+    pymq_core::expose("b", async || 1).await?.unexpose().await;
+    let _again = pymq_core::expose("a", async || 2).await?;
 
     turn.init().await?;
 
-    assert_eq!(pymq::stub::<(), u64>("a")?.call(()).await?, 2);
-    let missing = pymq::stub::<(), u64>("b")?.call(()).await;
+    assert_eq!(pymq_core::stub::<(), u64>("a")?.call(()).await?, 2);
+    let missing = pymq_core::stub::<(), u64>("b")?.call(()).await;
     assert_eq!(kind(&missing), Some(ErrorKind::NoSuchRemote));
     shutdown().await?;
     Ok(())
@@ -177,8 +182,8 @@ pub async fn unexpose_before_init_cancels(h: &dyn Harness) -> Outcome {
 pub async fn bad_names_are_refused_before_init(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
 
-    let subscribed = pymq::topic("").subscribe(async |_: u64| {}).await;
-    let exposed = pymq::expose("a\nb", async || {}).await;
+    let subscribed = pymq_core::topic("").subscribe(async |_: u64| {}).await;
+    let exposed = pymq_core::expose("a\nb", async || {}).await;
 
     assert_eq!(kind(&subscribed), Some(ErrorKind::InvalidName));
     assert_eq!(kind(&exposed), Some(ErrorKind::InvalidName));
@@ -191,16 +196,18 @@ pub async fn bad_names_are_refused_before_init(h: &dyn Harness) -> Outcome {
 pub async fn a_failed_init_keeps_what_was_registered(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     let (record, mut arrived) = recorder::<u64>();
-    let _good = pymq::topic("numbers").subscribe(record).await?;
-    let bad = pymq::topic("refused").subscribe(async |_: u64| {}).await?;
+    let _good = pymq_core::topic("numbers").subscribe(record).await?;
+    let bad = pymq_core::topic("refused")
+        .subscribe(async |_: u64| {})
+        .await?;
 
-    let refused = pymq::init(Opened(twisted(h.connect().await?, Refuses))).await;
+    let refused = pymq_core::init(Opened(twisted(h.connect().await?, Refuses))).await;
 
     assert_eq!(kind(&refused), Some(ErrorKind::Permission));
-    assert_eq!(kind(&pymq::bus()), Some(ErrorKind::NotInitialized));
+    assert_eq!(kind(&pymq_core::bus()), Some(ErrorKind::NotInitialized));
     drop(bad);
     turn.init().await?;
-    assert_eq!(pymq::topic("numbers").publish(&7).await?, 1);
+    assert_eq!(pymq_core::topic("numbers").publish(&7).await?, 1);
     assert_eq!(next(&mut arrived).await?, 7);
     shutdown().await?;
     Ok(())

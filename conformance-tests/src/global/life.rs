@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -15,31 +15,36 @@ use crate::{Harness, Outcome};
 struct Ticked {
     n: u64,
 }
-pymq::event!(Ticked);
+pymq_core::event!(Ticked);
 
 /// Everything a bus can do, the free functions can.
 pub async fn init_publish_shutdown(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     turn.init().await?;
-    pymq::ping(PATIENCE).await?;
+    pymq_core::ping(PATIENCE).await?;
 
     let (record, mut arrived) = recorder::<Ticked>();
-    let _by_type = pymq::subscribe(record).await?;
+    let _by_type = pymq_core::subscribe(record).await?;
     let (record, mut named) = recorder::<u64>();
-    let _by_name = pymq::topic("numbers").subscribe(record).await?;
-    let _exposed = pymq::expose("double", async |n: u64| n * 2).await?;
+    let _by_name = pymq_core::topic("numbers").subscribe(record).await?;
+    let _exposed = pymq_core::expose("double", async |n: u64| n * 2).await?;
 
-    assert_eq!(pymq::publish(&Ticked { n: 1 }).await?, 1);
+    assert_eq!(pymq_core::publish(&Ticked { n: 1 }).await?, 1);
     assert_eq!(next(&mut arrived).await?, Ticked { n: 1 });
-    pymq::header("trace", "1").publish(&Ticked { n: 2 }).await?;
+    pymq_core::header("trace", "1")
+        .publish(&Ticked { n: 2 })
+        .await?;
     assert_eq!(next(&mut arrived).await?, Ticked { n: 2 });
-    pymq::topic("numbers").publish(&3).await?;
+    pymq_core::topic("numbers").publish(&3).await?;
     assert_eq!(next(&mut named).await?, 3);
-    pymq::queue("jobs")?.put(&4).await?;
-    assert_eq!(pymq::queue::<u64>("jobs")?.get().await?, 4);
-    assert_eq!(pymq::stub::<(u64,), u64>("double")?.call((5,)).await?, 10);
+    pymq_core::queue("jobs")?.put(&4).await?;
+    assert_eq!(pymq_core::queue::<u64>("jobs")?.get().await?, 4);
     assert_eq!(
-        pymq::call_all::<u64>("double", (6,))
+        pymq_core::stub::<(u64,), u64>("double")?.call((5,)).await?,
+        10
+    );
+    assert_eq!(
+        pymq_core::call_all::<u64>("double", (6,))
             .await?
             .all()
             .await
@@ -56,13 +61,13 @@ pub async fn init_twice_fails(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     let (one, two) = (turn.config().await?, turn.config().await?);
 
-    let (first, second) = tokio::join!(pymq::init(one), pymq::init(two));
-    let third = pymq::init_with(open(h).await?).await;
+    let (first, second) = tokio::join!(pymq_core::init(one), pymq_core::init(two));
+    let third = pymq_core::init_with(open(h).await?).await;
 
     first?;
     assert_eq!(kind(&second), Some(ErrorKind::AlreadyInitialized));
     assert_eq!(kind(&third), Some(ErrorKind::AlreadyInitialized));
-    pymq::ping(PATIENCE).await?;
+    pymq_core::ping(PATIENCE).await?;
     shutdown().await?;
     Ok(())
 }
@@ -71,19 +76,19 @@ pub async fn init_twice_fails(h: &dyn Harness) -> Outcome {
 pub async fn shutdown_then_init_works(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     turn.init().await?;
-    pymq::topic("numbers")
+    pymq_core::topic("numbers")
         .subscribe(async |_: u64| {})
         .await?
         .keep();
     shutdown().await?;
     assert_eq!(
-        kind(&pymq::ping(PATIENCE).await),
+        kind(&pymq_core::ping(PATIENCE).await),
         Some(ErrorKind::NotInitialized)
     );
 
     turn.init().await?;
 
-    assert_eq!(pymq::topic("numbers").publish(&1).await?, 0);
+    assert_eq!(pymq_core::topic("numbers").publish(&1).await?, 0);
     shutdown().await?;
     Ok(())
 }
@@ -99,7 +104,7 @@ pub async fn shutdown_twice_is_fine(h: &dyn Harness) -> Outcome {
     first?;
     second?;
     shutdown().await?;
-    assert_eq!(kind(&pymq::bus()), Some(ErrorKind::NotInitialized));
+    assert_eq!(kind(&pymq_core::bus()), Some(ErrorKind::NotInitialized));
     Ok(())
 }
 
@@ -115,14 +120,17 @@ pub async fn draining_handlers_find_the_bus(h: &dyn Harness) -> Outcome {
         let started = started.clone();
         async move {
             started.send(n).ok();
-            while pymq::bus().is_ok_and(|bus| !bus.is_closed()) {
+            while pymq_core::bus().is_ok_and(|bus| !bus.is_closed()) {
                 tokio::task::yield_now().await;
             }
-            pymq::topic("results").publish(&(n * 2)).await.map(drop)
+            pymq_core::topic("results")
+                .publish(&(n * 2))
+                .await
+                .map(drop)
         }
     };
-    pymq::topic("numbers").subscribe(handler).await?.keep();
-    pymq::topic("numbers").publish(&21).await?;
+    pymq_core::topic("numbers").subscribe(handler).await?.keep();
+    pymq_core::topic("numbers").publish(&21).await?;
     next(&mut starts).await?;
 
     soon("the shutdown", shutdown()).await??;
@@ -136,10 +144,10 @@ pub async fn init_with_takes_a_bus(h: &dyn Harness) -> Outcome {
     let _turn = Turn::take(h).await?;
     let bus: Bus = open(h).await?;
 
-    pymq::init_with(bus.clone()).await?;
+    pymq_core::init_with(bus.clone()).await?;
     let (record, mut arrived) = recorder::<u64>();
     let _guard = bus.topic("numbers").subscribe(record).await?;
-    pymq::topic("numbers").publish(&7).await?;
+    pymq_core::topic("numbers").publish(&7).await?;
 
     assert_eq!(next(&mut arrived).await?, 7);
     shutdown().await?;
@@ -153,8 +161,8 @@ pub async fn global_bus_from_many_threads(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     turn.init().await?;
     let (record, mut arrived) = recorder::<u64>();
-    let _guard = pymq::topic("numbers").subscribe(record).await?;
-    let _double = pymq::expose("double", async |n: u64| n * 2).await?;
+    let _guard = pymq_core::topic("numbers").subscribe(record).await?;
+    let _double = pymq_core::expose("double", async |n: u64| n * 2).await?;
 
     // Threads that tokio does not know: for those it does a paused clock stands still, and a provider may need it.
     let (ended, mut outcomes) = unbounded_channel();
@@ -183,8 +191,8 @@ fn double_and_publish(n: u64) -> Outcome {
         .enable_all()
         .build()?;
     runtime.block_on(async move {
-        let doubled: u64 = pymq::stub("double")?.call((n,)).await?;
-        pymq::topic("numbers").publish(&doubled).await?;
+        let doubled: u64 = pymq_core::stub("double")?.call((n,)).await?;
+        pymq_core::topic("numbers").publish(&doubled).await?;
         Ok(())
     })
 }
@@ -194,13 +202,13 @@ pub async fn global_shutdown_ends_handlers(h: &dyn Harness) -> Outcome {
     let turn = Turn::take(h).await?;
     turn.init().await?;
     let other = open(h).await?;
-    pymq::topic("numbers")
+    pymq_core::topic("numbers")
         .subscribe(|_: u64| std::future::pending::<()>())
         .await?
         .keep();
     other.topic("numbers").publish(&1).await?;
 
-    soon("the shutdown", pymq::shutdown(Duration::ZERO)).await??;
+    soon("the shutdown", pymq_core::shutdown(Duration::ZERO)).await??;
 
     until("nobody listens", async || {
         other

@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 
-use pymq::MessageId;
-use pymq::provider::{GetOptions, Part, QueueStats, Redrive, Settle, Stored, Wait};
+use pymq_core::MessageId;
+use pymq_core::provider::{GetOptions, Part, QueueStats, Redrive, Settle, Stored, Wait};
 
 use crate::jobs::{Jobs, LONG, bury, message, nack};
 use crate::moment::parked;

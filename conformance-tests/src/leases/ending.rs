@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Part, QueueStats, Settle, Wait};
+use pymq_core::provider::{GetOptions, Part, QueueStats, Settle, Wait};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took};

@@ -1,7 +1,7 @@
 //! What is given back: where it joins, and what it remembers.
 
-use pymq::Message;
-use pymq::provider::{
+use pymq_core::Message;
+use pymq_core::provider::{
     Delivery, GetOptions, Provider, PutOptions, QueueStats, Receipt, Redrive, Settle, Wait,
 };
 

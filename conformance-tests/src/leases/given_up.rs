@@ -1,6 +1,6 @@
 //! Leases that are given up before their caller has them keep the place of their messages.
 
-use pymq::provider::{GetOptions, Wait};
+use pymq_core::provider::{GetOptions, Wait};
 
 use crate::jobs::{LONG, at_most};
 use crate::queues::in_order_with;

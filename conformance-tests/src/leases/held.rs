@@ -1,7 +1,7 @@
 //! While a lease is held.
 
-use pymq::ErrorKind;
-use pymq::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
 
 use crate::jobs::{AMPLE, Jobs, LONG, SHORT, at_most, held, nack};
 use crate::moment::{dropped_at, parked};

@@ -1,7 +1,7 @@
 //! A receipt is good for one lease, once; any other use is refused and changes nothing.
 
-use pymq::ErrorKind;
-use pymq::provider::{Part, QueueStats, Receipt, Settle};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{Part, QueueStats, Receipt, Settle};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -277,7 +277,7 @@ fn every_way() -> [Settle; 5] {
     ]
 }
 
-fn kinds(answers: Vec<pymq::Result<()>>) -> Vec<Option<ErrorKind>> {
+fn kinds(answers: Vec<pymq_core::Result<()>>) -> Vec<Option<ErrorKind>> {
     answers
         .into_iter()
         .map(|answer| answer.err().map(|error| error.kind()))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Provider, Reply, RequestOptions, Target, Wait};
-use pymq::{Error, ErrorKind, Message};
+use pymq_core::provider::{GetOptions, Provider, Reply, RequestOptions, Target, Wait};
+use pymq_core::{Error, ErrorKind, Message};
 use tokio::time::sleep;
 
 use crate::traffic::{numbered, numbers, topic};
@@ -167,7 +167,7 @@ const DEPTHS: [Duration; 4] = [
 
 fn take_forever(
     provider: &Arc<dyn Provider>,
-) -> tokio::task::JoinHandle<pymq::Result<Vec<pymq::provider::Delivery>>> {
+) -> tokio::task::JoinHandle<pymq_core::Result<Vec<pymq_core::provider::Delivery>>> {
     let provider = Arc::clone(provider);
     tokio::spawn(async move {
         provider
@@ -178,7 +178,7 @@ fn take_forever(
 
 /// Reads what is buffered and returns the error the subscription ended with.
 async fn until_end(
-    subscription: &mut pymq::provider::Subscription,
+    subscription: &mut pymq_core::provider::Subscription,
 ) -> Result<Error, crate::Failure> {
     loop {
         if let Err(end) = soon("the end", subscription.recv()).await? {

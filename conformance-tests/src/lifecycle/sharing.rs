@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pymq::Message;
-use pymq::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
+use pymq_core::Message;
+use pymq_core::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Settle, Wait};
-use pymq::{Message, Result};
+use pymq_core::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Settle, Wait};
+use pymq_core::{Message, Result};
 use tokio::time::{Instant, sleep};
 
 use super::each;

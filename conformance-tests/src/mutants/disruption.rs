@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{Filter, Incoming, Inlet, Provider, Subscription, subscription};
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::{Filter, Incoming, Inlet, Provider, Subscription, subscription};
+use pymq_core::{Error, ErrorKind, Result};
 
 use super::each;
 use crate::harness::Wrap;

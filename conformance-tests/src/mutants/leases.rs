@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pymq::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Receipt, Settle};
-use pymq::{Error, ErrorKind, Headers, Message, Result};
+use pymq_core::provider::{Delivery, GetOptions, Provider, Put, PutOptions, Receipt, Settle};
+use pymq_core::{Error, ErrorKind, Headers, Message, Result};
 use tokio::time::Instant;
 
 use super::each;

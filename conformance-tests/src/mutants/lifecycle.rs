@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, Provider, PutOptions, Replies, RequestOptions, Requests, Subscription,
     Wait,
 };
-use pymq::provider::{Filter, Reply, requests, subscription};
-use pymq::{Message, Result};
+use pymq_core::provider::{Filter, Reply, requests, subscription};
+use pymq_core::{Message, Result};
 use tokio::sync::Mutex;
 
 use super::each;
@@ -85,7 +85,9 @@ impl Twist for Endless {
         let mut live = inner.subscribe(filter.clone()).await?;
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
-            while let Ok(pymq::provider::Incoming::Message { topic, message }) = live.recv().await {
+            while let Ok(pymq_core::provider::Incoming::Message { topic, message }) =
+                live.recv().await
+            {
                 inlet.push(&topic, &message);
             }
         });
@@ -166,7 +168,7 @@ impl Twist for Hasty {
             while let Ok(request) = live.recv().await {
                 let (answer, answered) = tokio::sync::oneshot::channel::<Reply>();
                 let relayed =
-                    pymq::provider::Request::new(request.message().clone(), move |reply| {
+                    pymq_core::provider::Request::new(request.message().clone(), move |reply| {
                         drop(answer.send(reply));
                     });
                 inlet.push(relayed);

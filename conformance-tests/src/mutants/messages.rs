@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{Provider, Put, PutOptions, Replies, RequestOptions};
-use pymq::{Encoding, Headers, Message, Result};
+use pymq_core::provider::{Provider, Put, PutOptions, Replies, RequestOptions};
+use pymq_core::{Encoding, Headers, Message, Result};
 
 use super::each;
 use crate::harness::Wrap;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::provider::{Filter, Provider, Replies, RequestOptions, Subscription};
-use pymq::{Message, Result};
+use pymq_core::provider::{Filter, Provider, Replies, RequestOptions, Subscription};
+use pymq_core::{Message, Result};
 
 use super::each;
 use crate::harness::Wrap;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::Result;
-use pymq::provider::{Filter, Provider, Subscription};
+use pymq_core::Result;
+use pymq_core::provider::{Filter, Provider, Subscription};
 
 use super::each;
 pub use super::leases::{extend_does_nothing, settles_one_by_one};

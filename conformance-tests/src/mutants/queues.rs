@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, ONCE_WINDOW, Part, Provider, Put, PutOptions, Stored, Wait,
 };
-use pymq::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 

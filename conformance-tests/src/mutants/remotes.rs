@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use pymq::provider::{
+use pymq_core::provider::{
     Provider, Replies, Reply, Request, RequestOptions, Requests, Target, replies, requests,
 };
-use pymq::{ErrorKind, Message, Result};
+use pymq_core::{ErrorKind, Message, Result};
 use tokio::time::timeout;
 
 use super::each;

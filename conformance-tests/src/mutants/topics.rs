@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pymq::provider::{BufferLimits, Filter, Incoming, Provider, Subscription, subscription};
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::provider::{BufferLimits, Filter, Incoming, Provider, Subscription, subscription};
+use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{each, relay};

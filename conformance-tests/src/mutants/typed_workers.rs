@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use pymq::Result;
-use pymq::provider::{Delivery, GetOptions, Provider};
+use pymq_core::Result;
+use pymq_core::provider::{Delivery, GetOptions, Provider};
 
 use super::each;
 pub use super::leases::{

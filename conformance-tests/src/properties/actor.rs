@@ -4,10 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, Part, Provider, PutOptions, Receipt, Redrive, Settle, Stored,
 };
-use pymq::{ErrorKind, MessageId};
+use pymq_core::{ErrorKind, MessageId};
 use tokio::time::{Instant, sleep_until};
 
 use super::model::{Answer, How, Item, Op};
@@ -212,7 +212,7 @@ fn deliveries(taken: &[Delivery]) -> Outcome<Vec<Item>> {
 }
 
 /// Keeps the errors that belong to the game, and fails on all others.
-fn answered<T>(result: pymq::Result<T>) -> Outcome<Result<T, ErrorKind>> {
+fn answered<T>(result: pymq_core::Result<T>) -> Outcome<Result<T, ErrorKind>> {
     match result {
         Err(error) if !matches!(error.kind(), ErrorKind::Full | ErrorKind::LeaseLost) => {
             Err(error.into())

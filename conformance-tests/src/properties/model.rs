@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use pymq::ErrorKind;
-use pymq::provider::{Part, Put, QueueStats};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{Part, Put, QueueStats};
 
 /// What is asked of a queue. Items are numbered in the order of the puts, leases in the order of the takes.
 #[derive(Clone, Debug, Eq, PartialEq)]

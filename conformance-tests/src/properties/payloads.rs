@@ -1,10 +1,10 @@
 //! Whatever is sent arrives as it was, on every way; and patterns mean everywhere what they mean here.
 
-use pymq::codec::{Decode, Raw};
-use pymq::provider::{
+use pymq_core::codec::{Decode, Raw};
+use pymq_core::provider::{
     Filter, GetOptions, Incoming, PutOptions, Reply, RequestOptions, Subscription,
 };
-use pymq::{Message, glob};
+use pymq_core::{Message, glob};
 use serde_json::Value;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! What Python hands back is what it got.
 
-use pymq::Json;
+use pymq_core::Json;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;

@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::Union;
-use pymq::provider::{Capabilities, GetOptions, Part};
+use pymq_core::provider::{Capabilities, GetOptions, Part};
 
 use super::actor::play;
 use super::cases::check;

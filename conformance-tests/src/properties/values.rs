@@ -2,7 +2,7 @@
 
 use proptest::num::f64;
 use proptest::prelude::*;
-use pymq::{Encoding, Headers, Message};
+use pymq_core::{Encoding, Headers, Message};
 use serde_json::Value;
 
 /// Any JSON value, nested, with the reserved keys of the dialect among its names.
@@ -72,7 +72,7 @@ pub(super) fn topic() -> impl Strategy<Value = String> {
 
 /// Writes a value as Python's `json` does.
 pub(super) fn python(value: &Value) -> String {
-    let json = pymq::codec::to_json(value).expect("a JSON value is valid JSON");
+    let json = pymq_core::codec::to_json(value).expect("a JSON value is valid JSON");
     String::from_utf8(json.to_vec()).expect("JSON is UTF-8")
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use pymq::Bus;
+use pymq_core::Bus;
 use redis::aio::MultiplexedConnection;
 
 use super::Python;

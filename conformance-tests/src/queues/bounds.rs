@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::ErrorKind;
-use pymq::provider::{MAX_ONCE_WINDOW, MIN_ONCE_WINDOW, Put, PutOptions};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{MAX_ONCE_WINDOW, MIN_ONCE_WINDOW, Put, PutOptions};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

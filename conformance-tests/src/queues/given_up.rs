@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Settle, Wait};
+use pymq_core::provider::{GetOptions, Settle, Wait};
 use tokio::time::timeout;
 
 use crate::jobs::{Jobs, at_most, item};
@@ -47,7 +47,7 @@ pub(crate) async fn in_order_with(h: &dyn Harness, kinds: &[GetOptions]) -> Outc
         }
         if !acks.is_empty() {
             let settled = getter.provider().queue_settle("jobs", acks).await?;
-            settled.into_iter().collect::<pymq::Result<()>>()?;
+            settled.into_iter().collect::<pymq_core::Result<()>>()?;
         }
     }
 

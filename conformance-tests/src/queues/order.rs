@@ -1,6 +1,6 @@
 //! First in, first out, one by one and in batches.
 
-use pymq::provider::{GetOptions, Wait};
+use pymq_core::provider::{GetOptions, Wait};
 
 use crate::jobs::{Jobs, at_most, item};
 use crate::wait::{PATIENCE, soon};

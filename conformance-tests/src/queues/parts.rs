@@ -1,7 +1,7 @@
 //! Counting, looking and clearing.
 
-use pymq::Message;
-use pymq::provider::{GetOptions, Part, PutOptions, QueueStats, Stored};
+use pymq_core::Message;
+use pymq_core::provider::{GetOptions, Part, PutOptions, QueueStats, Stored};
 
 use crate::jobs::{Jobs, message};
 use crate::{Harness, Outcome};

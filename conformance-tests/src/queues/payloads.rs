@@ -1,8 +1,8 @@
 //! What an item may be: any bytes, none, many.
 
 use bytes::Bytes;
-use pymq::Message;
-use pymq::provider::{GetOptions, PutOptions};
+use pymq_core::Message;
+use pymq_core::provider::{GetOptions, PutOptions};
 
 use crate::{Harness, Outcome};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Wait};
+use pymq_core::provider::{GetOptions, Wait};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 

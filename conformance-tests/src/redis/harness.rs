@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::Provider;
-use pymq::{Connect, Result};
+use pymq_core::provider::Provider;
+use pymq_core::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
 use uuid::Uuid;
 

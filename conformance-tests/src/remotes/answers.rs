@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pymq::{CallMeta, Error, ErrorKind, Json, RemoteError, Result};
+use pymq_core::{CallMeta, Error, ErrorKind, Json, RemoteError, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::bomb::{Mine, explode};

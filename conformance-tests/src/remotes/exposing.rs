@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::ErrorKind;
+use pymq_core::ErrorKind;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep};
@@ -54,13 +54,13 @@ pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome
     };
     let (one, all, restarted) = tokio::join!(
         stub.call(()),
-        async { Ok::<_, pymq::Error>(stub.call_all(()).await?.all().await) },
+        async { Ok::<_, pymq_core::Error>(stub.call_all(()).await?.all().await) },
         restart
     );
 
     let _guard = restarted?;
     assert_eq!(one?, 2);
-    let all: pymq::Result<Vec<u64>> = all?.into_iter().collect();
+    let all: pymq_core::Result<Vec<u64>> = all?.into_iter().collect();
     assert_eq!(all?, [2]);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
-use pymq::{Bus, ErrorKind, Result};
+use pymq_core::{Bus, ErrorKind, Result};
 use tokio::time::sleep;
 
 use crate::typed::{kind, open};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::{CallMeta, ErrorKind};
+use pymq_core::{CallMeta, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use super::Gated;

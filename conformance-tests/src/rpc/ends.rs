@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::Message;
-use pymq::provider::{BufferLimits, Reply, Target};
+use pymq_core::Message;
+use pymq_core::provider::{BufferLimits, Reply, Target};
 use tokio::time::sleep;
 
 use super::{answer, next, numbered, request, serve, to};

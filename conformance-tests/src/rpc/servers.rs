@@ -1,8 +1,8 @@
 //! Who gets a request: one of the servers or all of them, from the moment they listen, and nobody else.
 
 use futures_util::future::{join_all, select_all};
-use pymq::Message;
-use pymq::provider::{Filter, Target};
+use pymq_core::Message;
+use pymq_core::provider::{Filter, Target};
 
 use super::{answer, next, numbered, refused, request, serve};
 use crate::wait::soon;
@@ -15,7 +15,7 @@ pub async fn request_without_server_is_refused(h: &dyn Harness) -> Outcome {
     for target in [Target::One, Target::All] {
         let replies = soon("the request", request(&caller, target)).await?;
         let kind = refused(replies).await?;
-        assert_eq!(kind, Some(pymq::ErrorKind::NoSuchRemote));
+        assert_eq!(kind, Some(pymq_core::ErrorKind::NoSuchRemote));
     }
 
     let mut requests = server.rpc_listen("f").await?;
@@ -65,7 +65,7 @@ pub async fn request_after_detach_is_refused(h: &dyn Harness) -> Outcome {
     for target in [Target::One, Target::All] {
         assert_eq!(
             refused(request(&caller, target).await).await?,
-            Some(pymq::ErrorKind::NoSuchRemote)
+            Some(pymq_core::ErrorKind::NoSuchRemote)
         );
     }
     Ok(())
@@ -150,7 +150,7 @@ pub async fn topic_of_the_same_name_is_apart(h: &dyn Harness) -> Outcome {
         let message = Message::json(body);
         assert_eq!(
             incoming,
-            pymq::provider::Incoming::Message {
+            pymq_core::provider::Incoming::Message {
                 topic: "f".into(),
                 message
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::poll;
-use pymq::provider::Provider;
+use pymq_core::provider::Provider;
 
 use crate::traffic::{numbered, numbers, receive, topic};
 use crate::wait::{soon, until};
@@ -118,7 +118,7 @@ pub async fn unsubscribe_while_publishing(h: &dyn Harness) -> Outcome {
             publisher.publish("t", numbered(n)).await?;
             tokio::task::yield_now().await;
         }
-        Ok::<_, pymq::Error>(())
+        Ok::<_, pymq_core::Error>(())
     };
     let coming_and_going = async {
         for round in 0..100 {
@@ -131,7 +131,7 @@ pub async fn unsubscribe_while_publishing(h: &dyn Harness) -> Outcome {
                 subscription.unsubscribe().await;
             }
         }
-        Ok::<_, pymq::Error>(())
+        Ok::<_, pymq_core::Error>(())
     };
 
     let (sent, came_and_went) = soon("publishing", async {

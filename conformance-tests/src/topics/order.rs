@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use pymq::provider::{BufferLimits, Incoming, Subscription};
+use pymq_core::provider::{BufferLimits, Incoming, Subscription};
 use tokio::task::JoinSet;
 
 use crate::traffic::{number, numbered, numbers, receive, topic};
@@ -41,7 +41,7 @@ pub async fn order_per_publisher_with_many_publishers(h: &dyn Harness) -> Outcom
                     .publish("t", numbered(publisher * EACH + n))
                     .await?;
             }
-            Ok::<_, pymq::Error>(())
+            Ok::<_, pymq_core::Error>(())
         });
     }
 
@@ -57,7 +57,7 @@ pub async fn order_per_publisher_with_many_publishers(h: &dyn Harness) -> Outcom
     soon("publishing", publishers.join_all())
         .await?
         .into_iter()
-        .collect::<pymq::Result<()>>()?;
+        .collect::<pymq_core::Result<()>>()?;
     Ok(())
 }
 
@@ -86,7 +86,7 @@ pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcom
         for n in 0..500 {
             provider.publish("t", numbered(n)).await?;
         }
-        Ok::<_, pymq::Error>(())
+        Ok::<_, pymq_core::Error>(())
     };
     soon("publishing", publishing).await??;
     // When the last is here, all before it have been handed to both.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pymq::{Bus, ErrorKind, Received};
+use pymq_core::{Bus, ErrorKind, Received};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -33,7 +33,7 @@ async fn deliver(bus: &Bus, sender: &Bus, numbers: impl IntoIterator<Item = u64>
 }
 
 /// Begins a shutdown, and returns when the provider delivers no more to `numbers`.
-async fn begin(bus: &Bus, sender: &Bus) -> Result<JoinHandle<pymq::Result<()>>, Failure> {
+async fn begin(bus: &Bus, sender: &Bus) -> Result<JoinHandle<pymq_core::Result<()>>, Failure> {
     let shutdown = tokio::spawn({
         let bus = bus.clone();
         async move { bus.shutdown(PATIENCE * 6).await }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::{Bus, ErrorKind, Event, Status, SubscriptionGuard};
+use pymq_core::{Bus, ErrorKind, Event, Status, SubscriptionGuard};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(40);
 
 #[derive(Deserialize, Serialize)]
 struct Ticked;
-pymq::event!(Ticked, topic = "ticked");
+pymq_core::event!(Ticked, topic = "ticked");
 
 /// A handler that says when it starts, waits at a gate, and counts when it is done.
 pub(super) struct Gated {
@@ -33,14 +33,14 @@ pub(super) struct Gated {
 
 impl Gated {
     /// Subscribes one to `numbers`, until shutdown.
-    pub(super) async fn subscribe(bus: &Bus) -> pymq::Result<Self> {
+    pub(super) async fn subscribe(bus: &Bus) -> pymq_core::Result<Self> {
         let (gated, guard) = Self::guarded(bus).await?;
         guard.keep();
         Ok(gated)
     }
 
     /// Subscribes one to `numbers`, until its guard is dropped.
-    pub(super) async fn guarded(bus: &Bus) -> pymq::Result<(Self, SubscriptionGuard)> {
+    pub(super) async fn guarded(bus: &Bus) -> pymq_core::Result<(Self, SubscriptionGuard)> {
         let (started, starts) = unbounded_channel();
         let (gate, finished) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
         let shared = (Arc::clone(&gate), Arc::clone(&finished));
@@ -362,7 +362,7 @@ fn runtime() -> std::io::Result<Runtime> {
 }
 
 /// Checks that an operation failed since the runtime of its bus has ended, and says so.
-fn assert_orphaned<T>(operation: &str, result: pymq::Result<T>) {
+fn assert_orphaned<T>(operation: &str, result: pymq_core::Result<T>) {
     let error = result.err().expect(operation);
     assert_eq!(error.kind(), ErrorKind::Closed, "{operation}: {error}");
     let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -448,7 +448,7 @@ async fn operations_fail(bus: &Bus) {
 }
 
 /// A stream ends without an error when its bus is closed.
-fn drop_ok(item: pymq::Result<u64>) -> Option<ErrorKind> {
+fn drop_ok(item: pymq_core::Result<u64>) -> Option<ErrorKind> {
     item.err().map(|error| error.kind())
 }
 
@@ -466,7 +466,7 @@ pub async fn the_end_of_a_runtime_wakes_what_waits_elsewhere(h: &dyn Harness) ->
         let (mut stream, _exposed) = second.block_on(async {
             full.put(&1).await?;
             let never = open(h).await?.expose("never", never).await?;
-            Ok::<_, pymq::Error>((bus.topic("t").stream::<u64>().await?, never))
+            Ok::<_, pymq_core::Error>((bus.topic("t").stream::<u64>().await?, never))
         })?;
         let stub = bus.stub::<(), ()>("never").timeout(PATIENCE * 2);
         let mut call = Box::pin(stub.call(()));

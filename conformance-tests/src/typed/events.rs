@@ -1,7 +1,7 @@
 //! Publishing and receiving by type, by name and by pattern.
 
-use pymq::codec::Raw;
-use pymq::{Error, ErrorKind, Event, Meta, Received};
+use pymq_core::codec::Raw;
+use pymq_core::{Error, ErrorKind, Event, Meta, Received};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::unbounded_channel;
@@ -15,13 +15,13 @@ struct Placed {
     order: u64,
     note: Option<String>,
 }
-pymq::event!(Placed);
+pymq_core::event!(Placed);
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 struct Paid {
     order: u64,
 }
-pymq::event!(Paid, topic = "billing.paid", class = "billing.events.Paid");
+pymq_core::event!(Paid, topic = "billing.paid", class = "billing.events.Paid");
 
 /// An event is published on the path of its type, and handlers of that type get it.
 pub async fn typed_event_by_default_topic(h: &dyn Harness) -> Outcome {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pymq::SubscriptionGuard;
+use pymq_core::SubscriptionGuard;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 

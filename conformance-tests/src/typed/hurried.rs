@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pymq::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

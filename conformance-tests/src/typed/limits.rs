@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::codec::MAX_DEPTH;
-use pymq::{BufferLimits, Bus, ErrorKind, Json, Raw, RemoteError, Result};
+use pymq_core::codec::MAX_DEPTH;
+use pymq_core::{BufferLimits, Bus, ErrorKind, Json, Raw, RemoteError, Result};
 use serde_json::{Value, json};
 
 use super::{kind, next, open, recorder};
@@ -127,11 +127,11 @@ pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
         assert_eq!(taken, Some(2));
 
         let limits = BufferLimits::default().items(limit).bytes(limit);
-        let topic = bus.topic(&format!("events {n}")).buffer(limits);
+        let topic = bus.topic(format!("events {n}")).buffer(limits);
         let (seen, mut events) = recorder::<u32>();
         let handler = topic.clone().concurrency(limit).subscribe(seen).await?;
         let mut stream = topic.stream::<u32>().await?;
-        bus.topic(&format!("events {n}")).publish(&7).await?;
+        bus.topic(format!("events {n}")).publish(&7).await?;
         assert_eq!(next(&mut events).await?, 7);
         assert_eq!(
             soon("an event", stream.recv()).await??.into_event(),

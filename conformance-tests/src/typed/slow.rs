@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pymq::{BufferLimits, Bus, Events, Received, WhenFull};
+use pymq_core::{BufferLimits, Bus, Events, Received, WhenFull};
 use tokio::sync::Semaphore;
 
 use super::{next, open};

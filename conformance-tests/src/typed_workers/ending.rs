@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pymq::{Bus, Queue, QueueStats};
+use pymq_core::{Bus, Queue, QueueStats};
 use tokio::time::sleep;
 
 use super::gated;
@@ -150,7 +150,7 @@ struct Work {
 
 impl Work {
     /// Starts a worker with 50 handlers; some of them are quick, some slow, some never end.
-    fn start(&self, jobs: &Queue<u32>, slowest: Duration) -> pymq::Result<()> {
+    fn start(&self, jobs: &Queue<u32>, slowest: Duration) -> pymq_core::Result<()> {
         let work = self.clone();
         let handler = move |item: u32| {
             let work = work.clone();

@@ -3,7 +3,7 @@
 use std::future::ready;
 use std::time::Duration;
 
-use pymq::{Bus, ItemMeta, Queue};
+use pymq_core::{Bus, ItemMeta, Queue};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
@@ -103,7 +103,7 @@ pub async fn a_panic_is_a_failure_like_any_other(h: &dyn Harness) -> Outcome {
     let seen: Vec<_> = letters
         .iter()
         .map(|letter| Ok((letter.read()?, letter.attempt())))
-        .collect::<pymq::Result<_>>()?;
+        .collect::<pymq_core::Result<_>>()?;
     assert_eq!(seen, [(1, 2), (2, 2), (3, 2)]);
     assert!(letters[0].reason().contains("one is too early"));
     assert!(letters[1].reason().contains("two is too late"));

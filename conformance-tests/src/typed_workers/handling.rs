@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::future::ready;
 
-use pymq::{ErrorKind, ItemMeta};
+use pymq_core::{ErrorKind, ItemMeta};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::typed::{kind, next, open, recorder};
@@ -87,7 +87,7 @@ pub async fn workers_of_one_queue_share_it(h: &dyn Harness) -> Outcome {
 /// A worker is refused where it could not keep its promise: without leases, on a closed bus, under a bad name.
 pub async fn a_worker_is_refused_where_it_cannot_work(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
-    let bare = pymq::Bus::new(without(Capability::Leases, h.connect().await?));
+    let bare = pymq_core::Bus::new(without(Capability::Leases, h.connect().await?));
     let work = async |_: u32| {};
 
     let without_leases = bare.queue::<u32>("jobs").worker(work).start();

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq::provider::{Delivery, GetOptions, Provider, Receipt, Settle};
-use pymq::{Bus, ItemMeta, Result};
+use pymq_core::provider::{Delivery, GetOptions, Provider, Receipt, Settle};
+use pymq_core::{Bus, ItemMeta, Result};
 use tokio::sync::Barrier;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
-use pymq::provider::{Delivery, GetOptions, Provider, Receipt, Settle};
-use pymq::{Bus, Error, ErrorKind, ItemMeta, Result};
+use pymq_core::provider::{Delivery, GetOptions, Provider, Receipt, Settle};
+use pymq_core::{Bus, Error, ErrorKind, ItemMeta, Result};
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::twist::{Twist, twisted};

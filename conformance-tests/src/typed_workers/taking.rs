@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
-use pymq::provider::{Delivery, GetOptions, Provider};
-use pymq::{Bus, Result};
+use pymq_core::provider::{Delivery, GetOptions, Provider};
+use pymq_core::{Bus, Result};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 

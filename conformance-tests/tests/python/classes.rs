@@ -3,7 +3,7 @@
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
-use pymq::Event;
+use pymq_core::Event;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -66,7 +66,7 @@ async fn an_event_without_a_class_is_built_by_the_annotation(peers: Peers) -> Ou
         order: u64,
         total: f64,
     }
-    pymq::event!(Untagged, topic = "shop.events.Placed");
+    pymq_core::event!(Untagged, topic = "shop.events.Placed");
     peers
         .python
         .run(
@@ -166,7 +166,7 @@ mod billing {
     pub(super) struct Paid {
         pub(super) order: u64,
     }
-    pymq::event!(Paid);
+    pymq_core::event!(Paid);
 }
 
 async fn a_class_in_a_class_has_another_channel_than_tag(peers: Peers) -> Outcome {

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use conformance_tests::python::Peers;
 use conformance_tests::{Failure, Outcome};
-use pymq::Bus;
+use pymq_core::Bus;
 
 cases! {
     ten_thousand_items_are_neither_lost_nor_doubled,

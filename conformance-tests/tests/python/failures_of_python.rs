@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conformance_tests::python::Peers;
 use conformance_tests::{Failure, Outcome};
-use pymq::{Bus, ErrorKind, RemoteError};
+use pymq_core::{Bus, ErrorKind, RemoteError};
 use serde_json::{Value, json};
 
 use super::rust_calls_python::{GIVE, python_exposes};

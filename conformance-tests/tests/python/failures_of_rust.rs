@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conformance_tests::python::Peers;
 use conformance_tests::{Failure, Outcome};
-use pymq::RemoteError;
+use pymq_core::RemoteError;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 

@@ -99,7 +99,7 @@ mod initialize {
 
         let url = conformance_tests::redis::app_url().await?;
         run(url.as_str().parse()?).await?;
-        assert!(pymq::bus().is_err());
+        assert!(pymq_core::bus().is_err());
         Ok(())
     }
 }
@@ -229,7 +229,7 @@ mod all_servers_at_once {
         let of_python: Vec<String> = peers.python.eval("sorted(result)").await?;
         assert_eq!(of_python, ["Python", "Rust"]);
 
-        let of_rust: pymq::Result<Vec<_>> = call_all(&peers.bus).await?.into_iter().collect();
+        let of_rust: pymq_core::Result<Vec<_>> = call_all(&peers.bus).await?.into_iter().collect();
         let mut of_rust = of_rust?;
         of_rust.sort_unstable();
         assert_eq!(of_rust, ["Python", "Rust"]);

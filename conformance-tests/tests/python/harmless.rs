@@ -5,8 +5,8 @@ use std::future::ready;
 
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
-use pymq::provider::PutOptions;
-use pymq::{ErrorKind, Json, Message, Raw, RemoteError};
+use pymq_core::provider::PutOptions;
+use pymq_core::{ErrorKind, Json, Message, Raw, RemoteError};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ cases! {
 }
 
 async fn rust_refuses_to_write_what_json_does_not_have(peers: Peers) -> Outcome {
-    let kind = |error: pymq::Error| error.kind();
+    let kind = |error: pymq_core::Error| error.kind();
     for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let value = vec![BTreeMap::from([("a", number)])];
         assert_eq!(

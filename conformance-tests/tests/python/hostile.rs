@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
 use conformance_tests::{Failure, Outcome};
-use pymq::codec::Decode;
-use pymq::{ErrorKind, Events, Raw};
+use pymq_core::codec::Decode;
+use pymq_core::{ErrorKind, Events, Raw};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -44,15 +44,15 @@ pub(super) async fn put(peers: &Peers, queue: &str, payload: &[u8]) -> Outcome {
         .await?)
 }
 
-async fn next<T: Decode>(events: &mut Events<T>) -> pymq::Result<Option<T>> {
+async fn next<T: Decode>(events: &mut Events<T>) -> pymq_core::Result<Option<T>> {
     let received = soon("an event", events.recv())
         .await
-        .map_err(|_| pymq::Error::new(ErrorKind::Timeout, "an event"))?;
+        .map_err(|_| pymq_core::Error::new(ErrorKind::Timeout, "an event"))?;
     Ok(received?.into_event())
 }
 
 #[track_caller]
-fn refused<T: Debug>(result: pymq::Result<T>, payload: &[u8]) {
+fn refused<T: Debug>(result: pymq_core::Result<T>, payload: &[u8]) {
     let error = result.expect_err("it was read");
     assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
     assert_eq!(error.payload().map(AsRef::as_ref), Some(payload), "{error}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
 use conformance_tests::{Failure, Outcome};
-use pymq::{Bus, Raw};
+use pymq_core::{Bus, Raw};
 use serde_json::Value;
 
 use super::shop::{BASKET, PLACED, Placed};
@@ -202,7 +202,7 @@ async fn a_lease_that_ends_gives_the_item_to_python(peers: Peers) -> Outcome {
     );
     assert_eq!(
         late.ack().await.map_err(|error| error.kind()),
-        Err(pymq::ErrorKind::LeaseLost)
+        Err(pymq_core::ErrorKind::LeaseLost)
     );
     Ok(())
 }

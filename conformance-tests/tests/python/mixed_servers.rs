@@ -3,7 +3,7 @@
 use conformance_tests::python::{Peers, Python};
 use conformance_tests::wait::soon;
 use conformance_tests::{Failure, Outcome};
-use pymq::{Bus, RemoteError};
+use pymq_core::{Bus, RemoteError};
 
 use super::failures_of_python::FAIL;
 use super::rust_calls_python::python_exposes;
@@ -40,7 +40,7 @@ async fn all_servers_of_both_kinds_answer_a_call_to_all(peers: Peers) -> Outcome
     let mut names = soon("all answers", responses.all())
         .await?
         .into_iter()
-        .collect::<pymq::Result<Vec<_>>>()?;
+        .collect::<pymq_core::Result<Vec<_>>>()?;
     names.sort_unstable();
     assert_eq!(names, ["python 1", "python 2", "rust 1", "rust 2"]);
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conformance_tests::python::Peers;
 use conformance_tests::{Failure, Outcome};
-use pymq::{Json, RemoteError};
+use pymq_core::{Json, RemoteError};
 use serde_json::{Value, json};
 
 use super::shop::{Basket, Inner, Line, PLACED, Ping, Placed, basket};

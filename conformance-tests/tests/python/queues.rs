@@ -6,7 +6,7 @@ use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
 use conformance_tests::{Failure, Outcome};
 use futures_util::StreamExt;
-use pymq::ErrorKind;
+use pymq_core::ErrorKind;
 use serde_json::{Value, json};
 
 use super::shop::{PLACED, Placed};
@@ -167,7 +167,7 @@ async fn a_batch_of_rust_is_single_items_to_python(peers: Peers) -> Outcome {
         .python
         .run("for n in range(5): pymq.queue('jobs').put(n)")
         .await?;
-    let many: pymq::Result<Vec<u32>> = jobs.get_many(10).await?.into_iter().collect();
+    let many: pymq_core::Result<Vec<u32>> = jobs.get_many(10).await?.into_iter().collect();
     assert_eq!(many?, [0, 1, 2, 3, 4]);
     Ok(())
 }
@@ -182,7 +182,7 @@ async fn a_stream_of_items_is_fed_by_python(peers: Peers) -> Outcome {
     let (put, taken) = tokio::join!(putting, taking);
 
     put?;
-    let taken: pymq::Result<Vec<u32>> = taken?.into_iter().collect();
+    let taken: pymq_core::Result<Vec<u32>> = taken?.into_iter().collect();
     assert!(taken?.into_iter().eq(0..200));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
-use pymq::{Bus, RemoteError};
+use pymq_core::{Bus, RemoteError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -145,7 +145,7 @@ async fn results_of_every_kind_return(peers: Peers) -> Outcome {
     async fn give<R: serde::de::DeserializeOwned + Send>(
         bus: &Bus,
         expression: &str,
-    ) -> pymq::Result<R> {
+    ) -> pymq_core::Result<R> {
         bus.stub("give").call((expression,)).await
     }
     python_exposes(&peers, GIVE, &["give"]).await?;

@@ -9,7 +9,7 @@ pub(super) struct Placed {
     pub(super) order: u64,
     pub(super) total: f64,
 }
-pymq::event!(
+pymq_core::event!(
     Placed,
     topic = "shop.events.Placed",
     class = "shop.events.Placed"
@@ -28,7 +28,7 @@ pub(super) struct Customer {
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Line(pub(super) String, pub(super) u32);
-pymq::event!(Line, topic = "shop.events.Line", class = "shop.events.Line");
+pymq_core::event!(Line, topic = "shop.events.Line", class = "shop.events.Line");
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Basket {
@@ -39,7 +39,7 @@ pub(super) struct Basket {
     pub(super) size: (u32, u32),
     pub(super) shelves: BTreeMap<u32, Line>,
 }
-pymq::event!(
+pymq_core::event!(
     Basket,
     topic = "shop.events.Basket",
     class = "shop.events.Basket"
@@ -47,14 +47,14 @@ pymq::event!(
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Ping;
-pymq::event!(Ping, topic = "shop.events.Ping", class = "shop.events.Ping");
+pymq_core::event!(Ping, topic = "shop.events.Ping", class = "shop.events.Ping");
 
 /// On the channel that Python uses for a class in a class, and under the name it can import.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Inner {
     pub(super) x: i64,
 }
-pymq::event!(
+pymq_core::event!(
     Inner,
     topic = "shop.events.Inner",
     class = "shop.events.Outer.Inner"

@@ -5,8 +5,8 @@ use std::time::Duration;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
 use conformance_tests::{Failure, Outcome};
-use pymq::codec::Decode;
-use pymq::{Bus, Events};
+use pymq_core::codec::Decode;
+use pymq_core::{Bus, Events};
 use pymq_provider_redis::RedisConfig;
 use uuid::Uuid;
 
@@ -90,7 +90,7 @@ async fn a_rust_pattern_sees_what_python_publishes(peers: Peers) -> Outcome {
         .await?;
 
     let received = soon("an event", events.recv()).await??;
-    let pymq::Received::Event(event, meta) = received else {
+    let pymq_core::Received::Event(event, meta) = received else {
         return Err(format!("{received:?}").into());
     };
     assert_eq!((event, meta.topic()), (2, "orders/eu/new"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
-use pymq::{CallMeta, Received};
+use pymq_core::{CallMeta, Received};
 
 use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};
 

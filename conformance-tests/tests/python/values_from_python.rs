@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
-use pymq::codec::Decode;
+use pymq_core::codec::Decode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
-use pymq::codec::Encode;
-use pymq::provider::PutOptions;
-use pymq::{Event, Raw};
+use pymq_core::codec::Encode;
+use pymq_core::provider::PutOptions;
+use pymq_core::{Event, Raw};
 use serde::Serialize;
 use uuid::Uuid;
 

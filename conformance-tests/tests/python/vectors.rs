@@ -4,9 +4,9 @@
 use conformance_tests::properties::json_survives_python;
 use conformance_tests::python::Peers;
 use conformance_tests::{Failure, Outcome};
-use pymq::Message;
-use pymq::codec::{Decode, Encode};
-use pymq::provider::PutOptions;
+use pymq_core::Message;
+use pymq_core::codec::{Decode, Encode};
+use pymq_core::provider::PutOptions;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -152,7 +152,7 @@ async fn what_rust_serves_and_calls_of_each_vector_python_reads_as_the_same_valu
     peers.until_listening("echo", 1).await?;
     let _back = peers
         .bus
-        .expose("back", async |value: pymq::Json<Value>| value)
+        .expose("back", async |value: pymq_core::Json<Value>| value)
         .await?;
     for vector in vectors()? {
         let Some(payload) = vector.payload.filter(|_| vector.operation == "queue.put") else {

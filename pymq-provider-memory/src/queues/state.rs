@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, lease_time,
     once_window,
 };
-use pymq::{ErrorKind, Message, MessageId};
+use pymq_core::{ErrorKind, Message, MessageId};
 use tokio::time::Instant;
 
 use crate::broker::unique;
@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(queue.put(&["b"], full), Ok(Put::Known));
         assert_eq!(queue.stats().ready, 2);
 
-        tokio::time::advance(pymq::provider::ONCE_WINDOW).await;
+        tokio::time::advance(pymq_core::provider::ONCE_WINDOW).await;
         assert_eq!(queue.put(&["b"], once()), Ok(Put::New));
         assert_eq!(queue.stats().ready, 3);
     }

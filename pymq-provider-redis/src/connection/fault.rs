@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pymq::{Error, ErrorKind};
+use pymq_core::{Error, ErrorKind};
 use redis::RedisError;
 
 /// A failure, before it is known which operation of the user it spoils.

@@ -2,8 +2,8 @@
 //! four.
 
 use bytes::Bytes;
-use pymq::MessageId;
-use pymq::provider::Stored;
+use pymq_core::MessageId;
+use pymq_core::provider::Stored;
 
 use crate::wire::{self, Extra};
 
@@ -43,7 +43,7 @@ pub(super) fn read(member: &Bytes) -> Option<Stored> {
 
 #[cfg(test)]
 mod tests {
-    use pymq::Message;
+    use pymq_core::Message;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! The name of a leased message: the batch it was taken in and its place there.
 
-use pymq::provider::Receipt;
+use pymq_core::provider::Receipt;
 
 /// Creates the receipt of the message at a place of a batch; the first place is 1.
 pub(super) fn issue(batch: &str, index: usize) -> Receipt {

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use pymq::provider::{Receipt, Settle, lease_time};
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::{Receipt, Settle, lease_time};
+use pymq_core::{Error, ErrorKind, Result};
 
 use super::args::{millis, text, token};
 use super::store::{CHUNK, CHUNK_BYTES, LEASED, SETTLE, Store};

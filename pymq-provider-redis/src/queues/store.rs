@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::provider::{
+use pymq_core::provider::{
     Part, Put, PutOptions, QueueStats, Receipt, Redrive, Settle, Stored, once_window,
 };
-use pymq::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
 use tokio::time::Instant;
 use uuid::Uuid;
 

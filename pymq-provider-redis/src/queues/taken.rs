@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use pymq::Result;
-use pymq::provider::{Delivery, Receipt, Settle};
+use pymq_core::Result;
+use pymq_core::provider::{Delivery, Receipt, Settle};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 

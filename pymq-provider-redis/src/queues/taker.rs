@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 

@@ -8,8 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pymq::provider::{GetOptions, Wait, lease_time};
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::{GetOptions, Wait, lease_time};
+use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use pymq::{Error, ErrorKind};
+use pymq_core::{Error, ErrorKind};
 use redis::Value;
 use tokio::time::{sleep, timeout};
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::name::RESERVED_PREFIX;
-use pymq::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
-use pymq::{Error, ErrorKind, Message, Result};
+use pymq_core::name::RESERVED_PREFIX;
+use pymq_core::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
+use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use pymq::codec::to_json;
-use pymq::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
-use pymq::provider::Reply;
-use pymq::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
+use pymq_core::codec::to_json;
+use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
+use pymq_core::provider::Reply;
+use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
 use crate::wire::{self, Extra, Object, elements, is_readable};
 

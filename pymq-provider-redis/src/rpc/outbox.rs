@@ -1,8 +1,8 @@
 //! Requests on their way to their servers: gathered by one task, so that many calls at once cost few round trips.
 
 use bytes::Bytes;
-use pymq::provider::ReplyInlet;
-use pymq::{Error, ErrorKind, Result};
+use pymq_core::provider::ReplyInlet;
+use pymq_core::{Error, ErrorKind, Result};
 use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;

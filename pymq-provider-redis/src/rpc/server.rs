@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq::provider::{Reply, Request, RequestInlet};
-use pymq::{Error, RemoteError, Result};
+use pymq_core::provider::{Reply, Request, RequestInlet};
+use pymq_core::{Error, RemoteError, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use pymq::{Error, ErrorKind};
+use pymq_core::{Error, ErrorKind};
 use redis::RedisResult;
 use tokio::time::{sleep, timeout};
 

@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use pymq::provider::{Detached, Inlet};
-use pymq::{Error, Message};
+use pymq_core::provider::{Detached, Inlet};
+use pymq_core::{Error, Message};
 use tokio::sync::oneshot;
 
 use crate::connection::Fault;
@@ -375,8 +375,8 @@ fn tell(waiting: &mut Vec<Waiting>, outcome: &Result<(), Fault>) {
 
 #[cfg(test)]
 mod tests {
-    use pymq::ErrorKind;
-    use pymq::provider::{Filter, Incoming, Subscription, subscription};
+    use pymq_core::ErrorKind;
+    use pymq_core::provider::{Filter, Incoming, Subscription, subscription};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use pymq::Headers;
+use pymq_core::Headers;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 

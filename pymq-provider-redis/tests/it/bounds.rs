@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{
+use pymq_core::provider::{
     Delivery, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Settle,
 };
-use pymq::{Connect, ErrorKind, Message};
+use pymq_core::{Connect, ErrorKind, Message};
 
 use crate::server::{Raw, Server};
 
@@ -361,7 +361,7 @@ async fn a_large_call_settles_each_lease_once_and_answers_in_order() {
 
     let kinds = results
         .iter()
-        .map(|one| one.as_ref().err().map(pymq::Error::kind));
+        .map(|one| one.as_ref().err().map(pymq_core::Error::kind));
     let expected = (0..4_001).map(|n| (n >= 2_000).then_some(ErrorKind::LeaseLost));
     assert!(kinds.eq(expected));
     assert_eq!(setting.drain().await, (0..2_000).collect::<Vec<_>>());

@@ -4,8 +4,8 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use pymq::provider::{Filter, PutOptions, RequestOptions, Target};
-use pymq::{Bus, Connect, Error, ErrorKind, Message};
+use pymq_core::provider::{Filter, PutOptions, RequestOptions, Target};
+use pymq_core::{Bus, Connect, Error, ErrorKind, Message};
 use pymq_provider_redis::RedisConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener as AsyncListener, TcpStream};
@@ -391,7 +391,7 @@ async fn the_longest_timeouts_are_no_harm() {
     soon(queue.put_timeout(&1, Duration::MAX)).await.unwrap();
     let taken = soon(queue.get_many(usize::MAX)).await.unwrap();
     assert_eq!(taken.into_iter().flatten().collect::<Vec<_>>(), [1]);
-    let limits = pymq::BufferLimits::default();
+    let limits = pymq_core::BufferLimits::default();
     for limits in [
         limits.items(usize::MAX).bytes(usize::MAX),
         limits.items(0).bytes(0),

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use pymq::provider::{
+use pymq_core::provider::{
     Filter, GetOptions, Incoming, Provider, PutOptions, Reply, RequestOptions, Wait,
 };
-use pymq::{Bus, Connect, ErrorKind, LifecycleEvent, Message, Status};
+use pymq_core::{Bus, Connect, ErrorKind, LifecycleEvent, Message, Status};
 use pymq_provider_redis::RedisConfig;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;

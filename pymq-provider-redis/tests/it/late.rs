@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use pymq::provider::{Provider, Reply, RequestOptions, Target};
-use pymq::{Connect, ErrorKind, Message};
+use pymq_core::provider::{Provider, Reply, RequestOptions, Target};
+use pymq_core::{Connect, ErrorKind, Message};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -99,10 +99,10 @@ async fn call(
         for _ in 0..expected {
             replies.recv().await.unwrap()?;
         }
-        Ok::<_, pymq::Error>(expected)
+        Ok::<_, pymq_core::Error>(expected)
     };
     match timeout(time, answered).await {
-        Ok(answered) => answered.map_err(|error: pymq::Error| error.kind()),
+        Ok(answered) => answered.map_err(|error: pymq_core::Error| error.kind()),
         Err(_elapsed) => Err(ErrorKind::Timeout),
     }
 }

@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymq::provider::{Delivery, GetOptions, Part, Provider, PutOptions, Redrive, Settle, Wait};
-use pymq::{Connect, Encoding, ErrorKind, Message};
+use pymq_core::provider::{
+    Delivery, GetOptions, Part, Provider, PutOptions, Redrive, Settle, Wait,
+};
+use pymq_core::{Connect, Encoding, ErrorKind, Message};
 use tokio::time::{sleep, timeout};
 
 use crate::server::{Raw, Server, soon};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pymq::provider::{Provider, PutOptions, Replies, Reply, RequestOptions, Target};
-use pymq::{Bus, ErrorKind, Message, RemoteError};
+use pymq_core::provider::{Provider, PutOptions, Replies, Reply, RequestOptions, Target};
+use pymq_core::{Bus, ErrorKind, Message, RemoteError};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::server::{Raw, Server, soon};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ::redis::FromRedisValue;
 use ::redis::aio::MultiplexedConnection;
 use conformance_tests::redis;
-use pymq::Connect;
-use pymq::provider::Provider;
+use pymq_core::Connect;
+use pymq_core::provider::Provider;
 use pymq_provider_redis::RedisConfig;
 
 /// A running server.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use conformance_tests::faults::network::{Network, Weather};
-use pymq::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::server::{Server, soon};
@@ -96,7 +96,7 @@ async fn a_queue_that_cannot_be_watched_is_polled() {
         async move { queue.get_timeout(Duration::from_secs(20)).await }
     });
     let degraded = async {
-        while far.status() != pymq::Status::Degraded {
+        while far.status() != pymq_core::Status::Degraded {
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -124,7 +124,7 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
     );
     network.turn(Weather::Refused);
     let down = async {
-        while far.status() != pymq::Status::Connecting {
+        while far.status() != pymq_core::Status::Connecting {
             sleep(Duration::from_millis(10)).await;
         }
     };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pymq::provider::{Filter, Incoming, Subscription};
-use pymq::{ErrorKind, Message};
+use pymq_core::provider::{Filter, Incoming, Subscription};
+use pymq_core::{ErrorKind, Message};
 
 use crate::server::{Server, soon};
 

@@ -1,0 +1,607 @@
+//! [`Bus`]: the handle everything starts from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::codec::Decode;
+use crate::connect::Connect;
+use crate::counters::Counters;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::handler::Handler;
+use crate::lease::HeldLeases;
+use crate::message::{Headers, Message};
+use crate::name;
+use crate::pattern::Pattern;
+use crate::provider::{Filter, Lifecycle, Provider, Status};
+use crate::publication::Publication;
+use crate::queue::LocalQueues;
+use crate::registration::Owner;
+use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Served, Stub};
+use crate::shutdown::Tasks;
+use crate::stats::BusStats;
+use crate::subscription::{SubscriptionBuilder, SubscriptionGuard};
+use crate::topic::Topic;
+
+/// The largest payload a bus sends unless told otherwise: 16 MiB.
+pub const MAX_PAYLOAD: usize = 16 << 20;
+
+/// What [`Bus::ping`] looks at: a name of our own, which nobody can put to.
+const PING_QUEUE: &str = "__rpc_ping";
+
+/// A connection to the bus: topics, queues and remotes.
+///
+/// Cheap to clone; all clones are one bus, and guards, streams, queues and stubs are handles to it as well. When the
+/// last of them is dropped its tasks end, without waiting; [`shutdown`](Self::shutdown) lets them finish. A handler
+/// that holds a clone keeps its bus alive until then.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// use std::time::Duration;
+///
+/// let bus = pymq::connect("memory://").await?;
+///
+/// bus.topic("greetings").publish("hello").await?;
+///
+/// bus.shutdown(Duration::from_secs(5)).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Bus {
+    shared: Arc<Shared>,
+    max_payload: usize,
+}
+
+/// What all handles share. No task holds it, or a bus nobody uses would never end.
+struct Shared {
+    provider: Arc<dyn Provider>,
+    tasks: Tasks,
+    counters: Arc<Counters>,
+    exposed: Exposed,
+    served: Arc<Served>,
+    queues: LocalQueues,
+    leases: Arc<HeldLeases>,
+}
+
+impl Bus {
+    /// Connects with the configuration of a provider.
+    ///
+    /// The bus lives no longer than the runtime on which it is connected, as said at [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers within its connect timeout.
+    pub async fn connect(config: impl Connect) -> Result<Self> {
+        Ok(Self::new(config.connect().await?))
+    }
+
+    /// Creates a bus on a connected provider. Must be called on a tokio runtime, which the bus uses for its tasks.
+    ///
+    /// When that runtime ends, so does the bus: what it has open ends, the provider is closed, and every operation
+    /// answers [`Closed`](ErrorKind::Closed), whose source says why.
+    pub fn new(provider: Arc<dyn Provider>) -> Self {
+        let tasks = Tasks::new();
+        tasks.end_with_runtime(&provider);
+        let shared = Shared {
+            provider,
+            tasks,
+            counters: Arc::default(),
+            exposed: Exposed::default(),
+            served: Arc::default(),
+            queues: LocalQueues::default(),
+            leases: Arc::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+            max_payload: MAX_PAYLOAD,
+        }
+    }
+
+    /// Sets the largest payload this handle sends, and what is made from it: clones, topics, queues, stubs, remotes.
+    ///
+    /// A payload is the body with its headers; [`MAX_PAYLOAD`] unless set. A larger one is
+    /// [`TooLarge`](ErrorKind::TooLarge) before anything is sent; a larger reply is answered as an error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// use pymq::ErrorKind;
+    ///
+    /// let bus = pymq::connect("memory://").await?.max_payload(8);
+    ///
+    /// let error = bus.topic("news").publish("far too long").await.unwrap_err();
+    ///
+    /// assert_eq!(error.kind(), ErrorKind::TooLarge);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
+        self
+    }
+
+    /// Publishes an event on the topic of its type, and returns how many it reached.
+    ///
+    /// Every bus counts once for its handlers of the topic and once for each of its patterns that match.
+    ///
+    /// # Delivery
+    ///
+    /// At most once to everyone subscribed now, in order for this publisher. Nothing is stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the event may or may not have been sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec) before anything is sent;
+    /// [`Disconnected`](ErrorKind::Disconnected), [`Timeout`](ErrorKind::Timeout) and [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Deserialize, Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed);
+    ///
+    /// let reached = bus.publish(&Placed { order: 7 }).await?;
+    ///
+    /// assert_eq!(reached, 0, "nobody has subscribed");
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish<E: Event>(&self, event: &E) -> Result<usize> {
+        self.header_free().publish(event).await
+    }
+
+    /// Starts a publication that carries a header: `bus.header("trace", "af01").publish(&event)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// # #[derive(serde::Serialize)] struct Placed { order: u64 }
+    /// # pymq::event!(Placed);
+    /// bus.header("tenant", "a").header("trace", "af01").publish(&Placed { order: 7 }).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> Publication {
+        self.header_free().header(name, value)
+    }
+
+    fn header_free(&self) -> Publication {
+        Publication::new(Owner::Bus(self.clone()))
+    }
+
+    /// Subscribes a handler to the topic of the event it takes; resolves once it is live.
+    ///
+    /// Events are handled one after the other, in order; for several at once say
+    /// `bus.topic(Placed::TOPIC).concurrency(4).subscribe(handler)`. A handler that fails or panics, and an event that
+    /// does not decode, are logged and counted; the next event still arrives.
+    ///
+    /// # Delivery
+    ///
+    /// At most once. A handler too slow for its topic loses the oldest of what waits: that is logged and counted too.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, nothing stays subscribed.
+    ///
+    /// # Errors
+    ///
+    /// [`Disconnected`](ErrorKind::Disconnected), [`Closed`](ErrorKind::Closed).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// # use serde::{Deserialize, Serialize};
+    /// use pymq::Meta;
+    ///
+    /// #[derive(Deserialize, Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed);
+    ///
+    /// async fn bill(placed: Placed) {
+    ///     println!("order {}", placed.order);
+    /// }
+    ///
+    /// async fn audit(placed: Placed, meta: Meta) -> Result<(), String> {
+    ///     println!("order {} on {}", placed.order, meta.topic());
+    ///     Ok(())
+    /// }
+    ///
+    /// bus.subscribe(bill).await?.keep();
+    /// let auditing = bus.subscribe(audit).await?;
+    ///
+    /// bus.publish(&Placed { order: 7 }).await?;
+    /// auditing.unsubscribe().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn subscribe<E, Form>(
+        &self,
+        handler: impl Handler<E, Form>,
+    ) -> Result<SubscriptionGuard>
+    where
+        E: Event + Decode + 'static,
+    {
+        let topic = Filter::Topic(E::TOPIC.to_owned());
+        SubscriptionBuilder::new(Owner::Bus(self.clone()), topic)
+            .subscribe(handler)
+            .await
+    }
+
+    /// Names a topic, to publish on and to subscribe to.
+    pub fn topic(&self, name: impl Into<String>) -> Topic {
+        Topic::new(Owner::Bus(self.clone()), name.into())
+    }
+
+    /// Names all topics a glob matches, to subscribe to.
+    pub fn pattern(&self, glob: impl Into<String>) -> Pattern {
+        Pattern::new(Owner::Bus(self.clone()), glob.into())
+    }
+
+    /// Exposes a function under a name; resolves once it can be called.
+    ///
+    /// The function takes up to eight arguments, and a [`CallMeta`](crate::CallMeta) as its last one if it wants to know
+    /// headers and remaining time. It returns anything that is [`IntoReply`](crate::IntoReply), a `Result` of it
+    /// included. 64 calls run at once; 1,024 more may wait, the next are answered "overloaded". A panic and
+    /// wrong arguments are answered as errors, and a request whose caller has given up is not run.
+    ///
+    /// A call runs where it is received until it first waits, so it must not block its thread on another call of the same
+    /// function. Calls that compute for long still run side by side.
+    ///
+    /// # Delivery
+    ///
+    /// At most once for each call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, nothing stays exposed.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExposed`](ErrorKind::AlreadyExposed) when this bus already exposes the name; other buses may.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// async fn product(a: i64, b: i64) -> i64 {
+    ///     a * b
+    /// }
+    ///
+    /// let exposed = bus.expose("product", product).await?;
+    ///
+    /// assert_eq!(bus.stub::<(i64, i64), i64>("product").call((6, 7)).await?, 42);
+    /// exposed.unexpose().await;
+    /// # Ok(()) }
+    /// ```
+    pub async fn expose<P: Params, Form>(
+        &self,
+        name: impl Into<String>,
+        function: impl RemoteFunction<P, Form>,
+    ) -> Result<RemoteGuard> {
+        RemoteGuard::expose(&Owner::Bus(self.clone()), name.into(), function).await
+    }
+
+    /// Creates the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.
+    pub fn stub<A, R>(&self, name: impl Into<String>) -> Stub<A, R> {
+        Stub::new(self.clone(), name.into())
+    }
+
+    /// Calls every server that exposes the name, with the default timeout of 10 seconds.
+    ///
+    /// Short for [`Stub::call_all`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::call_all`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// bus.expose("load", || async { 0.5 }).await?.keep();
+    ///
+    /// let mut loads = bus.call_all::<f64>("load", ()).await?;
+    ///
+    /// while let Some(load) = loads.recv().await {
+    ///     println!("{}", load?);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn call_all<R: DeserializeOwned>(
+        &self,
+        name: impl Into<String>,
+        args: impl Args,
+    ) -> Result<Responses<R>> {
+        self.stub(name).call_all(args).await
+    }
+
+    /// Checks that the provider answers within `timeout`: the connection, the rights, the scripts.
+    ///
+    /// It asks once. A provider with a limit of its own for each command, such as the `op_timeout` of Redis, may give up
+    /// earlier. [`Duration::MAX`] leaves it to that limit. With a timeout of zero, only an answer that is there at once
+    /// counts. [`status`](Self::status) tells what is known without asking.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Timeout`](ErrorKind::Timeout) when the time is over, whose source tells the status of the bus;
+    /// [`Closed`](ErrorKind::Closed); else what the provider answers, such as
+    /// [`Disconnected`](ErrorKind::Disconnected).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// bus.ping(Duration::from_millis(500)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn ping(&self, timeout: Duration) -> Result<()> {
+        let operation = || format!("{}: ping", self.provider().name());
+        let provider = self.live(operation)?;
+        let asking = provider.queue_stats(PING_QUEUE);
+        if let Ok(answer) = tokio::time::timeout(timeout, asking).await {
+            return answer.map(drop);
+        }
+        let why = format!("no answer within {timeout:?}, the bus is {}", self.status());
+        Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
+    }
+
+    /// Returns how the bus is at the moment; asks nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use pymq::Status;
+    ///
+    /// assert_eq!(bus.status(), Status::Ready);
+    ///
+    /// bus.close().await?;
+    ///
+    /// assert_eq!(bus.status(), Status::Closed);
+    /// # Ok(()) }
+    /// ```
+    pub fn status(&self) -> Status {
+        if self.is_closed() {
+            Status::Closed
+        } else {
+            self.provider().health().status()
+        }
+    }
+
+    /// Listens to what happens to the connections of this bus: a stream that begins with the status of now and ends with
+    /// [`Status::Closed`], which comes when a shutdown is over.
+    ///
+    /// It does not keep the bus alive.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use pymq::LifecycleEvent;
+    ///
+    /// let mut lifecycle = bus.lifecycle();
+    /// bus.close().await?;
+    ///
+    /// while let Some(event) = lifecycle.recv().await {
+    ///     match event {
+    ///         LifecycleEvent::Status(status) => println!("the bus is {status}"),
+    ///         LifecycleEvent::Disconnected { connection, error } => println!("{connection}: {error}"),
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.provider().health().lifecycle()
+    }
+
+    /// Returns what this bus has counted so far: failures, lag, redeliveries and the like.
+    pub fn stats(&self) -> BusStats {
+        BusStats::new(self.provider().health(), self.counters())
+    }
+
+    /// Shuts the bus down: takes no new work, lets what has arrived finish within `grace`, ends the rest, gives back
+    /// the leases that are not settled by then, and closes the provider. When it returns nothing runs any more.
+    ///
+    /// What the grace time is used for:
+    ///
+    /// - Handlers of topics and patterns handle the events that waited for them when the shutdown began. New events are not
+    ///   taken; one that arrives just as it begins may be.
+    /// - Functions answer the calls that had arrived.
+    /// - Workers finish the items they have begun. What they have not begun goes back to its queue.
+    /// - Leases held elsewhere are waited for.
+    ///
+    /// It ends as soon as all of that is done. Events that still wait when the grace time is over are dropped: nothing
+    /// stores them. [`Duration::ZERO`] means now, as [`close`](Self::close) does: what runs is ended, and what waits is
+    /// dropped or goes back. To drop the events of one handler only, drop its guard or unsubscribe it.
+    ///
+    /// Streams ([`Events`](crate::Events)) are not waited for, as only their reader knows when it is done. They get events
+    /// until the provider is closed. What has arrived by then can still be read; after it comes the end.
+    ///
+    /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
+    /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
+    /// time is over. A handler that blocks its thread cannot be ended and is waited for. With a provider that does not
+    /// answer, it takes as much longer as one command may take, to give leases back, and a second to close.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the bus takes no new work and is not closed; call it again.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers to its closing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// bus.shutdown(Duration::from_secs(30)).await?;
+    ///
+    /// assert!(bus.is_closed());
+    /// # Ok(()) }
+    /// ```
+    pub async fn shutdown(&self, grace: Duration) -> Result<()> {
+        let Shared {
+            provider,
+            tasks,
+            leases,
+            ..
+        } = &*self.shared;
+        tasks.shutdown(grace, leases.settled()).await;
+        leases.release_all(&**provider).await;
+        provider.close().await
+    }
+
+    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace. Handlers that run are ended, and events that wait
+    /// are dropped.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers to its closing.
+    pub async fn close(&self) -> Result<()> {
+        self.shutdown(Duration::ZERO).await
+    }
+
+    /// Tells whether a shutdown has begun, or the runtime of the bus has ended.
+    pub fn is_closed(&self) -> bool {
+        self.shared.tasks.is_closed()
+    }
+
+    /// Returns the provider under this bus.
+    pub fn provider(&self) -> &Arc<dyn Provider> {
+        &self.shared.provider
+    }
+
+    /// Tells whether both are handles to one bus.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.shared.tasks
+    }
+
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.shared.served
+    }
+
+    pub(crate) fn exposed(&self) -> &Exposed {
+        &self.shared.exposed
+    }
+
+    /// Returns the largest payload this handle sends.
+    pub(crate) fn payload_limit(&self) -> usize {
+        self.max_payload
+    }
+
+    /// Checks that new work is still taken.
+    pub(crate) fn check_open(&self, operation: impl FnOnce() -> String) -> Result<()> {
+        if self.is_closed() {
+            Err(self.tasks().closed(operation()))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns the provider unless the runtime of this bus has ended. During a shutdown it still serves what finishes.
+    pub(crate) fn live(&self, operation: impl FnOnce() -> String) -> Result<&Arc<dyn Provider>> {
+        if self.tasks().is_orphaned() {
+            Err(self.tasks().closed(operation()))
+        } else {
+            Ok(self.provider())
+        }
+    }
+
+    pub(crate) fn queues(&self) -> &LocalQueues {
+        &self.shared.queues
+    }
+
+    pub(crate) fn leases(&self) -> &Arc<HeldLeases> {
+        &self.shared.leases
+    }
+
+    /// Checks a payload before anything is sent.
+    pub(crate) fn check_size(
+        &self,
+        operation: impl FnOnce() -> String,
+        message: &Message,
+    ) -> Result<()> {
+        let limit = self.max_payload;
+        if message.size() <= limit {
+            return Ok(());
+        }
+        let context = format!(
+            "{}: payload of {} bytes, limit {limit}",
+            operation(),
+            message.size()
+        );
+        Err(Error::new(ErrorKind::TooLarge, context))
+    }
+
+    /// Publishes what was encoded.
+    pub(crate) async fn send(
+        &self,
+        topic: &str,
+        message: Result<Message>,
+        headers: Headers,
+    ) -> Result<usize> {
+        name::check(topic)?;
+        let operation = || format!("publish to `{topic}`");
+        let mut message =
+            message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
+        message.headers = headers;
+        self.check_size(operation, &message)?;
+        self.live(operation)?.publish(topic, message).await
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.abandon();
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus")
+            .field("provider", &self.shared.provider.name())
+            .finish_non_exhaustive()
+    }
+}

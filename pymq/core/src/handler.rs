@@ -1,0 +1,209 @@
+//! From async functions to handlers: what a subscriber may look like, and the one shape it has inside.
+//!
+//! A handler's failure is its own: it is logged and counted, and the next event still arrives.
+
+use std::any::type_name;
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::codec::Decode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::isolation::Isolated;
+use crate::message::{Headers, Message};
+use crate::text::cut;
+
+/// What is known about an event besides its value.
+///
+/// A handler gets it by a second argument.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// use pymq::Meta;
+///
+/// async fn audit(order: u64, meta: Meta) {
+///     println!("{} {order} for {:?}", meta.topic(), meta.headers().get("tenant"));
+/// }
+///
+/// bus.pattern("orders.*").subscribe(audit).await?.keep();
+///
+/// bus.topic("orders.paid").header("tenant", "a").publish(&7).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Meta {
+    topic: Arc<str>,
+    headers: Headers,
+}
+
+impl Meta {
+    pub(crate) fn new(topic: Arc<str>, headers: Headers) -> Self {
+        Self { topic, headers }
+    }
+
+    /// Returns the concrete topic the event was published on, also for a handler of a pattern.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Returns the headers the event was published with.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`.
+///
+/// `M` is what is known about a value besides itself: [`Meta`] for the events of a subscription,
+/// [`ItemMeta`](crate::ItemMeta) for the items of a [worker](crate::Queue::worker).
+///
+/// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
+/// `Result<(), impl Display>`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
+///
+/// A closure that captures something clones it for each value, as its future has to live on its own.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// async fn print(text: String) {
+///     println!("{text}");
+/// }
+/// bus.topic("news").subscribe(print).await?.keep();
+///
+/// let count = Arc::new(AtomicU64::new(0));
+/// let counting = move |_: String| {
+///     let count = Arc::clone(&count);
+///     async move {
+///         count.fetch_add(1, Ordering::Relaxed);
+///     }
+/// };
+/// bus.topic("news").subscribe(counting).await?.keep();
+/// # Ok(()) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not an async function of one value, or of one and a `{M}`",
+    note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: {M}| async move {{ .. }}`",
+    note = "a handler returns `()` or `Result<(), E>` where `E: Display`, and its future is `Send + 'static`",
+    note = "the type of a closure's argument has to be written out"
+)]
+pub trait Handler<E, Form, M = Meta>: Send + Sync + 'static {
+    /// Starts the handler on one value.
+    #[doc(hidden)]
+    fn handle(&self, event: E, meta: M)
+    -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+}
+
+impl<F, Fut, E, M> Handler<E, fn(E), M> for F
+where
+    F: Fn(E) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+{
+    fn handle(&self, event: E, _: M) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let handling = self(event);
+        Box::pin(async { handling.await.into_result() })
+    }
+}
+
+impl<F, Fut, E, M> Handler<E, fn(E, M), M> for F
+where
+    F: Fn(E, M) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+{
+    fn handle(
+        &self,
+        event: E,
+        meta: M,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let handling = self(event, meta);
+        Box::pin(async { handling.await.into_result() })
+    }
+}
+
+/// What a handler may return: `()`, or a `Result` whose error can be shown.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    note = "it returns `()` or `Result<(), E>` where `E: Display`"
+)]
+pub trait HandlerOutput {
+    /// Returns the failure as text.
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl HandlerOutput for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> HandlerOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| display_with_causes(&error))
+    }
+}
+
+/// Shows what a handler or a remote function failed with: with its causes where its formatter knows them, as that of
+/// `anyhow` does. The text goes into logs, answers and dead letters, so it is cut.
+pub(crate) fn display_with_causes(error: &impl fmt::Display) -> String {
+    cut(&format!("{error:#}")).into_owned()
+}
+
+/// A handler with its types erased: decodes, then handles.
+pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Handling + Send + Sync>;
+
+/// One event being handled.
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// Why an event was not handled, in words: an error of the user does not leave the place where it is caught.
+pub(crate) enum Failure {
+    Undecodable(String),
+    Failed(String),
+}
+
+/// Erases the types of a handler.
+pub(crate) fn erase<E, Form>(handler: impl Handler<E, Form>) -> EventFn
+where
+    E: Decode + 'static,
+{
+    let handler = Isolated::new(handler);
+    Arc::new(move |message, meta| match decode(meta.topic(), message) {
+        Ok(event) => {
+            let handling = handler.handle(event, meta);
+            Box::pin(async { handling.await.map_err(Failure::Failed) })
+        }
+        Err(error) => Box::pin(ready(Err(Failure::Undecodable(in_full(&error))))),
+    })
+}
+
+/// Shows an error with its causes.
+fn in_full(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    cut(&text).into_owned()
+}
+
+/// Decodes an event; the error names the type and the topic, and carries the payload.
+pub(crate) fn decode<E: Decode>(topic: &str, message: &Message) -> Result<E> {
+    E::decode(message).map_err(|error| {
+        let context = format!("event on `{topic}` as {}", type_name::<E>());
+        Error::new(ErrorKind::Codec, context)
+            .with_source(error)
+            .with_payload(message.body.clone())
+    })
+}

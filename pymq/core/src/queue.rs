@@ -1,0 +1,362 @@
+//! Queues: named lists of work where each item goes to one taker, as Python's `queue.Queue` across
+//! machines.
+
+mod contents;
+mod dead_letters;
+mod handle;
+mod leasing;
+mod local;
+mod put;
+mod take;
+mod taking;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::bus::Bus;
+use crate::codec::{Decode, Tagged};
+use crate::error::Result;
+use crate::handler::Handler;
+use crate::message::Message;
+use crate::provider::{lease_time, once_window};
+use crate::retry::MaxAttempts;
+use crate::worker::{ItemMeta, WorkerBuilder};
+
+pub use self::dead_letters::{DeadLetter, DeadLetters};
+pub(crate) use self::handle::Handle;
+pub(crate) use self::leasing::unreadable_reason;
+pub(crate) use self::local::{LocalQueue, LocalQueues};
+pub use self::take::Items;
+pub(crate) use self::taking::Taking;
+
+impl Bus {
+    /// Returns a handle on the queue `name`, whose items are `T`s.
+    ///
+    /// Nothing is created and nothing is sent: a queue exists while something is in it. The name is checked by
+    /// the first operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<String>("jobs").maxsize(100);
+    ///
+    /// jobs.put(&"resize 17.png".to_owned()).await?;
+    ///
+    /// assert_eq!(jobs.get().await?, "resize 17.png");
+    /// # Ok(()) }
+    /// ```
+    pub fn queue<T>(&self, name: impl AsRef<str>) -> Queue<T> {
+        Queue {
+            handle: Handle::new(self, name.as_ref()),
+            tagged: None,
+        }
+    }
+}
+
+/// A named list of work: each item goes to one taker, the oldest first.
+///
+/// Cheap to clone and to share between tasks. The settings below belong to this handle and its clones; what is
+/// in the queue is seen by everybody, Python programs included.
+///
+/// | to take an item and | use | if the taker dies |
+/// |---|---|---|
+/// | have it gone at once | [`get`](Self::get) | it is lost |
+/// | say yourself when it is done | [`lease`](Self::lease) | another gets it |
+/// | have a function work on each | [`worker`](Self::worker) | another gets it |
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// let jobs = bus.queue::<String>("jobs");
+/// jobs.put(&"resize 17.png".to_owned()).await?;
+///
+/// let job = jobs.lease().await?;
+/// println!("working on {}", *job);
+/// job.ack().await?;
+///
+/// assert!(jobs.is_empty().await?);
+/// # Ok(()) }
+/// ```
+pub struct Queue<T> {
+    handle: Handle,
+    /// How items are written that are not plain data to Python.
+    tagged: Option<fn(&T) -> Result<Message>>,
+}
+
+impl<T> Queue<T> {
+    /// Bounds the queue for puts by this handle; zero, the default, is no bound.
+    ///
+    /// Items in line count; leased and delayed ones do not. The bound is checked in one step with the put, so
+    /// racing puts keep it. Items that come back or become due may exceed it, and puts by Python ignore it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    ///
+    /// jobs.try_put(&1).await?;
+    ///
+    /// assert_eq!(jobs.try_put(&2).await.unwrap_err().kind(), pymq::ErrorKind::Full);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn maxsize(mut self, maxsize: usize) -> Self {
+        self.handle.maxsize = NonZeroUsize::new(maxsize);
+        self
+    }
+
+    /// Sets how often an item may be leased before it becomes a dead letter; 5 unless set, zero is no limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs").max_attempts(1);
+    /// jobs.put(&1).await?;
+    ///
+    /// jobs.lease().await?.nack().await?;
+    ///
+    /// assert!(jobs.try_lease().await?.is_none());
+    /// assert_eq!(jobs.dead_letters().len().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn max_attempts(mut self, max: u32) -> Self {
+        self.handle.max_attempts = MaxAttempts::new(max);
+        self
+    }
+
+    /// Sets how long a lease lasts unless it is extended; 30 seconds unless set. A lease lasts at least 10 ms
+    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)), whatever is set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// let videos = bus.queue::<String>("videos").lease_time(Duration::from_secs(600));
+    /// # videos.put(&"intro.mp4".to_owned()).await?;
+    ///
+    /// let video = videos.lease().await?;
+    /// # video.ack().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn lease_time(mut self, time: Duration) -> Self {
+        self.handle.lease_time = lease_time(time);
+        self
+    }
+
+    /// Sets how long the id of a [`put_once`](Self::put_once) is known; 2 minutes unless set. An id is known for at least
+    /// 1 second ([`MIN_ONCE_WINDOW`](crate::provider::MIN_ONCE_WINDOW)) and at most 30 days
+    /// ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)), whatever is set.
+    ///
+    /// The window of an id is that of the put that was [`New`](crate::Put::New), and begins with it. Each known id takes
+    /// memory of the provider.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// let orders = bus.queue::<u32>("orders").once_window(Duration::from_secs(24 * 60 * 60));
+    ///
+    /// orders.put_once("order-17", &17).await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn once_window(mut self, window: Duration) -> Self {
+        self.handle.once_window = once_window(window);
+        self
+    }
+
+    /// Returns a handle whose puts carry this header; the last of a name counts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// jobs.header("tenant", "a").put(&1).await?;
+    ///
+    /// assert_eq!(jobs.lease().await?.headers().get("tenant"), Some("a"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let mut queue = self.clone();
+        queue.handle.headers.insert(name, value);
+        queue
+    }
+
+    /// Returns the name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// assert_eq!(bus.queue::<u32>("jobs").name(), "jobs");
+    /// # Ok(()) }
+    /// ```
+    pub fn name(&self) -> &str {
+        self.handle.local.name()
+    }
+
+    /// Prepares a worker: an async function that works on the items of this queue, each under a lease, until it is stopped.
+    ///
+    /// The function takes the item, and an [`ItemMeta`] as well if it wants to know attempt and headers. An item is acked when
+    /// the function returns, and tried again when it returns an error or panics: up to
+    /// [`max_attempts`](Self::max_attempts), then it is a dead letter. See [`WorkerBuilder`] for all it promises.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// async fn resize(image: String) -> Result<(), std::io::Error> {
+    ///     println!("resizing {image}");
+    ///     Ok(())
+    /// }
+    ///
+    /// let jobs = bus.queue::<String>("jobs");
+    /// let worker = jobs.worker(resize).concurrency(4).start()?;
+    ///
+    /// jobs.put(&"17.png".to_owned()).await?;
+    ///
+    /// jobs.join().await?;
+    /// worker.stop().await;
+    /// # Ok(()) }
+    /// ```
+    pub fn worker<Form>(&self, handler: impl Handler<T, Form, ItemMeta>) -> WorkerBuilder
+    where
+        T: Decode + 'static,
+    {
+        WorkerBuilder::new(self.handle.clone(), handler)
+    }
+
+    /// Closes this queue for every handle of this bus on it, now and later. Other buses go on.
+    ///
+    /// Puts fail with [`Closed`](crate::ErrorKind::Closed), those that wait for space too. Gets and leases still take
+    /// what is there, and answer `Closed` once nothing is; nobody waits any more. Leases held are not touched.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.put(&1).await?;
+    ///
+    /// jobs.close();
+    ///
+    /// assert_eq!(jobs.get().await?, 1);
+    /// assert_eq!(jobs.get().await.unwrap_err().kind(), pymq::ErrorKind::Closed);
+    /// # Ok(()) }
+    /// ```
+    pub fn close(&self) {
+        self.handle.bus.queues().close(&self.handle.local);
+    }
+
+    /// Tells whether the queue was closed by this bus.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// jobs.close();
+    ///
+    /// assert!(bus.queue::<u32>("jobs").is_closed());
+    /// # Ok(()) }
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.handle.local.is_closed()
+    }
+
+    /// Returns the dead letters of this queue: what ran out of attempts or could not be read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// for letter in jobs.dead_letters().peek(10).await? {
+    ///     println!("{}: {}", letter.id(), letter.reason());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn dead_letters(&self) -> DeadLetters<T> {
+        DeadLetters::new(self.handle.clone())
+    }
+}
+
+impl<V: Tagged> Queue<V> {
+    /// Tags the items that this handle puts with their [`CLASS`](crate::Event::CLASS), so that Python gets instances of it.
+    ///
+    /// Without, an item is plain data, and a struct is a dict to Python: unlike a handler, a queue has no annotation to
+    /// build a class by. To Rust it makes no difference. An item may be a `Vec` of events: Python gets a list of instances.
+    /// An event inside another value, such as a field or the value of a map, is always plain data.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// #[derive(serde::Deserialize, serde::Serialize)]
+    /// struct Placed {
+    ///     order: u64,
+    /// }
+    /// pymq::event!(Placed, class = "shop.events.Placed");
+    ///
+    /// let orders = bus.queue::<Placed>("orders").tagged();
+    /// orders.put(&Placed { order: 17 }).await?;
+    ///
+    /// let order = orders.lease().await?;
+    /// assert_eq!(order.message().body, r#"{"order": 17, "__type": "shop.events.Placed"}"#);
+    /// # order.ack().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn tagged(mut self) -> Self {
+        self.tagged = Some(V::encode_tagged);
+        self
+    }
+}
+
+impl<T> Clone for Queue<T> {
+    fn clone(&self) -> Self {
+        Self {
+            handle: self.handle.clone(),
+            tagged: self.tagged,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.name())
+            .field("items", &std::any::type_name::<T>())
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}

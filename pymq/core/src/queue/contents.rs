@@ -1,0 +1,166 @@
+//! What is in a queue: counting it, clearing it, waiting until it is all done.
+
+use super::Queue;
+use crate::error::Result;
+use crate::provider::{Part, QueueStats};
+use crate::retry::Backoff;
+
+impl<T> Queue<T> {
+    /// Counts the items in line: neither delayed nor leased ones.
+    ///
+    /// # Errors
+    ///
+    /// What the provider answers; [`Closed`](crate::ErrorKind::Closed) after a shutdown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// jobs.put_all(&[1, 2, 3]).await?;
+    ///
+    /// assert_eq!(jobs.len().await?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub async fn len(&self) -> Result<usize> {
+        Ok(self.stats().await?.ready)
+    }
+
+    /// Tells whether no item is in line.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// assert!(bus.queue::<u32>("jobs").is_empty().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn is_empty(&self) -> Result<bool> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Tells whether a put by this handle would find no space. Never, without a [`maxsize`](Self::maxsize).
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    ///
+    /// jobs.put(&1).await?;
+    ///
+    /// assert!(jobs.is_full().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn is_full(&self) -> Result<bool> {
+        let len = self.len().await?;
+        Ok(self
+            .handle
+            .maxsize
+            .is_some_and(|maxsize| len >= maxsize.get()))
+    }
+
+    /// Counts the items in each state: in line, delayed, leased, dead.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.put_all(&[1, 2]).await?;
+    ///
+    /// let _job = jobs.lease().await?;
+    /// let stats = jobs.stats().await?;
+    ///
+    /// assert_eq!((stats.ready, stats.leased), (1, 1));
+    /// # Ok(()) }
+    /// ```
+    pub async fn stats(&self) -> Result<QueueStats> {
+        let name = self.handle.name()?;
+        self.handle.live("look at")?.queue_stats(name).await
+    }
+
+    /// Removes every item in line and every delayed one, and returns how many. Leases and dead letters stay.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, all, some or none of them are removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.put_all(&[1, 2]).await?;
+    ///
+    /// assert_eq!(jobs.clear().await?, 2);
+    /// assert!(jobs.is_empty().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn clear(&self) -> Result<usize> {
+        let (name, provider) = (self.handle.name()?, self.handle.live("clear")?);
+        let mut removed = provider.queue_clear(name, Part::Ready).await?;
+        self.handle.local.emptied();
+        if provider.capabilities().delays {
+            removed += provider.queue_clear(name, Part::Delayed).await?;
+        }
+        Ok(removed)
+    }
+
+    /// Waits until every item is finished: none in line, none delayed, none leased.
+    ///
+    /// So it waits for the ack of a lease, while an item taken by [`get`](Self::get) is finished at once. It asks
+    /// again and again, after 5 ms at first and every 250 ms at last, and sees the items of all processes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only looks.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    /// jobs.put(&1).await?;
+    /// let job = jobs.lease().await?;
+    ///
+    /// let done = tokio::spawn(async move { job.ack().await });
+    /// jobs.join().await?;
+    /// # done.await.expect("the task ends")?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn join(&self) -> Result<()> {
+        let mut backoff = Backoff::join();
+        while self.stats().await?.unfinished() > 0 {
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,260 @@
+//! Putting: whether it waits for space, for how long, and from when the items count.
+
+use std::time::Duration;
+
+use super::Queue;
+use super::handle::Deadline;
+use crate::codec::Encode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Message, MessageId};
+use crate::provider::{Put, PutOptions};
+
+impl<T: Encode> Queue<T> {
+    /// Puts an item at the back of the queue, waiting for space in a bounded one.
+    ///
+    /// While there is none it tries again after 2 ms at first and every 50 ms at last, and at once when this bus takes
+    /// an item.
+    ///
+    /// # Delivery
+    ///
+    /// Once `Ok` is returned the item is in the queue. A put is never repeated after an error, since the item may be
+    /// in it all the same: see [`Error::outcome_unknown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits for space, nothing was put. Dropped while the provider is asked, the item may have been.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) after [`close`](Self::close) or a shutdown; [`TooLarge`](ErrorKind::TooLarge),
+    /// [`Codec`](ErrorKind::Codec) and [`InvalidName`](ErrorKind::InvalidName) before anything is sent; else what the
+    /// provider answers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    /// jobs.put(&1).await?;
+    ///
+    /// let waiting = tokio::spawn({
+    ///     let jobs = jobs.clone();
+    ///     async move { jobs.put(&2).await }
+    /// });
+    ///
+    /// assert_eq!(jobs.get().await?, 1);
+    /// waiting.await.expect("the task ends")?;
+    /// assert_eq!(jobs.get().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn put(&self, item: &T) -> Result<()> {
+        let message = self.message(item)?;
+        self.handle
+            .put(vec![message], PutOptions::default(), Deadline::NEVER)
+            .await?;
+        Ok(())
+    }
+
+    /// Puts an item as [`put`](Self::put) does, once for this id: a put of the same id to the same queue within 2 minutes, or
+    /// within the [`once_window`](Self::once_window) that is set, puts nothing and succeeds.
+    ///
+    /// Returns [`Put::New`] if this call put the item, and [`Put::Known`] if an earlier one did. So it may be repeated when
+    /// its outcome is unknown, where a plain put must not be. An id names one thing that is to be put, such as the order it
+    /// is about: it says nothing about the value, and the first one counts. What became of the item meanwhile does not
+    /// matter; it may long be taken and finished.
+    ///
+    /// # Delivery
+    ///
+    /// Once `Ok` is returned, now or by an earlier put of this id within its window, the item was put, and exactly once. Of
+    /// all puts of an id within its window at most one returns `New`: none does if the answer of the one that put the item
+    /// was lost. A put that is refused, also for want of space, does not use up its id. The window begins when the item is
+    /// put; after it, by the clock of the provider, an id is forgotten. A put that is `Known` does not change it.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`put`](Self::put); and it may be repeated.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use pymq::Put;
+    ///
+    /// let jobs = bus.queue::<String>("jobs");
+    /// let job = "invoice of order 17".to_owned();
+    ///
+    /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::New);
+    /// // Say its answer was lost: saying it again does no harm.
+    /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::Known);
+    ///
+    /// assert_eq!(jobs.len().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_once(&self, id: impl Into<MessageId>, item: &T) -> Result<Put> {
+        let message = self.message(item)?;
+        let opts = PutOptions::default()
+            .once(id.into())
+            .window(self.handle.once_window);
+        self.handle.put(vec![message], opts, Deadline::NEVER).await
+    }
+
+    /// Puts an item, waiting for space no longer than `timeout`; zero does not wait.
+    ///
+    /// The timeout bounds the wait for space, not the provider's answer, which has a limit of its own.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`put`](Self::put).
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](ErrorKind::Full) when the time is over and nothing was put; else as [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    /// jobs.put(&1).await?;
+    ///
+    /// let late = jobs.put_timeout(&2, Duration::from_millis(10)).await;
+    ///
+    /// assert_eq!(late.unwrap_err().kind(), pymq::ErrorKind::Full);
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_timeout(&self, item: &T, timeout: Duration) -> Result<()> {
+        let message = self.message(item)?;
+        self.handle
+            .put(
+                vec![message],
+                PutOptions::default(),
+                Deadline::after(timeout),
+            )
+            .await?;
+        Ok(())
+    }
+
+    /// Puts an item if there is space now.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the item may have been put.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](ErrorKind::Full) when there is none and nothing was put; else as [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
+    ///
+    /// jobs.try_put(&1).await?;
+    ///
+    /// assert_eq!(jobs.try_put(&2).await.unwrap_err().kind(), pymq::ErrorKind::Full);
+    /// # Ok(()) }
+    /// ```
+    pub async fn try_put(&self, item: &T) -> Result<()> {
+        self.put_timeout(item, Duration::ZERO).await
+    }
+
+    /// Puts items in order and in one step: all of them or none. Waits until there is space for all.
+    ///
+    /// # Delivery
+    ///
+    /// As [`put`](Self::put); nothing of others comes between the items.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`put`](Self::put), for all of them together.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`](ErrorKind::Full) at once when they are more than the queue may ever hold; else as [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<u32>("jobs");
+    ///
+    /// jobs.put_all(&[1, 2, 3]).await?;
+    ///
+    /// assert_eq!(jobs.get().await?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_all(&self, items: &[T]) -> Result<()> {
+        let messages = items
+            .iter()
+            .map(|item| self.message(item))
+            .collect::<Result<_>>()?;
+        self.handle
+            .put(messages, PutOptions::default(), Deadline::NEVER)
+            .await?;
+        Ok(())
+    }
+
+    /// Puts an item that stays hidden for `delay` and then joins at the back.
+    ///
+    /// Never waits for space: [`maxsize`](Self::maxsize) bounds what is in line, and this is not yet.
+    ///
+    /// # Delivery
+    ///
+    /// Once `Ok` is returned the item is kept. On Redis it appears when due only while some process uses the queue
+    /// through this library.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the item may have been put.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) by a provider without delays; else as [`put`](Self::put).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use std::time::Duration;
+    ///
+    /// let reminders = bus.queue::<String>("reminders");
+    ///
+    /// reminders.put_after(&"stand up".to_owned(), Duration::from_millis(20)).await?;
+    ///
+    /// assert!(reminders.is_empty().await?);
+    /// assert_eq!(reminders.get().await?, "stand up");
+    /// # Ok(()) }
+    /// ```
+    pub async fn put_after(&self, item: &T, delay: Duration) -> Result<()> {
+        let message = self.message(item)?;
+        self.handle.put_delayed(message, delay).await?;
+        Ok(())
+    }
+
+    fn message(&self, item: &T) -> Result<Message> {
+        let encode = self.tagged.unwrap_or(T::encode);
+        let mut message = encode(item).map_err(|cause| {
+            let context = format!(
+                "{} as `{}`",
+                self.handle.context("put to"),
+                std::any::type_name::<T>()
+            );
+            Error::new(ErrorKind::Codec, context).with_source(cause)
+        })?;
+        message.headers.clone_from(&self.handle.headers);
+        Ok(message)
+    }
+}

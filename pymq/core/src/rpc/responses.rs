@@ -1,0 +1,182 @@
+//! The answers of all servers to one call: a stream under one deadline.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use serde::de::DeserializeOwned;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::bus::Bus;
+use crate::codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::provider::{Replies, Reply};
+
+/// What the servers answer to [`Stub::call_all`](crate::Stub::call_all): a [`Stream`] of results, as they come.
+///
+/// One deadline holds for all; at its end there is one [`Timeout`](ErrorKind::Timeout) for each server still missing.
+/// Dropping it forgets the call.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// bus.expose("name", || async { "a" }).await?.keep();
+///
+/// let names = bus.call_all::<String>("name", ()).await?;
+///
+/// assert_eq!(names.expected(), 1);
+/// for name in names.all().await {
+///     assert_eq!(name?, "a");
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Responses<R> {
+    name: String,
+    replies: Replies,
+    /// None when the deadline is too far away to name.
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// What is left to yield: an answer or a timeout for each server.
+    left: usize,
+    is_over: bool,
+    _bus: Bus,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Responses<R> {
+    pub(crate) fn new(bus: Bus, name: String, replies: Replies, deadline: Option<Instant>) -> Self {
+        Self {
+            name,
+            left: replies.expected(),
+            replies,
+            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
+            is_over: false,
+            _bus: bus,
+            result: PhantomData,
+        }
+    }
+
+    /// Returns how many servers were called.
+    pub fn expected(&self) -> usize {
+        self.replies.expected()
+    }
+
+    /// Returns the next result, or none after one for each server.
+    ///
+    /// # Errors
+    ///
+    /// Each server for itself, as [`Stub::call`](crate::Stub::call). [`Closed`](ErrorKind::Closed) is the last one.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an answer is taken only when it is returned.
+    pub async fn recv(&mut self) -> Option<Result<R>> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Waits for all of them, in the order they come.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the answers are forgotten.
+    pub async fn all(mut self) -> Vec<Result<R>> {
+        let mut results = Vec::with_capacity(self.left);
+        while let Some(result) = self.recv().await {
+            results.push(result);
+        }
+        results
+    }
+
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<R>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        // Answers first: what has come before the deadline counts, however late it is read.
+        if !self.is_over {
+            match self.replies.poll_recv(cx) {
+                Poll::Ready(Some(Ok(reply))) => {
+                    self.left -= 1;
+                    return Poll::Ready(Some(decode(&self.name, reply)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.left = 0;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Poll::Ready(None) => {
+                    self.left = 0;
+                    return Poll::Ready(None);
+                }
+                Poll::Pending => {}
+            }
+            let Some(deadline) = &mut self.deadline else {
+                return Poll::Pending;
+            };
+            if deadline.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.is_over = true;
+        }
+        self.left -= 1;
+        Poll::Ready(Some(Err(timed_out(&self.name))))
+    }
+}
+
+impl<R: DeserializeOwned> Stream for Responses<R> {
+    type Item = Result<R>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_recv(cx)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.left))
+    }
+}
+
+impl<R> fmt::Debug for Responses<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responses")
+            .field("name", &self.name)
+            .field("replies", &self.replies)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Says what a call is, for errors.
+pub(crate) fn context(name: &str) -> String {
+    format!("call `{name}`")
+}
+
+/// The error of a server that did not answer in time: it may run all the same.
+pub(crate) fn timed_out(name: &str) -> Error {
+    Error::new(ErrorKind::Timeout, context(name)).with_outcome_unknown()
+}
+
+/// Returns when a call that may take so long is over; none when that is too far away to name.
+pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
+    Instant::now().checked_add(timeout)
+}
+
+/// Reads what a server answered.
+pub(crate) fn decode<R: DeserializeOwned>(name: &str, reply: Reply) -> Result<R> {
+    match reply {
+        Reply::Ok { body, .. } => codec::from_json(&body).map_err(|error| {
+            Error::new(
+                ErrorKind::Codec,
+                format!(
+                    "{}: result as {}",
+                    context(name),
+                    std::any::type_name::<R>()
+                ),
+            )
+            .with_source(error)
+            .with_payload(body)
+        }),
+        Reply::Err(error) => Err(Error::from_remote(context(name), error)),
+    }
+}

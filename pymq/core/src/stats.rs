@@ -1,0 +1,64 @@
+//! What a bus has counted, as numbers a program can read.
+
+use crate::counters::Counters;
+use crate::provider::Health;
+
+/// What a bus has counted since it was made; from [`Bus::stats`](crate::Bus::stats). The numbers only grow.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// let before = bus.stats();
+///
+/// // .. some time later
+/// let now = bus.stats();
+///
+/// println!("{} handlers failed", now.handler_failures - before.handler_failures);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// Connections that were lost and made again.
+    pub reconnects: u64,
+    /// Times a handler or stream was told that an unknown number of events may be missing, as after a reconnect.
+    pub gaps: u64,
+    /// Events that handlers and streams were too slow for, counted when they are told.
+    pub lagged: u64,
+    /// Items taken that had been taken before.
+    pub redelivered: u64,
+    /// Items this bus moved to the dead letters.
+    pub dead_lettered: u64,
+    /// Leases that were over before the handler of a worker was.
+    pub leases_lost: u64,
+    /// Replies to calls that came when nobody waited for them any more.
+    pub late_replies: u64,
+    /// Handlers of events and items that returned an error.
+    pub handler_failures: u64,
+    /// Handlers and remote functions that panicked.
+    pub panics: u64,
+    /// Events and items that were not what their handler or stream takes.
+    pub undecodable: u64,
+    /// Requests that had expired before they could run.
+    pub expired_requests: u64,
+}
+
+impl BusStats {
+    pub(crate) fn new(health: &Health, counters: &Counters) -> Self {
+        Self {
+            reconnects: health.reconnects(),
+            gaps: counters.gaps.get(),
+            lagged: counters.missed.get(),
+            redelivered: counters.redelivered.get(),
+            dead_lettered: counters.dead_lettered.get(),
+            leases_lost: counters.lease_lost.get(),
+            late_replies: health.late_replies(),
+            handler_failures: counters.failed.get(),
+            panics: counters.panicked.get(),
+            undecodable: counters.undecodable.get(),
+            expired_requests: counters.expired.get(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One item at its handler: what the handler is told, and what comes of it.
+
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
+
+use crate::codec::Decode;
+use crate::handler::Handler;
+use crate::isolation::{Isolated, catch_panic};
+use crate::lease::Ticket;
+use crate::message::{Headers, Message};
+use crate::queue::unreadable_reason;
+
+/// What is known about an item besides its value.
+///
+/// A handler of a [worker](crate::Queue::worker) gets it by a second argument.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// use pymq::ItemMeta;
+///
+/// async fn bill(order: u64, meta: ItemMeta) {
+///     println!("{} {order}: attempt {} for {:?}", meta.queue(), meta.attempt(), meta.headers().get("tenant"));
+/// }
+///
+/// let orders = bus.queue::<u64>("orders");
+/// let worker = orders.worker(bill).start()?;
+///
+/// orders.header("tenant", "a").put(&17).await?;
+///
+/// orders.join().await?;
+/// worker.stop().await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct ItemMeta {
+    queue: Arc<str>,
+    attempt: u32,
+    headers: Headers,
+}
+
+impl ItemMeta {
+    pub(super) fn new(queue: Arc<str>, attempt: u32, headers: Headers) -> Self {
+        Self {
+            queue,
+            attempt,
+            headers,
+        }
+    }
+
+    /// Returns the name of the queue.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Returns how often the item has been handed out, this time included; starts at 1. Above 1 the work may have been
+    /// done before, in part or in full.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Returns the headers the item was put with.
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+/// A handler with its types erased: decodes, then handles.
+pub(super) type ItemFn = Arc<dyn Fn(&Message, ItemMeta) -> Working + Send + Sync>;
+
+/// One item being worked on.
+pub(super) type Working = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// What came of an item.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    Failed(String),
+    Panicked(String),
+    /// It is not what the handler takes, for this reason.
+    Unreadable(String),
+}
+
+/// Erases the types of a handler.
+pub(super) fn erase<T, Form>(handler: impl Handler<T, Form, ItemMeta>) -> ItemFn
+where
+    T: Decode + 'static,
+{
+    let handler = Isolated::new(handler);
+    Arc::new(move |message, meta| match T::decode(message) {
+        Ok(item) => {
+            let handling = handler.handle(item, meta);
+            Box::pin(async {
+                handling
+                    .await
+                    .map_or_else(Outcome::Failed, |()| Outcome::Done)
+            })
+        }
+        Err(error) => Box::pin(ready(Outcome::Unreadable(unreadable_reason::<T>(&error)))),
+    })
+}
+
+/// An item whose handler has ended.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) ticket: Ticket,
+    pub(super) outcome: Outcome,
+    pub(super) took: Duration,
+    pub(super) message: Message,
+}
+
+/// Runs the handler on one item, and reports.
+pub(super) async fn work(handler: ItemFn, meta: ItemMeta, mut report: Report) {
+    report.began = Instant::now();
+    let outcome = catch_panic(|| handler(&report.message, meta)).await;
+    report.outcome = outcome.unwrap_or_else(Outcome::Panicked);
+}
+
+/// Tells the worker that an item is finished when it is dropped: so also where the future of a handler panics as it is
+/// dropped, past everything that catches.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Unbounded, and bounded all the same: the worker begins no more items than it has handlers.
+    to: UnboundedSender<Finished>,
+    ticket: Ticket,
+    message: Message,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl Report {
+    pub(super) fn new(to: UnboundedSender<Finished>, ticket: Ticket, message: Message) -> Self {
+        Self {
+            to,
+            ticket,
+            message,
+            began: Instant::now(),
+            outcome: Outcome::Panicked("the handler was dropped".to_owned()),
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        let finished = Finished {
+            ticket: self.ticket,
+            outcome: std::mem::replace(&mut self.outcome, Outcome::Done),
+            took: self.began.elapsed(),
+            message: std::mem::take(&mut self.message),
+        };
+        // Where the worker is gone, nobody settles any more: its leases are given back by the bus, or run out.
+        drop(self.to.send(finished));
+    }
+}

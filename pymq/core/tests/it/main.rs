@@ -1,0 +1,5 @@
+//! pymq from outside, one module for each part.
+
+mod codec;
+mod logs;
+mod wire_vectors;

@@ -1,6 +1,0 @@
-//! pymq from outside, one module for each part.
-
-mod codec;
-mod logs;
-mod registry;
-mod wire_vectors;
