@@ -20,7 +20,7 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn put_get(bus: &Bus) {
-    let provider = Arc::clone(bus.provider());
+    let provider = Arc::clone(bus.provider().expect("it is connected"));
     let queue = bus.queue::<Raw>("typed");
     let bare = Case::new(
         "Provider::queue_put + queue_get, one task",

@@ -37,7 +37,6 @@ pub mod disruption;
 pub mod disruption_leases;
 pub mod disruption_workers;
 pub mod errors;
-pub mod global;
 pub mod health;
 pub mod leases;
 pub mod lifecycle;
@@ -59,5 +58,6 @@ pub mod typed_once;
 pub mod typed_patterns;
 pub mod typed_queues;
 pub mod typed_workers;
+pub mod unconnected;
 
 pub use harness::{Clock, Failure, Fault, Harness, Outcome};

@@ -20,7 +20,7 @@ pub use self::time::*;
 struct Gated {
     starts: UnboundedReceiver<u64>,
     gate: Arc<Semaphore>,
-    guard: pymq_core::RemoteGuard,
+    guard: pymq_core::Running,
 }
 
 impl Gated {

@@ -28,7 +28,7 @@ pub async fn a_lease_of_no_time_ends_in_the_dead_letters(h: &dyn Harness) -> Out
         jobs.put(&1).await?;
         // As if its taker had died: the lease runs out.
         let opts = GetOptions::default().wait(Wait::Forever).lease(time);
-        soon("a lease", bus.provider().queue_get(jobs.name(), opts)).await??;
+        soon("a lease", bus.provider()?.queue_get(jobs.name(), opts)).await??;
 
         until("it is a dead letter", async || {
             let take = jobs.lease_timeout(Duration::from_millis(50));

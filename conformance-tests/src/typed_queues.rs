@@ -547,7 +547,7 @@ pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     raw.put(&Raw::from(&b"\x00\xff"[..])).await?;
     let bytes = raw.get().await?;
 
-    bus.provider()
+    bus.provider()?
         .queue_put(
             "jobs",
             vec![Message::json(payload.0)],

@@ -22,7 +22,7 @@ pymq::event!(Placed, topic = "quickstart.orders.placed");
 async fn main() -> pymq::Result<()> {
     let url = std::env::var("PYMQ_URL").unwrap_or_else(|_| "memory://".to_owned());
     let bus = pymq::connect(url).await?;
-    println!("connected to the {} provider", bus.provider().name());
+    println!("connected to the {} provider", bus.provider()?.name());
 
     topics(&bus).await?;
     queues(&bus).await?;
@@ -81,9 +81,9 @@ async fn topics(bus: &Bus) -> pymq::Result<()> {
     }
 
     // Dropping the guards would do; this waits until nothing more is delivered.
-    billing.unsubscribe().await;
-    shipping.unsubscribe().await;
-    audit.unsubscribe().await;
+    billing.stop().await;
+    shipping.stop().await;
+    audit.stop().await;
     Ok(())
 }
 
@@ -156,6 +156,6 @@ async fn remotes(bus: &Bus) -> pymq::Result<()> {
     assert_eq!(failing.kind(), ErrorKind::Remote);
     println!("divide(1, 0): {failing}");
 
-    exposed.unexpose().await;
+    exposed.stop().await;
     Ok(())
 }

@@ -67,6 +67,7 @@
 mod connect;
 #[cfg(not(all(feature = "memory", feature = "redis")))]
 mod off;
+mod process;
 
 #[cfg(feature = "memory")]
 pub use pymq_provider_memory as memory;
@@ -76,6 +77,10 @@ pub use pymq_provider_redis as redis;
 pub use pymq_core::*;
 
 pub use self::connect::{connect, registry};
+pub use self::process::{
+    bus, call_all, expose, header, init, init_with, pattern, ping, publish, queue, shutdown, stub,
+    subscribe, topic,
+};
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]

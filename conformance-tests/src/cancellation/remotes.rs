@@ -21,7 +21,7 @@ pub async fn dropped_exposes_leave_nothing(h: &dyn Harness) -> Outcome {
         nobody_serves(&caller).await?;
         let guard = soon("expose", bus.expose("f", async || 2)).await??;
         assert_eq!(caller.stub::<(), u32>("f").call(()).await?, 2);
-        guard.unexpose().await;
+        guard.stop().await;
         if run.is_last {
             break;
         }
@@ -37,7 +37,7 @@ pub async fn dropped_unexposes_happen(h: &dyn Harness) -> Outcome {
     for polls in 1..=POLLS {
         let guard = soon("expose", bus.expose("f", async || 1)).await??;
 
-        let run = dropped_after(polls, guard.unexpose()).await;
+        let run = dropped_after(polls, guard.stop()).await;
 
         nobody_serves(&caller).await?;
         if run.is_last {
@@ -84,7 +84,7 @@ pub async fn dropped_calls_run_once_or_not(h: &dyn Harness) -> Outcome {
             break;
         }
     }
-    guard.unexpose().await;
+    guard.stop().await;
     server.close().await?;
     let mut seen = HashSet::new();
     while let Ok(n) = runs.try_recv() {

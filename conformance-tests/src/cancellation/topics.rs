@@ -32,7 +32,7 @@ pub async fn dropped_publishes_happen_once_or_not(h: &dyn Harness) -> Outcome {
             break;
         }
     }
-    guard.unsubscribe().await;
+    guard.stop().await;
     reader.close().await?;
     leaves_nothing(h, bus).await
 }
@@ -68,7 +68,7 @@ pub async fn dropped_unsubscribes_happen(h: &dyn Harness) -> Outcome {
         let guard = bus.topic("t").subscribe(async |_: u32| {}).await?;
         let stream = bus.topic("t").stream::<u32>().await?;
 
-        let handler = dropped_after(polls, guard.unsubscribe()).await;
+        let handler = dropped_after(polls, guard.stop()).await;
         let stream = dropped_after(polls, stream.unsubscribe()).await;
 
         nobody_listens(&publisher).await?;

@@ -166,7 +166,7 @@ impl Plain {
             return self.taker.await?;
         }
         self.taker.abort();
-        let rest = Rest::of(&**self.bus.provider(), PLAIN).await?;
+        let rest = Rest::of(&**self.bus.provider()?, PLAIN).await?;
         let (lost, doubled) = (tally.lost(&rest), tally.doubled());
         report.figure(format!(
             "plain get: {} accepted, {lost} lost",

@@ -67,7 +67,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         survivor.finish().await?;
     }
 
-    let rest = Rest::of(&**bus.provider(), QUEUE).await?;
+    let rest = Rest::of(&**bus.provider()?, QUEUE).await?;
     let tally = ledger.tally()?;
     let mut report = Report::of(&tally, &rest);
     let redelivery = tally.worst_redelivery();

@@ -1,7 +1,8 @@
 //! The ledger of a queue: who put what with which outcome, and who worked on it.
 //!
 //! A [`Journal`] is a file to which processes append lines; one line is one `write`, which the kernel does not mix with
-//! another. A [`Tally`] is what all of them say. Times are those of the machine, so lines of different processes can be
+//! another. A process that is killed while it writes leaves a part of a line, so each line starts anew and has an end of
+//! its own. A [`Tally`] is what all of them say. Times are those of the machine, so lines of different processes can be
 //! compared.
 
 use std::fs::{File, OpenOptions};
@@ -47,6 +48,9 @@ pub enum Entry {
     Unsettled,
 }
 
+/// What a line ends with that was written whole.
+pub(super) const END: &str = " .";
+
 /// A file to which what happens is appended before anything else can go wrong.
 #[derive(Debug)]
 pub struct Journal(File);
@@ -72,7 +76,7 @@ impl Journal {
             Entry::Unsettled => ('x', 0),
         };
         let line = format!(
-            "{letter} {} {} {} {attempt}\n",
+            "\n{letter} {} {} {} {attempt}{END}\n",
             now().as_micros(),
             job.producer,
             job.seq
@@ -122,7 +126,7 @@ impl Ledger {
         let mut begins = Vec::new();
         for line in std::fs::read_to_string(self.path(name))?.lines() {
             let words: Vec<_> = line.split(' ').collect();
-            if let ["b", at, producer, seq, _] = *words {
+            if let ["b", at, producer, seq, _, "."] = *words {
                 let (producer, seq) = (producer.parse()?, seq.parse()?);
                 let at = Duration::from_micros(at.parse()?);
                 begins.push((at, Job { producer, seq }));

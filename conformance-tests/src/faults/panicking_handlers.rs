@@ -163,7 +163,7 @@ async fn events(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report)
     let all_begun = || async { counts.begun.load(Ordering::Relaxed) >= EVENTS as u64 };
     // If they do not, the counts say so.
     drop(until("every event is handled", all_begun).await);
-    guard.unsubscribe().await;
+    guard.stop().await;
     count("events", &ends, &counts, report);
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use pymq_core::provider::{Part, Provider};
 use tokio::time::{sleep, timeout};
 
-use super::ledger::{Entry, Job, Ledger};
+use super::ledger::{END, Entry, Job, Ledger};
 use crate::Failure;
 
 /// What the journals say.
@@ -38,8 +38,15 @@ impl Tally {
             let mut lines = BufReader::new(file);
             let mut line = String::new();
             while lines.read_line(&mut line)? > 0 {
-                self.enter(line.trim_end())
-                    .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
+                // The rest of a line that is being written is read the next time.
+                let Some(whole) = line.strip_suffix('\n') else {
+                    break;
+                };
+                // A line without its end was cut by the end of its process, and says nothing.
+                if let Some(entry) = whole.strip_suffix(END) {
+                    self.enter(entry)
+                        .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
+                }
                 at += u64::try_from(line.len())?;
                 line.clear();
             }
@@ -268,6 +275,32 @@ mod tests {
             tally.read_on(&ledger).unwrap();
         }
         tally
+    }
+
+    #[test]
+    fn a_line_that_is_not_whole_says_nothing() {
+        use std::io::Write;
+
+        let scratch = Scratch::new().unwrap();
+        let ledger = Ledger::open(&scratch, "test").unwrap();
+        let journal = ledger.journal("journal").unwrap();
+        let path = ledger.path("journal");
+        let mut raw = File::options().append(true).open(path).unwrap();
+        let mut tally = Tally::default();
+        journal.write(job(1), Entry::Sent).unwrap();
+
+        // A line that is being written.
+        raw.write_all(b"\ns 1795933109276258").unwrap();
+        tally.read_on(&ledger).unwrap();
+        assert_eq!(tally.sent(), 1);
+        raw.write_all(b" 3 2 0 .\n").unwrap();
+        tally.read_on(&ledger).unwrap();
+        assert_eq!(tally.sent(), 2);
+        // One that was cut, also where it could be read.
+        raw.write_all(b"\ns 1795933109276258 3 3 0").unwrap();
+        journal.write(job(4), Entry::Sent).unwrap();
+        tally.read_on(&ledger).unwrap();
+        assert_eq!(tally.sent(), 3);
     }
 
     #[test]

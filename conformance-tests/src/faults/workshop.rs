@@ -162,7 +162,7 @@ impl Workshop {
         }
         self.tally.read_on(&self.ledger)?;
 
-        let rest = Rest::of(&**self.bus.provider(), QUEUE).await?;
+        let rest = Rest::of(&**self.bus.provider()?, QUEUE).await?;
         let mut report = Report::of(&self.tally, &rest);
         report.demand(is_drained, || {
             format!("not all was worked on within {DRAIN:?}")

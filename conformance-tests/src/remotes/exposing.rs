@@ -47,7 +47,7 @@ pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome
     let guard = server.expose("f", async || 1_u64).await?;
     assert_eq!(stub.call(()).await?, 1);
 
-    guard.unexpose().await;
+    guard.stop().await;
     let restart = async {
         sleep(SHORT).await;
         next_server.expose("f", async || 2_u64).await
@@ -72,7 +72,7 @@ pub async fn call_after_unexpose_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let guard = server.expose("f", async || {}).await?;
     stub.call(()).await?;
 
-    guard.unexpose().await;
+    guard.stop().await;
 
     assert_eq!(kind(&stub.call(()).await), Some(ErrorKind::NoSuchRemote));
     Ok(())
@@ -85,7 +85,7 @@ pub async fn call_after_unexpose_beside_a_topic_is_no_such_remote(h: &dyn Harnes
     let guard = server.expose("f", async || 1).await?;
     assert_eq!(caller.stub::<(), u32>("f").call(()).await?, 1);
 
-    soon("unexpose", guard.unexpose()).await?;
+    soon("unexpose", guard.stop()).await?;
     let outcome = soon("the call", caller.stub::<(), u32>("f").call(())).await?;
 
     assert_eq!(kind(&outcome), Some(ErrorKind::NoSuchRemote), "{outcome:?}");
@@ -118,7 +118,7 @@ pub async fn expose_again_after_unexpose_uses_the_new_function(h: &dyn Harness) 
         let guard = server.expose("round", move || async move { round }).await?;
         assert_eq!(soon("the call", stub.call(())).await??, round);
         if round % 2 == 0 {
-            guard.unexpose().await;
+            guard.stop().await;
         } else {
             drop(guard);
         }
@@ -186,7 +186,7 @@ pub async fn unexpose_finishes_running_calls(h: &dyn Harness) -> Outcome {
     });
     next(&mut f.starts).await?;
 
-    let unexposing = tokio::spawn(f.guard.unexpose());
+    let unexposing = tokio::spawn(f.guard.stop());
     // Called before that, it waits at the gate with the first.
     let probe = caller.stub::<(u64,), u64>("f").timeout(SHORT);
     until("no new call is taken", async || {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq_core::{Bus, ErrorKind, Event, Status, SubscriptionGuard};
+use pymq_core::{Bus, ErrorKind, Event, Running, Status};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::Semaphore;
@@ -40,7 +40,7 @@ impl Gated {
     }
 
     /// Subscribes one to `numbers`, until its guard is dropped.
-    pub(super) async fn guarded(bus: &Bus) -> pymq_core::Result<(Self, SubscriptionGuard)> {
+    pub(super) async fn guarded(bus: &Bus) -> pymq_core::Result<(Self, Running)> {
         let (started, starts) = unbounded_channel();
         let (gate, finished) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicU64::new(0)));
         let shared = (Arc::clone(&gate), Arc::clone(&finished));
@@ -325,7 +325,7 @@ pub async fn a_bus_may_outlive_its_runtime(h: &dyn Harness) -> Outcome {
             let exposed = bus.expose("f", async || 1).await?;
             let queue = bus.queue::<u64>("q");
             queue.put(&1).await?;
-            let lease = if bus.provider().capabilities().leases {
+            let lease = if bus.provider()?.capabilities().leases {
                 Some(queue.lease().await?)
             } else {
                 None
@@ -383,7 +383,7 @@ pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
             bus.expose("f", async || 1).await?.keep();
             let queue = bus.queue::<u64>("q");
             queue.put(&1).await?;
-            let lease = if bus.provider().capabilities().leases {
+            let lease = if bus.provider()?.capabilities().leases {
                 Some(queue.lease().await?)
             } else {
                 None

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pymq_core::SubscriptionGuard;
+use pymq_core::Running;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -89,7 +89,7 @@ pub async fn a_panic_that_panics_again_does_not_end_a_handler(h: &dyn Harness) -
     for n in 1..=4 {
         assert_eq!(next(&mut arrived).await?, n);
     }
-    soon("unsubscribe", guard.unsubscribe()).await?;
+    soon("unsubscribe", guard.stop()).await?;
     Ok(())
 }
 
@@ -271,7 +271,7 @@ pub async fn unsubscribe_waits_for_the_handler(h: &dyn Harness) -> Outcome {
     sender.topic("numbers").publish(&1).await?;
     next(&mut starts).await?;
 
-    let unsubscribing = tokio::spawn(guard.unsubscribe());
+    let unsubscribing = tokio::spawn(guard.stop());
     until("the topic is free", async || {
         sender
             .topic("numbers")
@@ -295,7 +295,7 @@ pub async fn unsubscribe_waits_for_the_handler(h: &dyn Harness) -> Outcome {
 /// A handler that wants one event only may hold its own guard and drop it.
 pub async fn a_handler_may_drop_its_own_guard(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
-    let own: Arc<Mutex<Option<SubscriptionGuard>>> = Arc::default();
+    let own: Arc<Mutex<Option<Running>>> = Arc::default();
     let handler = {
         let own = Arc::clone(&own);
         move |_: u64| {

@@ -137,7 +137,7 @@ pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
             soon("an event", stream.recv()).await??.into_event(),
             Some(7)
         );
-        soon("unsubscribe", handler.unsubscribe()).await?;
+        soon("unsubscribe", handler.stop()).await?;
     }
     soon("the shutdown", bus.shutdown(Duration::MAX)).await??;
     Ok(())

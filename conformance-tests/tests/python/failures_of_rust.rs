@@ -182,7 +182,7 @@ async fn an_unexposed_function_is_missing(peers: Peers) -> Outcome {
     let exposed = peers.bus.expose("here", async || 1).await?;
     assert_eq!(peers.python.repr("pymq.stub('here')()").await?, "1");
 
-    exposed.unexpose().await;
+    exposed.stop().await;
 
     assert_eq!(
         peers

@@ -71,7 +71,7 @@ fn harmful() -> Vec<Message> {
 
 async fn nothing_rust_sends_ends_the_event_loop_of_python(peers: Peers) -> Outcome {
     peers.python_hears("news").await?;
-    let provider = peers.bus.provider();
+    let provider = peers.bus.provider()?;
     for message in harmful() {
         provider.publish("news", message.clone()).await?;
         peers.python.run("seen.get()").await?;

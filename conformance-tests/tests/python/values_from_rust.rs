@@ -48,7 +48,7 @@ async fn python_reads(peers: &Peers, value: &(impl Encode + Sync), shown: &str) 
     peers.bus.topic(topic).publish(value).await?;
     assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
 
-    let (provider, opts) = (peers.bus.provider(), PutOptions::default());
+    let (provider, opts) = (peers.bus.provider()?, PutOptions::default());
     provider
         .queue_put("values", vec![value.encode()?], opts)
         .await?;

@@ -44,7 +44,7 @@ fn vectors() -> Result<Vec<Vector>, Failure> {
 }
 
 async fn put(peers: &Peers, message: Message) -> Outcome {
-    let provider = peers.bus.provider();
+    let provider = peers.bus.provider()?;
     provider
         .queue_put("vectors", vec![message], PutOptions::default())
         .await?;

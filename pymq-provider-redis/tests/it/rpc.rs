@@ -368,9 +368,11 @@ async fn no_call_finds_its_remote_missing_while_a_subscription_reconnects() {
         calls.spawn(call(n));
         let _: usize = raw.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
         // Below the bus, the gap shows.
-        let probe = caller
-            .provider()
-            .rpc_request("f", Message::json("[0]"), to(Target::All));
+        let probe =
+            caller
+                .provider()
+                .unwrap()
+                .rpc_request("f", Message::json("[0]"), to(Target::All));
         missing += usize::from(probe.await.is_err());
         calls.spawn(call(n + 1_000));
         let (_, outcome) = soon(call(n + 2_000)).await;

@@ -6,28 +6,16 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::client::{BusStats, Client, Running};
 use crate::codec::Decode;
-use crate::connect::Connect;
-use crate::counters::Counters;
+use crate::connect::{Connect, IntoProviderUrl, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::handler::Handler;
-use crate::lease::HeldLeases;
-use crate::message::{Headers, Message};
-use crate::name;
-use crate::pattern::Pattern;
-use crate::provider::{Filter, Lifecycle, Provider, Status};
-use crate::publication::Publication;
-use crate::queue::LocalQueues;
-use crate::registration::Owner;
-use crate::rpc::{Args, Exposed, Params, RemoteFunction, RemoteGuard, Responses, Served, Stub};
-use crate::shutdown::Tasks;
-use crate::stats::BusStats;
-use crate::subscription::{SubscriptionBuilder, SubscriptionGuard};
-use crate::topic::Topic;
-
-/// The largest payload a bus sends unless told otherwise: 16 MiB.
-pub const MAX_PAYLOAD: usize = 16 << 20;
+use crate::provider::{Filter, Health, Lifecycle, Provider, Status};
+use crate::queue::Queue;
+use crate::rpc::{self, Args, Params, RemoteFunction, Responses, Stub};
+use crate::topic::{Pattern, Publication, SubscriptionBuilder, Topic};
 
 /// What [`Bus::ping`] looks at: a name of our own, which nobody can put to.
 const PING_QUEUE: &str = "__rpc_ping";
@@ -53,19 +41,7 @@ const PING_QUEUE: &str = "__rpc_ping";
 /// ```
 #[derive(Clone)]
 pub struct Bus {
-    shared: Arc<Shared>,
-    max_payload: usize,
-}
-
-/// What all handles share. No task holds it, or a bus nobody uses would never end.
-struct Shared {
-    provider: Arc<dyn Provider>,
-    tasks: Tasks,
-    counters: Arc<Counters>,
-    exposed: Exposed,
-    served: Arc<Served>,
-    queues: LocalQueues,
-    leases: Arc<HeldLeases>,
+    client: Client,
 }
 
 impl Bus {
@@ -85,26 +61,72 @@ impl Bus {
     /// When that runtime ends, so does the bus: what it has open ends, the provider is closed, and every operation
     /// answers [`Closed`](ErrorKind::Closed), whose source says why.
     pub fn new(provider: Arc<dyn Provider>) -> Self {
-        let tasks = Tasks::new();
-        tasks.end_with_runtime(&provider);
-        let shared = Shared {
-            provider,
-            tasks,
-            counters: Arc::default(),
-            exposed: Exposed::default(),
-            served: Arc::default(),
-            queues: LocalQueues::default(),
-            leases: Arc::default(),
-        };
         Self {
-            shared: Arc::new(shared),
-            max_payload: MAX_PAYLOAD,
+            client: Client::connected(provider),
         }
+    }
+
+    /// Creates a bus that is not connected yet, such as one in a `static`.
+    ///
+    /// It holds handlers, workers and functions that are registered on it, and starts them in
+    /// [`attach`](Self::attach). Every other operation answers
+    /// [`NotInitialized`](ErrorKind::NotInitialized) until then. Handles made before, such as topics
+    /// and queues, work once it is connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// use pymq::{Bus, ErrorKind};
+    ///
+    /// let bus = Bus::unconnected();
+    /// let answer = bus.stub::<(), i64>("answer");
+    /// bus.expose("answer", async || 42).await?.keep();
+    /// assert_eq!(answer.call(()).await.unwrap_err().kind(), ErrorKind::NotInitialized);
+    ///
+    /// bus.attach(pymq::memory::MemoryConfig::default()).await?;
+    ///
+    /// assert_eq!(answer.call(()).await?, 42);
+    /// # Ok(()) }
+    /// ```
+    pub fn unconnected() -> Self {
+        Self {
+            client: Client::unconnected(),
+        }
+    }
+
+    /// Connects an [unconnected](Self::unconnected) bus, and starts what was registered on it. All
+    /// of that is live when it returns.
+    ///
+    /// As with [`new`](Self::new), the bus lives no longer than the current runtime. A provider that
+    /// is connected already is a configuration, too.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, the bus is unconnected as before, and holds what it held.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyInitialized`](ErrorKind::AlreadyInitialized) for a bus that is or was connected, or
+    /// is being connected. Else what the provider answers to the connection or to a registration;
+    /// the bus is unconnected then as before, and holds what it held.
+    pub async fn attach(&self, config: impl Connect) -> Result<()> {
+        self.client.attach(config.connect()).await
+    }
+
+    /// Tells whether the bus was connected. It may be closed since.
+    pub fn is_attached(&self) -> bool {
+        self.client.any_session().is_some()
+    }
+
+    /// Tells whether both are handles of one bus.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.client.is_same(&other.client)
     }
 
     /// Sets the largest payload this handle sends, and what is made from it: clones, topics, queues, stubs, remotes.
     ///
-    /// A payload is the body with its headers; [`MAX_PAYLOAD`] unless set. A larger one is
+    /// A payload is the body with its headers; [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) unless set. A larger one is
     /// [`TooLarge`](ErrorKind::TooLarge) before anything is sent; a larger reply is answered as an error.
     ///
     /// # Examples
@@ -122,7 +144,7 @@ impl Bus {
     /// ```
     #[must_use]
     pub fn max_payload(mut self, bytes: usize) -> Self {
-        self.max_payload = bytes;
+        self.client.set_max_payload(bytes);
         self
     }
 
@@ -182,7 +204,7 @@ impl Bus {
     }
 
     fn header_free(&self) -> Publication {
-        Publication::new(Owner::Bus(self.clone()))
+        Publication::new(self.client.clone())
     }
 
     /// Subscribes a handler to the topic of the event it takes; resolves once it is live.
@@ -230,30 +252,48 @@ impl Bus {
     /// let auditing = bus.subscribe(audit).await?;
     ///
     /// bus.publish(&Placed { order: 7 }).await?;
-    /// auditing.unsubscribe().await;
+    /// auditing.stop().await;
     /// # Ok(()) }
     /// ```
-    pub async fn subscribe<E, Form>(
-        &self,
-        handler: impl Handler<E, Form>,
-    ) -> Result<SubscriptionGuard>
+    pub async fn subscribe<E, Form>(&self, handler: impl Handler<E, Form>) -> Result<Running>
     where
         E: Event + Decode + 'static,
     {
         let topic = Filter::Topic(E::TOPIC.to_owned());
-        SubscriptionBuilder::new(Owner::Bus(self.clone()), topic)
+        SubscriptionBuilder::new(self.client.clone(), topic)
             .subscribe(handler)
             .await
     }
 
     /// Names a topic, to publish on and to subscribe to.
     pub fn topic(&self, name: impl Into<String>) -> Topic {
-        Topic::new(Owner::Bus(self.clone()), name.into())
+        Topic::new(self.client.clone(), name.into())
     }
 
     /// Names all topics a glob matches, to subscribe to.
     pub fn pattern(&self, glob: impl Into<String>) -> Pattern {
-        Pattern::new(Owner::Bus(self.clone()), glob.into())
+        Pattern::new(self.client.clone(), glob.into())
+    }
+
+    /// Returns a handle on the queue `name`, whose items are `T`s.
+    ///
+    /// Nothing is created and nothing is sent: a queue exists while something is in it. The name is checked by
+    /// the first operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// let jobs = bus.queue::<String>("jobs").maxsize(100);
+    ///
+    /// jobs.put(&"resize 17.png".to_owned()).await?;
+    ///
+    /// assert_eq!(jobs.get().await?, "resize 17.png");
+    /// # Ok(()) }
+    /// ```
+    pub fn queue<T>(&self, name: impl AsRef<str>) -> Queue<T> {
+        Queue::new(&self.client, name.as_ref())
     }
 
     /// Exposes a function under a name; resolves once it can be called.
@@ -290,20 +330,20 @@ impl Bus {
     /// let exposed = bus.expose("product", product).await?;
     ///
     /// assert_eq!(bus.stub::<(i64, i64), i64>("product").call((6, 7)).await?, 42);
-    /// exposed.unexpose().await;
+    /// exposed.stop().await;
     /// # Ok(()) }
     /// ```
     pub async fn expose<P: Params, Form>(
         &self,
         name: impl Into<String>,
         function: impl RemoteFunction<P, Form>,
-    ) -> Result<RemoteGuard> {
-        RemoteGuard::expose(&Owner::Bus(self.clone()), name.into(), function).await
+    ) -> Result<Running> {
+        rpc::expose(&self.client, name.into(), function).await
     }
 
     /// Creates the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.
     pub fn stub<A, R>(&self, name: impl Into<String>) -> Stub<A, R> {
-        Stub::new(self.clone(), name.into())
+        Stub::new(self.client.clone(), name.into())
     }
 
     /// Calls every server that exposes the name, with the default timeout of 10 seconds.
@@ -363,8 +403,8 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub async fn ping(&self, timeout: Duration) -> Result<()> {
-        let operation = || format!("{}: ping", self.provider().name());
-        let provider = self.live(operation)?;
+        let operation = || format!("{}: ping", self.client.provider_name());
+        let provider = self.client.session(operation)?.provider();
         let asking = provider.queue_stats(PING_QUEUE);
         if let Ok(answer) = tokio::time::timeout(timeout, asking).await {
             return answer.map(drop);
@@ -390,10 +430,10 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub fn status(&self) -> Status {
-        if self.is_closed() {
-            Status::Closed
-        } else {
-            self.provider().health().status()
+        match self.client.any_session() {
+            None => Status::Connecting,
+            Some(session) if session.is_closed() => Status::Closed,
+            Some(session) => session.provider().health().status(),
         }
     }
 
@@ -422,12 +462,19 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub fn lifecycle(&self) -> Lifecycle {
-        self.provider().health().lifecycle()
+        match self.client.any_session() {
+            Some(session) => session.provider().health().lifecycle(),
+            None => Health::default().lifecycle(),
+        }
     }
 
     /// Returns what this bus has counted so far: failures, lag, redeliveries and the like.
     pub fn stats(&self) -> BusStats {
-        BusStats::new(self.provider().health(), self.counters())
+        self.client
+            .any_session()
+            .map_or_else(BusStats::default, |session| {
+                BusStats::new(session.provider().health(), session.counters())
+            })
     }
 
     /// Shuts the bus down: takes no new work, lets what has arrived finish within `grace`, ends the rest, gives back
@@ -474,15 +521,10 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub async fn shutdown(&self, grace: Duration) -> Result<()> {
-        let Shared {
-            provider,
-            tasks,
-            leases,
-            ..
-        } = &*self.shared;
-        tasks.shutdown(grace, leases.settled()).await;
-        leases.release_all(&**provider).await;
-        provider.close().await
+        match self.client.any_session() {
+            Some(session) => session.shutdown(grace).await,
+            None => Ok(()),
+        }
     }
 
     /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace. Handlers that run are ended, and events that wait
@@ -497,111 +539,52 @@ impl Bus {
 
     /// Tells whether a shutdown has begun, or the runtime of the bus has ended.
     pub fn is_closed(&self) -> bool {
-        self.shared.tasks.is_closed()
+        let session = self.client.any_session();
+        session.is_some_and(|session| session.is_closed())
     }
 
     /// Returns the provider under this bus.
-    pub fn provider(&self) -> &Arc<dyn Provider> {
-        &self.shared.provider
-    }
-
-    /// Tells whether both are handles to one bus.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
-    }
-
-    pub(crate) fn tasks(&self) -> &Tasks {
-        &self.shared.tasks
-    }
-
-    pub(crate) fn counters(&self) -> &Arc<Counters> {
-        &self.shared.counters
-    }
-
-    pub(crate) fn served(&self) -> &Arc<Served> {
-        &self.shared.served
-    }
-
-    pub(crate) fn exposed(&self) -> &Exposed {
-        &self.shared.exposed
-    }
-
-    /// Returns the largest payload this handle sends.
-    pub(crate) fn payload_limit(&self) -> usize {
-        self.max_payload
-    }
-
-    /// Checks that new work is still taken.
-    pub(crate) fn check_open(&self, operation: impl FnOnce() -> String) -> Result<()> {
-        if self.is_closed() {
-            Err(self.tasks().closed(operation()))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Returns the provider unless the runtime of this bus has ended. During a shutdown it still serves what finishes.
-    pub(crate) fn live(&self, operation: impl FnOnce() -> String) -> Result<&Arc<dyn Provider>> {
-        if self.tasks().is_orphaned() {
-            Err(self.tasks().closed(operation()))
-        } else {
-            Ok(self.provider())
-        }
-    }
-
-    pub(crate) fn queues(&self) -> &LocalQueues {
-        &self.shared.queues
-    }
-
-    pub(crate) fn leases(&self) -> &Arc<HeldLeases> {
-        &self.shared.leases
-    }
-
-    /// Checks a payload before anything is sent.
-    pub(crate) fn check_size(
-        &self,
-        operation: impl FnOnce() -> String,
-        message: &Message,
-    ) -> Result<()> {
-        let limit = self.max_payload;
-        if message.size() <= limit {
-            return Ok(());
-        }
-        let context = format!(
-            "{}: payload of {} bytes, limit {limit}",
-            operation(),
-            message.size()
-        );
-        Err(Error::new(ErrorKind::TooLarge, context))
-    }
-
-    /// Publishes what was encoded.
-    pub(crate) async fn send(
-        &self,
-        topic: &str,
-        message: Result<Message>,
-        headers: Headers,
-    ) -> Result<usize> {
-        name::check(topic)?;
-        let operation = || format!("publish to `{topic}`");
-        let mut message =
-            message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
-        message.headers = headers;
-        self.check_size(operation, &message)?;
-        self.live(operation)?.publish(topic, message).await
+    ///
+    /// # Errors
+    ///
+    /// [`NotInitialized`](ErrorKind::NotInitialized) on a bus that is not connected yet.
+    pub fn provider(&self) -> Result<&Arc<dyn Provider>> {
+        let operation = || "the provider of the bus".to_owned();
+        let session = self.client.any_session();
+        let session = session.ok_or_else(|| Error::new(ErrorKind::NotInitialized, operation()))?;
+        Ok(session.provider())
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.tasks.abandon();
+impl Registry {
+    /// Connects a bus to what a URL names: a text, or a [`ProviderUrl`](crate::ProviderUrl) that was read with a configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
+    /// (the nearest name is suggested); else what the provider answers within its connect timeout.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// let registry = pymq::registry();
+    ///
+    /// let url = std::env::var("SHOP_BUS_URL").unwrap_or("memory://".to_owned());
+    /// let bus = registry.connect(url).await?;
+    ///
+    /// bus.ping(std::time::Duration::from_secs(1)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect(&self, url: impl IntoProviderUrl) -> Result<Bus> {
+        self.provider(url).await.map(Bus::new)
     }
 }
 
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bus")
-            .field("provider", &self.shared.provider.name())
+            .field("provider", &self.client.provider_name())
             .finish_non_exhaustive()
     }
 }

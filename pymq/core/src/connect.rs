@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
 
-use crate::bus::Bus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Provider;
 
@@ -20,6 +19,14 @@ use crate::provider::Provider;
 pub trait Connect: Send {
     /// Connects, within the connect timeout of the configuration.
     async fn connect(self) -> Result<Arc<dyn Provider>>;
+}
+
+#[async_trait]
+impl Connect for Arc<dyn Provider> {
+    /// It is connected already.
+    async fn connect(self) -> Result<Arc<dyn Provider>> {
+        Ok(self)
+    }
 }
 
 /// What a provider puts into a [`Registry`]: the URL schemes it answers to.
@@ -63,30 +70,8 @@ impl Registry {
         self
     }
 
-    /// Connects a bus to what a URL names: a text, or a [`ProviderUrl`] that was read with a configuration.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
-    /// (the nearest name is suggested); else what the provider answers within its connect timeout.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-    /// let registry = pymq::registry();
-    ///
-    /// let url = std::env::var("SHOP_BUS_URL").unwrap_or("memory://".to_owned());
-    /// let bus = registry.connect(url).await?;
-    ///
-    /// bus.ping(std::time::Duration::from_secs(1)).await?;
-    /// # Ok(()) }
-    /// ```
-    pub async fn connect(&self, url: impl IntoProviderUrl) -> Result<Bus> {
-        self.provider(url).await.map(Bus::new)
-    }
-
-    /// Opens the provider a URL names. Most programs want [`connect`](Self::connect), which puts a [`Bus`] around it.
+    /// Opens the provider a URL names. Most programs want [`connect`](Self::connect), which puts a
+    /// [`Bus`](crate::Bus) around it.
     ///
     /// # Errors
     ///

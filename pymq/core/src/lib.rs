@@ -8,58 +8,39 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bus;
+mod client;
 pub mod codec;
 mod connect;
-mod counters;
 mod error;
 mod event;
 pub mod glob;
-mod global;
 mod handler;
 mod isolation;
-mod lease;
 mod message;
 pub mod name;
-mod pattern;
 pub mod provider;
-mod publication;
 mod queue;
-mod registration;
 mod retry;
 mod rpc;
-mod shutdown;
-mod stats;
-mod subscription;
 mod text;
 mod topic;
-mod worker;
 
-pub use self::bus::{Bus, MAX_PAYLOAD};
+pub use self::bus::Bus;
+pub use self::client::{BusStats, MAX_PAYLOAD, Running};
 pub use self::codec::Raw;
 pub use self::connect::{Connect, IntoProviderUrl, Parameters, ProviderUrl, Registry, Scheme};
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::event::Event;
-pub use self::global::{
-    bus, call_all, expose, header, init, init_with, pattern, ping, publish, queue, shutdown, stub,
-    subscribe, topic,
-};
 pub use self::handler::{Handler, HandlerOutput, Meta};
-pub use self::lease::Lease;
 pub use self::message::{Encoding, Headers, Message, MessageId};
-pub use self::pattern::Pattern;
 pub use self::provider::{
     BufferLimits, Lifecycle, LifecycleEvent, Put, QueueStats, Status, WhenFull,
 };
-pub use self::publication::{Publication, TopicPublication};
-pub use self::queue::{DeadLetter, DeadLetters, Items, Queue};
+pub use self::queue::{DeadLetter, DeadLetters, ItemMeta, Items, Lease, Queue, WorkerBuilder};
 pub use self::rpc::{
-    Args, CallMeta, IntoReply, Json, Params, RemoteError, RemoteFunction, RemoteGuard, Responses,
-    Stub,
+    Args, CallMeta, IntoReply, Json, Params, RemoteError, RemoteFunction, Responses, Stub,
 };
-pub use self::stats::BusStats;
-pub use self::subscription::{Events, Received, SubscriptionBuilder, SubscriptionGuard};
-pub use self::topic::Topic;
-pub use self::worker::{ItemMeta, WorkerBuilder, WorkerGuard};
+pub use self::topic::{Events, Pattern, Publication, Received, SubscriptionBuilder, Topic};
 
 #[doc(hidden)]
 pub use self::event::path as __private;

@@ -165,6 +165,27 @@ impl fmt::Debug for Headers {
 /// From so many headers on, looking through them is slower than looking them up.
 const A_HANDFUL: usize = 32;
 
+impl<K: Into<String>, V: Into<String>> Extend<(K, V)> for Headers {
+    /// Sets headers, replacing those of the same names.
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, iter: I) {
+        for (name, value) in iter {
+            self.insert(name, value);
+        }
+    }
+}
+
+impl IntoIterator for Headers {
+    type Item = (String, String);
+    type IntoIter = std::vec::IntoIter<(String, String)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0
+            .map(|headers| *headers)
+            .unwrap_or_default()
+            .into_iter()
+    }
+}
+
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
     /// Gathers headers; of a name that repeats, the last value counts, at the first place.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {

@@ -4,57 +4,32 @@
 mod contents;
 mod dead_letters;
 mod handle;
+mod lease;
 mod leasing;
-mod local;
 mod put;
 mod take;
 mod taking;
+mod worker;
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use crate::bus::Bus;
+use crate::client::Client;
 use crate::codec::{Decode, Tagged};
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::message::Message;
 use crate::provider::{lease_time, once_window};
 use crate::retry::MaxAttempts;
-use crate::worker::{ItemMeta, WorkerBuilder};
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
-pub(crate) use self::handle::Handle;
-pub(crate) use self::leasing::unreadable_reason;
-pub(crate) use self::local::{LocalQueue, LocalQueues};
+use self::handle::Handle;
+pub use self::lease::Lease;
+use self::leasing::unreadable_reason;
 pub use self::take::Items;
-pub(crate) use self::taking::Taking;
-
-impl Bus {
-    /// Returns a handle on the queue `name`, whose items are `T`s.
-    ///
-    /// Nothing is created and nothing is sent: a queue exists while something is in it. The name is checked by
-    /// the first operation.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-    /// # let bus = pymq::connect("memory://").await?;
-    /// let jobs = bus.queue::<String>("jobs").maxsize(100);
-    ///
-    /// jobs.put(&"resize 17.png".to_owned()).await?;
-    ///
-    /// assert_eq!(jobs.get().await?, "resize 17.png");
-    /// # Ok(()) }
-    /// ```
-    pub fn queue<T>(&self, name: impl AsRef<str>) -> Queue<T> {
-        Queue {
-            handle: Handle::new(self, name.as_ref()),
-            tagged: None,
-        }
-    }
-}
+use self::taking::Taking;
+pub use self::worker::{ItemMeta, WorkerBuilder};
 
 /// A named list of work: each item goes to one taker, the oldest first.
 ///
@@ -89,6 +64,13 @@ pub struct Queue<T> {
 }
 
 impl<T> Queue<T> {
+    pub(crate) fn new(client: &Client, name: &str) -> Self {
+        Self {
+            handle: Handle::new(client, name),
+            tagged: None,
+        }
+    }
+
     /// Bounds the queue for puts by this handle; zero, the default, is no bound.
     ///
     /// Items in line count; leased and delayed ones do not. The bound is checked in one step with the put, so
@@ -269,7 +251,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub fn close(&self) {
-        self.handle.bus.queues().close(&self.handle.local);
+        self.handle.client.queues().close(&self.handle.local);
     }
 
     /// Tells whether the queue was closed by this bus.

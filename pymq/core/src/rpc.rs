@@ -2,11 +2,11 @@
 
 mod args;
 mod function;
+mod remote;
 mod remote_error;
 mod reply;
 mod responses;
-mod served;
-pub(crate) mod skeleton;
+mod skeleton;
 mod stub;
 
 pub use self::args::{Args, Params};
@@ -14,9 +14,6 @@ pub use self::function::{CallMeta, RemoteFunction};
 pub use self::remote_error::RemoteError;
 pub use self::reply::{IntoReply, Json};
 pub use self::responses::Responses;
-pub use self::skeleton::RemoteGuard;
 pub use self::stub::Stub;
 
-pub(crate) use self::function::RemoteFn;
-pub(crate) use self::served::Served;
-pub(crate) use self::skeleton::Exposed;
+pub(crate) use self::remote::expose;

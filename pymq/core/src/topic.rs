@@ -1,13 +1,22 @@
 //! A topic by name: publish on it, handle its events, or read them as a stream.
 
+mod events;
+mod pattern;
+mod publication;
+mod runner;
+mod subscription;
+
+pub use self::events::{Events, Received};
+pub use self::pattern::Pattern;
+pub use self::publication::Publication;
+pub use self::subscription::SubscriptionBuilder;
+
+use crate::client::{Client, Running};
 use crate::codec::{Decode, Encode};
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::message::Headers;
 use crate::provider::{BufferLimits, Filter, WhenFull};
-use crate::publication::TopicPublication;
-use crate::registration::Owner;
-use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
 
 /// A named topic; made by [`Bus::topic`](crate::Bus::topic). Cheap to clone.
 ///
@@ -32,13 +41,18 @@ use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Topic {
-    owner: Owner,
+    client: Client,
     name: String,
+    headers: Headers,
 }
 
 impl Topic {
-    pub(crate) fn new(owner: Owner, name: String) -> Self {
-        Self { owner, name }
+    pub(crate) fn new(client: Client, name: String) -> Self {
+        Self {
+            client,
+            name,
+            headers: Headers::new(),
+        }
     }
 
     /// Returns the name.
@@ -60,20 +74,34 @@ impl Topic {
     ///
     /// As [`Bus::publish`](crate::Bus::publish), and [`InvalidName`](crate::ErrorKind::InvalidName).
     pub async fn publish<V: Encode + ?Sized>(&self, value: &V) -> Result<usize> {
-        self.owner
-            .bus()?
-            .send(&self.name, value.encode(), Headers::new())
-            .await
+        let (message, headers) = (value.encode(), self.headers.clone());
+        publication::send(&self.client, &self.name, message, headers).await
     }
 
-    /// Starts a publication that carries a header.
-    pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> TopicPublication {
-        TopicPublication::new(self.owner.clone(), self.name.clone()).header(name, value)
+    /// Returns the topic with a header for what is published on it, replacing the one of the same
+    /// name.
+    #[must_use]
+    pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let mut topic = self.clone();
+        topic.headers.insert(name, value);
+        topic
+    }
+
+    /// Returns the topic with headers for what is published on it, replacing those of the same
+    /// names.
+    #[must_use]
+    pub fn headers<K: Into<String>, V: Into<String>>(
+        &self,
+        headers: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let mut topic = self.clone();
+        topic.headers.extend(headers);
+        topic
     }
 
     /// Subscribes a handler of any serde type, or of [`Raw`](crate::codec::Raw) bytes; resolves once it is live.
     ///
-    /// On the process-wide bus before `init` it is held, and live when `init` returns.
+    /// On a bus that is not connected yet it is held, and live once the bus is connected.
     ///
     /// # Delivery
     ///
@@ -96,13 +124,10 @@ impl Topic {
     ///
     /// bus.topic("news").publish("it rains").await?;
     ///
-    /// reading.unsubscribe().await;
+    /// reading.stop().await;
     /// # Ok(()) }
     /// ```
-    pub async fn subscribe<E, Form>(
-        &self,
-        handler: impl Handler<E, Form>,
-    ) -> Result<SubscriptionGuard>
+    pub async fn subscribe<E, Form>(&self, handler: impl Handler<E, Form>) -> Result<Running>
     where
         E: Decode + 'static,
     {
@@ -172,7 +197,7 @@ impl Topic {
     }
 
     fn builder(&self) -> SubscriptionBuilder {
-        SubscriptionBuilder::new(self.owner.clone(), self.filter())
+        SubscriptionBuilder::new(self.client.clone(), self.filter())
     }
 
     fn filter(&self) -> Filter {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use tokio::time::{self, Instant};
 
-use super::local::LocalQueue;
+use super::lease::Claim;
 use super::taking::Taking;
-use crate::bus::Bus;
+use crate::client::{Client, LocalQueue, Session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Claim;
 use crate::message::{Headers, Message};
 use crate::provider::{Delivery, GetOptions, ONCE_WINDOW, Provider, Put, PutOptions, Wait};
 use crate::retry::{Backoff, MaxAttempts};
@@ -25,7 +24,7 @@ const MOST_LOST: u32 = 8;
 /// A queue of one bus and the settings of one handle on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
-    pub(crate) bus: Bus,
+    pub(super) client: Client,
     pub(crate) local: Arc<LocalQueue>,
     pub(super) maxsize: Option<NonZeroUsize>,
     pub(crate) max_attempts: MaxAttempts,
@@ -35,20 +34,16 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    pub(super) fn new(bus: &Bus, name: &str) -> Self {
+    pub(super) fn new(client: &Client, name: &str) -> Self {
         Self {
-            bus: bus.clone(),
-            local: bus.queues().queue(name),
+            client: client.clone(),
+            local: client.queues().queue(name),
             maxsize: None,
             max_attempts: MaxAttempts::default(),
             lease_time: LEASE_TIME,
             once_window: ONCE_WINDOW,
             headers: Headers::new(),
         }
-    }
-
-    pub(crate) fn provider(&self) -> &dyn Provider {
-        &**self.bus.provider()
     }
 
     /// Returns the name, which may be used only if it is valid.
@@ -58,13 +53,20 @@ impl Handle {
 
     /// Returns the provider, unless the runtime of the bus has ended.
     pub(super) fn live(&self, verb: &str) -> Result<&dyn Provider> {
-        let provider = self.bus.live(|| self.context(verb))?;
-        Ok(&**provider)
+        Ok(&**self.session(verb)?.provider())
     }
 
     /// Says what was done to which queue, as every error does.
+    pub(super) fn session(&self, verb: &str) -> Result<&Arc<Session>> {
+        self.client.session(|| self.context(verb))
+    }
+
     pub(crate) fn context(&self, verb: &str) -> String {
-        format!("{}: {verb} `{}`", self.provider().name(), self.local.name())
+        format!(
+            "{}: {verb} `{}`",
+            self.client.provider_name(),
+            self.local.name()
+        )
     }
 
     pub(crate) fn error(&self, kind: ErrorKind, verb: &str) -> Error {
@@ -81,7 +83,7 @@ impl Handle {
     ) -> Result<Put> {
         let name = self.name()?;
         for message in &messages {
-            self.bus.check_size(|| self.context("put to"), message)?;
+            self.client.check_size(|| self.context("put to"), message)?;
         }
         if messages.is_empty() {
             return Ok(Put::New);
@@ -116,7 +118,8 @@ impl Handle {
     /// Puts a message that becomes ready later; the bound is on what is ready.
     pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<Put> {
         let name = self.name()?;
-        self.bus.check_size(|| self.context("put to"), &message)?;
+        self.client
+            .check_size(|| self.context("put to"), &message)?;
         let opts = PutOptions::default().delay(delay);
         self.ask(name, vec![message], opts).await
     }
@@ -132,10 +135,11 @@ impl Handle {
 
     /// Takes messages; see [`Taking::take`].
     pub(super) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        let session = self.session(verb)?;
         let taking = Taking {
-            provider: self.provider(),
-            tasks: self.bus.tasks(),
-            counters: self.bus.counters(),
+            provider: &**session.provider(),
+            tasks: session.tasks(),
+            counters: session.counters(),
             local: &self.local,
         };
         taking.take(verb, opts).await
@@ -157,7 +161,8 @@ impl Handle {
                 let context = format!("{}: the delivery has no receipt", self.context(VERB));
                 return Err(Error::new(ErrorKind::Provider, context));
             };
-            let claim = Claim::new(&self.bus, self.local.name(), receipt);
+            let session = self.session(VERB)?;
+            let claim = Claim::new(session, self.local.name(), receipt);
             let Some(reason) = self.max_attempts.verdict(delivery.attempt) else {
                 return Ok(Some((claim, delivery)));
             };
@@ -168,7 +173,7 @@ impl Handle {
                 "dead letter"
             );
             match claim.bury(reason).await {
-                Ok(()) => self.bus.counters().dead_lettered.add(1),
+                Ok(()) => session.counters().dead_lettered.add(1),
                 // Lost: it took so long that the message is somebody else's to bury.
                 Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
                 Err(error) => {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::Queue;
 use super::handle::Deadline;
+use super::{Lease, Queue};
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Lease;
 use crate::text::cut;
 
 const VERB: &str = "lease from";
@@ -134,7 +133,7 @@ impl<T: Decode> Queue<T> {
             "dead letter"
         );
         match claim.bury(reason).await {
-            Ok(()) => self.handle.bus.counters().dead_lettered.add(1),
+            Ok(()) => self.handle.session(VERB)?.counters().dead_lettered.add(1),
             Err(error) => {
                 tracing::warn!(
                     queue = self.name(),

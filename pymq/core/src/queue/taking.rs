@@ -1,10 +1,9 @@
 //! One take from a queue: by a handle, or by a worker, whose task has no handle as it must not keep its bus alive.
 
-use super::local::LocalQueue;
-use crate::counters::Counters;
+use crate::client::counters::Counters;
+use crate::client::{LocalQueue, Tasks};
 use crate::error::{Error, Result};
 use crate::provider::{Delivery, GetOptions, Provider, Wait};
-use crate::shutdown::Tasks;
 
 /// What a take needs.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use futures_core::Stream;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::bus::Bus;
+use crate::client::Session;
 use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{Replies, Reply};
@@ -44,19 +45,25 @@ pub struct Responses<R> {
     /// What is left to yield: an answer or a timeout for each server.
     left: usize,
     is_over: bool,
-    _bus: Bus,
+    /// Keeps the bus alive.
+    _session: Arc<Session>,
     result: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> Responses<R> {
-    pub(crate) fn new(bus: Bus, name: String, replies: Replies, deadline: Option<Instant>) -> Self {
+    pub(crate) fn new(
+        session: Arc<Session>,
+        name: String,
+        replies: Replies,
+        deadline: Option<Instant>,
+    ) -> Self {
         Self {
             name,
             left: replies.expected(),
             replies,
             deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
             is_over: false,
-            _bus: bus,
+            _session: session,
             result: PhantomData,
         }
     }

@@ -2,101 +2,42 @@
 //!
 //! Every request that arrives is answered exactly once, whatever becomes of the function.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::error::Error as StdError;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::bus::Bus;
-use crate::counters::Counters;
-use crate::error::{Error, ErrorKind, Result};
+use crate::client::counters::Counters;
+use crate::client::{Alive, Claim, Served, Session, Tasks};
+use crate::error::{ErrorKind, Result};
 use crate::isolation::catch_panic;
 use crate::provider::{Reply, Request, Requests};
-use crate::registration::{Guard, Owner, Registration};
-use crate::rpc::function::{self, CallMeta, RemoteFn, RemoteFunction};
-use crate::rpc::{Params, RemoteError, Served};
-use crate::shutdown::{Running, Tasks};
+use crate::rpc::RemoteError;
+use crate::rpc::function::{CallMeta, RemoteFn};
+use crate::rpc::remote::Exposing;
 use crate::text::cut;
 
 /// How many calls of one function run at once.
 const CONCURRENT_CALLS: usize = 64;
 
-/// A function that is exposed. Dropping it unexposes.
-///
-/// It is a handle to its bus, too: the function goes on while the guard is there.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// # let bus = pymq::connect("memory://").await?;
-/// use pymq::ErrorKind;
-///
-/// let guard = bus.expose("answer", async || 42).await?;
-/// let answer = bus.stub::<(), i64>("answer");
-/// assert_eq!(answer.call(()).await?, 42);
-///
-/// guard.unexpose().await;
-///
-/// assert_eq!(answer.call(()).await.unwrap_err().kind(), ErrorKind::NoSuchRemote);
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-#[must_use = "dropping it unexposes the function at once; `keep()` leaves it exposed until shutdown"]
-pub struct RemoteGuard(Guard);
-
-impl RemoteGuard {
-    pub(crate) async fn expose<P: Params, Form>(
-        owner: &Owner,
-        name: String,
-        function: impl RemoteFunction<P, Form>,
-    ) -> Result<Self> {
-        let function = function::erase(function);
-        owner
-            .register(Registration::Remote { name, function })
-            .await
-            .map(Self)
-    }
-
-    /// Unexposes the function, and resolves once no new call reaches it and those that did are answered.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped early, it unexposes all the same, only nobody waits for it.
-    pub async fn unexpose(self) {
-        self.0.end().await;
-    }
-
-    /// Leaves the function exposed until the bus is shut down, or its last handle dropped.
-    pub fn keep(self) {
-        self.0.keep();
-    }
-}
-
 /// Listens for an erased function and spawns what runs its calls.
-pub(crate) async fn start(
-    bus: &Bus,
-    name: String,
-    function: RemoteFn,
-    running: Arc<Running>,
-) -> Result<()> {
-    bus.check_open(|| format!("expose `{name}`"))?;
-    let claim = bus.exposed().claim(&name, &running).await?;
-    let requests = bus.provider().rpc_listen(&name).await?;
+pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Alive>) -> Result<()> {
+    let name = exposing.name;
+    let claim = session.exposed().claim(&name, &alive).await?;
+    let requests = session.provider().rpc_listen(&name).await?;
     let skeleton = Skeleton {
-        name: name.into(),
-        function,
-        running,
+        name,
+        function: exposing.function,
+        alive,
         slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
-        tasks: bus.tasks().clone(),
-        counters: Arc::clone(bus.counters()),
-        served: Arc::clone(bus.served()),
-        max_payload: bus.payload_limit(),
+        tasks: session.tasks().clone(),
+        counters: Arc::clone(session.counters()),
+        served: Arc::clone(session.served()),
+        max_payload: exposing.max_payload,
     };
-    bus.tasks().spawn(Arc::new(skeleton).run(requests, claim));
+    session
+        .tasks()
+        .spawn(Arc::new(skeleton).run(requests, claim));
     Ok(())
 }
 
@@ -105,7 +46,7 @@ struct Skeleton {
     name: Arc<str>,
     function: RemoteFn,
     /// Held by each call to its end: an `unexpose` waits for the calls that run.
-    running: Arc<Running>,
+    alive: Arc<Alive>,
     slots: Arc<Semaphore>,
     tasks: Tasks,
     counters: Arc<Counters>,
@@ -117,7 +58,7 @@ impl Skeleton {
     async fn run(self: Arc<Self>, mut requests: Requests, claim: Claim) {
         tokio::select! {
             biased;
-            () = self.running.stopped(&self.tasks) => {}
+            () = self.alive.stopped(&self.tasks) => {}
             () = self.serve(&mut requests) => {}
         }
         requests.detach().await;
@@ -202,74 +143,9 @@ fn size(reply: &Reply) -> usize {
     }
 }
 
-/// The names a bus exposes: each once.
-#[derive(Debug, Default)]
-pub(crate) struct Exposed {
-    names: Arc<Mutex<HashMap<String, Holder>>>,
-}
-
-/// Who holds a name.
-#[derive(Clone, Debug)]
-struct Holder {
-    running: Arc<Running>,
-    released: CancellationToken,
-}
-
-impl Exposed {
-    /// Takes a name. Where its holder has been told to stop, waits until requests no longer reach it: whoever drops a guard
-    /// and exposes again gets calls on the new function only.
-    async fn claim(&self, name: &str, running: &Arc<Running>) -> Result<Claim> {
-        loop {
-            let released = match self.lock().entry(name.to_owned()) {
-                Entry::Vacant(place) => {
-                    let released = CancellationToken::new();
-                    place.insert(Holder {
-                        running: Arc::clone(running),
-                        released: released.clone(),
-                    });
-                    return Ok(Claim {
-                        name: name.to_owned(),
-                        names: Arc::clone(&self.names),
-                        _released: released.drop_guard(),
-                    });
-                }
-                Entry::Occupied(holder) if holder.get().running.is_stopped() => {
-                    holder.get().released.clone()
-                }
-                Entry::Occupied(_) => {
-                    return Err(Error::new(
-                        ErrorKind::AlreadyExposed,
-                        format!("expose `{name}`"),
-                    ));
-                }
-            };
-            released.cancelled().await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Holder>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A name taken; dropping it gives it back.
-struct Claim {
-    name: String,
-    names: Arc<Mutex<HashMap<String, Holder>>>,
-    _released: DropGuard,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
     use std::time::Duration;
@@ -277,17 +153,19 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
+    use crate::client::tasks::lifeline;
+    use crate::error::Error;
     use crate::message::Message;
     use crate::provider::requests;
-    use crate::shutdown::lifeline;
+    use crate::rpc::function::{self, RemoteFunction};
 
     /// Runs so many calls of a function and returns when all are answered.
     async fn run_all<Form>(calls: usize, function: impl RemoteFunction<(), Form>) {
-        let (_stop, running) = lifeline();
+        let (_stop, alive) = lifeline();
         let skeleton = Arc::new(Skeleton {
             name: "f".into(),
             function: function::erase(function),
-            running,
+            alive,
             slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
             tasks: Tasks::new(),
             counters: Arc::default(),

@@ -2,24 +2,24 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::bus::Bus;
+use crate::client::{Client, SERVED_GRACE, SERVED_PAUSE, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::name;
 use crate::provider::{Replies, Reply, RequestOptions, Target};
 use crate::rpc::Args;
 use crate::rpc::responses::{self, Responses};
-use crate::rpc::served::{GRACE, PAUSE};
 
 /// How long a call may take unless told otherwise.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Calls a function by name; made by [`Bus::stub`]. Cheap to clone.
+/// Calls a function by name; made by [`Bus::stub`](crate::Bus::stub). Cheap to clone.
 ///
 /// `A` is the tuple of arguments, `R` the result. The name is checked when it is called.
 ///
@@ -38,7 +38,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Ok(()) }
 /// ```
 pub struct Stub<A, R> {
-    bus: Bus,
+    client: Client,
     name: String,
     timeout: Duration,
     headers: Headers,
@@ -46,9 +46,9 @@ pub struct Stub<A, R> {
 }
 
 impl<A, R> Stub<A, R> {
-    pub(crate) fn new(bus: Bus, name: String) -> Self {
+    pub(crate) fn new(client: Client, name: String) -> Self {
         Self {
-            bus,
+            client,
             name,
             timeout: DEFAULT_TIMEOUT,
             headers: Headers::new(),
@@ -170,7 +170,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             .await
             .map_err(|_| responses::timed_out(&self.name))??;
         Ok(Responses::new(
-            self.bus.clone(),
+            Arc::clone(self.session()?),
             self.name.clone(),
             replies,
             deadline,
@@ -188,16 +188,17 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             .map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
         let mut message = Message::json(body);
         message.headers = self.headers.clone();
-        self.bus.check_size(operation, &message)?;
+        self.client.check_size(operation, &message)?;
         Ok(message)
     }
 
     /// Sends a request, and waits for the reply of one server. A name that was served a moment ago is waited for, for
-    /// [`GRACE`] and half of the timeout at most: its server may have lost its connection, or be restarted.
+    /// [`SERVED_GRACE`] and half of the timeout at most: its server may have lost its connection, or be restarted.
     async fn exchange(&self, message: Message, to: Target) -> Result<(Replies, Option<Reply>)> {
         let start = Instant::now();
-        let grace = GRACE.min(self.timeout / 2);
-        let served = self.bus.served();
+        let grace = SERVED_GRACE.min(self.timeout / 2);
+        let session = self.session()?;
+        let served = session.served();
         loop {
             let left = self.timeout.saturating_sub(start.elapsed());
             match self.attempt(message.clone(), to, left).await {
@@ -212,7 +213,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
                 }
                 Err(error) => return Err(error),
             }
-            sleep(PAUSE).await;
+            sleep(SERVED_PAUSE).await;
         }
     }
 
@@ -232,17 +233,19 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
 
     async fn send(&self, message: Message, to: Target, left: Duration) -> Result<Replies> {
         let options = RequestOptions::default().to(to).timeout(left);
-        self.bus
-            .live(|| responses::context(&self.name))?
-            .rpc_request(&self.name, message, options)
-            .await
+        let provider = self.session()?.provider();
+        provider.rpc_request(&self.name, message, options).await
+    }
+
+    fn session(&self) -> Result<&Arc<Session>> {
+        self.client.session(|| responses::context(&self.name))
     }
 }
 
 impl<A, R> Clone for Stub<A, R> {
     fn clone(&self) -> Self {
         Self {
-            bus: self.bus.clone(),
+            client: self.client.clone(),
             name: self.name.clone(),
             timeout: self.timeout,
             headers: self.headers.clone(),

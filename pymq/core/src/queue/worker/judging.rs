@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::item::{Finished, Outcome};
 use super::run::Worker;
-use crate::lease::Ticket;
+use crate::client::Ticket;
 use crate::provider::Settle;
 use crate::retry::spread;
 

@@ -1,6 +1,6 @@
 //! What a bus has counted, as numbers a program can read.
 
-use crate::counters::Counters;
+use super::counters::Counters;
 use crate::provider::Health;
 
 /// What a bus has counted since it was made; from [`Bus::stats`](crate::Bus::stats). The numbers only grow.

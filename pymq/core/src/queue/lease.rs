@@ -2,7 +2,6 @@
 //! back, so that no item depends on a taker staying alive.
 
 mod claim;
-mod held;
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,8 +11,7 @@ use crate::error::Result;
 use crate::message::{Headers, Message};
 use crate::provider::{Delivery, Settle, lease_time};
 
-pub(crate) use self::claim::Claim;
-pub(crate) use self::held::{HeldLeases, Ticket};
+pub(super) use self::claim::Claim;
 
 /// An item of a queue that is yours until you settle it or its time is over.
 ///

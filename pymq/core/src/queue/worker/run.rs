@@ -21,16 +21,17 @@ use super::outbox::Outbox;
 use super::pace::{MOST_AHEAD, Pace};
 use super::settling::{Extended, Settled};
 use super::source::Source;
+use crate::client::Alive;
+use crate::client::HeldLeases;
 use crate::error::{ErrorKind, Result};
-use crate::lease::HeldLeases;
 use crate::provider::{Delivery, Settle};
 use crate::retry::{Backoff, MaxAttempts, Rest};
-use crate::shutdown::Running;
 
 /// What was taken ahead and has not begun after this time goes back, for others.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a worker works.
+#[derive(Clone)]
 pub(super) struct Rules {
     pub(super) handler: ItemFn,
     /// Where a failure happened, for the dead letter.
@@ -46,7 +47,7 @@ pub(super) struct Worker {
     pub(super) rules: Rules,
     pub(super) source: Source,
     pub(super) leases: Arc<HeldLeases>,
-    running: Arc<Running>,
+    alive: Arc<Alive>,
     pub(super) hands: Hands,
     pub(super) outbox: Outbox,
     pub(super) pace: Pace,
@@ -78,7 +79,7 @@ impl Worker {
         rules: Rules,
         source: Source,
         leases: Arc<HeldLeases>,
-        running: Arc<Running>,
+        alive: Arc<Alive>,
     ) -> Self {
         let (finish, finished) = unbounded_channel();
         Self {
@@ -86,7 +87,7 @@ impl Worker {
             rules,
             source,
             leases,
-            running,
+            alive,
             outbox: Outbox::default(),
             pace: Pace::default(),
             failures: 0,
@@ -134,7 +135,7 @@ impl Worker {
         let alarm = self.alarm(now);
         tokio::select! {
             biased;
-            () = self.running.stopped(&self.source.tasks), if !self.is_stopping => Event::Stop,
+            () = self.alive.stopped(&self.source.tasks), if !self.is_stopping => Event::Stop,
             settled = self.settle.end() => Event::Settled(settled),
             extended = self.extend.end() => Event::Extended(extended),
             taken = self.take.end() => Event::Taken(taken),

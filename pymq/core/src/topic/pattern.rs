@@ -1,11 +1,11 @@
 //! All topics a glob matches: handled or read, never published on.
 
+use super::{Events, SubscriptionBuilder};
+use crate::client::{Client, Running};
 use crate::codec::Decode;
 use crate::error::Result;
 use crate::handler::Handler;
 use crate::provider::{BufferLimits, Filter, WhenFull};
-use crate::registration::Owner;
-use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
 
 /// A glob over topics; made by [`Bus::pattern`](crate::Bus::pattern). Cheap to clone.
 ///
@@ -27,18 +27,18 @@ use crate::subscription::{Events, SubscriptionBuilder, SubscriptionGuard};
 ///
 /// bus.topic("orders.paid").publish(&7).await?;
 ///
-/// logging.unsubscribe().await;
+/// logging.stop().await;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    owner: Owner,
+    client: Client,
     glob: String,
 }
 
 impl Pattern {
-    pub(crate) fn new(owner: Owner, glob: String) -> Self {
-        Self { owner, glob }
+    pub(crate) fn new(client: Client, glob: String) -> Self {
+        Self { client, glob }
     }
 
     /// Returns the glob.
@@ -60,10 +60,7 @@ impl Pattern {
     ///
     /// As [`Topic::subscribe`](crate::Topic::subscribe), and [`Unsupported`](crate::ErrorKind::Unsupported) where the
     /// provider has no patterns.
-    pub async fn subscribe<E, Form>(
-        &self,
-        handler: impl Handler<E, Form>,
-    ) -> Result<SubscriptionGuard>
+    pub async fn subscribe<E, Form>(&self, handler: impl Handler<E, Form>) -> Result<Running>
     where
         E: Decode + 'static,
     {
@@ -100,7 +97,7 @@ impl Pattern {
     }
 
     fn builder(&self) -> SubscriptionBuilder {
-        SubscriptionBuilder::new(self.owner.clone(), self.filter())
+        SubscriptionBuilder::new(self.client.clone(), self.filter())
     }
 
     fn filter(&self) -> Filter {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lease::Ticket;
+use crate::client::Ticket;
 use crate::provider::Settle;
 use crate::retry::Backoff;
 

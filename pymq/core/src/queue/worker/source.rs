@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::counters::Counters;
+use super::super::Taking;
+use crate::client::counters::Counters;
+use crate::client::{LocalQueue, Session, Tasks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{Delivery, GetOptions, Provider, Receipt, Settle, Wait};
-use crate::queue::{Handle, LocalQueue, Taking};
-use crate::shutdown::Tasks;
 
 /// One queue, as a worker sees it.
 #[derive(Clone, Debug)]
@@ -20,12 +20,12 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) fn of(handle: &Handle) -> Self {
+    pub(super) fn new(session: &Session, local: &Arc<LocalQueue>) -> Self {
         Self {
-            provider: Arc::clone(handle.bus.provider()),
-            local: Arc::clone(&handle.local),
-            tasks: handle.bus.tasks().clone(),
-            counters: Arc::clone(handle.bus.counters()),
+            provider: Arc::clone(session.provider()),
+            local: Arc::clone(local),
+            tasks: session.tasks().clone(),
+            counters: Arc::clone(session.counters()),
         }
     }
 

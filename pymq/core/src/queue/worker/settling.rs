@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::hands::Loss;
 use super::outbox::Letter;
 use super::run::Worker;
+use crate::client::Ticket;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Ticket;
 use crate::provider::Settle;
 
 /// What was told, each with its answer.

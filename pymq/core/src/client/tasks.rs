@@ -173,13 +173,13 @@ impl Drop for Lookout {
 }
 
 /// Creates the two ends of something that runs until its owner or its bus ends it.
-pub(crate) fn lifeline() -> (Stop, Arc<Running>) {
+pub(crate) fn lifeline() -> (Stop, Arc<Alive>) {
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-    let running = Running {
+    let alive = Alive {
         stop: stop.clone(),
         _ended: ended.clone().drop_guard(),
     };
-    (Stop { stop, ended }, Arc::new(running))
+    (Stop { stop, ended }, Arc::new(alive))
 }
 
 /// The owner's end: asks to stop, and can wait for the end.
@@ -203,12 +203,12 @@ impl Stop {
 
 /// The end held by what runs, from its registration to its last handler.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct Alive {
     stop: CancellationToken,
     _ended: DropGuard,
 }
 
-impl Running {
+impl Alive {
     /// Tells whether the owner asked to stop.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_cancelled()

@@ -21,6 +21,7 @@ mod source;
 
 use std::any::type_name_of_val;
 use std::fmt;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,12 +31,14 @@ use self::item::ItemFn;
 pub use self::item::ItemMeta;
 use self::run::{Rules, Worker};
 use self::source::Source;
+use super::Handle;
+use crate::client::{Alive, LocalQueue, Registration, Running, Session, Start};
 use crate::codec::Decode;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Handler;
-use crate::queue::Handle;
-use crate::registration::Guard;
 use crate::retry::Rest;
+
+const VERB: &str = "work on";
 
 /// A worker that is to be started; made by [`Queue::worker`](crate::Queue::worker).
 ///
@@ -58,7 +61,7 @@ use crate::retry::Rest;
 ///   has not begun 100 ms later goes back. So quick items cost few round trips, and slow ones are left to others.
 /// - **Outages.** The worker waits, tries again, and goes on by itself. What was finished meanwhile is settled afterwards, if
 ///   its lease has lasted.
-/// - **Its end.** [`WorkerGuard::stop`] and [`Bus::shutdown`](crate::Bus::shutdown) begin nothing more, give back at once what
+/// - **Its end.** [`Running::stop`](crate::Running::stop) and [`Bus::shutdown`](crate::Bus::shutdown) begin nothing more, give back at once what
 ///   has not begun, and let handlers finish; what a shutdown ends after its grace time goes back too. What is given back so
 ///   has its attempt not counted. A [closed](crate::Queue::close) queue is worked off, then its workers end.
 ///
@@ -142,14 +145,9 @@ impl WorkerBuilder {
     ///
     /// [`Closed`](ErrorKind::Closed) after a shutdown; [`InvalidName`](ErrorKind::InvalidName);
     /// [`Unsupported`](ErrorKind::Unsupported) by a provider without leases.
-    pub fn start(self) -> Result<WorkerGuard> {
-        const VERB: &str = "work on";
-        let handle = &self.handle;
+    pub fn start(self) -> Result<Running> {
+        let handle = self.handle;
         let name = handle.name()?;
-        handle.bus.check_open(|| handle.context(VERB))?;
-        if !handle.provider().capabilities().leases {
-            return Err(handle.error(ErrorKind::Unsupported, VERB));
-        }
         let origin = format!(
             "`{}` on `{name}`, process {}",
             self.name,
@@ -163,16 +161,34 @@ impl WorkerBuilder {
             max_attempts: handle.max_attempts,
             lease: handle.lease_time,
         };
-        let (guard, running) = Guard::on(&handle.bus);
-        let worker = Worker::new(
-            rules,
-            Source::of(handle),
-            Arc::clone(handle.bus.leases()),
-            running,
-        );
-        drop(handle.bus.tasks().spawn(worker.run()));
-        Ok(WorkerGuard(guard))
+        let (queue, held) = (Arc::clone(&handle.local), rules.clone());
+        let start: Start = Arc::new(move |session, alive| {
+            let started = start_on(session, &queue, held.clone(), alive);
+            Box::pin(ready(started))
+        });
+        let registration = Registration::new(handle.context(VERB), start);
+        handle.client.register_now(&registration, |session, alive| {
+            start_on(session, &handle.local, rules, alive)
+        })
     }
+}
+
+/// Spawns the task of a worker.
+fn start_on(
+    session: &Session,
+    queue: &Arc<LocalQueue>,
+    rules: Rules,
+    alive: Arc<Alive>,
+) -> Result<()> {
+    let provider = session.provider();
+    if !provider.capabilities().leases {
+        let context = format!("{}: {VERB} `{}`", provider.name(), queue.name());
+        return Err(Error::new(ErrorKind::Unsupported, context));
+    }
+    let source = Source::new(session, queue);
+    let worker = Worker::new(rules, source, Arc::clone(session.leases()), alive);
+    drop(session.tasks().spawn(worker.run()));
+    Ok(())
 }
 
 impl fmt::Debug for WorkerBuilder {
@@ -183,47 +199,5 @@ impl fmt::Debug for WorkerBuilder {
             .field("concurrency", &self.concurrency)
             .field("rest", &self.rest)
             .finish_non_exhaustive()
-    }
-}
-
-/// A worker that has been started. Dropping it stops the worker, and nobody waits for what still runs.
-///
-/// It is a handle to its bus, too: the worker goes on while the guard is there.
-///
-/// # Examples
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// # let bus = pymq::connect("memory://").await?;
-/// let jobs = bus.queue::<u32>("jobs");
-/// let worker = jobs.worker(async |n: u32| println!("{n}")).start()?;
-///
-/// worker.stop().await;
-/// jobs.put(&1).await?;
-///
-/// assert_eq!(jobs.len().await?, 1);
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-#[must_use = "dropping it stops the worker at once; `keep()` lets it work until shutdown"]
-pub struct WorkerGuard(Guard);
-
-impl WorkerGuard {
-    /// Begins nothing more and gives back at once what has not begun; resolves once the handlers that run have finished and
-    /// are settled.
-    ///
-    /// A handler that stops its own worker would wait for itself; let it drop the guard instead.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped early, the worker stops all the same, only nobody waits for it.
-    pub async fn stop(self) {
-        self.0.end().await;
-    }
-
-    /// Lets the worker go on until the bus is shut down, or its last handle dropped. In the latter case nobody waits for its
-    /// handlers: they end, and their items come back when their leases are over.
-    pub fn keep(self) {
-        self.0.keep();
     }
 }

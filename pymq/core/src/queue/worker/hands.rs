@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::lease::Ticket;
+use crate::client::Ticket;
 use crate::message::Message;
 use crate::provider::Receipt;
 

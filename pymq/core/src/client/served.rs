@@ -10,10 +10,10 @@ use tokio::time::Instant;
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The longest a call waits for a server to come back.
-pub(crate) const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const SERVED_GRACE: Duration = Duration::from_secs(2);
 
 /// The pause before a call is tried again.
-pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const SERVED_PAUSE: Duration = Duration::from_millis(50);
 
 /// The most names that are remembered. More are forgotten, and their calls fail at once.
 const MOST: usize = 4_096;

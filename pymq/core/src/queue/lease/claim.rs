@@ -4,15 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held::Ticket;
-use crate::bus::Bus;
+use crate::client::{Session, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{Provider, Receipt, Settle};
 
 /// The right to settle one delivery.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    bus: Bus,
+    session: Arc<Session>,
     queue: Arc<str>,
     receipt: Receipt,
     ticket: Ticket,
@@ -22,10 +21,10 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Takes over the receipt of a delivery. Dropped, it gives the message back at once.
-    pub(crate) fn new(bus: &Bus, queue: &Arc<str>, receipt: Receipt) -> Self {
-        let ticket = bus.leases().hold(queue, receipt.clone());
+    pub(crate) fn new(session: &Arc<Session>, queue: &Arc<str>, receipt: Receipt) -> Self {
+        let ticket = session.leases().hold(queue, receipt.clone());
         Self {
-            bus: bus.clone(),
+            session: Arc::clone(session),
             queue: Arc::clone(queue),
             receipt,
             ticket,
@@ -58,28 +57,35 @@ impl Claim {
 
     /// Prolongs the lease, which stays open.
     pub(crate) async fn send(&self, settlement: Settle) -> Result<()> {
-        let provider = self.bus.live(|| format!("settle in `{}`", self.queue))?;
-        send(&**provider, &self.queue, self.receipt.clone(), settlement).await
+        let context = || format!("settle in `{}`", self.queue);
+        self.session.check_runtime(context)?;
+        send(
+            &**self.session.provider(),
+            &self.queue,
+            self.receipt.clone(),
+            settlement,
+        )
+        .await
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(settlement) = self.on_drop.take() else {
-            self.bus.leases().let_go(self.ticket);
+            self.session.leases().let_go(self.ticket);
             return;
         };
-        if !self.bus.leases().holds(self.ticket) {
+        if !self.session.leases().holds(self.ticket) {
             return;
         }
-        let (bus, queue) = (self.bus.clone(), Arc::clone(&self.queue));
+        let (session, queue) = (Arc::clone(&self.session), Arc::clone(&self.queue));
         let (receipt, ticket) = (self.receipt.clone(), self.ticket);
         // A drop cannot wait. Should a shutdown end this task early, the ticket is still there for it to find.
-        drop(self.bus.tasks().spawn(async move {
-            if let Err(error) = send(&**bus.provider(), &queue, receipt, settlement).await {
+        drop(self.session.tasks().spawn(async move {
+            if let Err(error) = send(&**session.provider(), &queue, receipt, settlement).await {
                 tracing::debug!(queue = &*queue, %error, "a dropped lease was not given back");
             }
-            bus.leases().let_go(ticket);
+            session.leases().let_go(ticket);
         }));
     }
 }

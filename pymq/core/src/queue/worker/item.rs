@@ -8,12 +8,12 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
+use super::super::unreadable_reason;
+use crate::client::Ticket;
 use crate::codec::Decode;
 use crate::handler::Handler;
 use crate::isolation::{Isolated, catch_panic};
-use crate::lease::Ticket;
 use crate::message::{Headers, Message};
-use crate::queue::unreadable_reason;
 
 /// What is known about an item besides its value.
 ///

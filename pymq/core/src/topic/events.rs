@@ -1,0 +1,159 @@
+//! The stream of a topic or a pattern: [`Events`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+
+use super::subscription::Buffer;
+use crate::client::{Client, Session};
+use crate::codec::Decode;
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::{Result, end_of_stream};
+use crate::handler::{self, Meta};
+use crate::name;
+use crate::provider::{Filter, Incoming, Subscription};
+
+/// What a stream of [`Events`] yields.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// use pymq::Received;
+///
+/// let mut news = bus.topic("news").stream::<String>().await?;
+/// bus.topic("news").publish("it rains").await?;
+///
+/// match news.recv().await? {
+///     Received::Event(text, meta) => println!("{}: {text}", meta.topic()),
+///     Received::Lagged(missed) => println!("missed {missed:?}, better look at the whole state again"),
+///     _ => {}
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Received<T> {
+    /// An event, and what is known about it.
+    Event(T, Meta),
+    /// Events are missing here, as the reader was too slow or the connection broke: so many, or none when nobody
+    /// can know.
+    Lagged(Option<u64>),
+}
+
+impl<T> Received<T> {
+    /// Returns the event, if it is one.
+    pub fn into_event(self) -> Option<T> {
+        match self {
+            Self::Event(event, _) => Some(event),
+            Self::Lagged(_) => None,
+        }
+    }
+}
+
+/// The events of a topic or pattern as a [`Stream`]. Dropping it unsubscribes.
+///
+/// An event that does not decode is an error with its payload; the stream goes on with the next one. It ends when
+/// the bus is closed, after the events that had arrived by then. A [shutdown](crate::Bus::shutdown) does not wait for its reader.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// use futures_util::TryStreamExt;
+/// use pymq::Received;
+///
+/// let mut news = bus.topic("news").stream::<String>().await?;
+/// bus.topic("news").publish("it rains").await?;
+/// bus.close().await?;
+///
+/// while let Some(received) = news.try_next().await? {
+///     assert_eq!(received.into_event().as_deref(), Some("it rains"));
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Events<T> {
+    subscription: Subscription,
+    /// Keeps the bus alive.
+    session: Arc<Session>,
+    event: PhantomData<fn() -> T>,
+}
+
+impl<T: Decode> Events<T> {
+    /// Opens a stream; resolves once it is live.
+    pub(super) async fn open(client: &Client, filter: Filter, buffer: Buffer) -> Result<Self> {
+        name::check(filter.as_str())?;
+        let session = client.open_session(|| format!("subscribe to `{}`", filter.as_str()))?;
+        let mut subscription = session.provider().subscribe(filter).await?;
+        buffer.set(&mut subscription);
+        Ok(Self {
+            subscription,
+            session: Arc::clone(session),
+            event: PhantomData,
+        })
+    }
+
+    /// Returns the next event or lag, waiting until there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Codec`](ErrorKind::Codec), with the payload, for an event that is no `T`; [`Closed`](ErrorKind::Closed) after
+    /// the bus was closed, each time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: an event is taken only when it is returned.
+    pub async fn recv(&mut self) -> Result<Received<T>> {
+        let incoming = self.subscription.recv().await;
+        self.receive(incoming)
+    }
+
+    /// Unsubscribes, and resolves once the provider no longer delivers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped early, it unsubscribes all the same, only nobody waits for it.
+    pub async fn unsubscribe(self) {
+        self.subscription.unsubscribe().await;
+    }
+
+    fn receive(&self, incoming: Result<Incoming>) -> Result<Received<T>> {
+        let counters = self.session.counters();
+        match incoming? {
+            Incoming::Lagged { missed } => {
+                counters.lagged(missed);
+                Ok(Received::Lagged(missed))
+            }
+            Incoming::Message { topic, message } => {
+                let event = handler::decode(&topic, &message)
+                    .inspect_err(|_| counters.undecodable.add(1))?;
+                Ok(Received::Event(event, Meta::new(topic, message.headers)))
+            }
+        }
+    }
+}
+
+impl<T: Decode> Stream for Events<T> {
+    type Item = Result<Received<T>>;
+
+    /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let incoming = ready!(self.subscription.poll_recv(cx));
+        Poll::Ready(end_of_stream(self.receive(incoming)))
+    }
+}
+
+impl<T> fmt::Debug for Events<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("subscription", &self.subscription)
+            .finish_non_exhaustive()
+    }
+}

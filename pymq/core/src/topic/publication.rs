@@ -1,0 +1,78 @@
+//! Publishing: an event with headers, and the way of every message to the provider.
+
+use crate::client::Client;
+use crate::codec;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::message::{Headers, Message};
+use crate::name;
+
+/// Headers, and a bus to publish an event on; made by [`Bus::header`](crate::Bus::header).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// # #[derive(serde::Serialize)] struct Placed { order: u64 }
+/// # pymq::event!(Placed);
+/// bus.header("tenant", "a").header("trace", "af01").publish(&Placed { order: 7 }).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is published until `publish` is awaited"]
+pub struct Publication {
+    client: Client,
+    headers: Headers,
+}
+
+impl Publication {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            client,
+            headers: Headers::new(),
+        }
+    }
+
+    /// Adds a header, replacing the one of the same name.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// Adds headers, replacing those of the same names.
+    pub fn headers<K: Into<String>, V: Into<String>>(
+        mut self,
+        headers: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Publishes the event with these headers; else as [`Bus::publish`](crate::Bus::publish).
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::publish`](crate::Bus::publish).
+    pub async fn publish<E: Event>(self, event: &E) -> Result<usize> {
+        let message = codec::encode_event(event);
+        send(&self.client, E::TOPIC, message, self.headers).await
+    }
+}
+
+/// Publishes an encoded message.
+pub(super) async fn send(
+    client: &Client,
+    topic: &str,
+    message: Result<Message>,
+    headers: Headers,
+) -> Result<usize> {
+    name::check(topic)?;
+    let operation = || format!("publish to `{topic}`");
+    let mut message =
+        message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
+    message.headers = headers;
+    client.check_size(operation, &message)?;
+    let session = client.session(operation)?;
+    session.provider().publish(topic, message).await
+}
