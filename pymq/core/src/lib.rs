@@ -23,6 +23,7 @@ mod queue;
 mod retry;
 mod rpc;
 mod text;
+mod time;
 mod topic;
 
 pub use self::bus::Bus;

@@ -52,6 +52,7 @@ pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};
+pub use crate::time::MAX_DURATION;
 
 use crate::error::Result;
 use crate::message::Message;

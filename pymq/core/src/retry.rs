@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::text::cut;
+use crate::time::MAX_DURATION;
 
 /// Waits that double from a first one up to a longest.
 #[derive(Clone, Debug)]
@@ -44,9 +45,6 @@ impl Backoff {
     }
 }
 
-/// Further off than anybody waits; adding it to a moment overflows nothing.
-const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
-
 /// How long a failed item rests before it is tried again: doubling with each attempt, and spread.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Rest {
@@ -58,7 +56,7 @@ impl Rest {
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
-            longest: longest.min(CENTURY),
+            longest: longest.min(MAX_DURATION),
         }
     }
 
@@ -183,8 +181,8 @@ mod tests {
             Duration::ZERO
         );
         let huge = Rest::new(Duration::MAX, Duration::MAX);
-        assert_eq!(huge.after(u32::MAX, 1.0), CENTURY);
-        assert_eq!(huge.after(1, 0.0), CENTURY / 2);
+        assert_eq!(huge.after(u32::MAX, 1.0), MAX_DURATION);
+        assert_eq!(huge.after(1, 0.0), MAX_DURATION / 2);
     }
 
     #[test]
