@@ -1,93 +1,102 @@
-//! Who waits at a queue, in order of arrival, and who is woken when.
+//! The tasks that wait at a queue, in order of arrival, and which of them is woken when.
 //!
-//! Two things hold whenever the lock of the queue is free, so that no wake-up is ever lost:
+//! Two invariants hold whenever the lock of the queue is free, so that no wake-up is lost:
 //!
-//! 1. While messages are ready, a taker is awake, if there is one at all: woken, and yet to look at the queue.
-//! 2. The first in line is awake, or has its alarm set no later than the next message becomes ready by itself.
+//! 1. While messages are ready and tasks wait, at least one of them is awake: it was woken and has
+//!    not looked at the queue yet.
+//! 2. The first waiter is awake, or its timer fires no later than the next message becomes ready by
+//!    itself.
 //!
-//! Each step on the queue restores both by waking at most one taker. A taker that leaves, served or dropped, is such a
-//! step, so it wakes the next while anything is left.
+//! Each step on the queue restores both by waking at most one task. The removal of a waiter is such
+//! a step: it wakes the next one while messages are left.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 use tokio::time::Instant;
 
-/// The takers waiting at one queue.
+/// The tasks that wait at one queue.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    seats: BTreeMap<u64, Sitter>,
-    next: u64,
+    /// Ids grow, so that the order of ids is the order of arrival.
+    by_id: BTreeMap<u64, Waiter>,
+    next_id: u64,
     /// How many of them are awake.
     awake: usize,
 }
 
 #[derive(Debug, Default)]
-struct Sitter {
-    /// Absent while awake.
+struct Waiter {
+    /// `None` while the task is awake.
     waker: Option<Waker>,
-    alarm: Option<Instant>,
+    /// When the task looks at the queue again by itself.
+    timer: Option<Instant>,
 }
 
 impl Waiters {
-    /// Adds a taker, awake, at the end of the line.
-    pub(super) fn sit(&mut self) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.seats.insert(number, Sitter::default());
+    /// Adds a task as the last one. The task is awake.
+    pub(super) fn register(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.by_id.insert(id, Waiter::default());
         self.awake += 1;
-        number
+        id
     }
 
-    /// Lets a taker that found nothing sleep on in its place. Answers when it has to look again by itself: at the
-    /// next event if it is the first in line, else never.
-    pub(super) fn rest(
+    /// Records that a task found nothing and sleeps.
+    ///
+    /// Returns when the task has to look again by itself: at `next_event` if it is the first
+    /// waiter, otherwise never.
+    pub(super) fn suspend(
         &mut self,
-        number: u64,
+        id: u64,
         waker: &Waker,
         next_event: Option<Instant>,
     ) -> Option<Instant> {
         let is_first = self
-            .seats
+            .by_id
             .first_key_value()
-            .is_some_and(|(first, _)| *first == number);
-        let sitter = self.seats.get_mut(&number)?;
-        sitter.alarm = next_event.filter(|_| is_first);
-        if sitter.waker.replace(waker.clone()).is_none() {
+            .is_some_and(|(first, _)| *first == id);
+        let waiter = self.by_id.get_mut(&id)?;
+        waiter.timer = next_event.filter(|_| is_first);
+        if waiter.waker.replace(waker.clone()).is_none() {
             self.awake -= 1;
         }
-        sitter.alarm
+        waiter.timer
     }
 
-    /// Removes a taker.
-    pub(super) fn leave(&mut self, number: u64) {
+    pub(super) fn remove(&mut self, id: u64) {
         if self
-            .seats
-            .remove(&number)
-            .is_some_and(|sitter| sitter.waker.is_none())
+            .by_id
+            .remove(&id)
+            .is_some_and(|waiter| waiter.waker.is_none())
         {
             self.awake -= 1;
         }
     }
 
-    /// Returns who is to be woken, now that so many messages are ready and the next event is due then.
-    pub(super) fn rouse(&mut self, ready: usize, next_event: Option<Instant>) -> Option<Waker> {
-        let (_, first) = self.seats.iter_mut().next()?;
-        let is_late = next_event.is_some_and(|next| first.alarm.is_none_or(|alarm| alarm > next));
-        let roused = if first.waker.is_some() && (is_late || ready > self.awake) {
+    /// Returns the task to wake, for this number of ready messages and this next event.
+    pub(super) fn next_to_wake(
+        &mut self,
+        ready: usize,
+        next_event: Option<Instant>,
+    ) -> Option<Waker> {
+        let (_, first) = self.by_id.iter_mut().next()?;
+        let is_late = next_event.is_some_and(|next| first.timer.is_none_or(|timer| timer > next));
+        let waker = if first.waker.is_some() && (is_late || ready > self.awake) {
             first.waker.take()
         } else if ready > self.awake {
-            self.seats
+            self.by_id
                 .values_mut()
-                .find_map(|sitter| sitter.waker.take())
+                .find_map(|waiter| waiter.waker.take())
         } else {
             None
         };
-        self.awake += usize::from(roused.is_some());
-        roused
+        self.awake += usize::from(waker.is_some());
+        waker
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.seats.is_empty()
+        self.by_id.is_empty()
     }
 }
