@@ -1,5 +1,6 @@
-//! [`MemoryBroker`]: the tables that handles share, one set for each namespace. It holds no task and no
-//! handle, so it dies with the last of those who hold it.
+//! [`MemoryBroker`]: the tables that handles share, one set for each namespace.
+//!
+//! A broker holds no task and no handle, so it ends with the last value that holds it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use crate::queues::Queues;
 use crate::rpc::Channels;
 use crate::topics::Topics;
 
-/// A broker in this process; the backend that handles share.
+/// A broker in this process: the topics, queues and remotes that its handles share.
 ///
 /// Cheap to clone; all clones are one broker.
 ///
@@ -32,7 +33,7 @@ pub struct MemoryBroker {
 
 #[derive(Default)]
 struct Inner {
-    /// Present for a broker of the process-wide table.
+    /// The name in the process-wide table; `None` for a broker that is not in it.
     name: Option<Box<str>>,
     spaces: DashMap<Box<str>, Arc<Space>>,
 }
@@ -45,16 +46,18 @@ pub(crate) struct Space {
     pub(crate) channels: Channels,
 }
 
-/// The brokers of `memory://name`. Weak: being in the table keeps none of them alive.
+/// The brokers of `memory://name`. The table holds weak references, so it keeps no broker alive.
 static NAMED: LazyLock<DashMap<Box<str>, Weak<Inner>>> = LazyLock::new(DashMap::new);
 
 impl MemoryBroker {
-    /// Creates a broker that nobody else can reach.
+    /// Creates a broker without a name. Only its clones reach it.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns the broker of this name, which is created with its first handle and gone after its last.
+    /// Returns the broker of this name in this process, and creates it if there is none.
+    ///
+    /// The broker is gone when its last clone and its last handle are dropped.
     pub fn named(name: &str) -> Self {
         let mut entry = NAMED.entry(name.into()).or_default();
         if let Some(inner) = entry.upgrade() {
@@ -68,8 +71,11 @@ impl MemoryBroker {
         Self { inner }
     }
 
-    /// Lists what a namespace holds right now, such as ``"queue `jobs`"``: the queues that are not empty or waited on,
-    /// the topics and patterns with a subscriber, the remotes with a server. For tests that prove nothing is left.
+    /// Lists what a namespace holds now, such as ``"queue `jobs`"``.
+    ///
+    /// These are the queues that hold something or have a waiting taker, the topics and patterns
+    /// with a subscriber, and the remotes with a server. Use it in tests to prove that nothing is
+    /// left over.
     pub fn contents(&self, namespace: &str) -> Vec<String> {
         let Some(space) = self
             .inner
@@ -102,16 +108,16 @@ impl fmt::Debug for MemoryBroker {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // The name may belong to a successor already.
+            // A new broker may have taken the name already.
             NAMED.remove_if(name, |_, broker| broker.strong_count() == 0);
         }
     }
 }
 
-/// Returns a number nobody in this process had before, larger than all of them.
+/// Returns a number larger than each number that it has returned in this process.
 ///
-/// Receipts are such numbers, and queues come and go: one that started again at zero would honor the receipts of its
-/// predecessor.
+/// Receipts are such numbers. A queue may be removed and created again. If it then counted from
+/// zero, it would accept receipts of the removed queue.
 pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -122,20 +128,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_named_broker_dies_with_its_last_handle() {
-        let first = MemoryBroker::named("mortal");
+    fn a_named_broker_ends_with_its_last_handle() {
+        let first = MemoryBroker::named("shared");
         let space = first.space("");
         assert!(Arc::ptr_eq(
             &space,
-            &MemoryBroker::named("mortal").space("")
+            &MemoryBroker::named("shared").space("")
         ));
 
         drop(first);
 
-        assert!(!NAMED.contains_key("mortal"));
+        assert!(!NAMED.contains_key("shared"));
         assert!(!Arc::ptr_eq(
             &space,
-            &MemoryBroker::named("mortal").space("")
+            &MemoryBroker::named("shared").space("")
         ));
     }
 

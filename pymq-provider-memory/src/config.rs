@@ -1,5 +1,4 @@
-//! Where a memory bus comes from: [`MemoryConfig`] in code, `memory://` and `memory://name` in a
-//! configuration file.
+//! How to open a memory broker: [`MemoryConfig`] in code, a URL in a configuration file.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,12 +10,13 @@ use serde::de::{self, Deserialize, Deserializer};
 
 use crate::{MemoryBroker, MemoryProvider};
 
-/// The namespace unless told otherwise, as on Redis.
-const NAMESPACE: &str = "global";
+/// The default namespace, the same as on Redis.
+const DEFAULT_NAMESPACE: &str = "global";
 
-/// Which broker to open a handle on, and in which namespace.
+/// The broker and the namespace of a handle.
 ///
-/// The default is a fresh broker for each connect. Parses and deserializes from a URL.
+/// The default is a new broker for each connect. A configuration can be parsed and deserialized
+/// from a URL: `memory://`, `memory://name`, `memory://name?namespace=shop`.
 ///
 /// # Examples
 ///
@@ -40,7 +40,7 @@ pub struct MemoryConfig {
 enum Place {
     #[default]
     Fresh,
-    /// Looked up at connect, so that a configuration keeps no broker alive.
+    /// The broker is looked up at connect, so that a configuration keeps no broker alive.
     Named(String),
     Broker(MemoryBroker),
 }
@@ -49,18 +49,18 @@ impl Default for MemoryConfig {
     fn default() -> Self {
         Self {
             place: Place::default(),
-            namespace: NAMESPACE.to_owned(),
+            namespace: DEFAULT_NAMESPACE.to_owned(),
         }
     }
 }
 
 impl MemoryConfig {
-    /// Creates the configuration of a fresh broker.
+    /// Creates the configuration of a new broker for each connect.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Creates the configuration of the broker that goes by this name inside the process.
+    /// Creates the configuration of the broker that has this name inside the process.
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             place: Place::Named(name.into()),
@@ -68,19 +68,21 @@ impl MemoryConfig {
         }
     }
 
-    /// Sets the namespace; handles in different ones never meet. It is `global` unless set, and 1 to 64 characters of
-    /// `A-Za-z0-9._-`; another is refused with `InvalidConfig` when a handle is opened.
+    /// Sets the namespace, `global` by default. Handles in different namespaces share nothing.
+    ///
+    /// A namespace has 1 to 64 characters of `A-Za-z0-9._-`. Opening a handle in any other fails
+    /// with [`InvalidConfig`](ErrorKind::InvalidConfig).
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// Opens a handle. What [`Connect`] does, without waiting and with the type known.
+    /// Opens a handle, as [`Connect`] does, but without `await` and as its own type.
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a namespace that cannot be one.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for an invalid namespace.
     pub fn open(&self) -> Result<MemoryProvider> {
         name::check_namespace(&self.namespace)?;
         let broker = match &self.place {
@@ -122,7 +124,7 @@ impl TryFrom<&ProviderUrl> for MemoryConfig {
             && parts.fragment().is_none()
             && matches!(parts.path(), "" | "/");
         if !is_bare {
-            return fault("want `memory://` or `memory://name`");
+            return fault("expected `memory://` or `memory://name`");
         }
         let config = match parts.host_str() {
             None | Some("") => Self::new(),
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_cannot_be_one_is_refused() {
+    fn an_invalid_namespace_is_refused() {
         for namespace in ["", "a:b", "a*", "a%0Ab", "a%20b"] {
             let url = format!("memory://?namespace={namespace}");
             let error = url.parse::<MemoryConfig>().unwrap_err();
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_url_cannot_say_is_refused() {
+    fn an_invalid_url_is_refused() {
         for url in [
             "redis://x",
             "memory:x",

@@ -1,6 +1,6 @@
-//! [`Handle`]: what one provider has open on a broker, so that closing it ends exactly that.
+//! [`Handle`]: what one provider has open on a broker. Closing the handle ends exactly that.
 //!
-//! Lock order: `open`, then a table of the space. Nothing takes them the other way round.
+//! Lock order: `open`, then a table of the namespace.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,19 +16,20 @@ use crate::broker::{Space, unique};
 
 /// One handle on a namespace of a broker.
 pub(crate) struct Handle {
-    /// Tells handles apart where a publish counts them.
+    /// Identifies the handle where a publish counts handles.
     id: u64,
     space: Arc<Space>,
     /// Keeps a named broker in its table.
     _broker: MemoryBroker,
-    /// Set under the lock of `open`: whoever opens something sees it, or is ended by it.
+    /// Cancelled under the lock of `open`. So [`open`](Self::open) either sees it, or
+    /// [`close`](Self::close) ends what was opened.
     closed: CancellationToken,
     open: Mutex<HashMap<u64, Opened>>,
-    /// Ready until it is closed: there is no connection to lose.
+    /// Ready until the handle is closed, because there is no connection to lose.
     health: Health,
 }
 
-/// What a handle has given out and must end when it closes.
+/// What a handle has open and ends when it closes.
 pub(crate) enum Opened {
     Subscription(Filter, Inlet),
     Server(Arc<str>, RequestInlet),
@@ -55,7 +56,7 @@ impl Handle {
         &self.health
     }
 
-    /// Refuses an operation after close.
+    /// Fails with `Closed` after [`close`](Self::close).
     pub(crate) fn check(&self, operation: &str, name: &str) -> Result<()> {
         if self.closed.is_cancelled() {
             Err(closed(operation, name))
@@ -64,7 +65,7 @@ impl Handle {
         }
     }
 
-    /// Awaits a future that closing this handle cuts short.
+    /// Awaits the future; fails with `Closed` as soon as this handle is closed.
     pub(crate) async fn unless_closed<T>(
         &self,
         operation: &str,
@@ -77,7 +78,8 @@ impl Handle {
             .ok_or_else(|| closed(operation, name))
     }
 
-    /// Makes something live, to be ended by [`close`](Self::close) unless [`release`](Self::release)d before.
+    /// Adds a subscription, server or call. It stays until [`release`](Self::release) removes it or
+    /// [`close`](Self::close) ends it.
     pub(crate) fn open(&self, id: u64, opened: Opened) -> Result<()> {
         let mut open = self.lock();
         if self.closed.is_cancelled() {
@@ -95,14 +97,14 @@ impl Handle {
         Ok(())
     }
 
-    /// Returns what a receiving end runs when it is dropped.
+    /// Returns the function that a receiving end runs when it is dropped.
     pub(crate) fn release_on_drop(
         self: &Arc<Self>,
         id: u64,
     ) -> impl FnOnce(Detached) + Send + Sync + use<> {
         let handle = Arc::downgrade(self);
         move |detached| {
-            // Without a handle there is nothing left: it closed when it was dropped.
+            // If the handle is gone, it has ended everything when it was dropped.
             if let Some(handle) = handle.upgrade() {
                 handle.release(id);
             }
@@ -110,12 +112,12 @@ impl Handle {
         }
     }
 
-    /// Ends everything this handle has open. Idempotent.
+    /// Ends everything that this handle has open. Idempotent.
     pub(crate) fn close(&self) {
         let mut open = self.lock();
         self.closed.cancel();
         for (id, opened) in open.drain() {
-            self.withdraw(id, &opened);
+            self.remove_from_space(id, &opened);
             opened.end();
         }
         drop(open);
@@ -125,11 +127,11 @@ impl Handle {
     fn release(&self, id: u64) {
         let opened = self.lock().remove(&id);
         if let Some(opened) = opened {
-            self.withdraw(id, &opened);
+            self.remove_from_space(id, &opened);
         }
     }
 
-    fn withdraw(&self, id: u64, opened: &Opened) {
+    fn remove_from_space(&self, id: u64, opened: &Opened) {
         match opened {
             Opened::Subscription(filter, _) => self.space.topics.remove(filter, id),
             Opened::Server(channel, _) => self.space.channels.remove(channel, id),

@@ -1,9 +1,11 @@
-//! The in-process provider of pymq: no server, the same semantics byte for byte, and exact under
-//! tokio's paused clock, so that an hour-long lease ends in no time at all.
+//! The in-process provider of pymq: no server, and the same behavior and payloads as on a server.
 //!
-//! For programs that need no second process, and for the tests of those that do. `memory://` is a broker of
-//! its own, `memory://name` is shared inside the process, and a [`MemoryBroker`] in hand opens as many handles as a test
-//! wants, each of them what another process would be.
+//! Use it in programs that need one process only, and in tests. It is exact under tokio's paused
+//! clock: a test of an hour-long lease takes no real time.
+//!
+//! - `memory://` is a new broker for each connect.
+//! - `memory://name` is one broker that the process shares.
+//! - A [`MemoryBroker`] opens as many handles as a test needs. Each handle stands for a process.
 //!
 //! # Examples
 //!
@@ -26,9 +28,9 @@
 //!
 //! # Guarantees
 //!
-//! What pymq promises of every provider, with one restriction: all is gone when the broker is. A broker lives as long as
-//! a handle on it, or a [`MemoryBroker`] that names it. It runs no task: a taker that waits for a delayed message
-//! wakes itself.
+//! Those of every provider, with one restriction: the messages are gone when the broker is gone.
+//! A broker lives as long as a handle on it or a [`MemoryBroker`] value. It runs no task: a taker
+//! that waits for a delayed message sets its own timer.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod broker;
@@ -53,9 +55,9 @@ pub use self::config::{Memory, MemoryConfig};
 
 use self::handle::Handle;
 
-/// One handle on a broker in this process: what a connection is to a server.
+/// One handle on a broker in this process, as a connection is one on a server.
 ///
-/// Made by [`MemoryConfig`]. Dropping it closes it.
+/// [`MemoryConfig`] creates it. Dropping it closes it.
 #[derive(Debug)]
 pub struct MemoryProvider {
     handle: Arc<Handle>,
@@ -112,7 +114,7 @@ impl Provider for MemoryProvider {
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        // Lets others run when a task takes without end: nothing else here ever waits.
+        // Lets other tasks run while a task takes in a loop. A take of ready messages never waits.
         tokio::task::coop::consume_budget().await;
         self.handle.check("get from", queue)?;
         let queues = &self.handle.space().queues;
@@ -120,7 +122,7 @@ impl Provider for MemoryProvider {
         if !taken.is_empty() || opts.wait == Wait::No {
             return Ok(taken);
         }
-        // Boxed: it is much larger than the answer that is there at once.
+        // Boxed, because it is much larger than the rest of this future, which often is not needed.
         let waiting = Box::pin(queues.wait(queue, &opts));
         self.handle.unless_closed("get from", queue, waiting).await
     }

@@ -1,5 +1,6 @@
-//! RPC channels: a request goes straight into the buffer of a server, its reply straight back to the
-//! caller. Servers are counted exactly, apart from every topic.
+//! RPC channels: a request goes into the buffer of a server, and the reply into that of the caller.
+//!
+//! Servers are counted exactly and independently of topics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +15,7 @@ use pymq_core::{Error, ErrorKind, Message, Result};
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};
 
-/// Serves a channel; live when this returns.
+/// Serves a channel. Requests reach the server when this returns.
 pub(crate) fn listen(handle: &Arc<Handle>, channel: &str) -> Result<Requests> {
     let id = unique();
     let (inlet, requests) = requests(handle.release_on_drop(id));
@@ -61,11 +62,13 @@ pub(crate) struct Channels {
     table: DashMap<Arc<str>, Arc<Servers>>,
 }
 
-/// The servers of a channel; never empty. Copied on write, as a request is sent without a lock.
+/// The servers of a channel; never empty.
+///
+/// Copied on write, so that a request is sent without a lock.
 #[derive(Clone, Debug, Default)]
 struct Servers {
     all: Vec<Server>,
-    /// Where the next choice among equally busy servers starts.
+    /// The server from which the next choice among equally busy servers starts.
     turn: Arc<AtomicUsize>,
 }
 
@@ -73,7 +76,7 @@ struct Servers {
 struct Server {
     id: u64,
     inlet: RequestInlet,
-    /// Requests sent and not answered yet.
+    /// How many requests were sent and not answered yet.
     pending: Arc<AtomicUsize>,
 }
 
@@ -109,7 +112,7 @@ impl Channels {
 }
 
 impl Servers {
-    /// Picks the server with the fewest requests pending; those with equally many take turns.
+    /// Picks the server with the fewest pending requests. Equally busy servers take turns.
     fn pick(&self) -> &[Server] {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len();
         let from_turn = (turn..self.all.len()).chain(0..turn);

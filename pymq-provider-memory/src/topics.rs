@@ -1,4 +1,4 @@
-//! Topics: who listens to what, and a publish that reaches each of them without waiting for any.
+//! Topics: the subscriptions to each topic and pattern. A publish never waits for a subscriber.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,7 +11,7 @@ use pymq_core::{Message, Result, glob};
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};
 
-/// Subscribes a handle; live when this returns.
+/// Subscribes a handle. The subscription is live when this returns.
 pub(crate) fn subscribe(handle: &Arc<Handle>, filter: &Filter) -> Result<Subscription> {
     let id = unique();
     let (inlet, subscription) = subscription(filter, handle.release_on_drop(id));
@@ -21,48 +21,50 @@ pub(crate) fn subscribe(handle: &Arc<Handle>, filter: &Filter) -> Result<Subscri
 
 /// The subscriptions of a namespace.
 ///
-/// The listeners are shared and copied on write, so that nothing is locked while a message is handed out.
+/// The lists of subscribers are shared and copied on write, so that no lock is held while a message
+/// is delivered.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    exact: DashMap<Arc<str>, Arc<Listeners>>,
-    /// A lock and no sharded table: every publish has to look at all of them.
-    patterns: RwLock<BTreeMap<Arc<str>, Arc<Listeners>>>,
+    exact: DashMap<Arc<str>, Arc<Subscribers>>,
+    /// Not a sharded table, because each publish looks at all patterns.
+    patterns: RwLock<BTreeMap<Arc<str>, Arc<Subscribers>>>,
 }
 
-/// Who listens to one topic or pattern; those of a handle stand together, which is how handles are counted.
+/// The subscribers of one topic or pattern, ordered by handle so that a publish can count handles.
 #[derive(Clone, Debug, Default)]
-struct Listeners(Vec<Listener>);
+struct Subscribers(Vec<Subscriber>);
 
 #[derive(Clone, Debug)]
-struct Listener {
+struct Subscriber {
     handle: u64,
     id: u64,
     inlet: Inlet,
 }
 
 impl Topics {
-    /// Hands a message to everyone who listens, and returns how many that are: each handle counts once for
-    /// the topic and once for each pattern.
+    /// Delivers a message to every subscriber and returns how many handles it reached.
+    ///
+    /// Each handle counts once for the topic and once for each pattern that matches.
     pub(crate) fn publish(&self, topic: &str, message: &Message) -> usize {
         let exact = self
             .exact
             .get(topic)
             .map(|entry| (Arc::clone(entry.key()), Arc::clone(&entry)));
         let patterns = self.matching(topic);
-        let (name, listeners) = match exact {
-            Some((name, listeners)) => (name, Some(listeners)),
+        let (name, subscribers) = match exact {
+            Some((name, subscribers)) => (name, Some(subscribers)),
             None if patterns.is_empty() => return 0,
             None => (topic.into(), None),
         };
-        listeners
+        subscribers
             .iter()
             .chain(&patterns)
-            .map(|listeners| listeners.push(&name, message))
+            .map(|subscribers| subscribers.push(&name, message))
             .sum()
     }
 
     pub(crate) fn add(&self, filter: &Filter, handle: u64, id: u64, inlet: &Inlet) {
-        let listener = Listener {
+        let subscriber = Subscriber {
             handle,
             id,
             inlet: inlet.clone(),
@@ -73,26 +75,26 @@ impl Topics {
                 .patterns
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            Arc::make_mut(patterns.entry(name).or_default()).insert(listener);
+            Arc::make_mut(patterns.entry(name).or_default()).insert(subscriber);
         } else {
-            Arc::make_mut(&mut self.exact.entry(name).or_default()).insert(listener);
+            Arc::make_mut(&mut self.exact.entry(name).or_default()).insert(subscriber);
         }
     }
 
     pub(crate) fn remove(&self, filter: &Filter, id: u64) {
         let name = filter.as_str();
-        let mut is_last = |listeners: &mut Arc<Listeners>| Arc::make_mut(listeners).remove(id);
+        let mut remove = |subscribers: &mut Arc<Subscribers>| Arc::make_mut(subscribers).remove(id);
         if is_pattern(filter) {
             let mut patterns = self
                 .patterns
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            if patterns.get_mut(name).is_some_and(&mut is_last) {
+            if patterns.get_mut(name).is_some_and(&mut remove) {
                 patterns.remove(name);
             }
         } else {
             self.exact
-                .remove_if_mut(name, |_, listeners| is_last(listeners));
+                .remove_if_mut(name, |_, subscribers| remove(subscribers));
         }
     }
 
@@ -108,8 +110,8 @@ impl Topics {
             .collect()
     }
 
-    fn matching(&self, topic: &str) -> Vec<Arc<Listeners>> {
-        // Names of our own never reach a pattern, so they do not count there either.
+    fn matching(&self, topic: &str) -> Vec<Arc<Subscribers>> {
+        // Patterns never receive reserved names, so a publish does not count them either.
         if topic.starts_with(RESERVED_PREFIX) {
             return Vec::new();
         }
@@ -118,29 +120,29 @@ impl Topics {
             .iter()
             .filter(|(pattern, _)| glob::matches(&***pattern, topic));
         matching
-            .map(|(_, listeners)| Arc::clone(listeners))
+            .map(|(_, subscribers)| Arc::clone(subscribers))
             .collect()
     }
 }
 
-impl Listeners {
+impl Subscribers {
     fn push(&self, topic: &Arc<str>, message: &Message) -> usize {
-        for listener in &self.0 {
-            listener.inlet.push(topic, message);
+        for subscriber in &self.0 {
+            subscriber.inlet.push(topic, message);
         }
         self.0.chunk_by(|a, b| a.handle == b.handle).count()
     }
 
-    fn insert(&mut self, listener: Listener) {
+    fn insert(&mut self, subscriber: Subscriber) {
         let at = self
             .0
-            .partition_point(|other| other.handle <= listener.handle);
-        self.0.insert(at, listener);
+            .partition_point(|other| other.handle <= subscriber.handle);
+        self.0.insert(at, subscriber);
     }
 
-    /// Removes a listener and tells whether it was the last.
+    /// Removes a subscriber and tells whether none is left.
     fn remove(&mut self, id: u64) -> bool {
-        self.0.retain(|listener| listener.id != id);
+        self.0.retain(|subscriber| subscriber.id != id);
         self.0.is_empty()
     }
 }
