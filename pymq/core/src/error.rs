@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::rpc::RemoteError;
+use crate::remote_error::RemoteError;
 use crate::text::cut;
 
 /// The result of an operation on the bus.

@@ -20,6 +20,7 @@ mod message;
 pub mod name;
 pub mod provider;
 mod queue;
+mod remote_error;
 mod retry;
 mod rpc;
 mod text;

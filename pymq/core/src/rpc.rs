@@ -3,7 +3,6 @@
 mod args;
 mod function;
 mod remote;
-mod remote_error;
 mod reply;
 mod responses;
 mod skeleton;
@@ -11,9 +10,9 @@ mod stub;
 
 pub use self::args::{Args, Params};
 pub use self::function::{CallMeta, RemoteFunction};
-pub use self::remote_error::RemoteError;
 pub use self::reply::{IntoReply, Json};
 pub use self::responses::Responses;
 pub use self::stub::Stub;
+pub use crate::remote_error::RemoteError;
 
 pub(crate) use self::remote::expose;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
 use crate::error::{Error, Result};
 use crate::message::Message;
-use crate::rpc::RemoteError;
+use crate::remote_error::RemoteError;
 
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq)]

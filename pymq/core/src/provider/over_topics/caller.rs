@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::provider::{
     GetOptions, Part, Provider, Replies, Reply, ReplyInlet, RequestOptions, Target, Wait, replies,
 };
-use crate::rpc::RemoteError;
+use crate::remote_error::RemoteError;
 
 /// How long a call that its caller has left waits for servers that said nothing.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);

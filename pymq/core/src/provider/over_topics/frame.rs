@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::provider::{Provider, PutOptions, Reply};
-use crate::rpc::RemoteError;
+use crate::remote_error::RemoteError;
 
 const HEADER: &str = "__rpc";
 

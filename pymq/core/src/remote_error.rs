@@ -1,4 +1,4 @@
-//! The failure of a remote function, as data: it travels to the caller with its type and arguments.
+//! The failure of a remote function as data, which travels to the caller.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use serde::de::DeserializeOwned;
 use crate::error::{ErrorKind, Result};
 use crate::text::cut;
 
-/// Why a remote function failed, as its server says it.
+/// Why a remote function failed, as its server reports it.
 ///
-/// Python sees it as `RemoteInvocationError(type_name, *args)`; an exception raised in Python arrives here with its
-/// type name and its arguments.
+/// A Python caller gets `RemoteInvocationError(type_name, *args)`. An exception of a Python server
+/// arrives here with its type name and its arguments.
 ///
 /// # Examples
 ///
@@ -31,16 +31,18 @@ pub struct RemoteError {
     args: Bytes,
 }
 
-/// The type name by which servers and callers know that a function did not run because too many requests wait.
+/// The type name that says: the function did not run, because too many requests are waiting.
 const OVERLOADED: &str = "Overloaded";
 
-/// The type name by which they know that the function is not exposed where the request arrived.
+/// The type name that says: the function did not run, because the server does not expose it.
 const NO_SUCH_REMOTE: &str = "NoSuchRemote";
 
 impl RemoteError {
-    /// Creates an error with a message as its one argument. Use Python's names where they fit: `ValueError`,
-    /// `TypeError`, `KeyError`, `RuntimeError`.
-    #[expect(clippy::missing_panics_doc, reason = "it never does")]
+    /// Creates an error with a message as its only argument.
+    ///
+    /// Use the names of Python's exceptions where they fit: `ValueError`, `TypeError`, `KeyError`,
+    /// `RuntimeError`.
+    #[expect(clippy::missing_panics_doc, reason = "it never panics")]
     pub fn new(type_name: impl Into<String>, message: impl Into<String>) -> Self {
         let message = message.into();
         let args = crate::codec::to_json(&[&message]).expect("a string is always valid JSON");
@@ -61,7 +63,7 @@ impl RemoteError {
         Self::from_wire(type_name, args)
     }
 
-    /// Creates an error from its JSON array of arguments, as a provider reads it.
+    /// Creates an error from the JSON array of its arguments, as a provider reads it.
     ///
     /// # Errors
     ///
@@ -79,17 +81,18 @@ impl RemoteError {
         })
     }
 
-    /// The answer of a server that has too many requests waiting.
+    /// Creates the error of a server that has too many waiting requests.
     pub fn overloaded() -> Self {
         Self::new(OVERLOADED, "too many requests are waiting")
     }
 
-    /// The answer where a request arrives and the function is no longer exposed.
+    /// Creates the error of a server that no longer exposes the function.
     pub fn no_such_remote() -> Self {
         Self::new(NO_SUCH_REMOTE, "the function is no longer exposed")
     }
 
-    /// Returns the type of the error: the Python exception name, or what the Rust function chose.
+    /// Returns the type of the error: the name of a Python exception, or of the Rust function's
+    /// choice.
     pub fn type_name(&self) -> &str {
         &self.type_name
     }
@@ -113,7 +116,7 @@ impl RemoteError {
         &self.args
     }
 
-    /// Returns the kind of the error that a caller gets.
+    /// Returns the kind of the [`Error`](crate::Error) that the caller gets.
     pub(crate) fn kind(&self) -> ErrorKind {
         match &*self.type_name {
             OVERLOADED => ErrorKind::Overloaded,
