@@ -1,5 +1,7 @@
-//! The one error of the bus: callers act on [`Error::kind`], people read `Display`, machines walk
-//! `source()`. Each fact appears once, so `Display` never repeats the source.
+//! The error type of the bus.
+//!
+//! Programs act on [`Error::kind`], people read `Display`, and error reporters follow `source()`.
+//! Each fact appears once, so `Display` does not repeat the source.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -30,7 +32,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
-/// Boxed, so that a `Result` of the hot paths stays a word wide.
+/// Boxed, so that a `Result` stays small on the hot paths.
 #[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
@@ -41,59 +43,59 @@ struct Inner {
     remote: Option<RemoteError>,
 }
 
-/// The categories a caller can act on.
+/// The category of an [`Error`], on which a caller can act.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The time given to the operation ran out.
+    /// The operation did not finish within its time.
     Timeout,
-    /// The provider is unreachable, or the connection broke.
+    /// The provider cannot be reached, or the connection was lost.
     Disconnected,
     /// The bus, the queue handle or the subscription was closed.
     Closed,
-    /// The process-wide bus is used before `init`.
+    /// The process-wide bus was used before `init`.
     NotInitialized,
-    /// There is a process-wide bus already.
+    /// The process-wide bus exists already.
     AlreadyInitialized,
-    /// A bounded queue has no place left.
+    /// The queue holds as many messages as its limit allows.
     Full,
-    /// The lease is over: settled, expired, or taken by another.
+    /// The lease has ended: the message was settled, or the lease expired.
     LeaseLost,
-    /// Nobody exposes a function of that name.
+    /// No server exposes a function of that name.
     NoSuchRemote,
     /// This bus already exposes a function of that name.
     AlreadyExposed,
     /// The remote function ran and failed; see [`Error::remote`].
     Remote,
-    /// The server has more requests waiting than it takes; the function did not run.
+    /// The server has too many waiting requests; the function did not run.
     Overloaded,
-    /// A value could not be encoded, or a payload not decoded; see [`Error::payload`].
+    /// A value could not be encoded, or a payload could not be decoded; see [`Error::payload`].
     Codec,
-    /// The payload is over the limit; nothing was sent.
+    /// The payload is larger than the limit; nothing was sent.
     TooLarge,
-    /// A name is empty, too long, reserved, or has control characters.
+    /// A name is empty, too long or reserved, or contains control characters.
     InvalidName,
-    /// A configuration or URL that cannot be used.
+    /// A configuration or a URL is invalid.
     InvalidConfig,
     /// The provider does not have the capability.
     Unsupported,
-    /// Wrong or missing credentials.
+    /// The credentials are wrong or missing.
     Auth,
-    /// The credentials are right, but do not allow this.
+    /// The credentials are right but do not permit this operation.
     Permission,
-    /// The encrypted connection could not be made.
+    /// The encrypted connection could not be established.
     Tls,
-    /// The provider holds something of another type under this name.
+    /// The server holds data of another type under this name.
     WrongType,
-    /// The provider has no memory left for new data.
+    /// The server has no memory left for new data.
     OutOfMemory,
     /// Any other failure of the provider.
     Provider,
 }
 
 impl Error {
-    /// Creates an error of a kind, with the operation and the name it concerns, such as
-    /// ``"redis: put to `jobs`"``.
+    /// Creates an error of a kind. The context is the operation and the name that it concerns, such
+    /// as ``"redis: put to `jobs`"``.
     pub fn new(kind: ErrorKind, context: impl Into<Box<str>>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -105,8 +107,10 @@ impl Error {
         }))
     }
 
-    /// Adds the cause. `Display` does not show it; `source()` returns it. If its text, or that of a cause of it, is over
-    /// 1,024 bytes, only the beginning of the text with its causes is kept.
+    /// Adds the cause, which `source()` returns and `Display` does not show.
+    ///
+    /// If the text of the cause, or of one of its own causes, is longer than 1,024 bytes, the
+    /// beginning of the joined texts is kept instead of the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let source = source.into();
@@ -115,7 +119,7 @@ impl Error {
         let texts: Vec<String> = causes.map(ToString::to_string).collect();
         self.0.source = Some(
             if texts.iter().any(|text| matches!(cut(text), Cow::Owned(_))) {
-                // One that prints a whole document is kept as the beginning of its text.
+                // A cause may print a whole document.
                 let texts = texts.join(": ");
                 Arc::from(Box::<dyn StdError + Send + Sync>::from(cut(&texts)))
             } else {
@@ -125,14 +129,14 @@ impl Error {
         self
     }
 
-    /// Marks that the operation may have happened all the same.
+    /// Marks that the operation may have taken effect although it failed.
     #[must_use]
     pub fn with_outcome_unknown(mut self) -> Self {
         self.0.outcome_unknown = true;
         self
     }
 
-    /// Adds the raw payload the error is about.
+    /// Adds the raw payload that the error is about.
     #[must_use]
     pub fn with_payload(mut self, payload: Bytes) -> Self {
         self.0.payload = Some(payload);
@@ -151,12 +155,12 @@ impl Error {
         self.0.kind
     }
 
-    /// Tells whether the same call may work later without a change by the caller.
+    /// Tells whether the same call may succeed later.
     ///
-    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) is: the call did not run, and a server may come. If the name is wrong, it
-    /// fails each time, so bound the tries.
+    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) is retryable, because the function did not run and
+    /// a server may start. If the name is wrong, every retry fails, so limit the retries.
     ///
-    /// For a plain `put` or `publish`, see [`outcome_unknown`](Self::outcome_unknown) first.
+    /// Before you repeat a `put` or a `publish`, check [`outcome_unknown`](Self::outcome_unknown).
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
@@ -169,7 +173,7 @@ impl Error {
         )
     }
 
-    /// Tells whether the operation may have happened although it failed, as after a timeout.
+    /// Tells whether the operation may have taken effect although it failed, as after a timeout.
     pub fn outcome_unknown(&self) -> bool {
         self.0.outcome_unknown
     }
@@ -179,7 +183,7 @@ impl Error {
         self.0.payload.as_ref()
     }
 
-    /// Returns what the remote function reported.
+    /// Returns the failure that the remote function reported.
     pub fn remote(&self) -> Option<&RemoteError> {
         self.0.remote.as_ref()
     }
@@ -206,7 +210,7 @@ impl fmt::Debug for Error {
             .field("kind", &self.0.kind)
             .field("context", &cut(&self.0.context));
         if let Some(source) = &self.0.source {
-            // Of any type: it may hold more than it displays.
+            // A source may hold more than it displays.
             let text = if is_pretty {
                 format!("{source:#?}")
             } else {
@@ -244,27 +248,29 @@ impl fmt::Display for ErrorKind {
             Self::NotInitialized => "not initialized, call `pymq::init` first",
             Self::AlreadyInitialized => "already initialized, call `pymq::shutdown` first",
             Self::Full => "full",
-            Self::LeaseLost => "lease lost",
-            Self::NoSuchRemote => "no such remote",
+            Self::LeaseLost => "lease lost, it expired or was settled before",
+            Self::NoSuchRemote => "no such remote, no server exposes it",
             Self::AlreadyExposed => "already exposed",
             Self::Remote => "remote failed",
-            Self::Overloaded => "overloaded",
-            Self::Codec => "codec",
+            Self::Overloaded => "the server is overloaded, retry later",
+            Self::Codec => "invalid data",
             Self::TooLarge => "too large",
             Self::InvalidName => "invalid name",
             Self::InvalidConfig => "invalid configuration",
-            Self::Unsupported => "unsupported",
+            Self::Unsupported => "not supported by the provider",
             Self::Auth => "authentication failed",
             Self::Permission => "permission denied",
-            Self::Tls => "tls",
-            Self::WrongType => "wrong type",
+            Self::Tls => "TLS failed",
+            Self::WrongType => "the server holds data of another type",
             Self::OutOfMemory => "out of memory",
             Self::Provider => "provider failed",
         })
     }
 }
 
-/// Turns what a receiver answers into what its `Stream` yields: `Closed` is the end, other errors are items.
+/// Converts the result of a receiver into the item of its `Stream`.
+///
+/// `Closed` is the end of the stream; other errors are items.
 pub(crate) fn end_of_stream<T>(received: Result<T>) -> Option<Result<T>> {
     match received {
         Err(error) if error.kind() == ErrorKind::Closed => None,
@@ -276,29 +282,29 @@ pub(crate) fn end_of_stream<T>(received: Result<T>) -> Option<Result<T>> {
 mod tests {
     use super::*;
 
-    /// Far over what is kept of a text.
+    /// Much longer than the part of a text that is kept.
     const HUGE: usize = 3_000_000;
 
-    /// Displays little, and holds or is caused by much.
+    /// An error with a short `Display`, a long `Debug` and any cause.
     #[derive(Debug)]
-    struct Holds {
+    struct LongDebug {
         _document: String,
         cause: Option<Error>,
     }
 
-    impl fmt::Display for Holds {
+    impl fmt::Display for LongDebug {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("short")
         }
     }
 
-    impl StdError for Holds {
+    impl StdError for LongDebug {
         fn source(&self) -> Option<&(dyn StdError + 'static)> {
             self.cause.as_ref().map(|cause| cause as _)
         }
     }
 
-    /// Shows an error in every way there is, with all its causes.
+    /// Returns every text of an error and of all its causes.
     fn texts(error: &Error) -> Vec<String> {
         let mut texts = vec![format!("{error:?}"), format!("{error:#?}")];
         let mut cause = Some(error as &dyn StdError);
@@ -312,7 +318,7 @@ mod tests {
     #[test]
     fn no_text_of_an_error_is_huge() {
         let huge = "ä".repeat(HUGE / 2);
-        let holds = |cause| Holds {
+        let long_debug = |cause| LongDebug {
             _document: huge.clone(),
             cause,
         };
@@ -322,8 +328,8 @@ mod tests {
             long(),
             long().with_source(huge.clone()),
             long().with_source(long().with_source(huge.clone())),
-            Error::new(ErrorKind::Codec, "a").with_source(holds(None)),
-            Error::new(ErrorKind::Codec, "a").with_source(holds(Some(long()))),
+            Error::new(ErrorKind::Codec, "a").with_source(long_debug(None)),
+            Error::new(ErrorKind::Codec, "a").with_source(long_debug(Some(long()))),
             Error::from_remote(huge.clone(), remote.clone()),
             Error::new(ErrorKind::Codec, "a").with_source(remote.clone()),
             Error::new(ErrorKind::Codec, "a").with_payload(Bytes::from(huge.clone())),

@@ -1,11 +1,11 @@
-//! Events: values with a topic of their own, so that publishing one needs no name.
+//! Events: types that have a topic, so that a publish needs no name.
 
 use serde::Serialize;
 
-/// A value that is published by its type.
+/// A value whose type names its topic.
 ///
-/// [`event!`](crate::event!) implements it; by hand it is one or two constants. Subscribing needs
-/// [`DeserializeOwned`](serde::de::DeserializeOwned) besides.
+/// [`event!`](crate::event!) implements it; by hand it takes one or two constants. A subscription
+/// also needs [`DeserializeOwned`](serde::de::DeserializeOwned).
 ///
 /// # Examples
 ///
@@ -26,27 +26,30 @@ use serde::Serialize;
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
-    label = "this type has no topic of its own",
-    note = "say `pymq::event!({Self});` beside the type, which must be `Serialize`",
-    note = "or name the topic where it is used: `bus.topic(\"name\").publish(&value)`"
+    label = "this type has no topic",
+    note = "add `pymq::event!({Self});` next to the type, which must be `Serialize`",
+    note = "or name the topic in the call: `bus.topic(\"name\").publish(&value)`"
 )]
 pub trait Event: Serialize {
-    /// The topic this event is published on.
+    /// The topic on which this event is published.
     const TOPIC: &'static str;
 
-    /// The Python class an unannotated reader builds from this event, such as `shop.events.Placed`.
+    /// The Python class of this event, such as `shop.events.Placed`.
     ///
-    /// With one the payload is tagged; without, it is the bare object, which an annotated Python handler and every
-    /// Rust subscriber read as well. Name only classes that Python has. Items of a queue, and lists of this event in
-    /// one, are tagged on demand, by [`Queue::tagged`](crate::Queue::tagged).
+    /// With a class, the payload is tagged, and a Python handler without an annotation gets an
+    /// instance of the class. Without one, the payload is the bare object. Python handlers with an
+    /// annotation and all Rust subscribers read both. Name only classes that exist in Python.
+    ///
+    /// Items of a queue are tagged only by [`Queue::tagged`](crate::Queue::tagged).
     const CLASS: Option<&'static str> = None;
 }
 
-/// Makes a type an [`Event`].
+/// Implements [`Event`] for a type.
 ///
-/// The topic is the path of the module and the type, joined by dots, the crate's name first: `Placed` in
-/// `shop::events` is published on `shop.events.Placed`, where a Python handler annotated with the class `Placed` of
-/// the module `shop.events` listens. `topic = ".."` names another, `class = ".."` is [`Event::CLASS`].
+/// The topic is the path of the type with dots, starting with the name of the crate: `Placed` in
+/// `shop::events` is published on `shop.events.Placed`. A Python handler that is annotated with the
+/// class `Placed` of the module `shop.events` subscribes to the same topic. `topic = ".."` names
+/// another topic, `class = ".."` sets [`Event::CLASS`].
 ///
 /// # Examples
 ///
@@ -90,10 +93,10 @@ macro_rules! event {
     };
 }
 
-/// What [`event!`](crate::event!) computes with at compile time.
+/// What [`event!`](crate::event!) computes at compile time.
 #[doc(hidden)]
 pub mod path {
-    /// Returns the length of a path whose `::` became dots.
+    /// Returns the length of a path after each `::` is replaced by a dot.
     pub const fn dotted_len(path: &str) -> usize {
         let path = path.as_bytes();
         let (mut at, mut len) = (0, 0);
@@ -104,7 +107,7 @@ pub mod path {
         len
     }
 
-    /// Turns each `::` of a path into a dot.
+    /// Replaces each `::` of a path by a dot.
     pub const fn dotted<const LEN: usize>(path: &str) -> [u8; LEN] {
         let path = path.as_bytes();
         let mut dotted = [b'.'; LEN];
@@ -127,7 +130,7 @@ pub mod path {
         }
     }
 
-    /// A `::` is one dot wide; colons occur in no other way in a path.
+    /// Returns the length of the character or `::` at `at`. A path has no single colons.
     const fn width(path: &[u8], at: usize) -> usize {
         if path[at] == b':' { 2 } else { 1 }
     }

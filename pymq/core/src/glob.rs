@@ -1,10 +1,11 @@
-//! Redis globs over bytes: `*`, `?`, `[a-c]`, `[^a]` and `\` as Redis' own `stringmatchlen` reads
-//! them, so that a pattern means the same on every provider.
+//! Redis globs over bytes: `*`, `?`, `[a-c]`, `[^a]` and `\`.
+//!
+//! They match as in `stringmatchlen` of Redis, so that a pattern means the same on every provider.
 
 /// Tells whether `text` matches the Redis glob `pattern`.
 ///
-/// Both are bytes: `?` is one byte, as in Redis. `*` crosses every separator. Time is bounded by the
-/// product of the two lengths, whatever the pattern.
+/// Both are bytes: `?` matches one byte, as in Redis. `*` matches any bytes, separators included.
+/// The time is bounded by the product of the two lengths for every pattern.
 ///
 /// # Examples
 ///
@@ -19,8 +20,8 @@
 pub fn matches(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
     let (pattern, text) = (pattern.as_ref(), text.as_ref());
     let (mut p, mut t) = (0, 0);
-    // Where to go on when a literal fails: behind the last `*`, one more byte of text swallowed. Only
-    // the last star can matter, which is what keeps this from being exponential.
+    // Where to continue after a mismatch: behind the last `*`, which then matches one more byte.
+    // Only the last star has to be retried, so the time is not exponential.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         match step(&pattern[p..], text[t]) {
@@ -46,7 +47,7 @@ pub fn matches(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// Escapes every byte of `text` that a glob would read as special.
+/// Escapes the characters of `text` that have a meaning in a glob.
 pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,7 +61,7 @@ pub fn escape(text: &str) -> String {
 
 enum Step {
     Star,
-    /// The byte matched; so many bytes of the pattern are used up.
+    /// The byte matches this many bytes of the pattern.
     Match(usize),
     Fail,
 }
@@ -77,8 +78,9 @@ fn step(pattern: &[u8], byte: u8) -> Step {
     if hit { Step::Match(width) } else { Step::Fail }
 }
 
-/// Reads a class such as `[^a-c\]]` and tells whether `byte` is in it, and how long it is. An
-/// unterminated class ends with the pattern, as in Redis.
+/// Reads a class such as `[^a-c\]]`. Returns whether it contains `byte`, and its length.
+///
+/// A class without an end stops with the pattern, as in Redis.
 fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
     let negated = pattern.get(1) == Some(&b'^');
     let mut at = if negated { 2 } else { 1 };

@@ -1,5 +1,6 @@
-//! Where code of the user runs: handlers, remote functions, and whatever they hold. A panic there ends here, also one that
-//! comes as a value is dropped, or as the payload of a panic is.
+//! Catches panics of user code: of handlers, of remote functions, and of the values that they hold.
+//!
+//! This includes a panic in the `drop` of such a value, and in the `drop` of a panic payload.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -10,12 +11,12 @@ use std::task::Poll;
 
 use crate::text::cut;
 
-/// How many payloads that panic as they are dropped are dropped in a row. The next one is leaked.
-const MOST_PAYLOADS: usize = 16;
+/// How many panic payloads are dropped in a row while each of them panics. The next one is leaked.
+const MAX_PAYLOAD_DROPS: usize = 16;
 
-/// Runs something, and returns the text of a panic.
+/// Runs a function and returns its result, or the text of its panic.
 pub(crate) fn isolate<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    // Unwind safe: what panicked is dropped, and what it shares with others it shares through `&self`.
+    // Unwind safe: the function is dropped after a panic, and shares state only through `&self`.
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
         let text = text(&*payload);
         discard(payload);
@@ -23,7 +24,8 @@ pub(crate) fn isolate<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Runs `make` and its future to the end, drops that, and returns the text of a panic in any of these.
+/// Runs `make`, polls its future to the end and drops it. Returns the output, or the text of a panic
+/// in any of these steps.
 pub(crate) async fn catch_panic<F>(make: impl FnOnce() -> F) -> Result<F::Output, String>
 where
     F: Future + Unpin,
@@ -31,7 +33,7 @@ where
     let mut future = Isolated::new(isolate(make)?);
     let output = poll_fn(|cx| {
         let Some(future) = &mut future.0 else {
-            unreachable!("it is there until the end");
+            unreachable!("the future is there until `end`");
         };
         match isolate(|| Pin::new(future).poll(cx)) {
             Ok(poll) => poll.map(Ok),
@@ -42,7 +44,7 @@ where
     future.end().and(output)
 }
 
-/// A value of the user. A panic as it is dropped ends here.
+/// A value of the user. A panic in its `drop` is logged.
 #[derive(Debug)]
 pub(crate) struct Isolated<T>(Option<T>);
 
@@ -51,7 +53,7 @@ impl<T> Isolated<T> {
         Self(Some(value))
     }
 
-    /// Drops the value, and returns the text of a panic.
+    /// Drops the value. Returns the text of a panic as the error.
     fn end(mut self) -> Result<(), String> {
         let value = self.0.take();
         isolate(|| drop(value))
@@ -62,7 +64,9 @@ impl<T> Deref for Isolated<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.0
+            .as_ref()
+            .expect("the value is there until `end` or drop")
     }
 }
 
@@ -73,7 +77,7 @@ impl<T> Drop for Isolated<T> {
         {
             tracing::error!(
                 panic,
-                "what a handler or a remote function held panicked as it was dropped"
+                "a value that a handler or a remote function held panicked while it was dropped"
             );
         }
     }
@@ -85,15 +89,15 @@ fn text(panic: &(dyn Any + Send)) -> String {
     cut(text.unwrap_or("a value that is not text")).into_owned()
 }
 
-/// Drops the payload of a panic, which may panic in turn.
+/// Drops a panic payload, whose `drop` may panic with another payload.
 fn discard(mut payload: Box<dyn Any + Send>) {
-    for _ in 0..MOST_PAYLOADS {
+    for _ in 0..MAX_PAYLOAD_DROPS {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             Ok(()) => return,
             Err(next) => payload = next,
         }
     }
-    // It would go on without end.
+    // Each payload may panic with a new one, without end.
     Box::leak(payload);
 }
 
@@ -104,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Panics with another of its kind whenever it is dropped.
+    /// Panics with a new `Endless` when it is dropped.
     struct Endless;
 
     impl Drop for Endless {
@@ -121,17 +125,17 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_panics_as_it_is_dropped_hurts_nobody() {
+    fn a_panic_in_the_drop_of_a_value_is_caught() {
         drop(Isolated::new(Endless));
     }
 
     #[tokio::test]
-    async fn what_a_future_holds_panics_as_a_part_of_it() {
+    async fn a_panic_of_a_value_in_a_future_is_a_panic_of_the_future() {
         let held = Box::new(Endless);
         let future = || {
             let mut held = Some(held);
             Box::pin(poll_fn(move |_| {
-                // Only so that it holds it.
+                // Moves the value into the future.
                 let _held = held.as_mut();
                 Poll::Ready(1)
             }))

@@ -1,5 +1,6 @@
-//! What crosses the seam: headers, an encoding, a body. No id, no timestamp: a message is what its
-//! sender wrote, byte for byte.
+//! What crosses the seam: headers, an encoding and a body.
+//!
+//! A message has no id and no timestamp. It holds exactly what its sender wrote.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +9,7 @@ use bytes::Bytes;
 
 /// What a provider carries from a sender to a receiver.
 ///
-/// Cheap to clone: the body is reference counted, headers are absent in the common case.
+/// Cheap to clone: the body is reference counted, and most messages have no headers.
 ///
 /// # Examples
 ///
@@ -22,19 +23,19 @@ use bytes::Bytes;
 /// ```
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Message {
-    /// What the sender wants known besides the body.
+    /// What the sender adds to the body, as names and values.
     pub headers: Headers,
-    /// How the body is to be read.
+    /// How to read the body.
     pub encoding: Encoding,
     /// The payload.
     pub body: Bytes,
 }
 
-/// How the body of a [`Message`] is to be read.
+/// How to read the body of a [`Message`].
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// The exact PyMQ payload: one JSON text, envelope and tag included.
+    /// A PyMQ payload: one JSON text, with its envelope and tag.
     #[default]
     Json,
     /// Opaque bytes.
@@ -42,7 +43,7 @@ pub enum Encoding {
 }
 
 impl Message {
-    /// Creates a message around a JSON text, which is not checked.
+    /// Creates a message with a JSON text as its body. The text is not checked.
     pub fn json(body: impl Into<Bytes>) -> Self {
         Self {
             headers: Headers::new(),
@@ -51,7 +52,7 @@ impl Message {
         }
     }
 
-    /// Creates a message around opaque bytes.
+    /// Creates a message with opaque bytes as its body.
     pub fn bytes(body: impl Into<Bytes>) -> Self {
         Self {
             headers: Headers::new(),
@@ -60,14 +61,14 @@ impl Message {
         }
     }
 
-    /// Adds a header, replacing the one of the same name.
+    /// Sets a header, replacing one of the same name.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Returns the bytes this message occupies: body, header names and header values.
+    /// Returns the size in bytes of the body, the header names and the header values.
     pub fn size(&self) -> usize {
         self.body.len()
             + self
@@ -78,9 +79,9 @@ impl Message {
     }
 }
 
-/// A small map of text to text that keeps the order of insertion.
+/// A small map from text to text that keeps the order of insertion.
 ///
-/// Costs one word while empty. Lookups are linear: a message has a handful of headers.
+/// It takes one word while it is empty. Lookups are linear, because a message has few headers.
 ///
 /// # Examples
 ///
@@ -97,7 +98,7 @@ impl Message {
 #[derive(Clone, Default, Eq, PartialEq)]
 #[expect(
     clippy::box_collection,
-    reason = "absent in the common case: one word instead of three in every message"
+    reason = "most messages have no headers, and then a message is two words smaller"
 )]
 pub struct Headers(Option<Box<Vec<(String, String)>>>);
 
@@ -114,7 +115,7 @@ impl Headers {
             .map(|(_, value)| value)
     }
 
-    /// Sets a header and returns the value it had.
+    /// Sets a header and returns its previous value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<String>) -> Option<String> {
         let (name, value) = (name.into(), value.into());
         let entries = self.0.get_or_insert_default();
@@ -125,7 +126,7 @@ impl Headers {
         None
     }
 
-    /// Removes a header and returns the value it had.
+    /// Removes a header and returns its value.
     pub fn remove(&mut self, name: &str) -> Option<String> {
         let entries = self.0.as_mut()?;
         let at = entries.iter().position(|(key, _)| key == name)?;
@@ -150,7 +151,7 @@ impl Headers {
         self.0.as_ref().map_or(0, |entries| entries.len())
     }
 
-    /// Tells whether there are none.
+    /// Tells whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -162,8 +163,8 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// From so many headers on, looking through them is slower than looking them up.
-const A_HANDFUL: usize = 32;
+/// From this number of headers on, a hash map finds a name faster than a search through the list.
+const MIN_HASHED: usize = 32;
 
 impl<K: Into<String>, V: Into<String>> Extend<(K, V)> for Headers {
     /// Sets headers, replacing those of the same names.
@@ -187,35 +188,35 @@ impl IntoIterator for Headers {
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
-    /// Gathers headers; of a name that repeats, the last value counts, at the first place.
+    /// Collects headers. A repeated name keeps its first position and gets its last value.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
         let mut headers: Vec<(String, String)> = Vec::new();
-        // They may come from the wire, so many that each looking at all before it would take for ever.
-        let mut places: Option<HashMap<String, usize>> = None;
+        // The headers may come from the network, and so many that linear searches would take minutes.
+        let mut positions: Option<HashMap<String, usize>> = None;
         for (name, value) in iter {
             let name = name.into();
-            let place = match &places {
+            let position = match &positions {
                 None => headers.iter().position(|(key, _)| *key == name),
-                Some(places) => places.get(&name).copied(),
+                Some(positions) => positions.get(&name).copied(),
             };
-            if let Some(place) = place {
-                headers[place].1 = value.into();
+            if let Some(position) = position {
+                headers[position].1 = value.into();
                 continue;
             }
-            if let Some(places) = &mut places {
-                places.insert(name.clone(), headers.len());
+            if let Some(positions) = &mut positions {
+                positions.insert(name.clone(), headers.len());
             }
             headers.push((name, value.into()));
-            if headers.len() == A_HANDFUL {
+            if headers.len() == MIN_HASHED {
                 let keys = headers.iter().map(|(key, _)| key.clone());
-                places = Some(keys.zip(0..).collect());
+                positions = Some(keys.zip(0..).collect());
             }
         }
         Self((!headers.is_empty()).then(|| Box::new(headers)))
     }
 }
 
-/// An id that names one message: of a put that may be repeated, or of a dead letter.
+/// The id of a put that may be repeated, or of a dead letter.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MessageId(Box<str>);
 
@@ -254,9 +255,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_headers_that_repeat_the_last_value_counts_at_the_first_place() {
-        // The many would take minutes, were each to look at all before it.
-        for count in [3, A_HANDFUL, A_HANDFUL + 1, 200_000] {
+    fn a_repeated_header_keeps_its_first_position_and_gets_its_last_value() {
+        // With linear searches the last of these would take minutes.
+        for count in [3, MIN_HASHED, MIN_HASHED + 1, 200_000] {
             let once = (0..count).map(|n| (n.to_string(), "old"));
             let again = (0..count).rev().map(|n| (n.to_string(), "new"));
 

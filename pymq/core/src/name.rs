@@ -1,31 +1,32 @@
-//! What may name a topic, a queue or a remote: checked once at the edge, so that nothing inside has
-//! to ask again.
+//! The rules for names of topics, queues and remotes.
+//!
+//! Names are checked once, where they enter the library.
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest name, in bytes.
 pub const MAX_NAME_BYTES: usize = 512;
 
-/// What names of our own start with: reply inboxes, claims and the like.
+/// The prefix of names that the library uses itself, such as those of reply inboxes.
 pub const RESERVED_PREFIX: &str = "__rpc_";
 
 /// The longest namespace, in characters.
 pub const MAX_NAMESPACE: usize = 64;
 
-/// What ends the name of a key that a provider keeps beside a queue.
-const KEY_ENDS: [&str; 3] = [":v1:delayed", ":v1:leases", ":v1:dead"];
+/// The ends of the keys that a provider stores beside a queue.
+const RESERVED_ENDS: [&str; 3] = [":v1:delayed", ":v1:leases", ":v1:dead"];
 
-/// What such a name holds where an id follows.
-const KEY_PARTS: [&str; 3] = [":v1:lease:", ":v1:once:", ":v1:claim:"];
+/// The parts of such keys that an id follows.
+const RESERVED_PARTS: [&str; 3] = [":v1:lease:", ":v1:once:", ":v1:claim:"];
 
 /// Checks a namespace, which a provider puts before every name.
 ///
-/// It is narrow so that no two of them, each with a name behind it, can mean the same: with a `:` in it, the namespace
-/// `a:b` with the queue `jobs` would be the namespace `a` with the queue `b:jobs`.
+/// Few characters are allowed, so that a namespace and a name together are unambiguous. If `:` were
+/// allowed, the queue `jobs` in `a:b` and the queue `b:jobs` in `a` would have the same key.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidConfig`] unless it is 1 to 64 characters of `A-Za-z0-9._-`.
+/// [`ErrorKind::InvalidConfig`] unless it has 1 to 64 characters of `A-Za-z0-9._-`.
 ///
 /// # Examples
 ///
@@ -38,7 +39,7 @@ pub fn check_namespace(namespace: &str) -> Result<()> {
     if (1..=MAX_NAMESPACE).contains(&namespace.len()) && namespace.bytes().all(is_plain) {
         return Ok(());
     }
-    // As a part of a URL, it may be a part of a password that was not escaped.
+    // In a URL with a password that was not escaped, it may be a part of the password.
     let is_hidden = namespace.contains(['@', '=']);
     let shown = if is_hidden {
         "***".to_owned()
@@ -47,17 +48,21 @@ pub fn check_namespace(namespace: &str) -> Result<()> {
     };
     Err(Error::new(
         ErrorKind::InvalidConfig,
-        format!("namespace `{shown}`, want 1 to 64 characters of `A-Za-z0-9._-`"),
+        format!("namespace `{shown}`: use 1 to 64 characters of `A-Za-z0-9._-`"),
     ))
 }
 
-/// Checks a name of a topic, pattern, queue or remote.
+/// Checks the name of a topic, pattern, queue or remote.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidName`] when it is empty, over 512 bytes, has control characters, starts with
-/// the reserved `__rpc_`, or could be a key beside another queue: one that ends in `:v1:delayed`, `:v1:leases` or
-/// `:v1:dead`, or holds `:v1:lease:`, `:v1:once:` or `:v1:claim:`.
+/// [`ErrorKind::InvalidName`] for a name that
+///
+/// - is empty or longer than 512 bytes,
+/// - contains a control character,
+/// - starts with the reserved prefix `__rpc_`, or
+/// - could be a key that a provider stores beside a queue: it ends with `:v1:delayed`, `:v1:leases`
+///   or `:v1:dead`, or contains `:v1:lease:`, `:v1:once:` or `:v1:claim:`.
 ///
 /// # Examples
 ///
@@ -71,13 +76,13 @@ pub fn check(name: &str) -> Result<()> {
     } else if name.len() > MAX_NAME_BYTES {
         "it is longer than 512 bytes"
     } else if name.chars().any(char::is_control) {
-        "it has a control character"
+        "it contains a control character"
     } else if name.starts_with(RESERVED_PREFIX) {
         "the prefix `__rpc_` is reserved"
-    } else if KEY_ENDS.iter().any(|end| name.ends_with(end))
-        || KEY_PARTS.iter().any(|part| name.contains(part))
+    } else if RESERVED_ENDS.iter().any(|end| name.ends_with(end))
+        || RESERVED_PARTS.iter().any(|part| name.contains(part))
     {
-        "`:v1:` with a part of a queue is reserved"
+        "`:v1:` and the name of a part of a queue are reserved"
     } else {
         return Ok(());
     };

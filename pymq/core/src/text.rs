@@ -1,16 +1,16 @@
-//! Text made of foreign data, in bounds: it goes into errors, logs and dead letters.
+//! Limits the text that foreign data brings into errors, logs and dead letters.
 
 use std::borrow::Cow;
 
-/// How much of a text is kept, in bytes.
-const ENOUGH: usize = 1_024;
+/// The longest text that is kept whole.
+const MAX_BYTES: usize = 1_024;
 
-/// Returns the beginning of a text that is over 1,024 bytes, with a note of how long it was.
+/// Cuts a text that is longer than 1,024 bytes, and appends its length.
 pub(crate) fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= ENOUGH {
+    if text.len() <= MAX_BYTES {
         return text.into();
     }
-    let end = (0..=ENOUGH).rev().find(|at| text.is_char_boundary(*at));
+    let end = (0..=MAX_BYTES).rev().find(|at| text.is_char_boundary(*at));
     let beginning = &text[..end.unwrap_or_default()];
     format!("{beginning}… ({} bytes)", text.len()).into()
 }
@@ -20,12 +20,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_cut_between_characters_and_says_how_long_it_was() {
+    fn a_long_text_is_cut_between_characters_and_names_its_length() {
         let long = format!("a{}", "ä".repeat(3_000_000));
 
         assert_eq!(cut("short"), "short");
-        assert_eq!(cut(&"a".repeat(ENOUGH)).len(), ENOUGH);
+        assert_eq!(cut(&"a".repeat(MAX_BYTES)).len(), MAX_BYTES);
         assert!(cut(&long).ends_with("ä… (6000001 bytes)"));
-        assert!(cut(&long).len() < ENOUGH + 32);
+        assert!(cut(&long).len() < MAX_BYTES + 32);
     }
 }

@@ -208,7 +208,7 @@ fn numbers_that_json_does_not_have_are_refused_at_any_depth() {
     }
     assert!(f32::NAN.encode().is_err());
     let error = f64::NAN.encode().unwrap_err();
-    assert_eq!(error.to_string(), "encode `f64`: codec");
+    assert_eq!(error.to_string(), "encode `f64`: invalid data");
     assert_eq!(
         std::error::Error::source(&error).unwrap().to_string(),
         "JSON has no number NaN"
@@ -417,7 +417,10 @@ fn opaque_bytes_and_json_share_a_queue() {
 fn an_error_names_the_type_and_keeps_the_cause() {
     let error = Vec::<u8>::decode(&Message::json("[1, 300]")).unwrap_err();
 
-    assert_eq!(error.to_string(), "decode `alloc::vec::Vec<u8>`: codec");
+    assert_eq!(
+        error.to_string(),
+        "decode `alloc::vec::Vec<u8>`: invalid data"
+    );
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(
         cause.starts_with("invalid value: integer `300`, expected u8"),
