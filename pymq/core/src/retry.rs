@@ -1,4 +1,4 @@
-//! When to try again and when to give up: pure state, without a clock and without a network.
+//! When to retry and when to give up: pure state, without a clock and without a network.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::text::cut;
 use crate::time::MAX_DURATION;
 
-/// Waits that double from a first one up to a longest.
+/// Waits that double, from a first one up to a longest one.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     next: Duration,
@@ -15,18 +15,18 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// For a put that waits for space which another process makes.
+    /// For a put that waits until another process takes messages from a full queue.
     pub(crate) const fn put() -> Self {
         Self::new(Duration::from_millis(2), Duration::from_millis(50))
     }
 
-    /// For a join that asks whether everything is finished.
+    /// For a join that checks again and again whether every message is finished.
     pub(crate) const fn join() -> Self {
         Self::new(Duration::from_millis(5), Duration::from_millis(250))
     }
 
-    /// For a worker whose provider refuses or is not there, before it asks again.
-    pub(crate) const fn refused() -> Self {
+    /// For a worker whose provider refuses an operation or cannot be reached.
+    pub(crate) const fn worker() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(5))
     }
 
@@ -37,7 +37,7 @@ impl Backoff {
         }
     }
 
-    /// Returns how long to wait now, and waits longer the next time.
+    /// Returns how long to wait now. The next wait is longer.
     pub(crate) fn next_wait(&mut self) -> Duration {
         let wait = self.next;
         self.next = wait.saturating_mul(2).min(self.longest);
@@ -45,14 +45,14 @@ impl Backoff {
     }
 }
 
-/// How long a failed item rests before it is tried again: doubling with each attempt, and spread.
+/// How long a failed item waits before its next attempt: doubling with each attempt, with jitter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Rest {
+pub(crate) struct RetryDelay {
     first: Duration,
     longest: Duration,
 }
 
-impl Rest {
+impl RetryDelay {
     pub(crate) fn new(first: Duration, longest: Duration) -> Self {
         Self {
             first,
@@ -60,41 +60,44 @@ impl Rest {
         }
     }
 
-    /// Returns the rest after an attempt, which start at 1: from half of what is due, at `fraction` 0, to all of it, at 1.
+    /// Returns the delay after an attempt; attempts start at 1.
     ///
-    /// Half is kept, so that items which fail together come back apart and none comes back at once.
+    /// It is half of the nominal delay at `fraction` 0, and the whole of it at 1. So items that fail
+    /// together are retried at different times, and none is retried at once.
     pub(crate) fn after(self, attempt: u32, fraction: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
-        let due = self.first.saturating_mul(1 << doublings).min(self.longest);
-        due / 2 + (due / 2).mul_f64(fraction)
+        let nominal = self.first.saturating_mul(1 << doublings).min(self.longest);
+        nominal / 2 + (nominal / 2).mul_f64(fraction)
     }
 }
 
-impl Default for Rest {
+impl Default for RetryDelay {
     fn default() -> Self {
         Self::new(Duration::from_secs(1), Duration::from_secs(300))
     }
 }
 
-/// Returns a number from 0 to 1 that looks random and is made of what is given: a test sees the same one each time.
-pub(crate) fn spread(of: impl Hash) -> f64 {
+/// Returns a number from 0 to 1 that looks random but depends only on `of`, so that tests can repeat.
+pub(crate) fn jitter(of: impl Hash) -> f64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX)
 }
 
-/// How often a message may be taken under a lease before it is a dead letter.
+/// How often a message may be taken with a lease before it becomes a dead letter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct MaxAttempts(Option<NonZeroU32>);
 
 impl MaxAttempts {
-    /// Sets the limit; zero is none.
+    /// Creates a limit; zero means no limit.
     pub(crate) const fn new(max: u32) -> Self {
         Self(NonZeroU32::new(max))
     }
 
-    /// Returns why a message whose `attempt` has failed is not tried again, if so: how often, with what, and where.
-    pub(crate) fn verdict_on_failure(
+    /// Returns the reason to bury a message whose `attempt` has failed, or `None` to retry it.
+    ///
+    /// The reason names the attempt, the error, and the origin: where the attempt failed.
+    pub(crate) fn bury_reason_on_failure(
         self,
         attempt: u32,
         error: &str,
@@ -107,8 +110,9 @@ impl MaxAttempts {
         ))
     }
 
-    /// Returns why a message taken for the `attempt`-th time is not handed out any more, if so.
-    pub(crate) fn verdict(self, attempt: u32) -> Option<String> {
+    /// Returns the reason to bury a message that is taken for the `attempt`-th time, or `None` to
+    /// hand it out.
+    pub(crate) fn bury_reason(self, attempt: u32) -> Option<String> {
         let max = self.0.filter(|max| attempt > max.get())?;
         let times = if max.get() == 1 { "time" } else { "times" };
         Some(format!(
@@ -148,20 +152,20 @@ mod tests {
     fn the_last_allowed_attempt_is_handed_out_and_the_next_is_not() {
         let five = MaxAttempts::default();
 
-        assert_eq!(five.verdict(1), None);
-        assert_eq!(five.verdict(5), None);
+        assert_eq!(five.bury_reason(1), None);
+        assert_eq!(five.bury_reason(5), None);
         assert_eq!(
-            five.verdict(6).as_deref(),
+            five.bury_reason(6).as_deref(),
             Some("out of attempts: handed out 5 times and never acked")
         );
-        assert!(five.verdict(u32::MAX).is_some());
+        assert!(five.bury_reason(u32::MAX).is_some());
     }
 
     #[test]
-    fn a_rest_doubles_up_to_the_longest() {
-        let rest = Rest::new(Duration::from_secs(1), Duration::from_secs(60));
+    fn a_retry_delay_doubles_up_to_the_longest() {
+        let delay = RetryDelay::new(Duration::from_secs(1), Duration::from_secs(60));
         let millis = |fraction| {
-            [1, 2, 3, 6, 7, 8, u32::MAX].map(|attempt| rest.after(attempt, fraction).as_millis())
+            [1, 2, 3, 6, 7, 8, u32::MAX].map(|attempt| delay.after(attempt, fraction).as_millis())
         };
 
         assert_eq!(
@@ -177,17 +181,17 @@ mod tests {
             [750, 1_500, 3_000, 24_000, 45_000, 45_000, 45_000]
         );
         assert_eq!(
-            Rest::new(Duration::ZERO, Duration::MAX).after(9, 0.3),
+            RetryDelay::new(Duration::ZERO, Duration::MAX).after(9, 0.3),
             Duration::ZERO
         );
-        let huge = Rest::new(Duration::MAX, Duration::MAX);
+        let huge = RetryDelay::new(Duration::MAX, Duration::MAX);
         assert_eq!(huge.after(u32::MAX, 1.0), MAX_DURATION);
         assert_eq!(huge.after(1, 0.0), MAX_DURATION / 2);
     }
 
     #[test]
-    fn what_is_alike_is_spread_alike_and_all_else_is_not() {
-        let fractions: Vec<f64> = (0..1_000).map(|n| spread(("jobs", n))).collect();
+    fn jitter_is_the_same_for_the_same_input_and_spread_for_others() {
+        let fractions: Vec<f64> = (0..1_000).map(|n| jitter(("jobs", n))).collect();
 
         assert!(
             fractions
@@ -196,27 +200,29 @@ mod tests {
         );
         let mean = fractions.iter().sum::<f64>() / 1_000.0;
         assert!((0.45..0.55).contains(&mean), "{mean}");
-        assert_eq!(spread(("jobs", 7)).to_bits(), fractions[7].to_bits());
+        assert_eq!(jitter(("jobs", 7)).to_bits(), fractions[7].to_bits());
     }
 
     #[test]
-    fn the_last_failure_says_how_often_what_and_where() {
+    fn the_last_failure_names_the_attempt_the_error_and_the_origin() {
         let three = MaxAttempts::new(3);
 
-        assert_eq!(three.verdict_on_failure(2, "disk full", "here"), None);
+        assert_eq!(three.bury_reason_on_failure(2, "disk full", "here"), None);
         assert_eq!(
-            three.verdict_on_failure(3, "disk full", "here").as_deref(),
+            three
+                .bury_reason_on_failure(3, "disk full", "here")
+                .as_deref(),
             Some("out of attempts: attempt 3 of 3 failed with `disk full` in here")
         );
-        assert_eq!(MaxAttempts::new(0).verdict_on_failure(9, "", ""), None);
+        assert_eq!(MaxAttempts::new(0).bury_reason_on_failure(9, "", ""), None);
 
         let endless = "ä".repeat(10_000);
-        let reason = three.verdict_on_failure(4, &endless, "here");
+        let reason = three.bury_reason_on_failure(4, &endless, "here");
         assert!(reason.is_some_and(|reason| reason.len() < 1_200 && reason.contains("ä… (")));
     }
 
     #[test]
-    fn zero_is_no_limit() {
-        assert_eq!(MaxAttempts::new(0).verdict(u32::MAX), None);
+    fn zero_means_no_limit() {
+        assert_eq!(MaxAttempts::new(0).bury_reason(u32::MAX), None);
     }
 }

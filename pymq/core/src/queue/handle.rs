@@ -163,7 +163,7 @@ impl Handle {
             };
             let session = self.session(VERB)?;
             let claim = Claim::new(session, self.local.name(), receipt);
-            let Some(reason) = self.max_attempts.verdict(delivery.attempt) else {
+            let Some(reason) = self.max_attempts.bury_reason(delivery.attempt) else {
                 return Ok(Some((claim, delivery)));
             };
             tracing::warn!(

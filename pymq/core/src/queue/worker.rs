@@ -36,7 +36,7 @@ use crate::client::{Alive, LocalQueue, Registration, Running, Session, Start};
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::handler::Handler;
-use crate::retry::Rest;
+use crate::retry::RetryDelay;
 
 const VERB: &str = "work on";
 
@@ -99,7 +99,7 @@ pub struct WorkerBuilder {
     /// The path of the handler in the code.
     name: &'static str,
     concurrency: usize,
-    rest: Rest,
+    retry_delay: RetryDelay,
 }
 
 impl WorkerBuilder {
@@ -112,7 +112,7 @@ impl WorkerBuilder {
             name: type_name_of_val(&handler),
             handler: item::erase(handler),
             concurrency: 1,
-            rest: Rest::default(),
+            retry_delay: RetryDelay::default(),
         }
     }
 
@@ -133,7 +133,7 @@ impl WorkerBuilder {
     /// While it rests nobody holds the item, but on a provider without delays: there the worker keeps it under its
     /// lease for so long.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
-        self.rest = Rest::new(first, longest);
+        self.retry_delay = RetryDelay::new(first, longest);
         self
     }
 
@@ -157,7 +157,7 @@ impl WorkerBuilder {
             handler: self.handler,
             origin,
             concurrency: self.concurrency,
-            rest: self.rest,
+            retry_delay: self.retry_delay,
             max_attempts: handle.max_attempts,
             lease: handle.lease_time,
         };
@@ -197,7 +197,7 @@ impl fmt::Debug for WorkerBuilder {
             .field("queue", self.handle.local.name())
             .field("handler", &self.name)
             .field("concurrency", &self.concurrency)
-            .field("rest", &self.rest)
+            .field("retry_delay", &self.retry_delay)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use super::item::{Finished, Outcome};
 use super::run::Worker;
 use crate::client::Ticket;
 use crate::provider::Settle;
-use crate::retry::spread;
+use crate::retry::jitter;
 
 impl Worker {
     /// Decides what becomes of an item whose handler has ended.
@@ -45,7 +45,7 @@ impl Worker {
         let verdict =
             self.rules
                 .max_attempts
-                .verdict_on_failure(attempt, &error, &self.rules.origin);
+                .bury_reason_on_failure(attempt, &error, &self.rules.origin);
         match verdict {
             Some(reason) => self.bury(ticket, attempt, reason, now),
             None => self.retry(ticket, attempt, &message.body, now),
@@ -67,16 +67,20 @@ impl Worker {
     fn retry(&mut self, ticket: Ticket, attempt: u32, body: &[u8], now: Instant) {
         self.failures += 1;
         let beginning = &body[..body.len().min(256)];
-        let fraction = spread((&**self.source.queue(), beginning, attempt, self.failures));
-        let rest = self.rules.rest.after(attempt, fraction);
-        if self.source.has_delays() && !rest.is_zero() {
-            let nack = Settle::Nack { delay: rest };
+        let fraction = jitter((&**self.source.queue(), beginning, attempt, self.failures));
+        let retry_delay = self.rules.retry_delay.after(attempt, fraction);
+        if self.source.has_delays() && !retry_delay.is_zero() {
+            let nack = Settle::Nack { delay: retry_delay };
             return self.outbox.put(ticket, nack, now);
         }
         let nack = Settle::Nack {
             delay: Duration::ZERO,
         };
-        let at = if self.is_stopping { now } else { now + rest };
+        let at = if self.is_stopping {
+            now
+        } else {
+            now + retry_delay
+        };
         self.outbox.put(ticket, nack, at);
         if self.keeps_order() {
             // It comes before all that were taken with it.

@@ -30,7 +30,7 @@ impl Default for Outbox {
     fn default() -> Self {
         Self {
             letters: Vec::new(),
-            backoff: Backoff::refused(),
+            backoff: Backoff::worker(),
         }
     }
 }
@@ -68,7 +68,7 @@ impl Outbox {
 
     /// Notes that the provider has answered.
     pub(super) fn answered(&mut self) {
-        self.backoff = Backoff::refused();
+        self.backoff = Backoff::worker();
     }
 
     /// Puts a settlement back that did not get through.

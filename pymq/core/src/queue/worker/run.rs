@@ -25,7 +25,7 @@ use crate::client::Alive;
 use crate::client::HeldLeases;
 use crate::error::{ErrorKind, Result};
 use crate::provider::{Delivery, Settle};
-use crate::retry::{Backoff, MaxAttempts, Rest};
+use crate::retry::{Backoff, MaxAttempts, RetryDelay};
 
 /// What was taken ahead and has not begun after this time goes back, for others.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ pub(super) struct Rules {
     /// Where a failure happened, for the dead letter.
     pub(super) origin: String,
     pub(super) concurrency: usize,
-    pub(super) rest: Rest,
+    pub(super) retry_delay: RetryDelay,
     pub(super) max_attempts: MaxAttempts,
     pub(super) lease: Duration,
 }
@@ -94,7 +94,7 @@ impl Worker {
             is_stopping: false,
             take: Ongoing::default(),
             take_again: None,
-            refused: Backoff::refused(),
+            refused: Backoff::worker(),
             settle: Ongoing::default(),
             extend: Ongoing::default(),
             finish,
@@ -218,7 +218,7 @@ impl Worker {
     fn taken(&mut self, taken: Result<Vec<Delivery>>) {
         match taken {
             Ok(deliveries) if !deliveries.is_empty() => {
-                self.refused = Backoff::refused();
+                self.refused = Backoff::worker();
                 let now = Instant::now();
                 for delivery in deliveries {
                     self.take_up(delivery, now);
@@ -250,7 +250,7 @@ impl Worker {
         };
         let ticket = self.leases.hold(self.source.queue(), receipt.clone());
         let attempt = delivery.attempt;
-        let Some(reason) = self.rules.max_attempts.verdict(attempt) else {
+        let Some(reason) = self.rules.max_attempts.bury_reason(attempt) else {
             self.hands
                 .take_up(ticket, receipt, delivery.message, attempt, now);
             return;
