@@ -117,7 +117,7 @@ impl TryFrom<&ProviderUrl> for MemoryConfig {
         if url.scheme() != "memory" {
             return fault("the scheme is not `memory`");
         }
-        let parts = url.expose();
+        let parts = url.as_url();
         let is_bare = parts.username().is_empty()
             && parts.password().is_none()
             && parts.port().is_none()

@@ -242,7 +242,7 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
             format!("redis: URL `{url}`: {what}"),
         )
     };
-    let url: &Url = url.expose();
+    let url: &Url = url.as_url();
     if url.scheme() == "rediss" && !cfg!(feature = "tls") {
         let what = "`rediss://` needs the feature `redis-tls` of the crate `pymq`, or `tls` of `pymq-provider-redis`";
         return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));

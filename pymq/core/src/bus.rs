@@ -557,12 +557,15 @@ impl Bus {
 }
 
 impl Registry {
-    /// Connects a bus to what a URL names: a text, or a [`ProviderUrl`](crate::ProviderUrl) that was read with a configuration.
+    /// Connects a bus to the provider that a URL names.
+    ///
+    /// The URL is a text, or a [`ProviderUrl`](crate::ProviderUrl) from a configuration.
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a URL that cannot be read, or a scheme or parameter nobody knows
-    /// (the nearest name is suggested); else what the provider answers within its connect timeout.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for an invalid URL, and for an unknown scheme or
+    /// parameter, with the nearest known name. Otherwise the error with which the provider fails
+    /// within its connect timeout.
     ///
     /// # Examples
     ///
