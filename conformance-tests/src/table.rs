@@ -254,6 +254,7 @@ macro_rules! behaviours {
                 an_expired_request_is_not_run,
                 caller_drop_does_not_hurt_the_server,
                 overloaded_server_answers,
+                a_remote_runs_and_holds_as_many_as_it_is_told,
             }
             unconnected {
                 a_late_bus_can_do_what_any_can,
@@ -313,6 +314,8 @@ macro_rules! behaviours {
                 names_are_validated,
                 oversized_payloads_are_refused,
                 payloads_pass_up_to_the_limit_and_no_further,
+                handlers_and_functions_share_a_state,
+                a_missing_state_is_refused,
                 extreme_limits_do_no_harm,
                 hurried_looks_see_their_own_queue,
                 hurried_calls_get_their_own_answer,

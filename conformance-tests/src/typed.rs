@@ -7,6 +7,7 @@ mod handlers;
 mod hurried;
 mod limits;
 mod slow;
+mod state;
 
 use std::future::{Ready, ready};
 
@@ -20,6 +21,7 @@ pub use self::handlers::*;
 pub use self::hurried::*;
 pub use self::limits::*;
 pub use self::slow::*;
+pub use self::state::*;
 use crate::wait::soon;
 use crate::{Failure, Harness};
 

@@ -135,7 +135,7 @@ pub async fn one_bad_message_does_not_starve_the_rest(h: &dyn Harness) -> Outcom
 pub async fn an_undecodable_item_is_buried_by_lease(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (words, numbers) = (bus.queue::<String>("jobs"), bus.queue::<u32>("jobs"));
-    words.put(&"seven".to_owned()).await?;
+    words.put("seven").await?;
     numbers.put(&8).await?;
 
     let Err(error) = numbers.lease().await else {

@@ -21,7 +21,7 @@ const SHORT_LEASE: Duration = Duration::from_millis(200);
 pub async fn ack_finishes_the_item(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<String>("jobs");
-    jobs.put(&"one".to_owned()).await?;
+    jobs.put("one").await?;
 
     let job = jobs.lease().await?;
 
@@ -37,7 +37,7 @@ pub async fn ack_finishes_the_item(h: &dyn Harness) -> Outcome {
 pub async fn into_inner_acks_and_returns_the_item(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<String>("jobs");
-    jobs.put(&"one".to_owned()).await?;
+    jobs.put("one").await?;
 
     let job: String = jobs.lease().await?.into_inner().await?;
 

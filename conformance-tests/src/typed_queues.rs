@@ -382,7 +382,7 @@ pub async fn an_undecodable_item_is_removed_and_its_bytes_are_in_the_error(
 ) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
-    bus.queue::<String>("jobs").put(&"seven".to_owned()).await?;
+    bus.queue::<String>("jobs").put("seven").await?;
     jobs.put(&8).await?;
 
     let Err(error) = jobs.get().await else {

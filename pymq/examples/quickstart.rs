@@ -97,13 +97,13 @@ async fn queues(bus: &Bus) -> pymq::Result<()> {
         let jobs = jobs.clone();
         async move { jobs.get().await }
     });
-    jobs.put(&"first".to_owned()).await?;
+    jobs.put("first").await?;
     println!(
         "a waiting get received {:?}",
         waiting.await.expect("the task ends")?
     );
 
-    jobs.put(&"second".to_owned()).await?;
+    jobs.put("second").await?;
     let lease = jobs.lease().await?;
     println!(
         "leased {:?}, attempt {}; others now see {} items",

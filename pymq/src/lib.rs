@@ -38,7 +38,7 @@
 //!     bus.publish(&Placed { order: 7 }).await?;
 //!
 //!     let jobs = bus.queue::<String>("jobs");
-//!     jobs.put(&"resize 17.png".to_owned()).await?;
+//!     jobs.put("resize 17.png").await?;
 //!     jobs.lease().await?.ack().await?;
 //!
 //!     bus.expose("product", product).await?.keep();

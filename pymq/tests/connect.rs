@@ -25,7 +25,10 @@ async fn a_url_out_of_a_configuration_connects() -> Result<()> {
         registry.connect(config.spare).await?,
     ];
 
-    buses[0].queue("jobs").put_all(&[0, 1, 2, 3, 4]).await?;
+    buses[0]
+        .queue::<i32>("jobs")
+        .put_all(&[0, 1, 2, 3, 4])
+        .await?;
     for (number, bus) in buses.iter().enumerate() {
         assert_eq!(bus.queue::<usize>("jobs").try_get().await?, Some(number));
     }

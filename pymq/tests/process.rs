@@ -62,7 +62,7 @@ async fn the_functions_do_what_a_bus_does() -> Result<()> {
     pymq::topic("numbers").publish(&3).await?;
     assert_eq!(named.recv().await?.into_event(), Some(3));
     assert_eq!(all.recv().await?.into_event(), Some(3));
-    pymq::queue("jobs").put(&4).await?;
+    pymq::queue::<i32>("jobs").put(&4).await?;
     assert_eq!(pymq::queue::<u64>("jobs").get().await?, 4);
     let double = pymq::stub::<(u64,), u64>("double");
     assert_eq!(double.call((5,)).await?, 10);
@@ -81,7 +81,7 @@ async fn nothing_is_silent_before_init() {
         kind(&pymq::topic("t").publish(&1).await),
         kind(&pymq::topic("t").stream::<u64>().await),
         kind(&pymq::pattern("t*").stream::<u64>().await),
-        kind(&pymq::queue("q").put(&1).await),
+        kind(&pymq::queue::<i32>("q").put(&1).await),
         kind(&pymq::stub::<(), ()>("f").call(()).await),
         kind(&pymq::call_all::<()>("f", ()).await),
         kind(&pymq::ping(GRACE).await),

@@ -134,7 +134,7 @@ impl Experience {
     async fn put(&mut self, far: &Bus, numbers: std::ops::Range<u32>) -> Outcome {
         for number in numbers {
             for (kind, book) in [("leased", &mut self.leased), ("plain", &mut self.plain)] {
-                let queue = far.queue(format!("{kind}-{}", self.at));
+                let queue = far.queue::<u32>(format!("{kind}-{}", self.at));
                 match queue.put(&number).await {
                     Ok(()) => drop(book.accepted.insert(number)),
                     Err(error) if error.outcome_unknown() => self.errors += 1,

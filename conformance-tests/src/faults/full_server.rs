@@ -51,7 +51,7 @@ async fn connect(setting: &Setting, server: &Controlled) -> Result<Bus, Failure>
 
 /// Puts messages until one is refused; answers how many were accepted, and why the next was not.
 async fn fill(bus: &Bus, from: u32) -> Result<(u32, Error), Failure> {
-    let queue = bus.queue("crates");
+    let queue = bus.queue::<Crate>("crates");
     for number in from..from + MANY {
         let filling = "x".repeat(SIZE);
         if let Err(error) = queue.put(&Crate { number, filling }).await {
@@ -165,7 +165,7 @@ async fn no_disk(setting: &Setting, report: &mut Report) -> Outcome {
     let start = Instant::now();
     // The next file has room.
     redis::cmd("BGREWRITEAOF").exec_async(&mut raw).await?;
-    let others = bus.queue("others");
+    let others = bus.queue::<i32>("others");
     let again = async { while others.put(&1).await.is_err() {} };
     let back = timeout(RECOVERY, again).await;
     report.recovered(start.elapsed());
@@ -198,7 +198,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
         format!("one client too many: {error:?}")
     });
     // Who is in stays in.
-    bus.queue("crates").put(&1).await?;
+    bus.queue::<i32>("crates").put(&1).await?;
     for kind in ["pubsub", "normal"] {
         redis::cmd("CLIENT")
             .arg(&["KILL", "TYPE", kind, "SKIPME", "yes"])
@@ -207,7 +207,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     }
     let refused = async {
         loop {
-            let error = bus.queue("crates").put(&2).await.err();
+            let error = bus.queue::<i32>("crates").put(&2).await.err();
             // One that met the end of its connection was not refused: nobody knows what became of it.
             if !error.as_ref().is_some_and(Error::outcome_unknown) {
                 return error;
@@ -222,7 +222,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     let start = Instant::now();
     limit("1000").exec_async(&mut admin).await?;
     let back = async {
-        while bus.queue("others").put(&1).await.is_err() {}
+        while bus.queue::<i32>("others").put(&1).await.is_err() {}
         // The first that is heard after the gap.
         loop {
             bus.topic("news").publish(&1).await?;

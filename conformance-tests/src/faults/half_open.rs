@@ -96,7 +96,7 @@ impl Far {
         self.network.freeze();
         let start = Instant::now();
         let puts = async {
-            let (queue, mut failed) = (self.bus.queue("others"), 0);
+            let (queue, mut failed) = (self.bus.queue::<i32>("others"), 0);
             while queue.put(&1).await.is_err() {
                 failed += 1;
             }
@@ -111,7 +111,7 @@ impl Far {
             Ok::<_, Failure>(start.elapsed())
         };
         let take = async {
-            near.queue("halves").put(&1).await?;
+            near.queue::<i32>("halves").put(&1).await?;
             self.taker.await??;
             Ok::<_, Failure>(start.elapsed())
         };

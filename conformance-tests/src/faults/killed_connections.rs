@@ -151,7 +151,7 @@ impl Plain {
             },
         );
         journal.write(end, Entry::Sent)?;
-        self.bus.queue(PLAIN).put(&end).await?;
+        self.bus.queue::<Job>(PLAIN).put(&end).await?;
         journal.write(end, Entry::Accepted)?;
         let mut tally = Tally::default();
         let taken = async {

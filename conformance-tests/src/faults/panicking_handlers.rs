@@ -217,7 +217,7 @@ async fn items(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) 
     let worker = worker.backoff(REST, REST).start()?;
     let numbers: Vec<_> = (0..EVENTS).collect();
     for some in numbers.chunks(100) {
-        here.queue("jobs").put_all(some).await?;
+        here.queue::<usize>("jobs").put_all(some).await?;
     }
     timeout(PATIENCE, queue.join()).await??;
     worker.stop().await;

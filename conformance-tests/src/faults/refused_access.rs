@@ -171,7 +171,7 @@ async fn missing_rights(
             "publish" => bus.topic("t").publish(&1).await.err(),
             "subscribe" => bus.topic("t").stream::<u32>().await.err(),
             "psubscribe" => bus.pattern("t*").stream::<u32>().await.err(),
-            "lpush" => bus.queue("q").put(&1).await.err(),
+            "lpush" => bus.queue::<i32>("q").put(&1).await.err(),
             "rpop" => bus.queue::<u32>("q").try_get().await.err(),
             _ => bus.queue::<u32>("q").try_lease().await.err(),
         };
@@ -180,7 +180,7 @@ async fn missing_rights(
         cases.refused(&case, error.as_ref(), ErrorKind::Permission, &says);
         cases.in_time(&case, start);
         let other = match right {
-            "publish" => bus.queue("q").put(&1).await,
+            "publish" => bus.queue::<i32>("q").put(&1).await,
             _ => bus.topic("t").publish(&1).await.map(drop),
         };
         cases.report.demand(other.is_ok(), || {
@@ -207,7 +207,7 @@ async fn password_changed(
     let dialed = connections(&mut admin).await?;
 
     let start = Instant::now();
-    let error = timeout(LATE, bus.queue("q").put(&1)).await?.err();
+    let error = timeout(LATE, bus.queue::<i32>("q").put(&1)).await?.err();
     cases.refused(
         case,
         error.as_ref(),
@@ -229,7 +229,7 @@ async fn password_changed(
     command(&mut admin, &["ACL", "SETUSER", "app", "resetpass", &old]).await?;
     let back = Instant::now();
     let recovered = async {
-        while bus.queue("q").put(&1).await.is_err() {}
+        while bus.queue::<i32>("q").put(&1).await.is_err() {}
         // It was away, so it is told so first.
         while !matches!(events.recv().await?, Received::Lagged(_)) {}
         bus.topic("news").publish(&1).await?;

@@ -137,7 +137,7 @@ impl Calls {
             true
         });
         calls.repeat("put", &bus, async |bus| {
-            bus.queue("spare").put(&1).await.is_ok()
+            bus.queue::<i32>("spare").put(&1).await.is_ok()
         });
         calls.repeat("try_get", &bus, async |bus| {
             bus.queue::<u32>("spare").try_get().await.is_ok()

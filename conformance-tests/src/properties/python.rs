@@ -41,7 +41,7 @@ pub async fn json_survives_python(peers: &Peers) -> Outcome {
     check(&peers.harness, 500, json, async |value| {
         let name = format!("case-{}", Uuid::new_v4());
         for through in ["through_queues", "through_call"] {
-            peers.bus.queue(&name).put(&value).await?;
+            peers.bus.queue::<Value>(&name).put(&value).await?;
             peers.python.run(&format!("{through}({name:?})")).await?;
             let back: Inside = soon("the item", peers.bus.queue(&name).get()).await??;
             same(through, &value, &back.value)?;

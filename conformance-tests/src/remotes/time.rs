@@ -163,3 +163,51 @@ pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     assert!(done >= 1_024, "{done} were taken");
     Ok(())
 }
+
+/// A remote runs as many calls at once as it was told, lets as many wait, and refuses the next ones.
+pub async fn a_remote_runs_and_holds_as_many_as_it_is_told(h: &dyn Harness) -> Outcome {
+    let (server, caller) = (open(h).await?, open(h).await?);
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let (started, mut starts) = tokio::sync::mpsc::unbounded_channel();
+    let function = {
+        let gate = Arc::clone(&gate);
+        move |n: u64| {
+            let (gate, sent) = (Arc::clone(&gate), started.send(n));
+            async move {
+                gate.acquire_owned()
+                    .await
+                    .map(tokio::sync::OwnedSemaphorePermit::forget)?;
+                sent.map(|()| n)
+                    .map_err(Into::<Box<dyn std::error::Error + Send + Sync>>::into)
+            }
+        }
+    };
+    let _guard = server
+        .remote("f")
+        .concurrency(1)
+        .backlog(1)
+        .expose(function)
+        .await?;
+    let stub = caller.stub::<(u64,), u64>("f").timeout(PATIENCE * 3);
+    let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let call = |n: u64| {
+        let (stub, answered) = (stub.clone(), answered.clone());
+        tokio::spawn(async move { drop(answered.send(stub.call((n,)).await)) })
+    };
+
+    drop(call(0));
+    assert_eq!(next(&mut starts).await?, 0);
+    for n in 1..=4 {
+        drop(call(n));
+    }
+
+    for _ in 0..3 {
+        let refused = next(&mut answers).await?;
+        assert_eq!(kind(&refused), Some(ErrorKind::Overloaded));
+    }
+    gate.add_permits(2);
+    assert_eq!(next(&mut answers).await??, 0);
+    next(&mut answers).await??;
+    assert!(starts.recv().await.is_some_and(|n| n > 0));
+    Ok(())
+}

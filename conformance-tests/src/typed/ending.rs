@@ -222,7 +222,7 @@ pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
                 .await,
         ),
         kind(&bus.subscribe(async |_: Ticked| {}).await),
-        kind(&bus.queue("q").put(&1).await),
+        kind(&bus.queue::<i32>("q").put(&1).await),
         kind(&bus.queue::<u64>("q").get().await),
         kind(&bus.expose("f", async || {}).await),
         kind(&stub.call(()).await),

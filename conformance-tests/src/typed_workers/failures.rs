@@ -159,7 +159,7 @@ pub async fn what_does_not_decode_is_dead_at_once(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (words, numbers) = (bus.queue::<String>("jobs"), bus.queue::<u32>("jobs"));
     let (record, mut arrived) = recorder::<u32>();
-    words.put(&"seven".to_owned()).await?;
+    words.put("seven").await?;
     numbers.put(&8).await?;
 
     let worker = numbers.worker(record).start()?;

@@ -21,7 +21,7 @@ pub async fn a_worker_finishes_what_is_there_and_what_comes(h: &dyn Harness) -> 
     let worker = jobs.worker(record).start()?;
     assert_eq!(next(&mut arrived).await?, 1);
     assert_eq!(next(&mut arrived).await?, 2);
-    open(h).await?.queue("jobs").put(&3).await?;
+    open(h).await?.queue::<i32>("jobs").put(&3).await?;
     assert_eq!(next(&mut arrived).await?, 3);
 
     soon("join", jobs.join()).await??;

@@ -32,7 +32,7 @@ pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
     assert_eq!(next(&mut arrived).await?, Ticked { n: 2 });
     bus.topic("numbers").publish(&3).await?;
     assert_eq!(next(&mut named).await?, 3);
-    bus.queue("jobs").put(&4).await?;
+    bus.queue::<i32>("jobs").put(&4).await?;
     assert_eq!(bus.queue::<u64>("jobs").get().await?, 4);
     assert_eq!(bus.stub::<(u64,), u64>("double").call((5,)).await?, 10);
     assert_eq!(

@@ -84,9 +84,9 @@ pub async fn worker_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
         return Ok(bus.attach(h.connect().await?).await?);
     }
     attached?;
-    bus.queue("jobs").put(&7).await?;
+    bus.queue::<i32>("jobs").put(&7).await?;
     assert_eq!(next(&mut done).await?, 7);
-    bus.queue("others").put(&8).await?;
+    bus.queue::<i32>("others").put(&8).await?;
     worker.stop().await;
     assert_eq!(bus.queue::<u64>("others").get().await?, 8);
     assert!(never.try_recv().is_err());

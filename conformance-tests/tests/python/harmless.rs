@@ -29,7 +29,12 @@ async fn rust_refuses_to_write_what_json_does_not_have(peers: Peers) -> Outcome 
             Err(ErrorKind::Codec)
         );
         assert_eq!(
-            peers.bus.queue("jobs").put(&value).await.map_err(kind),
+            peers
+                .bus
+                .queue::<Vec<BTreeMap<&str, f64>>>("jobs")
+                .put(&value)
+                .await
+                .map_err(kind),
             Err(ErrorKind::Codec)
         );
         assert_eq!(
@@ -231,7 +236,7 @@ async fn python_imports_no_name_that_no_type_declares(peers: Peers) -> Outcome {
     news.publish(&Raw::from(r#"{"__type": "os.system"}"#))
         .await?;
     peers.python.run("for n in range(9): seen.get()").await?;
-    bus.queue("jobs")
+    bus.queue::<Value>("jobs")
         .put(&json!({"__type": "os.system"}))
         .await?;
     peers.python.run("pymq.queue('jobs').get_nowait()").await?;

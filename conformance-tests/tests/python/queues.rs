@@ -43,7 +43,7 @@ async fn python_puts_and_rust_gets_in_order(peers: Peers) -> Outcome {
 }
 
 async fn rust_puts_and_python_gets_in_order(peers: Peers) -> Outcome {
-    let jobs = peers.bus.queue("jobs");
+    let jobs = peers.bus.queue::<i32>("jobs");
     for n in 0..100 {
         jobs.put(&n).await?;
     }
@@ -87,7 +87,13 @@ async fn a_waiting_python_get_is_woken_by_a_rust_put(peers: Peers) -> Outcome {
         let get = format!("pymq.queue('jobs').get(timeout={timeout})");
         let putting = async {
             peers.until_python_waits(1).await?;
-            Ok::<_, Failure>(peers.bus.queue("jobs").put(&("a", 1)).await?)
+            Ok::<_, Failure>(
+                peers
+                    .bus
+                    .queue::<(&str, i32)>("jobs")
+                    .put(&("a", 1))
+                    .await?,
+            )
         };
 
         let (got, put) = tokio::join!(peers.python.repr(&get), putting);
@@ -213,7 +219,7 @@ async fn items_of_python_count_for_the_maxsize_of_rust(peers: Peers) -> Outcome 
 }
 
 async fn a_delayed_item_is_seen_by_python_when_it_is_due(peers: Peers) -> Outcome {
-    let jobs = peers.bus.queue("jobs");
+    let jobs = peers.bus.queue::<(&str, i32)>("jobs");
     jobs.put_after(&("later", 1), Duration::from_millis(300))
         .await?;
     jobs.put(&("now", 0)).await?;

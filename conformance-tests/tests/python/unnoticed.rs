@@ -5,7 +5,7 @@ use std::time::Duration;
 use conformance_tests::Outcome;
 use conformance_tests::python::Peers;
 use conformance_tests::wait::soon;
-use pymq_core::{CallMeta, Received};
+use pymq_core::{CallMeta, Queue, Received};
 
 use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};
 
@@ -93,10 +93,15 @@ async fn headers_of_an_event_do_not_show_to_an_annotated_handler(peers: Peers) -
     Ok(())
 }
 
+/// Returns the queue for items of the type of one.
+fn jobs_of<T>(peers: &Peers, _: &T) -> Queue<T> {
+    peers.bus.queue("jobs")
+}
+
 async fn headers_of_an_item_do_not_show_whatever_it_is(peers: Peers) -> Outcome {
     macro_rules! items {
         ($($value:expr => $shown:literal,)+) => {$(
-            peers.bus.queue("jobs").header("trace", "1").put(&$value).await?;
+            jobs_of(&peers, &$value).header("trace", "1").put(&$value).await?;
             assert_eq!(peers.python.repr("pymq.queue('jobs').get_nowait()").await?, $shown);
         )+};
     }
@@ -113,7 +118,7 @@ async fn headers_of_an_item_do_not_show_whatever_it_is(peers: Peers) -> Outcome 
     }
     macro_rules! objects {
         ($($event:expr => $shown:expr,)+) => {$(
-            peers.bus.queue("jobs").tagged().header("trace", "1").put(&$event).await?;
+            jobs_of(&peers, &$event).tagged().header("trace", "1").put(&$event).await?;
             assert_eq!(peers.python.repr("pymq.queue('jobs').get_nowait()").await?, $shown);
         )+};
     }

@@ -10,7 +10,7 @@ use pymq_core::{Event, Raw};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};
+use super::shop::{BASKET, Inner, Line, PLACED, Ping, Placed, basket};
 
 cases! {
     integers_are_ints,
@@ -65,7 +65,7 @@ async fn python_builds<E: Event + Sync>(peers: Peers, event: E, shown: &str) -> 
     peers.bus.publish(&event).await?;
     assert_eq!(peers.python.repr("seen.get()").await?, shown, "as an event");
 
-    let items = peers.bus.queue("values").tagged();
+    let items = peers.bus.queue::<E>("values").tagged();
     items.put(&event).await?;
     let item = peers.python.repr("pymq.queue('values').get()").await?;
     assert_eq!(item, shown, "as an item");
@@ -273,7 +273,7 @@ async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
         events: Vec<E>,
         shown: &str,
     ) -> Outcome {
-        let items = peers.bus.queue("values").tagged();
+        let items = peers.bus.queue::<Vec<E>>("values").tagged();
         items.put(&events).await?;
         items.header("trace", "af01").put(&events).await?;
         for _ in 0..2 {
@@ -298,13 +298,17 @@ async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
     let of_python = payloads.get().await?;
     peers
         .bus
-        .queue("values")
+        .queue::<Vec<Placed>>("values")
         .tagged()
         .put(&vec![PLACED])
         .await?;
     assert_eq!(payloads.get().await?, of_python);
 
-    peers.bus.queue("values").put(&vec![PLACED]).await?;
+    peers
+        .bus
+        .queue::<Vec<Placed>>("values")
+        .put(&vec![PLACED])
+        .await?;
     let item = peers.python.repr("pymq.queue('values').get()").await?;
     assert_eq!(item, "[{'order': 17, 'total': 9.0}]", "without a tag");
     Ok(())

@@ -103,8 +103,8 @@ async fn a_queue_that_cannot_be_watched_is_polled() {
     soon(degraded).await;
 
     let put = Instant::now();
-    near.queue("q").put(&7).await.unwrap();
-    near.queue("q").put(&8).await.unwrap();
+    near.queue::<i32>("q").put(&7).await.unwrap();
+    near.queue::<i32>("q").put(&8).await.unwrap();
 
     assert_eq!(soon(waiting).await.unwrap().unwrap(), Some(7));
     assert!(put.elapsed() < Duration::from_secs(10));
@@ -138,7 +138,7 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
     assert!(error.is_retryable() && !error.outcome_unknown(), "{error}");
     network.turn(Weather::Fair);
     let near = Bus::connect(server.config()).await.unwrap();
-    near.queue("q").put(&1).await.unwrap();
+    near.queue::<i32>("q").put(&1).await.unwrap();
     // However long the pause is before it connects again.
     assert_eq!(soon(queue.get()).await.unwrap(), 1);
 }

@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::handler::Handler;
 use crate::provider::{Filter, Health, Lifecycle, Provider, Status};
 use crate::queue::Queue;
-use crate::rpc::{self, Args, Params, RemoteFunction, Responses, Stub};
+use crate::rpc::{Args, Params, Remote, RemoteFunction, Responses, Stub};
 use crate::topic::{Pattern, Publication, SubscriptionBuilder, Topic};
 
 /// What [`Bus::ping`] looks at: a name of our own, which nobody can put to.
@@ -148,6 +148,40 @@ impl Bus {
         self
     }
 
+    /// Gives a value to the handlers, workers and functions that are registered by this handle, and
+    /// by what is made from it. They take it as a [`State`](crate::State).
+    ///
+    /// There is one value of each type; a later one takes the place of the first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// use pymq::{ErrorKind, State};
+    ///
+    /// #[derive(Clone)]
+    /// struct Prices { eggs: f64 }
+    ///
+    /// async fn price(State(prices): State<Prices>, dozens: f64) -> f64 {
+    ///     prices.eggs * dozens
+    /// }
+    ///
+    /// let missing = bus.expose("price", price).await.unwrap_err();
+    /// assert_eq!(missing.kind(), ErrorKind::InvalidConfig);
+    ///
+    /// let bus = bus.with_state(Prices { eggs: 2.5 });
+    /// bus.expose("price", price).await?.keep();
+    ///
+    /// assert_eq!(bus.stub::<(f64,), f64>("price").call((2.0,)).await?, 5.0);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_state<S: Clone + Send + Sync + 'static>(mut self, state: S) -> Self {
+        self.client.add_state(state);
+        self
+    }
+
     /// Publishes an event on the topic of its type, and returns how many it reached.
     ///
     /// Every bus counts once for its handlers of the topic and once for each of its patterns that match.
@@ -201,6 +235,14 @@ impl Bus {
     /// ```
     pub fn header(&self, name: impl Into<String>, value: impl Into<String>) -> Publication {
         self.header_free().header(name, value)
+    }
+
+    /// Starts a publication that carries headers.
+    pub fn headers<K: Into<String>, V: Into<String>>(
+        &self,
+        headers: impl IntoIterator<Item = (K, V)>,
+    ) -> Publication {
+        self.header_free().headers(headers)
     }
 
     fn header_free(&self) -> Publication {
@@ -287,7 +329,7 @@ impl Bus {
     /// # let bus = pymq::connect("memory://").await?;
     /// let jobs = bus.queue::<String>("jobs").maxsize(100);
     ///
-    /// jobs.put(&"resize 17.png".to_owned()).await?;
+    /// jobs.put("resize 17.png").await?;
     ///
     /// assert_eq!(jobs.get().await?, "resize 17.png");
     /// # Ok(()) }
@@ -338,7 +380,12 @@ impl Bus {
         name: impl Into<String>,
         function: impl RemoteFunction<P, Form>,
     ) -> Result<Running> {
-        rpc::expose(&self.client, name.into(), function).await
+        self.remote(name).expose(function).await
+    }
+
+    /// Names a remote that is to be exposed, to say how many of its calls run and wait at once.
+    pub fn remote(&self, name: impl Into<String>) -> Remote {
+        Remote::new(self.client.clone(), name.into())
     }
 
     /// Creates the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.

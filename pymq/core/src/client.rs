@@ -31,6 +31,7 @@ pub(crate) use self::tasks::{Alive, Tasks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::Provider;
+use crate::state::States;
 
 /// The largest payload a bus sends unless told otherwise: 16 MiB.
 pub const MAX_PAYLOAD: usize = 16 << 20;
@@ -40,6 +41,7 @@ pub const MAX_PAYLOAD: usize = 16 << 20;
 pub(crate) struct Client {
     shared: Arc<Shared>,
     max_payload: usize,
+    states: States,
 }
 
 /// What all handles share. No task holds it: such a task would keep an unused bus alive.
@@ -76,6 +78,7 @@ impl Client {
         Self {
             shared: Arc::default(),
             max_payload: MAX_PAYLOAD,
+            states: States::default(),
         }
     }
 
@@ -88,12 +91,22 @@ impl Client {
         Self {
             shared: Arc::new(shared),
             max_payload: MAX_PAYLOAD,
+            states: States::default(),
         }
     }
 
     /// Sets the largest payload that this handle sends.
     pub(crate) fn set_max_payload(&mut self, bytes: usize) {
         self.max_payload = bytes;
+    }
+
+    /// Adds a state for what is registered by this handle.
+    pub(crate) fn add_state<S: Send + Sync + 'static>(&mut self, state: S) {
+        self.states = self.states.with(state);
+    }
+
+    pub(crate) fn states(&self) -> &States {
+        &self.states
     }
 
     pub(crate) fn max_payload(&self) -> usize {

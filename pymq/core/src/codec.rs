@@ -84,6 +84,12 @@ pub trait Encode {
     ///
     /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
     fn encode(&self) -> Result<Message>;
+
+    /// Writes the payload with the class of an event, or of a list of events.
+    #[doc(hidden)]
+    fn encode_with(&self, _: Tag) -> Result<Message> {
+        self.encode()
+    }
 }
 
 /// A value that can be read from a payload: every serde type, and [`Raw`].
@@ -125,6 +131,13 @@ impl<T: Into<Bytes>> From<T> for Raw {
 impl<T: Serialize + ?Sized> Encode for T {
     fn encode(&self) -> Result<Message> {
         payload(self, None)
+    }
+
+    fn encode_with(&self, tag: Tag) -> Result<Message> {
+        match tag {
+            Tag::Value(class) => payload(self, Some(class)),
+            Tag::List(class) => list(self, class),
+        }
     }
 }
 
@@ -203,30 +216,54 @@ pub trait Tagged {
     ///
     /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
     fn encode_tagged(&self) -> Result<Message>;
+
+    /// Says how such a value is tagged.
+    #[doc(hidden)]
+    const TAG: Option<Tag>;
+}
+
+/// How the payload of a value names its class.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Tag {
+    /// The value is an instance of the class.
+    Value(&'static str),
+    /// The elements of the list are.
+    List(&'static str),
 }
 
 impl<E: Event> Tagged for E {
     fn encode_tagged(&self) -> Result<Message> {
         encode_event(self)
     }
+
+    const TAG: Option<Tag> = match E::CLASS {
+        Some(class) => Some(Tag::Value(class)),
+        None => None,
+    };
 }
 
 macro_rules! lists {
     ($($list:ty)+) => {$(
         impl<E: Event> Tagged for $list {
             fn encode_tagged(&self) -> Result<Message> {
-                list(self, E::CLASS)
+                match Self::TAG {
+                    Some(tag) => self.encode_with(tag),
+                    None => self.encode(),
+                }
             }
+
+            const TAG: Option<Tag> = match E::CLASS {
+                Some(class) => Some(Tag::List(class)),
+                None => None,
+            };
         }
     )+};
 }
 
 lists! { Vec<E> VecDeque<E> Box<[E]> }
 
-fn list<T: Serialize>(list: &T, class: Option<&str>) -> Result<Message> {
-    let Some(class) = class else {
-        return list.encode();
-    };
+fn list<T: Serialize + ?Sized>(list: &T, class: &str) -> Result<Message> {
     write::list(list, class)
         .map(Message::json)
         .map_err(unwritable::<T>)

@@ -4,7 +4,6 @@
 
 use std::any::type_name;
 use std::error::Error as StdError;
-use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
+use crate::state::{State, States};
 use crate::text::cut;
 
 /// What is known about an event besides its value.
@@ -57,13 +57,14 @@ impl Meta {
     }
 }
 
-/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`.
+/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`, with a [`State`] as its
+/// first argument or without.
 ///
 /// `M` is what is known about a value besides itself: [`Meta`] for the events of a subscription,
 /// [`ItemMeta`](crate::ItemMeta) for the items of a [worker](crate::Queue::worker).
 ///
 /// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
-/// `Result<(), impl Display>`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
+/// `Result<(), E>`, where `E` is an error type, `anyhow::Error`, a `String` or a `&str`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
 ///
 /// A closure that captures something clones it for each value, as its future has to live on its own.
 ///
@@ -92,48 +93,74 @@ impl Meta {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    label = "not an async function of one value, or of one and a `{M}`",
+    label = "not an async function of one value, or of one and a `{M}`, with a `State` before it or not",
     note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: {M}| async move {{ .. }}`",
-    note = "a handler returns `()` or `Result<(), E>` where `E: Display`, and its future is `Send + 'static`",
+    note = "a `State<S>` may stand before them, where `S: Clone + Send + Sync + 'static`",
+    note = "a handler returns `()` or `Result<(), E>`, where `E` is an error, a `String` or a `&str`; its future is `Send + 'static`",
     note = "the type of a closure's argument has to be written out"
 )]
 pub trait Handler<E, Form, M = Meta>: Send + Sync + 'static {
-    /// Starts the handler on one value.
     #[doc(hidden)]
-    fn handle(&self, event: E, meta: M)
-    -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    fn bind(self, states: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static>;
 }
 
-impl<F, Fut, E, M> Handler<E, fn(E), M> for F
+/// A handler at work.
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Runs what a handler returned to its result.
+fn handling(returned: impl Future<Output: HandlerOutput> + Send + 'static) -> Handling {
+    Box::pin(async { returned.await.into_result() })
+}
+
+impl<F, Fut, E: 'static, M: 'static> Handler<E, fn(E), M> for F
 where
     F: Fn(E) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: HandlerOutput> + Send + 'static,
 {
-    fn handle(&self, event: E, _: M) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let handling = self(event);
-        Box::pin(async { handling.await.into_result() })
+    fn bind(self, _: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static> {
+        Ok(move |event, _| handling(self(event)))
     }
 }
 
-impl<F, Fut, E, M> Handler<E, fn(E, M), M> for F
+impl<F, Fut, E: 'static, M: 'static> Handler<E, fn(E, M), M> for F
 where
     F: Fn(E, M) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: HandlerOutput> + Send + 'static,
 {
-    fn handle(
-        &self,
-        event: E,
-        meta: M,
-    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
-        let handling = self(event, meta);
-        Box::pin(async { handling.await.into_result() })
+    fn bind(self, _: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static> {
+        Ok(move |event, meta| handling(self(event, meta)))
     }
 }
 
-/// What a handler may return: `()`, or a `Result` whose error can be shown.
+impl<F, Fut, S, E: 'static, M: 'static> Handler<E, (State<S>, fn(E)), M> for F
+where
+    F: Fn(State<S>, E) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    fn bind(self, states: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static> {
+        let state = states.get::<S>()?;
+        Ok(move |event, _| handling(self(state.clone(), event)))
+    }
+}
+
+impl<F, Fut, S, E: 'static, M: 'static> Handler<E, (State<S>, fn(E, M)), M> for F
+where
+    F: Fn(State<S>, E, M) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: HandlerOutput> + Send + 'static,
+    S: Clone + Send + Sync + 'static,
+{
+    fn bind(self, states: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static> {
+        let state = states.get::<S>()?;
+        Ok(move |event, meta| handling(self(state.clone(), event, meta)))
+    }
+}
+
+/// What a handler may return: `()`, or a `Result<(), E>` whose error is logged and counted with its
+/// causes.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
-    note = "it returns `()` or `Result<(), E>` where `E: Display`"
+    note = "it returns `()` or `Result<(), E>`, where `E` is an error, a `String` or a `&str`"
 )]
 pub trait HandlerOutput {
     /// Returns the failure as text.
@@ -147,47 +174,17 @@ impl HandlerOutput for () {
     }
 }
 
-impl<E: fmt::Display> HandlerOutput for Result<(), E> {
+impl<E: Into<BoxError>> HandlerOutput for Result<(), E> {
     fn into_result(self) -> Result<(), String> {
-        self.map_err(|error| display_with_causes(&error))
+        self.map_err(|error| with_causes(&*error.into()))
     }
 }
 
-/// Shows what a handler or a remote function failed with: with its causes where its formatter knows them, as that of
-/// `anyhow` does. The text goes into logs, answers and dead letters, so it is cut.
-pub(crate) fn display_with_causes(error: &impl fmt::Display) -> String {
-    cut(&format!("{error:#}")).into_owned()
-}
+/// An error of the application, of any type.
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A handler with its types erased: decodes, then handles.
-pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Handling + Send + Sync>;
-
-/// One event being handled.
-pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-
-/// Why an event was not handled, in words: an error of the user does not leave the place where it is caught.
-pub(crate) enum Failure {
-    Undecodable(String),
-    Failed(String),
-}
-
-/// Erases the types of a handler.
-pub(crate) fn erase<E, Form>(handler: impl Handler<E, Form>) -> EventFn
-where
-    E: Decode + 'static,
-{
-    let handler = Isolated::new(handler);
-    Arc::new(move |message, meta| match decode(meta.topic(), message) {
-        Ok(event) => {
-            let handling = handler.handle(event, meta);
-            Box::pin(async { handling.await.map_err(Failure::Failed) })
-        }
-        Err(error) => Box::pin(ready(Err(Failure::Undecodable(in_full(&error))))),
-    })
-}
-
-/// Shows an error with its causes.
-fn in_full(error: &Error) -> String {
+/// Returns the text of an error and of its causes.
+pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -196,6 +193,35 @@ fn in_full(error: &Error) -> String {
         cause = error.source();
     }
     cut(&text).into_owned()
+}
+
+/// A handler with its types erased: decodes, then handles.
+pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Outcome + Send + Sync>;
+
+/// One event being handled.
+type Outcome = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
+/// Why an event was not handled, in words: an error of the user does not leave the place where it is caught.
+pub(crate) enum Failure {
+    Undecodable(String),
+    Failed(String),
+}
+
+/// Erases the types of a handler.
+pub(crate) fn erase<E, Form>(handler: impl Handler<E, Form>, states: &States) -> Result<EventFn>
+where
+    E: Decode + 'static,
+{
+    let handler = Isolated::new(handler.bind(states)?);
+    Ok(Arc::new(move |message, meta| {
+        match decode(meta.topic(), message) {
+            Ok(event) => {
+                let handling = handler(event, meta);
+                Box::pin(async { handling.await.map_err(Failure::Failed) })
+            }
+            Err(error) => Box::pin(ready(Err(Failure::Undecodable(with_causes(&error))))),
+        }
+    }))
 }
 
 /// Decodes an event; the error names the type and the topic, and carries the payload.

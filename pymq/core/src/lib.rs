@@ -23,6 +23,7 @@ mod queue;
 mod remote_error;
 mod retry;
 mod rpc;
+mod state;
 mod text;
 mod time;
 mod topic;
@@ -40,9 +41,12 @@ pub use self::provider::{
 };
 pub use self::queue::{DeadLetter, DeadLetters, ItemMeta, Items, Lease, Queue, WorkerBuilder};
 pub use self::rpc::{
-    Args, CallMeta, IntoReply, Json, Params, RemoteError, RemoteFunction, Responses, Stub,
+    Args, CallMeta, IntoReply, Json, Params, Remote, RemoteError, RemoteFunction, Responses, Stub,
 };
+pub use self::state::State;
 pub use self::topic::{Events, Pattern, Publication, Received, SubscriptionBuilder, Topic};
 
 #[doc(hidden)]
 pub use self::event::path as __private;
+#[doc(hidden)]
+pub use self::state::States as __States;

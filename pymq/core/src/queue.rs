@@ -12,14 +12,13 @@ mod taking;
 mod worker;
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::codec::{Decode, Tagged};
-use crate::error::Result;
+use crate::codec::{Decode, Tag, Tagged};
 use crate::handler::Handler;
-use crate::message::Message;
 use crate::provider::{lease_time, once_window};
 use crate::retry::MaxAttempts;
 
@@ -48,7 +47,7 @@ pub use self::worker::{ItemMeta, WorkerBuilder};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
 /// let jobs = bus.queue::<String>("jobs");
-/// jobs.put(&"resize 17.png".to_owned()).await?;
+/// jobs.put("resize 17.png").await?;
 ///
 /// let job = jobs.lease().await?;
 /// println!("working on {}", *job);
@@ -60,14 +59,16 @@ pub use self::worker::{ItemMeta, WorkerBuilder};
 pub struct Queue<T> {
     handle: Handle,
     /// How items are written that are not plain data to Python.
-    tagged: Option<fn(&T) -> Result<Message>>,
+    tag: Option<Tag>,
+    item: PhantomData<fn(T) -> T>,
 }
 
 impl<T> Queue<T> {
     pub(crate) fn new(client: &Client, name: &str) -> Self {
         Self {
             handle: Handle::new(client, name),
-            tagged: None,
+            tag: None,
+            item: PhantomData,
         }
     }
 
@@ -127,7 +128,7 @@ impl<T> Queue<T> {
     /// use std::time::Duration;
     ///
     /// let videos = bus.queue::<String>("videos").lease_time(Duration::from_secs(600));
-    /// # videos.put(&"intro.mp4".to_owned()).await?;
+    /// # videos.put("intro.mp4").await?;
     ///
     /// let video = videos.lease().await?;
     /// # video.ack().await?;
@@ -185,6 +186,17 @@ impl<T> Queue<T> {
         queue
     }
 
+    /// Returns the queue with headers for what is put into it, replacing those of the same names.
+    #[must_use]
+    pub fn headers<K: Into<String>, V: Into<String>>(
+        &self,
+        headers: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let mut queue = self.clone();
+        queue.handle.headers.extend(headers);
+        queue
+    }
+
     /// Returns the name.
     ///
     /// # Examples
@@ -218,7 +230,7 @@ impl<T> Queue<T> {
     /// let jobs = bus.queue::<String>("jobs");
     /// let worker = jobs.worker(resize).concurrency(4).start()?;
     ///
-    /// jobs.put(&"17.png".to_owned()).await?;
+    /// jobs.put("17.png").await?;
     ///
     /// jobs.join().await?;
     /// worker.stop().await;
@@ -319,7 +331,7 @@ impl<V: Tagged> Queue<V> {
     /// ```
     #[must_use]
     pub fn tagged(mut self) -> Self {
-        self.tagged = Some(V::encode_tagged);
+        self.tag = V::TAG;
         self
     }
 }
@@ -328,7 +340,8 @@ impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
         Self {
             handle: self.handle.clone(),
-            tagged: self.tagged,
+            tag: self.tag,
+            item: PhantomData,
         }
     }
 }

@@ -10,9 +10,8 @@ mod stub;
 
 pub use self::args::{Args, Params};
 pub use self::function::{CallMeta, RemoteFunction};
+pub use self::remote::Remote;
 pub use self::reply::{IntoReply, Json};
 pub use self::responses::Responses;
 pub use self::stub::Stub;
 pub use crate::remote_error::RemoteError;
-
-pub(crate) use self::remote::expose;

@@ -237,7 +237,7 @@ impl<T> fmt::Debug for DeadLetters<T> {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
 /// let words = bus.queue::<String>("jobs");
-/// words.header("tenant", "a").put(&"seven".to_owned()).await?;
+/// words.header("tenant", "a").put("seven").await?;
 /// let numbers = bus.queue::<u32>("jobs");
 /// assert!(numbers.lease().await.is_err(), "it is not a number");
 ///

@@ -25,7 +25,7 @@ pub(super) use self::claim::Claim;
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
 /// let jobs = bus.queue::<String>("jobs");
-/// jobs.put(&"resize 17.png".to_owned()).await?;
+/// jobs.put("resize 17.png").await?;
 ///
 /// let job = jobs.lease().await?;
 /// if job.ends_with(".png") {

@@ -40,7 +40,7 @@ impl<T: Decode> Queue<T> {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
     /// let jobs = bus.queue::<String>("jobs");
-    /// jobs.put(&"resize 17.png".to_owned()).await?;
+    /// jobs.put("resize 17.png").await?;
     ///
     /// let job = jobs.lease().await?;
     /// assert_eq!(*job, "resize 17.png");

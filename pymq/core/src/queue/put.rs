@@ -1,5 +1,6 @@
 //! Putting: whether it waits for space, for how long, and from when the items count.
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use super::Queue;
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Message, MessageId};
 use crate::provider::{Put, PutOptions};
 
-impl<T: Encode> Queue<T> {
+impl<T> Queue<T> {
     /// Puts an item at the back of the queue, waiting for space in a bounded one.
     ///
     /// While there is none it tries again after 2 ms at first and every 50 ms at last, and at once when this bus takes
@@ -48,7 +49,11 @@ impl<T: Encode> Queue<T> {
     /// assert_eq!(jobs.get().await?, 2);
     /// # Ok(()) }
     /// ```
-    pub async fn put(&self, item: &T) -> Result<()> {
+    pub async fn put<Q>(&self, item: &Q) -> Result<()>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
         let message = self.message(item)?;
         self.handle
             .put(vec![message], PutOptions::default(), Deadline::NEVER)
@@ -96,7 +101,11 @@ impl<T: Encode> Queue<T> {
     /// assert_eq!(jobs.len().await?, 1);
     /// # Ok(()) }
     /// ```
-    pub async fn put_once(&self, id: impl Into<MessageId>, item: &T) -> Result<Put> {
+    pub async fn put_once<Q>(&self, id: impl Into<MessageId>, item: &Q) -> Result<Put>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
         let message = self.message(item)?;
         let opts = PutOptions::default()
             .once(id.into())
@@ -131,7 +140,11 @@ impl<T: Encode> Queue<T> {
     /// assert_eq!(late.unwrap_err().kind(), pymq::ErrorKind::Full);
     /// # Ok(()) }
     /// ```
-    pub async fn put_timeout(&self, item: &T, timeout: Duration) -> Result<()> {
+    pub async fn put_timeout<Q>(&self, item: &Q, timeout: Duration) -> Result<()>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
         let message = self.message(item)?;
         self.handle
             .put(
@@ -165,7 +178,11 @@ impl<T: Encode> Queue<T> {
     /// assert_eq!(jobs.try_put(&2).await.unwrap_err().kind(), pymq::ErrorKind::Full);
     /// # Ok(()) }
     /// ```
-    pub async fn try_put(&self, item: &T) -> Result<()> {
+    pub async fn try_put<Q>(&self, item: &Q) -> Result<()>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
         self.put_timeout(item, Duration::ZERO).await
     }
 
@@ -195,9 +212,13 @@ impl<T: Encode> Queue<T> {
     /// assert_eq!(jobs.get().await?, 1);
     /// # Ok(()) }
     /// ```
-    pub async fn put_all(&self, items: &[T]) -> Result<()> {
+    pub async fn put_all<'q, Q>(&self, items: impl IntoIterator<Item = &'q Q>) -> Result<()>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized + 'q,
+    {
         let messages = items
-            .iter()
+            .into_iter()
             .map(|item| self.message(item))
             .collect::<Result<_>>()?;
         self.handle
@@ -232,21 +253,28 @@ impl<T: Encode> Queue<T> {
     ///
     /// let reminders = bus.queue::<String>("reminders");
     ///
-    /// reminders.put_after(&"stand up".to_owned(), Duration::from_millis(20)).await?;
+    /// reminders.put_after("stand up", Duration::from_millis(20)).await?;
     ///
     /// assert!(reminders.is_empty().await?);
     /// assert_eq!(reminders.get().await?, "stand up");
     /// # Ok(()) }
     /// ```
-    pub async fn put_after(&self, item: &T, delay: Duration) -> Result<()> {
+    pub async fn put_after<Q>(&self, item: &Q, delay: Duration) -> Result<()>
+    where
+        T: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
         let message = self.message(item)?;
         self.handle.put_delayed(message, delay).await?;
         Ok(())
     }
 
-    fn message(&self, item: &T) -> Result<Message> {
-        let encode = self.tagged.unwrap_or(T::encode);
-        let mut message = encode(item).map_err(|cause| {
+    fn message<Q: Encode + ?Sized>(&self, item: &Q) -> Result<Message> {
+        let encoded = match self.tag {
+            Some(tag) => item.encode_with(tag),
+            None => item.encode(),
+        };
+        let mut message = encoded.map_err(|cause| {
             let context = format!(
                 "{} as `{}`",
                 self.handle.context("put to"),

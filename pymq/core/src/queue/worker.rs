@@ -85,7 +85,7 @@ const VERB: &str = "work on";
 ///     .backoff(Duration::from_millis(10), Duration::from_secs(60))
 ///     .start()?;
 ///
-/// mails.put(&"hello".to_owned()).await?;
+/// mails.put("hello").await?;
 ///
 /// mails.join().await?;
 /// assert!(mails.dead_letters().is_empty().await?);
@@ -95,7 +95,8 @@ const VERB: &str = "work on";
 #[must_use = "nothing is worked on until `start`"]
 pub struct WorkerBuilder {
     handle: Handle,
-    handler: ItemFn,
+    /// An error if the bus lacks a state that it takes.
+    handler: Result<ItemFn>,
     /// The path of the handler in the code.
     name: &'static str,
     concurrency: usize,
@@ -107,12 +108,13 @@ impl WorkerBuilder {
     where
         T: Decode + 'static,
     {
+        let states = handle.client.states();
         Self {
-            handle,
             name: type_name_of_val(&handler),
-            handler: item::erase(handler),
+            handler: item::erase(handler, states),
             concurrency: 1,
             retry_delay: RetryDelay::default(),
+            handle,
         }
     }
 
@@ -148,13 +150,16 @@ impl WorkerBuilder {
     pub fn start(self) -> Result<Running> {
         let handle = self.handle;
         let name = handle.name()?;
+        let handler = self
+            .handler
+            .map_err(|error| Error::new(error.kind(), handle.context(VERB)).with_source(error))?;
         let origin = format!(
             "`{}` on `{name}`, process {}",
             self.name,
             std::process::id()
         );
         let rules = Rules {
-            handler: self.handler,
+            handler,
             origin,
             concurrency: self.concurrency,
             retry_delay: self.retry_delay,

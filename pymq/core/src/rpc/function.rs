@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::error::Result;
 use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
 use crate::provider::{Reply, Request};
 use crate::rpc::{IntoReply, Params};
+use crate::state::{State, States};
 
 /// What is known about a call besides its arguments.
 ///
@@ -62,7 +64,8 @@ impl CallMeta {
     }
 }
 
-/// An async function that can be called by name: up to eight parameters, and a [`CallMeta`] behind them if it wants one.
+/// An async function that can be called by name: up to eight parameters, a [`CallMeta`] behind them if
+/// it wants one, and a [`State`] before them if it needs one.
 ///
 /// Implemented for plain `async fn`s and for closures that return futures. The parameter `Form` only keeps the forms
 /// apart: there is never a need to name it.
@@ -92,42 +95,90 @@ impl CallMeta {
     message = "`{Self}` cannot be exposed as a remote",
     label = "not an async function of up to eight arguments that returns a reply",
     note = "write `async fn add(a: i64, b: i64) -> i64` or `|a: i64, b: i64| async move {{ a + b }}`",
-    note = "each argument is `DeserializeOwned + Send`; a `CallMeta` may follow as the last",
+    note = "each argument is `DeserializeOwned + Send`; a `CallMeta` may follow as the last, and a `State<S>` stand before all",
     note = "the result is `IntoReply` (any other serde type goes in `pymq::Json(..)`), and the future is `Send + 'static`",
     note = "the types of a closure's arguments have to be written out"
 )]
 pub trait RemoteFunction<P, Form>: Send + Sync + 'static {
-    /// Starts the function.
     #[doc(hidden)]
-    fn call(&self, params: P, meta: CallMeta) -> Calling;
+    fn bind(
+        self,
+        states: &States,
+    ) -> Result<impl Fn(P, CallMeta) -> Calling + Send + Sync + 'static>;
 }
 
 /// One call running.
 pub(crate) type Calling = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
+/// Runs what a function returned to its reply.
+fn calling(returned: impl Future<Output: IntoReply> + Send + 'static) -> Calling {
+    Box::pin(async { returned.await.into_reply() })
+}
+
 macro_rules! arities {
     ($(($($param:ident $arg:ident)*))+) => {$(
-        impl<F, Fut, $($param),*> RemoteFunction<($($param,)*), fn($($param),*)> for F
+        impl<Fun, Fut, $($param: 'static),*> RemoteFunction<($($param,)*), fn($($param),*)> for Fun
         where
-            F: Fn($($param),*) -> Fut + Send + Sync + 'static,
+            Fun: Fn($($param),*) -> Fut + Send + Sync + 'static,
             Fut: Future<Output: IntoReply> + Send + 'static,
             ($($param,)*): Params,
         {
-            fn call(&self, ($($arg,)*): ($($param,)*), _: CallMeta) -> Calling {
-                let calling = self($($arg),*);
-                Box::pin(async { calling.await.into_reply() })
+            fn bind(
+                self,
+                _: &States,
+            ) -> Result<impl Fn(($($param,)*), CallMeta) -> Calling + Send + Sync + 'static> {
+                Ok(move |($($arg,)*): ($($param,)*), _| calling(self($($arg),*)))
             }
         }
 
-        impl<F, Fut, $($param),*> RemoteFunction<($($param,)*), fn($($param,)* CallMeta)> for F
+        impl<Fun, Fut, $($param: 'static),*> RemoteFunction<($($param,)*), fn($($param,)* CallMeta)>
+            for Fun
         where
-            F: Fn($($param,)* CallMeta) -> Fut + Send + Sync + 'static,
+            Fun: Fn($($param,)* CallMeta) -> Fut + Send + Sync + 'static,
             Fut: Future<Output: IntoReply> + Send + 'static,
             ($($param,)*): Params,
         {
-            fn call(&self, ($($arg,)*): ($($param,)*), meta: CallMeta) -> Calling {
-                let calling = self($($arg,)* meta);
-                Box::pin(async { calling.await.into_reply() })
+            fn bind(
+                self,
+                _: &States,
+            ) -> Result<impl Fn(($($param,)*), CallMeta) -> Calling + Send + Sync + 'static> {
+                Ok(move |($($arg,)*): ($($param,)*), meta| calling(self($($arg,)* meta)))
+            }
+        }
+
+        impl<Fun, Fut, S, $($param: 'static),*>
+            RemoteFunction<($($param,)*), (State<S>, fn($($param),*))> for Fun
+        where
+            Fun: Fn(State<S>, $($param),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output: IntoReply> + Send + 'static,
+            S: Clone + Send + Sync + 'static,
+            ($($param,)*): Params,
+        {
+            fn bind(
+                self,
+                states: &States,
+            ) -> Result<impl Fn(($($param,)*), CallMeta) -> Calling + Send + Sync + 'static> {
+                let state = states.get::<S>()?;
+                Ok(move |($($arg,)*): ($($param,)*), _| calling(self(state.clone(), $($arg),*)))
+            }
+        }
+
+        impl<Fun, Fut, S, $($param: 'static),*>
+            RemoteFunction<($($param,)*), (State<S>, fn($($param,)* CallMeta))> for Fun
+        where
+            Fun: Fn(State<S>, $($param,)* CallMeta) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output: IntoReply> + Send + 'static,
+            S: Clone + Send + Sync + 'static,
+            ($($param,)*): Params,
+        {
+            fn bind(
+                self,
+                states: &States,
+            ) -> Result<impl Fn(($($param,)*), CallMeta) -> Calling + Send + Sync + 'static> {
+                let state = states.get::<S>()?;
+                Ok(move |($($arg,)*): ($($param,)*), meta| {
+                    calling(self(state.clone(), $($arg,)* meta))
+                })
             }
         }
     )+};
@@ -149,12 +200,15 @@ arities! {
 pub(crate) type RemoteFn = Arc<dyn Fn(&str, &Message, CallMeta) -> Calling + Send + Sync>;
 
 /// Erases the types of a function.
-pub(crate) fn erase<P: Params, Form>(function: impl RemoteFunction<P, Form>) -> RemoteFn {
-    let function = Isolated::new(function);
-    Arc::new(
-        move |name, message, meta| match P::from_json(name, &message.body) {
-            Ok(params) => function.call(params, meta),
+pub(crate) fn erase<P: Params, Form>(
+    function: impl RemoteFunction<P, Form>,
+    states: &States,
+) -> Result<RemoteFn> {
+    let function = Isolated::new(function.bind(states)?);
+    Ok(Arc::new(move |name, message, meta| {
+        match P::from_json(name, &message.body) {
+            Ok(params) => function(params, meta),
             Err(error) => Box::pin(ready(Reply::Err(error))),
-        },
-    )
+        }
+    }))
 }

@@ -2,34 +2,101 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use super::function::{self, RemoteFn, RemoteFunction};
 use super::{Params, skeleton};
 use crate::client::{Client, Registration, Running, Start};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name;
+use crate::provider::BufferLimits;
+
+/// How many calls of one function run at once, unless said otherwise.
+const CONCURRENCY: usize = 64;
+
+/// A name under which a function is exposed; made by [`Bus::remote`](crate::Bus::remote).
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+/// # let bus = pymq::connect("memory://").await?;
+/// async fn product(a: i64, b: i64) -> i64 {
+///     a * b
+/// }
+///
+/// bus.remote("product").concurrency(8).backlog(64).expose(product).await?.keep();
+///
+/// assert_eq!(bus.stub::<(i64, i64), i64>("product").call((6, 7)).await?, 42);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is exposed until `expose` is awaited"]
+pub struct Remote {
+    client: Client,
+    name: String,
+    concurrency: usize,
+    backlog: BufferLimits,
+}
+
+impl Remote {
+    pub(crate) fn new(client: Client, name: String) -> Self {
+        Self {
+            client,
+            name,
+            concurrency: CONCURRENCY,
+            backlog: BufferLimits::default(),
+        }
+    }
+
+    /// Lets so many calls run at once; 64 unless set, and zero counts as one.
+    pub fn concurrency(mut self, calls: usize) -> Self {
+        self.concurrency = calls.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Lets so many calls wait for a place to run; 1,024 unless set, and one always may. The next
+    /// ones are answered [`Overloaded`](crate::ErrorKind::Overloaded).
+    pub fn backlog(mut self, calls: usize) -> Self {
+        self.backlog = self.backlog.items(calls);
+        self
+    }
+
+    /// Exposes the function, and resolves once it can be called. Else as
+    /// [`Bus::expose`](crate::Bus::expose).
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::expose`](crate::Bus::expose).
+    pub async fn expose<P: Params, Form>(
+        self,
+        function: impl RemoteFunction<P, Form>,
+    ) -> Result<Running> {
+        name::check(&self.name)?;
+        let operation = format!("expose `{}`", self.name);
+        let function = function::erase(function, self.client.states())
+            .map_err(|error| Error::new(error.kind(), operation.clone()).with_source(error))?;
+        let exposing = Exposing {
+            name: self.name.as_str().into(),
+            function,
+            concurrency: self.concurrency,
+            backlog: self.backlog,
+            max_payload: self.client.max_payload(),
+        };
+        let start: Start = Arc::new(move |session, alive| {
+            Box::pin(skeleton::start(session, exposing.clone(), alive))
+        });
+        let registration = Registration::new(operation, start).remote_of(&self.name);
+        self.client.register(registration).await
+    }
+}
 
 /// What an exposed function consists of.
 #[derive(Clone)]
 pub(super) struct Exposing {
     pub(super) name: Arc<str>,
     pub(super) function: RemoteFn,
+    pub(super) concurrency: usize,
+    pub(super) backlog: BufferLimits,
     pub(super) max_payload: usize,
-}
-
-/// Exposes a function, or holds it until the bus is connected.
-pub(crate) async fn expose<P: Params, Form>(
-    client: &Client,
-    name: String,
-    function: impl RemoteFunction<P, Form>,
-) -> Result<Running> {
-    name::check(&name)?;
-    let exposing = Exposing {
-        name: name.as_str().into(),
-        function: function::erase(function),
-        max_payload: client.max_payload(),
-    };
-    let start: Start =
-        Arc::new(move |session, alive| Box::pin(skeleton::start(session, exposing.clone(), alive)));
-    let registration = Registration::new(format!("expose `{name}`"), start);
-    client.register(registration.remote_of(&name)).await
 }

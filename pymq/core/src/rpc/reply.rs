@@ -1,9 +1,8 @@
 //! Results of a remote: what a Rust function returns, as a [`Reply`] with the type name Python knows.
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::fmt::Display;
+use std::error::Error as StdError;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -11,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::codec;
 use crate::event::Event;
-use crate::handler::display_with_causes;
+use crate::handler::{BoxError, with_causes};
 use crate::provider::Reply;
 use crate::rpc::RemoteError;
 use crate::text::cut;
@@ -41,7 +40,7 @@ use crate::text::cut;
     message = "a remote cannot return `{Self}`",
     label = "not a reply",
     note = "wrap a serde type: `pymq::Json(value)`, or make it an event: `pymq::event!({Self});`",
-    note = "in a `Result<T, E>`, `T` must be a reply and `E: Display`"
+    note = "in a `Result<T, E>`, `T` must be a reply, and `E` an error, a `String` or a `&str`"
 )]
 pub trait IntoReply {
     /// Makes the answer; a value that cannot be written is an error answer.
@@ -95,11 +94,11 @@ impl<E: Event> IntoReply for E {
     }
 }
 
-impl<T: IntoReply, E: Display + 'static> IntoReply for Result<T, E> {
+impl<T: IntoReply, E: Into<BoxError>> IntoReply for Result<T, E> {
     fn into_reply(self) -> Reply {
         match self {
             Ok(value) => value.into_reply(),
-            Err(error) => Reply::Err(remote_error(&error)),
+            Err(error) => Reply::Err(remote_error(&*error.into())),
         }
     }
 }
@@ -220,15 +219,11 @@ fn python_type(json: &[u8]) -> &'static str {
     }
 }
 
-fn remote_error<E: Display + 'static>(error: &E) -> RemoteError {
-    type Boxed = Box<dyn std::error::Error + Send + Sync>;
-
-    let any: &dyn Any = error;
-    let boxed = || any.downcast_ref::<Boxed>()?.downcast_ref::<RemoteError>();
-    let remote = any.downcast_ref::<RemoteError>().or_else(boxed);
+fn remote_error(error: &(dyn StdError + 'static)) -> RemoteError {
+    let remote = error.downcast_ref::<RemoteError>();
     remote
         .cloned()
-        .unwrap_or_else(|| RemoteError::new("RuntimeError", display_with_causes(error)))
+        .unwrap_or_else(|| RemoteError::new("RuntimeError", with_causes(error)))
 }
 
 #[cfg(test)]
@@ -246,17 +241,15 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_shown_with_its_causes_where_its_formatter_knows_them() {
-        struct Chained;
-        impl Display for Chained {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(if f.alternate() { "top: cause" } else { "top" })
-            }
-        }
+    fn an_error_is_shown_with_its_causes() {
+        let cause = std::io::Error::other("the disk is full");
+        let error = crate::Error::new(crate::ErrorKind::Provider, "save").with_source(cause);
+        let shown = with_causes(&error);
+        assert!(shown.ends_with(": the disk is full"), "{shown}");
 
-        let (message, _) = answer(Err::<(), _>(Chained));
+        let (message, _) = answer(Err::<(), _>(error));
 
-        assert_eq!(message, "top: cause");
+        assert_eq!(message, shown);
     }
 
     #[test]

@@ -17,19 +17,17 @@ use crate::rpc::function::{CallMeta, RemoteFn};
 use crate::rpc::remote::Exposing;
 use crate::text::cut;
 
-/// How many calls of one function run at once.
-const CONCURRENT_CALLS: usize = 64;
-
 /// Listens for an erased function and spawns what runs its calls.
 pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Alive>) -> Result<()> {
     let name = exposing.name;
     let claim = session.exposed().claim(&name, &alive).await?;
-    let requests = session.provider().rpc_listen(&name).await?;
+    let mut requests = session.provider().rpc_listen(&name).await?;
+    requests.set_limits(exposing.backlog);
     let skeleton = Skeleton {
         name,
         function: exposing.function,
         alive,
-        slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+        slots: Arc::new(Semaphore::new(exposing.concurrency)),
         tasks: session.tasks().clone(),
         counters: Arc::clone(session.counters()),
         served: Arc::clone(session.served()),
@@ -158,15 +156,16 @@ mod tests {
     use crate::message::Message;
     use crate::provider::requests;
     use crate::rpc::function::{self, RemoteFunction};
+    use crate::state::States;
 
     /// Runs so many calls of a function and returns when all are answered.
     async fn run_all<Form>(calls: usize, function: impl RemoteFunction<(), Form>) {
         let (_stop, alive) = lifeline();
         let skeleton = Arc::new(Skeleton {
             name: "f".into(),
-            function: function::erase(function),
+            function: function::erase(function, &States::default()).unwrap(),
             alive,
-            slots: Arc::new(Semaphore::new(CONCURRENT_CALLS)),
+            slots: Arc::new(Semaphore::new(64)),
             tasks: Tasks::new(),
             counters: Arc::default(),
             served: Arc::default(),

@@ -76,6 +76,16 @@ impl<A, R> Stub<A, R> {
         self.headers.insert(name, value);
         self
     }
+
+    /// Adds headers to each call, replacing those of the same names.
+    #[must_use]
+    pub fn headers<K: Into<String>, V: Into<String>>(
+        mut self,
+        headers: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        self.headers.extend(headers);
+        self
+    }
 }
 
 impl<A: Args, R: DeserializeOwned> Stub<A, R> {

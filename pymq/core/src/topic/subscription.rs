@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use super::{Events, runner};
 use crate::client::{Client, Registration, Running, Start};
 use crate::codec::Decode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::handler::{self, EventFn, Handler};
 use crate::name;
 use crate::provider::{BufferLimits, Filter, Subscription, WhenFull};
@@ -101,11 +101,13 @@ impl SubscriptionBuilder {
     {
         name::check(self.filter.as_str())?;
         let operation = format!("subscribe to `{}`", self.filter.as_str());
+        let handler = handler::erase(handler, self.client.states())
+            .map_err(|error| Error::new(error.kind(), operation.clone()).with_source(error))?;
         let subscribing = Subscribing {
             filter: self.filter,
             concurrency: self.concurrency,
             buffer: self.buffer,
-            handler: handler::erase(handler),
+            handler,
         };
         let start: Start = Arc::new(move |session, alive| {
             Box::pin(runner::start(session, subscribing.clone(), alive))

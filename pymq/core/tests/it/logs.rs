@@ -177,10 +177,7 @@ async fn a_line_about_an_unreadable_item_names_its_queue_and_attempt() {
     let log = Log::default();
     let _logging = tracing::subscriber::set_default(log.clone());
     let bus = bus().await;
-    bus.queue::<String>("jobs")
-        .put(&"one".to_owned())
-        .await
-        .unwrap();
+    bus.queue::<String>("jobs").put("one").await.unwrap();
 
     let error = bus.queue::<u32>("jobs").lease().await.unwrap_err();
 

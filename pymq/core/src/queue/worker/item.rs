@@ -11,9 +11,11 @@ use tokio::time::Instant;
 use super::super::unreadable_reason;
 use crate::client::Ticket;
 use crate::codec::Decode;
+use crate::error::Result;
 use crate::handler::Handler;
 use crate::isolation::{Isolated, catch_panic};
 use crate::message::{Headers, Message};
+use crate::state::States;
 
 /// What is known about an item besides its value.
 ///
@@ -89,14 +91,17 @@ pub(super) enum Outcome {
 }
 
 /// Erases the types of a handler.
-pub(super) fn erase<T, Form>(handler: impl Handler<T, Form, ItemMeta>) -> ItemFn
+pub(super) fn erase<T, Form>(
+    handler: impl Handler<T, Form, ItemMeta>,
+    states: &States,
+) -> Result<ItemFn>
 where
     T: Decode + 'static,
 {
-    let handler = Isolated::new(handler);
-    Arc::new(move |message, meta| match T::decode(message) {
+    let handler = Isolated::new(handler.bind(states)?);
+    Ok(Arc::new(move |message, meta| match T::decode(message) {
         Ok(item) => {
-            let handling = handler.handle(item, meta);
+            let handling = handler(item, meta);
             Box::pin(async {
                 handling
                     .await
@@ -104,7 +109,7 @@ where
             })
         }
         Err(error) => Box::pin(ready(Outcome::Unreadable(unreadable_reason::<T>(&error)))),
-    })
+    }))
 }
 
 /// An item whose handler has ended.
