@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use pymq_core::provider::{Health, Link, Need};
+use pymq_core::provider::{Health, Link, Requirement};
 use pymq_core::{Error, ErrorKind, Result};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,12 @@ impl Core {
 
     /// Returns where the state of a connection is reported. Without this one the commands still work.
     pub(crate) fn link(&self, connection: &'static str) -> LinkTo {
-        LinkTo::new(&self.health, connection, Need::Partly, &self.connector)
+        LinkTo::new(
+            &self.health,
+            connection,
+            Requirement::Optional,
+            &self.connector,
+        )
     }
 
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
@@ -81,7 +86,7 @@ impl LinkTo {
     pub(crate) fn new(
         health: &Health,
         connection: &'static str,
-        need: Need,
+        need: Requirement,
         connector: &Connector,
     ) -> Self {
         Self {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq_core::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Need, Part, Provider, Put, PutOptions,
-    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Requirement, Settle, Stored,
+    Subscription,
 };
 use pymq_core::{ErrorKind, Message, Result};
 use redis::InfoDict;
@@ -59,7 +60,7 @@ impl RedisProvider {
 
         let hangup = CancellationToken::new();
         let health = Health::new();
-        let link = LinkTo::new(&health, "commands", Need::Wholly, &connector);
+        let link = LinkTo::new(&health, "commands", Requirement::Required, &connector);
         let (commands, keep_up) = Commands::new(connector.clone(), live, link, hangup.clone());
         let supervisor = TaskTracker::new();
         supervisor.spawn(keep_up);

@@ -1,7 +1,7 @@
 //! From a configuration to a provider.
 //!
-//! [`Connect`] is for code that names its provider. [`Registry`] is for code that reads a URL, so that
-//! the configuration chooses the provider.
+//! [`Connect`] is for code that names its provider. [`Registry`] is for code that reads a URL, so
+//! that the configuration chooses the provider.
 
 mod parameters;
 mod secrets;

@@ -24,8 +24,8 @@ pub(crate) fn isolate<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Runs `make`, polls its future to the end and drops it. Returns the output, or the text of a panic
-/// in any of these steps.
+/// Runs `make`, polls its future to the end and drops it. Returns the output, or the text of a
+/// panic in any of these steps.
 pub(crate) async fn catch_panic<F>(make: impl FnOnce() -> F) -> Result<F::Output, String>
 where
     F: Future + Unpin,

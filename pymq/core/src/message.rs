@@ -191,7 +191,8 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
     /// Collects headers. A repeated name keeps its first position and gets its last value.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(iter: I) -> Self {
         let mut headers: Vec<(String, String)> = Vec::new();
-        // The headers may come from the network, and so many that linear searches would take minutes.
+        // The headers may come from the network, and so many that linear searches would take
+        // minutes.
         let mut positions: Option<HashMap<String, usize>> = None;
         for (name, value) in iter {
             let name = name.into();

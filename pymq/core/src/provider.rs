@@ -42,7 +42,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use self::buffer::{BufferLimits, Detached, WhenFull};
-pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Need, Status};
+pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Requirement, Status};
 pub use self::options::{
     Capabilities, Delivery, Filter, GetOptions, MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW,
     ONCE_WINDOW, Part, Put, PutOptions, QueueStats, Receipt, Redrive, RequestOptions, Settle,

@@ -62,8 +62,8 @@ impl RetryDelay {
 
     /// Returns the delay after an attempt; attempts start at 1.
     ///
-    /// It is half of the nominal delay at `fraction` 0, and the whole of it at 1. So items that fail
-    /// together are retried at different times, and none is retried at once.
+    /// It is half of the nominal delay at `fraction` 0, and the whole of it at 1. So items that
+    /// fail together are retried at different times, and none is retried at once.
     pub(crate) fn after(self, attempt: u32, fraction: f64) -> Duration {
         let doublings = attempt.saturating_sub(1).min(31);
         let nominal = self.first.saturating_mul(1 << doublings).min(self.longest);
@@ -77,7 +77,8 @@ impl Default for RetryDelay {
     }
 }
 
-/// Returns a number from 0 to 1 that looks random but depends only on `of`, so that tests can repeat.
+/// Returns a number from 0 to 1 that looks random but depends only on `of`, so that tests can
+/// repeat.
 pub(crate) fn jitter(of: impl Hash) -> f64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);

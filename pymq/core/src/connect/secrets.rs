@@ -7,16 +7,17 @@ pub(super) const HIDDEN: &str = "***";
 
 /// Tells whether any part of the URL may belong to a password that was not escaped.
 ///
-/// With a `/`, `?` or `#` in the password, the parser ends the host there, and the `@` that follows the
-/// password comes after the host. With a second `@`, even the host may belong to the password.
+/// With a `/`, `?` or `#` in the password, the parser ends the host there, and the `@` that
+/// follows the password comes after the host. With a second `@`, even the host may belong to the
+/// password.
 pub(super) fn is_ambiguous(url: &Url) -> bool {
     url.cannot_be_a_base() || url[Position::AfterPort..].contains('@')
 }
 
 /// Writes a URL with `***` for each part that is or may be secret.
 ///
-/// These are the user, which may be a token, the password, the fragment, and each parameter with the
-/// name of a secret. In an ambiguous URL it is everything behind the scheme.
+/// These are the user, which may be a token, the password, the fragment, and each parameter with
+/// the name of a secret. In an ambiguous URL it is everything behind the scheme.
 pub(super) fn without_secrets(url: &Url) -> String {
     if is_ambiguous(url) {
         return format!("{}:{HIDDEN}", url.scheme());

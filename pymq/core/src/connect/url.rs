@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A parsed provider URL: `redis://user:password@host:6379/0?namespace=shop`, `memory://name`.
 ///
-/// It can be parsed from text, and deserialized from a string of any configuration format. `Display`
-/// and `Debug` never show the password.
+/// It can be parsed from text, and deserialized from a string of any configuration format.
+/// `Display` and `Debug` never show the password.
 ///
 /// # Examples
 ///
@@ -41,8 +41,8 @@ impl ProviderUrl {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a parameter that is not in `known`, and for one
-    /// that is given twice.
+    /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a parameter that is not in `known`, and for
+    /// one that is given twice.
     pub fn parameters(&self, known: &[&'static str]) -> Result<Parameters> {
         Parameters::parse(&self.0, known)
     }
@@ -81,9 +81,9 @@ impl TryFrom<String> for ProviderUrl {
 
 /// A text or a [`ProviderUrl`].
 ///
-/// This is a trait of its own and not `TryInto<ProviderUrl>`, because that has the error `Infallible`
-/// for a [`ProviderUrl`]. A conversion from `Infallible` to our [`Error`] would make the error type of
-/// `?` ambiguous in user code.
+/// This is a trait of its own and not `TryInto<ProviderUrl>`, because that has the error
+/// `Infallible` for a [`ProviderUrl`]. A conversion from `Infallible` to our [`Error`] would make
+/// the error type of `?` ambiguous in user code.
 pub trait IntoProviderUrl: Send {
     /// Parses a text; returns a [`ProviderUrl`] as it is.
     ///

@@ -1,78 +1,32 @@
-//! How a provider is: what it reports of its connections, and counts that only it can make. Reporting never waits;
-//! who listens reads from a bounded buffer of its own.
+//! The health of a provider: what it reports about its connections, and the counts that only it can
+//! make.
+//!
+//! Reporting never waits. Each reader of the events has a bounded buffer of its own.
 
-use std::collections::VecDeque;
+mod lifecycle;
+mod link;
+
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll};
 
-use futures_core::Stream;
+pub use self::lifecycle::{Lifecycle, LifecycleEvent, Status};
+use self::lifecycle::{MAX_EVENTS, push};
+pub use self::link::{Link, Requirement};
 
-use super::buffer::{BufferLimits, Shared, State};
+use super::buffer::{BufferLimits, Shared};
 use crate::error::{Error, ErrorKind};
 
-/// How a bus is at the moment.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Status {
-    /// The connection without which nothing works is lost and being made again. Operations wait for it, each within its
-    /// own time.
-    Connecting,
-    /// All is well.
-    Ready,
-    /// Operations work, but one of the other connections is being made again: events may be missing, answers to calls and
-    /// items of waiting takes may be late.
-    Degraded,
-    /// A shutdown has begun, or the provider was closed. For good.
-    Closed,
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connecting => "connecting",
-            Self::Ready => "ready",
-            Self::Degraded => "degraded",
-            Self::Closed => "closed",
-        })
-    }
-}
-
-/// What happens to the connections of a bus.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum LifecycleEvent {
-    /// The status of the bus is this from now on.
-    Status(Status),
-    /// A connection was lost, or could not be made again: why. The bus goes on trying, ever more slowly.
-    Disconnected {
-        /// What it is for, as the provider calls it: `"commands"`, `"subscriptions"`.
-        connection: &'static str,
-        /// What went wrong.
-        error: Error,
-    },
-    /// A connection that was lost is there again, with all it is for.
-    Reconnected {
-        /// What it is for.
-        connection: &'static str,
-    },
-    /// The reader was slow: so many of the oldest events are missing here.
-    Lagged(u64),
-}
-
-/// What a provider reports about itself; made by it, read by the bus. Cheap to clone.
+/// The health of a provider, which the provider reports and the bus reads. Cheap to clone.
 ///
 /// # Examples
 ///
 /// ```
-/// use pymq::provider::{Health, Need};
+/// use pymq::provider::{Health, Requirement};
 /// use pymq::{Error, ErrorKind, Status};
 ///
 /// let health = Health::new();
-/// let mut subscriptions = health.link("subscriptions", Need::Partly);
+/// let mut subscriptions = health.link("subscriptions", Requirement::Optional);
 /// subscriptions.up();
 /// assert_eq!(health.status(), Status::Ready);
 ///
@@ -88,43 +42,45 @@ pub struct Health {
 }
 
 struct Inner {
-    /// A std mutex: the critical sections are a few moves, never an await; nothing on the way of a message takes it.
-    now: Mutex<Now>,
+    /// A std mutex, because the critical sections are short and never cross an await. No operation
+    /// on messages takes it.
+    connections: Mutex<Connections>,
     reconnects: AtomicU64,
     late_replies: AtomicU64,
 }
 
+/// The connections that are down, and the readers of the events.
 #[derive(Debug, Default)]
-struct Now {
-    /// How many links of each need are down.
-    down_wholly: usize,
-    down_partly: usize,
+struct Connections {
+    required_down: usize,
+    optional_down: usize,
     is_closed: bool,
-    listeners: Vec<Weak<Shared<LifecycleEvent>>>,
+    readers: Vec<Weak<Shared<LifecycleEvent>>>,
 }
 
-impl Now {
+impl Connections {
     fn status(&self) -> Status {
         match self {
             _ if self.is_closed => Status::Closed,
-            _ if self.down_wholly > 0 => Status::Connecting,
-            _ if self.down_partly > 0 => Status::Degraded,
+            _ if self.required_down > 0 => Status::Connecting,
+            _ if self.optional_down > 0 => Status::Degraded,
             _ => Status::Ready,
         }
     }
 
-    fn down(&mut self, need: Need) -> &mut usize {
-        match need {
-            Need::Wholly => &mut self.down_wholly,
-            Need::Partly => &mut self.down_partly,
+    /// Returns how many connections with this requirement are down.
+    fn down(&mut self, requirement: Requirement) -> &mut usize {
+        match requirement {
+            Requirement::Required => &mut self.required_down,
+            Requirement::Optional => &mut self.optional_down,
         }
     }
 
-    /// Tells all who listen; forgets those who do not any more.
-    fn tell(&mut self, event: &LifecycleEvent) {
-        self.listeners.retain(|listener| {
-            let listener = listener.upgrade();
-            listener.is_some_and(|it| it.push(event.clone(), push).is_ok())
+    /// Sends an event to every reader, and removes the readers that are gone.
+    fn send(&mut self, event: &LifecycleEvent) {
+        self.readers.retain(|reader| {
+            let reader = reader.upgrade();
+            reader.is_some_and(|reader| reader.push(event.clone(), push).is_ok())
         });
     }
 }
@@ -133,7 +89,7 @@ impl Health {
     /// Creates the health of a provider that is connected.
     pub fn new() -> Self {
         let shared = Inner {
-            now: Mutex::default(),
+            connections: Mutex::default(),
             reconnects: AtomicU64::new(0),
             late_replies: AtomicU64::new(0),
         };
@@ -142,80 +98,74 @@ impl Health {
         }
     }
 
-    /// Adds a connection to report on, by what it is for. Until it is reported down it changes nothing.
-    pub fn link(&self, connection: &'static str, need: Need) -> Link {
-        Link {
-            health: self.clone(),
-            connection,
-            need,
-            is_down: false,
-            was_up: false,
-        }
+    /// Adds a connection, named by its purpose. It counts as up until it is reported down.
+    pub fn link(&self, connection: &'static str, requirement: Requirement) -> Link {
+        Link::new(self.clone(), connection, requirement)
     }
 
-    /// Counts a reply for which nobody waited any more.
+    /// Counts a reply that arrived after its caller had stopped waiting.
     pub fn late_reply(&self) {
-        // Relaxed: nothing else is read by it.
+        // Relaxed: no other memory depends on this counter.
         self.shared.late_replies.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Reports that the provider is closed; who listens hears of it last of all.
+    /// Reports that the provider is closed. This is the last event of each [`Lifecycle`].
     pub fn close(&self) {
-        self.change(|now| now.is_closed = true);
-        let listeners = std::mem::take(&mut self.lock().listeners);
-        for listener in listeners {
-            if let Some(listener) = listener.upgrade() {
-                listener.end(Error::new(ErrorKind::Closed, "lifecycle"));
+        self.change(|connections| connections.is_closed = true);
+        let readers = std::mem::take(&mut self.lock().readers);
+        for reader in readers {
+            if let Some(reader) = reader.upgrade() {
+                reader.end(Error::new(ErrorKind::Closed, "lifecycle"));
             }
         }
     }
 
-    /// Returns how the provider is.
+    /// Returns the current status.
     pub fn status(&self) -> Status {
         self.lock().status()
     }
 
-    /// Returns how often a lost connection was made again.
+    /// Returns how often a lost connection was restored.
     pub fn reconnects(&self) -> u64 {
         self.shared.reconnects.load(Ordering::Relaxed)
     }
 
-    /// Returns how many replies came when nobody waited for them any more.
+    /// Returns how many replies arrived after their caller had stopped waiting.
     pub fn late_replies(&self) -> u64 {
         self.shared.late_replies.load(Ordering::Relaxed)
     }
 
-    /// Listens to what happens from now on, after the status of now.
+    /// Returns the current status and the events from now on.
     pub fn lifecycle(&self) -> Lifecycle {
         let shared = Shared::new(BufferLimits {
-            items: KEPT_EVENTS,
+            items: MAX_EVENTS,
             ..BufferLimits::default()
         });
-        let mut now = self.lock();
-        // Nobody has detached it yet, so it takes this.
-        drop(shared.push(LifecycleEvent::Status(now.status()), push));
-        if now.is_closed {
+        let mut connections = self.lock();
+        // The push succeeds, because the reader is not detached yet.
+        drop(shared.push(LifecycleEvent::Status(connections.status()), push));
+        if connections.is_closed {
             shared.end(Error::new(ErrorKind::Closed, "lifecycle"));
         } else {
-            now.listeners.push(Arc::downgrade(&shared));
+            connections.readers.push(Arc::downgrade(&shared));
         }
         Lifecycle { shared }
     }
 
-    /// Changes what is; tells who listens when the status is another one then.
-    fn change(&self, change: impl FnOnce(&mut Now)) {
-        let mut now = self.lock();
-        let before = now.status();
-        change(&mut now);
-        let after = now.status();
+    /// Changes the connections, and sends the status to the readers if it is a new one.
+    fn change(&self, change: impl FnOnce(&mut Connections)) {
+        let mut connections = self.lock();
+        let before = connections.status();
+        change(&mut connections);
+        let after = connections.status();
         if before != after {
-            now.tell(&LifecycleEvent::Status(after));
+            connections.send(&LifecycleEvent::Status(after));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Now> {
+    fn lock(&self) -> MutexGuard<'_, Connections> {
         self.shared
-            .now
+            .connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,136 +183,6 @@ impl fmt::Debug for Health {
             .field("status", &self.status())
             .finish_non_exhaustive()
     }
-}
-
-/// What depends on a connection.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Need {
-    /// Without it nothing works: [`Status::Connecting`] while it is down.
-    Wholly,
-    /// The rest works without it: [`Status::Degraded`] while it is down.
-    Partly,
-}
-
-/// One connection of a provider, held by the task that keeps it up. Dropped, it no longer counts.
-#[derive(Debug)]
-pub struct Link {
-    health: Health,
-    connection: &'static str,
-    need: Need,
-    is_down: bool,
-    was_up: bool,
-}
-
-impl Link {
-    /// Reports that the connection is there, with all it is for: subscriptions are confirmed again.
-    pub fn up(&mut self) {
-        let was_down = std::mem::take(&mut self.is_down);
-        let was_up = std::mem::replace(&mut self.was_up, true);
-        if !was_down {
-            return;
-        }
-        if was_up {
-            self.health
-                .shared
-                .reconnects
-                .fetch_add(1, Ordering::Relaxed);
-        }
-        let (connection, need) = (self.connection, self.need);
-        self.health.change(|now| {
-            *now.down(need) -= 1;
-            now.tell(&LifecycleEvent::Reconnected { connection });
-        });
-    }
-
-    /// Reports that the connection was lost, or once more could not be made.
-    pub fn down(&mut self, error: &Error) {
-        let was_down = std::mem::replace(&mut self.is_down, true);
-        let (connection, need) = (self.connection, self.need);
-        let error = error.clone();
-        self.health.change(|now| {
-            if !was_down {
-                *now.down(need) += 1;
-            }
-            now.tell(&LifecycleEvent::Disconnected { connection, error });
-        });
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if self.is_down {
-            let need = self.need;
-            self.health.change(|now| *now.down(need) -= 1);
-        }
-    }
-}
-
-/// What happens to the connections of a bus: a [`Stream`] that begins with the status of now and ends after
-/// [`Status::Closed`].
-///
-/// At most 256 events wait for a reader; then the oldest go and [`LifecycleEvent::Lagged`] says how many.
-pub struct Lifecycle {
-    shared: Arc<Shared<LifecycleEvent>>,
-}
-
-/// So many events wait for one reader.
-const KEPT_EVENTS: usize = 256;
-
-impl Lifecycle {
-    /// Returns the next event, waiting until there is one; none after the bus is closed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Cancel safe: an event is taken only when it is returned.
-    pub async fn recv(&mut self) -> Option<LifecycleEvent> {
-        poll_fn(|cx| self.poll_recv(cx)).await
-    }
-
-    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<LifecycleEvent>> {
-        let next = self.shared.poll(cx, |state| state.items.pop_front());
-        next.map(Result::ok)
-    }
-}
-
-impl Stream for Lifecycle {
-    type Item = LifecycleEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_recv(cx)
-    }
-}
-
-impl fmt::Debug for Lifecycle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lifecycle")
-            .field("buffer", &self.shared)
-            .finish()
-    }
-}
-
-/// Appends; when it is full the oldest goes, and one mark at the front counts those that went.
-fn push(state: &mut State<LifecycleEvent>, event: LifecycleEvent) {
-    let limit = state.limits.items;
-    push_within(limit, &mut state.items, event);
-}
-
-fn push_within(limit: usize, events: &mut VecDeque<LifecycleEvent>, event: LifecycleEvent) {
-    let missed = match events.front() {
-        Some(LifecycleEvent::Lagged(missed)) => *missed,
-        _ => 0,
-    };
-    if events.len() < limit + usize::from(missed > 0) {
-        events.push_back(event);
-        return;
-    }
-    if missed > 0 {
-        events.pop_front();
-    }
-    events.pop_front();
-    events.push_front(LifecycleEvent::Lagged(missed + 1));
-    events.push_back(event);
 }
 
 #[cfg(test)]
@@ -387,10 +207,10 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_link_makes_the_status() {
+    fn the_worst_link_decides_the_status() {
         let health = Health::new();
-        let mut commands = health.link("commands", Need::Wholly);
-        let mut replies = health.link("replies", Need::Partly);
+        let mut commands = health.link("commands", Requirement::Required);
+        let mut replies = health.link("replies", Requirement::Optional);
         assert_eq!(health.status(), Status::Ready);
 
         replies.down(&broken());
@@ -409,9 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn a_first_connection_is_no_reconnect() {
+    fn a_first_connection_does_not_count_as_a_reconnect() {
         let health = Health::new();
-        let mut link = health.link("replies", Need::Partly);
+        let mut link = health.link("replies", Requirement::Optional);
 
         link.down(&broken());
         link.up();
@@ -424,9 +244,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_listens_hears_everything_in_order_and_the_end() {
+    async fn a_reader_gets_every_event_in_order_and_the_end() {
         let health = Health::new();
-        let mut link = health.link("commands", Need::Wholly);
+        let mut link = health.link("commands", Requirement::Required);
         let lifecycle = health.lifecycle();
 
         link.down(&broken());
@@ -449,31 +269,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_slow_reader_is_told_what_it_missed() {
+    async fn a_slow_reader_gets_the_number_of_missed_events() {
         let health = Health::new();
-        let mut link = health.link("replies", Need::Partly);
+        let mut link = health.link("replies", Requirement::Optional);
         let lifecycle = health.lifecycle();
 
-        for _ in 0..KEPT_EVENTS + 10 {
+        for _ in 0..MAX_EVENTS + 10 {
             link.down(&broken());
         }
         health.close();
 
         let seen = all(lifecycle).await;
-        assert_eq!(seen.len(), KEPT_EVENTS + 1);
-        // The first status, the first loss and its status, and ten more are over the limit, as is the end.
+        assert_eq!(seen.len(), MAX_EVENTS + 1);
+        // 269 events: the first status, 266 losses, the status after the first loss, and the end.
         assert_eq!(seen[0], "missed 13");
         assert_eq!(seen.last().map(String::as_str), Some("closed"));
     }
 
     #[test]
-    fn a_dropped_reader_is_forgotten() {
+    fn a_dropped_reader_is_removed() {
         let health = Health::new();
-        let mut link = health.link("replies", Need::Partly);
+        let mut link = health.link("replies", Requirement::Optional);
 
         drop(health.lifecycle());
         link.down(&broken());
 
-        assert!(health.lock().listeners.is_empty());
+        assert!(health.lock().readers.is_empty());
     }
 }
