@@ -24,12 +24,15 @@
 //! [`Capabilities`] it refuses with `Unsupported`, and nothing happens.
 
 mod buffer;
+mod contents;
+mod delivery;
 mod health;
 mod options;
 mod over_topics;
 mod replies;
 mod requests;
 mod subscription;
+mod times;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -42,16 +45,19 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use self::buffer::{BufferLimits, Detached, WhenFull};
+pub use self::contents::{Part, QueueStats, Redrive, Stored};
+pub use self::delivery::{Delivery, Receipt, Settle};
 pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Requirement, Status};
 pub use self::options::{
-    Capabilities, Delivery, Filter, GetOptions, MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW,
-    ONCE_WINDOW, Part, Put, PutOptions, QueueStats, Receipt, Redrive, RequestOptions, Settle,
-    Stored, Target, Wait, lease_time, once_window,
+    Capabilities, Filter, GetOptions, Put, PutOptions, RequestOptions, Target, Wait,
 };
 pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};
+pub use self::times::{
+    MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW, ONCE_WINDOW, lease_time, once_window,
+};
 pub use crate::time::MAX_DURATION;
 
 use crate::error::Result;

@@ -1,59 +1,12 @@
-//! The words of the seam: options, settlements, parts of a queue, counts. All of them grow by fields,
-//! never by meaning.
+//! The options of the operations of a [`Provider`](super::Provider), and what a provider declares.
+//!
+//! A later version may add fields. It never changes the meaning of one.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::message::{Message, MessageId};
-
-/// The shortest lease there is, 10 ms: one that is over before its message arrives would only send the message in
-/// circles.
-pub const MIN_LEASE: Duration = Duration::from_millis(10);
-
-/// Returns how long a lease lasts that is asked for with `time`: at least [`MIN_LEASE`].
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use pymq::provider::{MIN_LEASE, lease_time};
-///
-/// assert_eq!(lease_time(Duration::ZERO), MIN_LEASE);
-/// assert_eq!(lease_time(Duration::from_secs(5)), Duration::from_secs(5));
-/// ```
-pub fn lease_time(time: Duration) -> Duration {
-    time.max(MIN_LEASE)
-}
-
-/// How long the id of a put is known unless told otherwise, 2 minutes.
-pub const ONCE_WINDOW: Duration = Duration::from_secs(2 * 60);
-
-/// The shortest time for which an id is known, 1 second: in less, a put can hardly be repeated.
-pub const MIN_ONCE_WINDOW: Duration = Duration::from_secs(1);
-
-/// The longest time for which an id is known, 30 days: each known id takes memory of the provider.
-pub const MAX_ONCE_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
-/// Returns how long an id is known that is put with the window `time`: at least [`MIN_ONCE_WINDOW`], at most
-/// [`MAX_ONCE_WINDOW`].
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use pymq::provider::{MAX_ONCE_WINDOW, MIN_ONCE_WINDOW, once_window};
-///
-/// assert_eq!(once_window(Duration::ZERO), MIN_ONCE_WINDOW);
-/// assert_eq!(once_window(Duration::from_secs(3_600)), Duration::from_secs(3_600));
-/// assert_eq!(once_window(Duration::MAX), MAX_ONCE_WINDOW);
-/// ```
-pub fn once_window(time: Duration) -> Duration {
-    time.clamp(MIN_ONCE_WINDOW, MAX_ONCE_WINDOW)
-}
+use super::times::ONCE_WINDOW;
+use crate::message::MessageId;
 
 /// What a provider can do besides topics, queues and RPC channels.
 ///
@@ -133,13 +86,13 @@ impl Capabilities {
     }
 }
 
-/// What a subscription listens to.
+/// What a subscription subscribes to.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Filter {
     /// One topic by its exact name; glob characters have no meaning.
     Topic(String),
-    /// Every topic that a Redis glob matches, see [`glob`](crate::glob).
+    /// Every topic that matches a Redis glob, see [`glob`](crate::glob).
     Pattern(String),
 }
 
@@ -152,24 +105,31 @@ impl Filter {
     }
 }
 
-/// How a batch is put.
+/// How messages are put.
 ///
-/// With any of these a provider may limit the batch, as it puts all or nothing: see
-/// [`queue_put`](super::Provider::queue_put).
+/// With any of these options, a provider may limit the number and size of the messages, because it
+/// puts all of them or none: see [`queue_put`](super::Provider::queue_put).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PutOptions {
-    /// The most ready messages the queue may hold afterwards; none is unbounded. What is leased or not due takes no place,
-    /// so a delayed put always fits, and what is given back or becomes due may exceed the bound.
+    /// The most ready messages that the queue may hold after the put; `None` means no limit.
+    ///
+    /// Leased and delayed messages do not count. So a delayed put always fits, and messages that
+    /// are given back or become due may exceed the limit.
     pub maxsize: Option<NonZeroUsize>,
-    /// How long the messages stay hidden; zero puts them in line now. Those that are due join at the back in the order in
-    /// which they are due, and of the same moment in the order in which they were put.
+    /// How long the messages are hidden. Zero makes them ready now.
+    ///
+    /// Due messages join the back of the queue in the order of their due times. Messages with the
+    /// same due time keep the order in which they were put.
     pub delay: Duration,
-    /// Makes a put with the same id to the same queue within the [`window`](Self::window) a no-op that succeeds as
-    /// [`Put::Known`], whatever became of the messages meanwhile. A put that is refused does not use up its id.
+    /// The id of this put. A second put with the same id to the same queue within the
+    /// [`window`](Self::window) does nothing and returns [`Put::Known`], even if the messages have
+    /// been taken since. The id of a refused put stays unknown.
     pub once: Option<MessageId>,
-    /// How long the id is known from the moment its messages are put; [`ONCE_WINDOW`] unless set, and always between
-    /// [`MIN_ONCE_WINDOW`] and [`MAX_ONCE_WINDOW`]. A put of a known id does not change it.
+    /// How long the id is known after its messages are put, [`ONCE_WINDOW`] by default.
+    ///
+    /// It is always between [`MIN_ONCE_WINDOW`](super::MIN_ONCE_WINDOW) and
+    /// [`MAX_ONCE_WINDOW`](super::MAX_ONCE_WINDOW). A put of a known id does not change it.
     pub window: Duration,
 }
 
@@ -185,21 +145,21 @@ impl Default for PutOptions {
 }
 
 impl PutOptions {
-    /// Bounds the queue.
+    /// Limits the number of ready messages.
     #[must_use]
     pub fn maxsize(mut self, maxsize: Option<NonZeroUsize>) -> Self {
         self.maxsize = maxsize;
         self
     }
 
-    /// Hides the messages for a while.
+    /// Hides the messages for this time.
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// Makes a repetition harmless.
+    /// Sets the id, so that a repeated put does nothing.
     #[must_use]
     pub fn once(mut self, id: MessageId) -> Self {
         self.once = Some(id);
@@ -214,12 +174,12 @@ impl PutOptions {
     }
 }
 
-/// What a put did.
+/// The result of a put.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Put {
-    /// It put its messages.
+    /// The messages were put.
     New,
-    /// It put nothing: an earlier put of the same id did, within its window.
+    /// Nothing was put, because an earlier put with the same id has put the messages.
     Known,
 }
 
@@ -227,11 +187,12 @@ pub enum Put {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct GetOptions {
-    /// The most messages to take.
+    /// The maximum number of messages to take.
     pub max: NonZeroUsize,
-    /// Whether to wait while there are none.
+    /// How long to wait for a first message.
     pub wait: Wait,
-    /// Leases the messages for this long instead of removing them, at least for [`MIN_LEASE`].
+    /// The duration of the lease, at least [`MIN_LEASE`](super::MIN_LEASE). `None` removes the
+    /// messages from the queue instead.
     pub lease: Option<Duration>,
 }
 
@@ -246,21 +207,21 @@ impl Default for GetOptions {
 }
 
 impl GetOptions {
-    /// Takes up to so many.
+    /// Takes up to this number of messages.
     #[must_use]
     pub fn max(mut self, max: NonZeroUsize) -> Self {
         self.max = max;
         self
     }
 
-    /// Waits while there are none.
+    /// Waits for a first message.
     #[must_use]
     pub fn wait(mut self, wait: Wait) -> Self {
         self.wait = wait;
         self
     }
 
-    /// Leases instead of removing.
+    /// Leases the messages instead of removing them.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
@@ -272,186 +233,34 @@ impl GetOptions {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Wait {
-    /// Not at all.
+    /// It does not wait.
     No,
-    /// At most so long. Zero is the same as [`Wait::No`], never "for ever".
+    /// At most this time. Zero is the same as [`Wait::No`].
     For(Duration),
-    /// Until one comes or the provider is closed.
+    /// Until there is a message or the provider is closed.
     Forever,
-}
-
-/// A message taken from a queue.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Delivery {
-    /// What was put.
-    pub message: Message,
-    /// How often it has been taken, this time included; starts at 1.
-    pub attempt: u32,
-    /// What settles it; present exactly when it is leased.
-    pub receipt: Option<Receipt>,
-}
-
-impl Delivery {
-    /// Creates a delivery.
-    pub fn new(message: Message, attempt: u32, receipt: Option<Receipt>) -> Self {
-        Self {
-            message,
-            attempt,
-            receipt,
-        }
-    }
-}
-
-/// The proof of holding a lease: opaque bytes made by the provider.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct Receipt(Bytes);
-
-impl Receipt {
-    /// Wraps what the provider needs to find the lease again.
-    pub fn new(receipt: impl Into<Bytes>) -> Self {
-        Self(receipt.into())
-    }
-
-    /// Returns what the provider put in.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-/// What becomes of a leased message.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Settle {
-    /// It is done: remove it.
-    Ack,
-    /// It failed: give it back, now to the front of the queue, or hidden for a while first and then to the back.
-    Nack {
-        /// How long it stays hidden.
-        delay: Duration,
-    },
-    /// It was not started: back to the front, and this attempt is not counted.
-    Release,
-    /// It needs more time: the lease ends so long from now.
-    Extend {
-        /// From now, at least [`MIN_LEASE`].
-        lease: Duration,
-    },
-    /// It is out of attempts or unreadable: to the dead letters.
-    Bury {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// A part of a queue that can be looked at and cleared.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Part {
-    /// In line.
-    Ready,
-    /// Not due yet.
-    Delayed,
-    /// Dead letters.
-    Dead,
-}
-
-/// A message as it lies in a queue.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Stored {
-    /// What was put.
-    pub message: Message,
-    /// How often it has been taken so far.
-    pub attempt: u32,
-    /// Names a dead letter for [`Redrive::Ids`]; absent in the other parts.
-    pub id: Option<MessageId>,
-    /// Why a dead letter died; absent in the other parts.
-    pub reason: Option<String>,
-}
-
-impl Stored {
-    /// Creates a message in line or delayed.
-    pub fn new(message: Message, attempt: u32) -> Self {
-        Self {
-            message,
-            attempt,
-            id: None,
-            reason: None,
-        }
-    }
-
-    /// Creates a dead letter.
-    pub fn dead(message: Message, attempt: u32, id: MessageId, reason: impl Into<String>) -> Self {
-        Self {
-            message,
-            attempt,
-            id: Some(id),
-            reason: Some(reason.into()),
-        }
-    }
-}
-
-/// Which dead letters go back.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Redrive {
-    /// All there are, the oldest first.
-    All,
-    /// These; ids that are not there are passed over.
-    Ids(Vec<MessageId>),
-}
-
-/// How many messages a queue holds.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub struct QueueStats {
-    /// In line.
-    pub ready: usize,
-    /// Not due yet.
-    pub delayed: usize,
-    /// Held by somebody.
-    pub leased: usize,
-    /// Dead letters.
-    pub dead: usize,
-}
-
-impl QueueStats {
-    /// Creates counts of ready, delayed, leased and dead messages.
-    pub fn new(ready: usize, delayed: usize, leased: usize, dead: usize) -> Self {
-        Self {
-            ready,
-            delayed,
-            leased,
-            dead,
-        }
-    }
-
-    /// Counts what is not finished: ready, delayed and leased.
-    pub fn unfinished(&self) -> usize {
-        self.ready + self.delayed + self.leased
-    }
 }
 
 /// How a request is sent.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RequestOptions {
-    /// To one server or to all.
+    /// Which servers run the request.
     pub to: Target,
-    /// The time the caller has left; travels with the request, and a server does not start an expired one.
+    /// The time that the caller has left. It is sent with the request, and a server does not start
+    /// an expired request.
     pub timeout: Option<Duration>,
 }
 
 impl RequestOptions {
-    /// Chooses one server or all.
+    /// Sets which servers run the request.
     #[must_use]
     pub fn to(mut self, to: Target) -> Self {
         self.to = to;
         self
     }
 
-    /// Sets the time the caller has left.
+    /// Sets the time that the caller has left.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -463,9 +272,9 @@ impl RequestOptions {
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Target {
-    /// Exactly one.
+    /// Exactly one server.
     #[default]
     One,
-    /// Every one there is.
+    /// All servers.
     All,
 }
