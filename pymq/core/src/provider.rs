@@ -1,27 +1,30 @@
-//! The implementer's contract: what a transport must do to carry the bus.
+//! The contract for providers: what a transport must do to carry the bus.
 //!
-//! Users hold a `Bus`; this module is for the authors of providers. A provider moves names and
-//! bytes and holds **no policy**: no retries, call deadlines, dead-letter rules, codecs or handler tasks.
-//! Those live once, above the seam.
+//! Applications use a `Bus`. This module is for the authors of providers. A provider moves names
+//! and bytes and holds **no policy**: no retries, call deadlines, dead-letter rules, codecs or
+//! handler tasks. Those exist once, above the seam.
 //!
-//! # How to write one
+//! # How to write a provider
 //!
-//! 1. Implement [`Provider`]. There are no provided methods: a decorator that forgets one must not compile.
-//! 2. Make what a subscription hands out with [`subscription`], and push into the [`Inlet`]
-//!    from the task that reads your transport. Pushing never waits.
-//! 3. For remote calls, either implement the two RPC methods with [`requests`] and [`replies`], or answer
-//!    [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) in both and wrap the
-//!    provider in [`rpc_over_topics`].
-//! 4. Implement [`Connect`](crate::Connect) for your configuration and [`Scheme`](crate::Scheme) for
-//!    your URLs.
-//! 5. Make one [`Health`], report to it what becomes of your connections, and close it when you are closed.
-//! 6. Run the conformance suite against it.
+//! 1. Implement [`Provider`]. It has no provided methods, so that a decorator that forgets one does
+//!    not compile.
+//! 2. Create each subscription with [`subscription`]. Push messages into its [`Inlet`] from the
+//!    task that reads your transport. A push never waits.
+//! 3. For remote calls, implement the two RPC methods with [`requests`] and [`replies`]. Or return
+//!    [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from both, and wrap the provider in
+//!    [`rpc_over_topics`].
+//! 4. Implement [`Connect`](crate::Connect) for your configuration, and [`Scheme`](crate::Scheme)
+//!    for your URLs.
+//! 5. Create one [`Health`]. Report the state of your connections to it, and close it in
+//!    [`close`](Provider::close).
+//! 6. Run the conformance suite on the provider.
 //!
 //! # Errors
 //!
-//! The context of an error starts with the provider and the operation: ``"redis: put to `jobs`"``. After
-//! [`close`](Provider::close) every method answers `Closed`. What a provider does not declare in its
-//! [`Capabilities`] it refuses with `Unsupported`, and nothing happens.
+//! The context of an error starts with the provider and the operation: ``"redis: put to `jobs`"``.
+//! After [`close`](Provider::close) every method fails with `Closed`. An operation or option that
+//! needs a capability which the provider does not declare in its [`Capabilities`] fails with
+//! `Unsupported` and has no effect.
 
 mod buffer;
 mod contents;
@@ -65,21 +68,23 @@ use crate::message::Message;
 
 /// A transport that carries topics, queues and RPC channels.
 ///
-/// Names are checked above the seam; a provider takes them as they are, the reserved `__rpc_` ones included.
-/// Every method may be called concurrently from many tasks.
+/// Names are checked above the seam. A provider accepts every name, including those with the
+/// reserved prefix `__rpc_`. Many tasks may call every method at the same time.
 #[async_trait]
 pub trait Provider: fmt::Debug + Send + Sync + 'static {
-    /// Returns the word that stands for this provider in errors and spans, such as `"redis"`.
+    /// Returns the name of this provider in errors and spans, such as `"redis"`.
     fn name(&self) -> &'static str;
 
-    /// Returns what this provider can do. Never changes.
+    /// Returns what this provider can do. The answer never changes.
     fn capabilities(&self) -> Capabilities;
 
-    /// Returns what this provider reports about itself: the same all the time it lives.
+    /// Returns the health of this provider. It is always the same one.
     fn health(&self) -> &Health;
 
-    /// Sends a message to everyone subscribed to the topic now, and returns how many it reached: each
-    /// provider handle counts once for its subscriptions to the topic and once for each pattern of its that matches.
+    /// Sends a message to all current subscribers of the topic, and returns how many it reached.
+    ///
+    /// Each provider handle counts once for all its subscriptions to the topic, and once for each
+    /// of its patterns that matches.
     ///
     /// # Delivery
     ///
@@ -87,126 +92,146 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the message may or may not have been sent.
+    /// If the future is dropped early, the message may or may not be sent.
     async fn publish(&self, topic: &str, message: Message) -> Result<usize>;
 
-    /// Subscribes to a topic or a pattern; resolves once it is live, so that a publish by anyone after that
-    /// is received.
+    /// Subscribes to a topic or a pattern. The subscription receives every message that is
+    /// published after this future resolves.
     ///
-    /// The subscription outlives outages: a provider reconnects by itself and marks what may be missing with
-    /// [`Inlet::gap`]. Requests of [`rpc_request`](Self::rpc_request) are never seen here.
+    /// The subscription outlives outages: the provider reconnects by itself, and marks with
+    /// [`Inlet::gap`] where messages may be missing. A subscription never receives requests of
+    /// [`rpc_request`](Self::rpc_request).
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, nothing stays subscribed.
+    /// If the future is dropped early, nothing stays subscribed.
     async fn subscribe(&self, filter: Filter) -> Result<Subscription>;
 
-    /// Appends messages to the back of a queue, in order, all or none.
+    /// Appends messages to the back of a queue, in order. It puts all of them or none.
     ///
-    /// Never waits for space: with [`PutOptions::maxsize`], a queue whose ready messages and these would exceed it
-    /// answers [`Full`](crate::ErrorKind::Full). The check and the put are one atomic step.
+    /// It never waits for space. If the ready messages and these together would exceed
+    /// [`PutOptions::maxsize`], it fails with [`Full`](crate::ErrorKind::Full). The check and the
+    /// put are one atomic step.
     ///
-    /// A provider may limit what is put at once. Beyond its limit it puts nothing and answers
-    /// [`TooLarge`](crate::ErrorKind::TooLarge). The Redis provider takes 1,000,000 messages of 256 MiB together, and
-    /// with any [`PutOptions`] 10,000 messages of 64 MiB together; a larger message may be put alone.
+    /// A provider may limit how much one call puts. Beyond its limit it puts nothing and fails
+    /// with [`TooLarge`](crate::ErrorKind::TooLarge). The Redis provider accepts 1,000,000
+    /// messages of 256 MiB together. With any [`PutOptions`] it accepts 10,000 messages of 64 MiB
+    /// together. A larger message may be put alone.
     ///
     /// # Delivery
     ///
-    /// Once [`Put::New`] is returned the messages are in the queue, put by this call, also where the provider had to send
-    /// it twice. [`Put::Known`] says for all of them that an earlier put of the id had put them, and that this one changed
-    /// nothing. Without an id, or without messages, the answer is `New`; without messages no id is used up. After an error
+    /// [`Put::New`] means that this call has put the messages into the queue once, even if the
+    /// provider had to send the command twice. [`Put::Known`] means that an earlier put with the
+    /// same id has put the messages, and that this call changed nothing. Without an id the result
+    /// is `New`. Without messages the result is `New`, and the id stays unknown. After an error
     /// with [`outcome_unknown`](crate::Error::outcome_unknown) the messages may be in the queue.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the messages may or may not have been put: all or none of them.
+    /// If the future is dropped early, all of the messages or none of them are put.
     async fn queue_put(&self, queue: &str, messages: Vec<Message>, opts: PutOptions)
     -> Result<Put>;
 
-    /// Takes up to [`max`](GetOptions::max) messages from the front of a queue, waiting as told while there are none.
+    /// Takes up to [`max`](GetOptions::max) messages from the front of a queue. While there are
+    /// none, it waits as long as [`wait`](GetOptions::wait) says.
     ///
-    /// Returns as soon as there is at least one message; an empty answer means that nothing came in time, and that
-    /// a look at the end of the wait found nothing. Where the queue cannot be looked at, the answer is an error. Without a
-    /// lease the messages are gone from the queue; with one they are hidden until settled or until it ends, and
-    /// each carries a [`Receipt`]. A lease starts when the message is taken. Waiting survives outages.
+    /// It returns as soon as there is at least one message. An empty result means that a check at
+    /// the end of the wait found no message. If the queue cannot be checked, the result is an
+    /// error. Waiting survives outages.
+    ///
+    /// Without a lease, the messages are removed from the queue. With a lease, they are hidden
+    /// until they are settled or the lease ends, and each has a [`Receipt`]. A lease starts when
+    /// the message is taken.
     ///
     /// # Delivery
     ///
-    /// Each message goes to one taker. With a lease: at least once. Taken again, its attempt is one higher.
-    /// A single consumer gets the messages in order, also if it drops some of its takes.
+    /// Each message goes to one taker. With a lease: at least once. When it is taken again, its
+    /// attempt is one higher. A single consumer gets the messages in order, even if it drops some
+    /// of its takes.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe. Dropped early, no message is lost, and none has its attempt counted: what was taken for
-    /// the caller goes back to the front.
+    /// Cancel safe. If the future is dropped early, no message is lost and no attempt is counted:
+    /// messages that were taken for the caller go back to the front.
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>>;
 
-    /// Settles leased messages, one after the other; answers one result for each, in order.
+    /// Settles leased messages one after the other. Returns one result for each, in order.
     ///
-    /// What one call gives back to the front keeps the order of the call: the first of it is the next to be taken.
-    /// So a prefetched batch that is released stays first in, first out.
+    /// The messages that one call gives back to the front keep the order of the call: the first of
+    /// them is the next to be taken. So a prefetched batch that is released stays first in, first
+    /// out.
     ///
-    /// A receipt whose lease is over (settled, expired, taken by another) is
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing. So is a receipt that is malformed.
+    /// A settlement fails with [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing if
+    /// the lease has ended (settled, expired, or taken again) or if the receipt is malformed.
     ///
-    /// A provider may settle many in several steps. When a later step fails, the results before it stand, and each
-    /// settlement that was not made has the error of that step.
+    /// A provider may settle many messages in several steps. If a later step fails, the results of
+    /// the earlier steps stay, and each remaining settlement gets the error of the failed step.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, some or all may have been settled.
+    /// If the future is dropped early, some or all of the messages may be settled.
     async fn queue_settle(
         &self,
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>>;
 
-    /// Looks at up to `max` messages of a part of the queue, the next to leave first, and takes nothing.
+    /// Returns up to `max` messages of a part of the queue, in the order in which they leave it. It
+    /// takes nothing.
     ///
-    /// Messages that are due and those whose lease has ended are seen in line, as
-    /// [`queue_stats`](Self::queue_stats) counts them.
+    /// Due messages, and messages whose lease has ended, are in the ready part, as in
+    /// [`queue_stats`](Self::queue_stats).
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
 
-    /// Moves dead letters to the back of the queue as new messages with no attempt counted, and returns how many.
-    /// Ids are taken in the order given.
+    /// Moves dead letters to the back of the queue, as new messages without attempts. Returns how
+    /// many it moved. Ids are processed in the given order.
     ///
-    /// Moves the letters that are there when it begins, in one step or in several. A message that dies again meanwhile
-    /// is neither moved again nor counted.
+    /// It moves the dead letters that exist when it begins, in one step or in several. A message
+    /// that becomes a dead letter again during the call is neither moved again nor counted.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, some or all may have been moved.
+    /// If the future is dropped early, some or all of the dead letters may be moved.
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize>;
 
-    /// Removes everything in a part of the queue and returns how much that was. Leased messages stay leased; what is due
-    /// and what has its lease ended is in line, as [`queue_stats`](Self::queue_stats) counts it.
+    /// Removes all messages of a part of the queue and returns how many. Leased messages stay
+    /// leased.
+    ///
+    /// Due messages, and messages whose lease has ended, are in the ready part, as in
+    /// [`queue_stats`](Self::queue_stats).
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
-    /// Counts the messages in each part of the queue. Messages that are due and leases that have ended are
-    /// counted as ready. A provider may count more than 1,000 leases in several steps; what moves meanwhile may be
-    /// counted twice or not at all.
+    /// Counts the messages in each part of the queue. Due messages, and messages whose lease has
+    /// ended, count as ready.
+    ///
+    /// A provider may count more than 1,000 leases in several steps. A message that moves between
+    /// the steps may be counted twice or not at all.
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats>;
 
-    /// Starts to serve an RPC channel; resolves once requests by anyone reach it.
+    /// Starts to serve an RPC channel. All requests that are sent after this future resolves reach
+    /// it.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, nothing stays served.
+    /// If the future is dropped early, nothing stays served.
     async fn rpc_listen(&self, channel: &str) -> Result<Requests>;
 
-    /// Sends a request, whose body is the JSON array of positional arguments, to one or all servers of a channel.
+    /// Sends a request to one or all servers of a channel. Its body is the JSON array of positional
+    /// arguments.
     ///
-    /// With nobody listening it is [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote) at once, and nothing is sent. What goes
-    /// to [`Target::One`] need not be sent when this resolves: that error, and any other by which it is not sent, may
-    /// come where the reply would.
+    /// Without a server it fails with [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote) at once,
+    /// and nothing is sent. A request to [`Target::One`] may be sent after this future resolves.
+    /// Then this error, and every other error that prevents the sending, comes in place of the
+    /// reply.
     ///
     /// # Delivery
     ///
-    /// At most once for each server. [`Target::One`] runs on exactly one server that speaks this protocol.
+    /// At most once for each server. [`Target::One`] runs on exactly one server that speaks this
+    /// protocol.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the request may or may not have been sent; answers are forgotten.
+    /// If the future is dropped early, the request may or may not be sent, and replies are dropped.
     async fn rpc_request(
         &self,
         channel: &str,
@@ -214,10 +239,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
         opts: RequestOptions,
     ) -> Result<Replies>;
 
-    /// Closes this handle: wakes every waiter and ends every subscription with `Closed`, sends the replies already
-    /// given, and frees what it holds. Idempotent; other handles on the same backend go on.
+    /// Closes this handle. Idempotent; other handles on the same server or broker are not affected.
     ///
-    /// When the runtime of a bus ends, this future is polled once, after the [`health`](Self::health) was closed: what
-    /// callers wait for should end by then.
+    /// It wakes every waiting caller and ends every subscription with `Closed`, sends the replies
+    /// that were already given, and frees all resources.
+    ///
+    /// When the runtime of a bus ends, this future is polled once, after the
+    /// [`health`](Self::health) was closed. That poll should end everything that callers wait for.
     async fn close(&self) -> Result<()>;
 }

@@ -1,5 +1,7 @@
-//! The bounded buffer behind everything a provider hands out: pushed by the task that reads the
-//! transport, which never waits; read by one receiver; detached when that is dropped.
+//! The bounded buffer behind subscriptions, requests, replies and lifecycle events.
+//!
+//! The task that reads the transport pushes into it and never waits. One receiver reads from it.
+//! Dropping the receiver detaches it from the provider.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,9 +12,10 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// How much may wait between a transport and a reader.
+/// How much a buffer between a transport and a reader may hold.
 ///
-/// Both limits hold; a count alone would allow gigabytes. One item is kept whatever its size.
+/// Both limits apply, because a number of items alone would allow gigabytes. A single item of any
+/// size always fits.
 ///
 /// # Examples
 ///
@@ -26,9 +29,9 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct BufferLimits {
-    /// The most items; 1,024 by default.
+    /// The maximum number of items, 1,024 by default.
     pub items: usize,
-    /// The most bytes of names, headers and bodies; 16 MiB by default.
+    /// The maximum number of bytes in names, headers and bodies, 16 MiB by default.
     pub bytes: usize,
 }
 
@@ -42,14 +45,14 @@ impl Default for BufferLimits {
 }
 
 impl BufferLimits {
-    /// Sets the most items; zero counts as one.
+    /// Sets the maximum number of items; zero counts as one.
     #[must_use]
     pub fn items(mut self, items: usize) -> Self {
         self.items = items;
         self
     }
 
-    /// Sets the most bytes.
+    /// Sets the maximum number of bytes.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
@@ -57,31 +60,35 @@ impl BufferLimits {
     }
 }
 
-/// What goes when the buffer of a subscription is full. The reader is told how much is missing, and where.
+/// Which messages a full buffer of a subscription drops. The reader sees how many are missing, and
+/// where.
 ///
-/// Nothing waits for a slow reader: that would hold up everybody else on the connection.
+/// The provider does not wait for a slow reader, because that would delay all other readers of the
+/// connection.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// The oldest messages make room: for readers who want to be up to date.
+    /// The oldest messages are dropped: for readers that need the latest messages.
     #[default]
     DropOldest,
-    /// What comes is dropped until there is room: for readers who want what they have begun with.
+    /// New messages are dropped until there is room: for readers that need the earliest messages.
     DropNewest,
 }
 
-/// Tells a receiver that waits for it that the provider has let go; sent by dropping it.
+/// A token that the provider drops when it no longer delivers to a receiver.
 ///
-/// A provider whose detaching takes a round trip moves this into the task that does it.
+/// The receiver may wait for that. A provider that needs a round trip to detach moves the token
+/// into the task that makes it.
 #[derive(Debug)]
 pub struct Detached {
     _done: Option<oneshot::Sender<()>>,
 }
 
-/// What happens in the provider when the receiving end is dropped.
+/// The function of the provider that runs when the receiving end is dropped.
 type Detach = Box<dyn FnOnce(Detached) + Send + Sync>;
 
-/// The items and who waits for them. A std mutex: the critical sections are a few moves, never an await.
+/// The items and the waiting reader. A std mutex, because the critical sections are short and never
+/// cross an await.
 pub(crate) struct Shared<T> {
     state: Mutex<State<T>>,
 }
@@ -91,17 +98,17 @@ pub(crate) struct State<T> {
     pub(crate) bytes: usize,
     pub(crate) limits: BufferLimits,
     pub(crate) when_full: WhenFull,
-    /// How many of the items only mark that something is missing: they take no place.
+    /// How many of the items are marks for missing messages. Marks do not count towards the limits.
     pub(crate) marks: usize,
     waker: Option<Waker>,
-    /// Set by the provider: what the reader gets once the items are used up.
+    /// The error that the reader gets after the last item. The provider sets it.
     ended: Option<Error>,
-    /// The receiver is gone: pushes have no effect.
+    /// The receiver is gone, and pushes have no effect.
     detached: bool,
 }
 
 impl<T> State<T> {
-    /// Tells whether another `bytes` would break a limit.
+    /// Tells whether another item of this size would exceed a limit.
     pub(crate) fn is_full_for(&self, bytes: usize) -> bool {
         let items = self.items.len() - self.marks;
         items > 0 && (items >= self.limits.items || self.bytes + bytes > self.limits.bytes)
@@ -125,7 +132,8 @@ impl<T> Shared<T> {
         })
     }
 
-    /// Runs `push` on a live buffer and wakes the reader. Returns the argument when nobody reads any more.
+    /// Runs `push` on the buffer and wakes the reader. Returns the item as the error if the reader
+    /// is gone or the buffer has ended.
     pub(crate) fn push<A>(&self, item: A, push: impl FnOnce(&mut State<T>, A)) -> Result<(), A> {
         let mut state = self.lock();
         if state.detached || state.ended.is_some() {
@@ -133,7 +141,7 @@ impl<T> Shared<T> {
         }
         push(&mut state, item);
         let waker = state.waker.take();
-        // Woken outside the lock, so that a reader on another thread does not run into it.
+        // The lock is released first, so that the woken reader does not have to wait for it.
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -141,7 +149,7 @@ impl<T> Shared<T> {
         Ok(())
     }
 
-    /// Takes the next item, or the error the buffer ended with.
+    /// Takes the next item, or returns the error with which the buffer ended.
     pub(crate) fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -180,8 +188,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The receiving end's hold on the buffer and on the provider: dropped, it empties the one and detaches from the
-/// other.
+/// The receiving end. Dropping it empties the buffer and detaches it from the provider.
 pub(crate) struct Receiver<T> {
     pub(crate) shared: Arc<Shared<T>>,
     detach: Option<Detach>,
@@ -198,8 +205,8 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Tells the provider at once to send no new items; those buffered can still be read. The
-    /// future resolves once the provider has let go.
+    /// Asks the provider at once to send no new items. Buffered items can still be read. The future
+    /// resolves when the provider no longer delivers.
     pub(crate) fn detach(&mut self) -> impl Future<Output = ()> + Send + use<T> {
         let gone = self.detach.take().map(|detach| {
             let (done, gone) = oneshot::channel();
@@ -208,7 +215,7 @@ impl<T> Receiver<T> {
         });
         async {
             if let Some(gone) = gone {
-                // An error is the message: the sender has been dropped.
+                // The error is expected: the provider drops the sender.
                 drop(gone.await);
             }
         }
@@ -222,7 +229,7 @@ impl<T> Drop for Receiver<T> {
         (state.bytes, state.marks) = (0, 0);
         let items = std::mem::take(&mut state.items);
         drop(state);
-        // Outside the lock: a dropped request answers its caller.
+        // The lock is released first, because a dropped request replies to its caller.
         drop(items);
         if let Some(detach) = self.detach.take() {
             detach(Detached { _done: None });

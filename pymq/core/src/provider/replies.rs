@@ -1,4 +1,4 @@
-//! The caller's side of a request: as many [`Reply`]s as servers were counted, as they come.
+//! The caller's side of a request: one [`Reply`] from each counted server, in the order of arrival.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,10 +9,11 @@ use super::buffer::{BufferLimits, Detached, Receiver, Shared};
 use crate::error::{Error, Result};
 use crate::provider::Reply;
 
-/// Creates the two ends of a pending call. `detach` runs when the caller is gone, for the provider to forget the call.
+/// Creates the two ends of a pending call. `detach` runs when the caller is gone, so that the
+/// provider can remove the call.
 ///
-/// One reply is expected until [`Replies::expecting`] says otherwise, which a provider does when it has counted the
-/// servers; replies may come before that.
+/// One reply is expected. A provider that has counted several servers sets the number with
+/// [`Replies::expecting`]. Replies may arrive before that.
 pub fn replies(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (ReplyInlet, Replies) {
     let shared = Shared::new(BufferLimits {
         bytes: usize::MAX,
@@ -38,7 +39,8 @@ pub struct ReplyInlet {
 }
 
 impl ReplyInlet {
-    /// Delivers a reply; what comes after all expected ones is dropped. Answers whether the caller is still there, for
+    /// Delivers a reply. Replies beyond the expected number are dropped. Returns whether the
+    /// caller is still waiting; if not, report it with
     /// [`Health::late_reply`](super::Health::late_reply).
     pub fn push(&self, reply: Reply) -> bool {
         let pushed = self.shared.push(reply, |state, reply| {
@@ -49,7 +51,7 @@ impl ReplyInlet {
         pushed.is_ok()
     }
 
-    /// Ends the call: the caller gets the replies that came, then this error.
+    /// Ends the call. The caller gets the replies that have arrived, then this error.
     pub fn end(&self, error: Error) {
         self.shared.end(error);
     }
@@ -60,7 +62,7 @@ impl ReplyInlet {
     }
 }
 
-/// The replies to a request. Dropping it forgets the call; late replies go nowhere.
+/// The replies to a request. Dropping it ends the call, and late replies are dropped.
 pub struct Replies {
     receiver: Receiver<Reply>,
     expected: usize,
@@ -76,7 +78,7 @@ impl Replies {
         self
     }
 
-    /// Returns how many servers the request went to and will be answered by: 1 for [`Target::One`](super::Target::One).
+    /// Returns how many servers will reply: 1 for [`Target::One`](super::Target::One).
     pub fn expected(&self) -> usize {
         self.expected
     }
@@ -86,19 +88,20 @@ impl Replies {
         self.received
     }
 
-    /// Returns the next reply, or none when all expected ones have come.
+    /// Waits for the next reply; returns `None` after all expected replies.
     ///
-    /// Has no deadline of its own: the caller brings one.
+    /// It has no deadline. The caller has to set one.
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed;
-    /// [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote), or why else it was not sent, for a request to one server that
-    /// had not been sent when [`rpc_request`](super::Provider::rpc_request) resolved.
+    /// - [`Closed`](crate::ErrorKind::Closed) after the provider was closed.
+    /// - [`NoSuchRemote`](crate::ErrorKind::NoSuchRemote), or another error that prevented the
+    ///   sending, if the request was not sent yet when
+    ///   [`rpc_request`](super::Provider::rpc_request) resolved.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a reply is taken only when it is returned.
+    /// Cancel safe. A reply is removed only when it is returned.
     pub async fn recv(&mut self) -> Option<Result<Reply>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }

@@ -1,5 +1,6 @@
-//! The server's side of an RPC channel: bounded [`Requests`], each a [`Request`] that answers
-//! exactly once. Full means the newest is refused and its caller told, never silence.
+//! The server's side of an RPC channel: a bounded buffer of [`Requests`].
+//!
+//! Each [`Request`] replies exactly once. A full buffer refuses new requests with a reply.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::remote_error::RemoteError;
 
-/// What a server answers.
+/// The reply of a server.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Reply {
@@ -24,19 +25,20 @@ pub enum Reply {
     Ok {
         /// The result as JSON text.
         body: Bytes,
-        /// The name by which Python finds the type of the result: `int`, `list`, `shop.events.Placed`.
+        /// The name of the type in Python: `int`, `list`, `shop.events.Placed`.
         type_name: Cow<'static, str>,
     },
-    /// The function failed, or could not run.
+    /// The function failed or did not run.
     Err(RemoteError),
 }
 
-/// What takes a reply back to the caller.
+/// The function that sends a reply to the caller.
 type Respond = Box<dyn FnOnce(Reply) + Send + Sync>;
 
-/// A request on its way to a function: the positional arguments, and the way back.
+/// A request to a function: the positional arguments, and the way to reply.
 ///
-/// Answers exactly once: dropped without [`respond`](Self::respond), it answers an error.
+/// It replies exactly once. If it is dropped without [`respond`](Self::respond), it replies with an
+/// error.
 pub struct Request {
     message: Message,
     deadline: Option<Instant>,
@@ -44,7 +46,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Creates a request; `respond` carries the one reply back and must not block.
+    /// Creates a request. `respond` sends the reply and must not block.
     pub fn new(message: Message, respond: impl FnOnce(Reply) + Send + Sync + 'static) -> Self {
         Self {
             message,
@@ -53,37 +55,38 @@ impl Request {
         }
     }
 
-    /// Sets the time the caller has left, counted from now.
+    /// Sets the time that the caller has left from now.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
-        // A time too far to name is no deadline.
+        // A deadline that does not fit an `Instant` is no deadline.
         self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         self
     }
 
-    /// Returns the headers and the JSON array of arguments.
+    /// Returns the headers, and the JSON array of arguments as the body.
     pub fn message(&self) -> &Message {
         &self.message
     }
 
-    /// Returns the time the caller has left, zero when it has given up; none when it waits for ever.
+    /// Returns the time that the caller has left: zero after it has given up, `None` without a
+    /// limit.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Returns when the caller gives up, if ever.
+    /// Returns when the caller gives up; `None` without a limit.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Tells whether the caller has given up: such a request is not run.
+    /// Tells whether the caller has given up. An expired request is not run.
     pub fn is_expired(&self) -> bool {
         self.deadline
             .is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    /// Answers the caller. Never waits; the provider sends it.
+    /// Replies to the caller. It never waits; the provider sends the reply.
     pub fn respond(mut self, reply: Reply) {
         if let Some(respond) = self.respond.take() {
             respond(reply);
@@ -111,7 +114,8 @@ impl fmt::Debug for Request {
     }
 }
 
-/// Creates the two ends of a served channel. `detach` is as in [`subscription`](super::subscription()).
+/// Creates the two ends of a served channel. `detach` is as in
+/// [`subscription`](super::subscription()).
 pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (RequestInlet, Requests) {
     let shared = Shared::new(BufferLimits::default());
     (
@@ -131,8 +135,8 @@ pub struct RequestInlet {
 }
 
 impl RequestInlet {
-    /// Hands a request to the server. When its buffer is full the request is answered "overloaded"; when the server
-    /// is gone, that there is no such remote.
+    /// Delivers a request to the server. If its buffer is full, the caller gets an overloaded
+    /// error. If the server is gone, the caller gets the error that there is no such remote.
     pub fn push(&self, request: Request) {
         let mut refused = None;
         let gone = self.shared.push(request, |state, request| {
@@ -152,7 +156,7 @@ impl RequestInlet {
         }
     }
 
-    /// Ends the channel: the server gets what is buffered, then this error.
+    /// Ends the channel. The server gets the buffered requests, then this error.
     pub fn end(&self, error: Error) {
         self.shared.end(error);
     }
@@ -163,13 +167,14 @@ impl RequestInlet {
     }
 }
 
-/// The requests to a function. Dropping it stops serving; requests still buffered answer an error.
+/// The requests to a function. Dropping it stops serving, and buffered requests reply with an
+/// error.
 pub struct Requests {
     receiver: Receiver<Request>,
 }
 
 impl Requests {
-    /// Returns the next request, waiting until there is one.
+    /// Waits for the next request.
     ///
     /// # Errors
     ///
@@ -177,7 +182,7 @@ impl Requests {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a request is taken only when it is returned.
+    /// Cancel safe. A request is removed only when it is returned.
     pub async fn recv(&mut self) -> Result<Request> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -187,12 +192,13 @@ impl Requests {
         self.receiver.shared.poll(cx, pop)
     }
 
-    /// Changes how many requests may wait; takes effect with the next one.
+    /// Changes the limits of the buffer, from the next request on.
     pub fn set_limits(&mut self, limits: BufferLimits) {
         self.receiver.shared.lock().limits = limits;
     }
 
-    /// Stops new requests and resolves once the provider sends no more; those buffered can still be read.
+    /// Stops new requests and resolves when the provider no longer delivers. Buffered requests can
+    /// still be read.
     pub async fn detach(&mut self) {
         self.receiver.detach().await;
         self.receiver
@@ -229,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_newest_request_over_the_limit_is_answered_overloaded() {
+    async fn a_request_over_the_limit_gets_an_overloaded_error() {
         let (answers, replies) = mpsc::channel();
         let (inlet, mut requests) = requests(drop);
         requests.set_limits(BufferLimits {
@@ -252,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_dropped_anywhere_answers_an_error_once() {
+    async fn a_dropped_request_replies_with_an_error_once() {
         let (answers, replies) = mpsc::channel();
         let (inlet, requests) = requests(drop);
 

@@ -1,5 +1,7 @@
-//! A live interest in a topic or pattern: the [`Inlet`] a provider pushes into and the
-//! [`Subscription`] it hands out. Full means that the oldest goes, or the newest, and the reader is told how many.
+//! A subscription to a topic or a pattern: the [`Inlet`] into which a provider pushes messages, and
+//! the [`Subscription`] that it returns.
+//!
+//! A full buffer drops the oldest or the newest messages, and the reader sees how many.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -26,16 +28,16 @@ pub enum Incoming {
         /// What was published.
         message: Message,
     },
-    /// Messages are missing here: so many, or an unknown number after an outage.
+    /// Messages are missing here.
     Lagged {
-        /// How many; none when nobody can know.
+        /// How many; `None` if the number is unknown, as after an outage.
         missed: Option<u64>,
     },
 }
 
 /// Creates the two ends of a subscription to `filter`.
 ///
-/// `detach` runs once, when the receiving end is dropped or unsubscribed; the [`Detached`] it gets is to be dropped
+/// `detach` runs once, when the receiving end is dropped or unsubscribed. Drop its [`Detached`]
 /// when the provider no longer delivers.
 ///
 /// # Examples
@@ -68,7 +70,7 @@ pub fn subscription(
     )
 }
 
-/// The provider's end of a subscription: pushing never waits and never fails.
+/// The provider's end of a subscription. A push never waits and never fails.
 #[derive(Clone, Debug)]
 pub struct Inlet {
     shared: Arc<Shared<Incoming>>,
@@ -76,10 +78,10 @@ pub struct Inlet {
 }
 
 impl Inlet {
-    /// Delivers a message; when the buffer is full the oldest goes, or this one, and the reader sees
+    /// Delivers a message. A full buffer drops its oldest messages or this one, and the reader sees
     /// [`Incoming::Lagged`].
     ///
-    /// Names of our own (`__rpc_..`) never reach a pattern.
+    /// A subscription to a pattern never receives topics with the reserved prefix `__rpc_`.
     pub fn push(&self, topic: &Arc<str>, message: &Message) {
         if self.is_pattern && topic.starts_with(RESERVED_PREFIX) {
             return;
@@ -88,7 +90,7 @@ impl Inlet {
             topic: Arc::clone(topic),
             message: message.clone(),
         };
-        // Nobody reads any more: the message has no one to miss it.
+        // If the reader is gone, the message is dropped.
         drop(self.shared.push(item, push));
     }
 
@@ -97,7 +99,7 @@ impl Inlet {
         drop(self.shared.push(Incoming::Lagged { missed: None }, push));
     }
 
-    /// Ends the subscription: the reader gets what is buffered, then this error.
+    /// Ends the subscription. The reader gets the buffered messages, then this error.
     pub fn end(&self, error: Error) {
         self.shared.end(error);
     }
@@ -108,22 +110,22 @@ impl Inlet {
     }
 }
 
-/// The receiving end of a subscription; a [`Stream`] of [`Incoming`]. Dropping it unsubscribes.
+/// The receiving end of a subscription, a [`Stream`] of [`Incoming`]. Dropping it unsubscribes.
 pub struct Subscription {
     receiver: Receiver<Incoming>,
 }
 
 impl Subscription {
-    /// Returns the next message or lag, waiting until there is one.
+    /// Waits for the next message or lag.
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed, or what else ended the subscription. Each
-    /// further call answers the same.
+    /// [`Closed`](crate::ErrorKind::Closed) after the provider was closed, or another error that
+    /// ended the subscription. Each further call returns the same error.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: a message is taken only when it is returned.
+    /// Cancel safe. A message is removed only when it is returned.
     pub async fn recv(&mut self) -> Result<Incoming> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -133,17 +135,18 @@ impl Subscription {
         self.receiver.shared.poll(cx, pop)
     }
 
-    /// Changes how much may wait for this reader; takes effect with the next message.
+    /// Changes the limits of the buffer, from the next message on.
     pub fn set_limits(&mut self, limits: BufferLimits) {
         self.receiver.shared.lock().limits = limits;
     }
 
-    /// Changes what goes when the limits are reached; takes effect with the next message.
+    /// Changes which messages a full buffer drops, from the next message on.
     pub fn set_when_full(&mut self, when_full: WhenFull) {
         self.receiver.shared.lock().when_full = when_full;
     }
 
-    /// Stops new messages and resolves once the provider delivers no more; those buffered can still be read.
+    /// Stops new messages and resolves when the provider no longer delivers. Buffered messages can
+    /// still be read.
     pub(super) async fn detach(&mut self) {
         self.receiver.detach().await;
         self.receiver
@@ -151,19 +154,19 @@ impl Subscription {
             .end(Error::new(ErrorKind::Closed, "subscribe"));
     }
 
-    /// Takes no new messages from now on; those buffered can still be read, and then it is `Closed`.
-    /// The future resolves once the provider delivers no more.
+    /// Accepts no new messages from now on. Buffered messages can still be read, then the result is
+    /// `Closed`. The future resolves when the provider no longer delivers.
     pub(crate) fn seal(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let closed = Error::new(ErrorKind::Closed, "subscribe");
         self.receiver.shared.end(closed);
         self.receiver.detach()
     }
 
-    /// Ends the subscription and resolves once the provider no longer delivers to it.
+    /// Ends the subscription and resolves when the provider no longer delivers to it.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, it ends all the same, only nobody waits for it.
+    /// If the future is dropped early, the subscription still ends.
     pub async fn unsubscribe(mut self) {
         self.receiver.detach().await;
     }
@@ -172,7 +175,7 @@ impl Subscription {
 impl Stream for Subscription {
     type Item = Result<Incoming>;
 
-    /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
+    /// Yields the results of [`recv`](Self::recv), and ends where that returns `Closed`.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_recv(cx).map(crate::error::end_of_stream)
     }
@@ -186,7 +189,8 @@ impl fmt::Debug for Subscription {
     }
 }
 
-/// Appends, and where the buffer is full drops what it is told to; a mark of how many stands where they are missing.
+/// Appends an item. A full buffer drops messages as [`WhenFull`] says, and a mark counts them where
+/// they are missing.
 fn push(state: &mut State<Incoming>, item: Incoming) {
     if let Incoming::Lagged { missed } = item {
         return mark_back(state, missed);
@@ -202,12 +206,12 @@ fn push(state: &mut State<Incoming>, item: Incoming) {
     state.items.push_back(item);
 }
 
-/// Drops the oldest until there is room, and puts one mark for all of them in front.
+/// Drops the oldest messages until there is room, and puts one mark for them at the front.
 fn make_room(state: &mut State<Incoming>, bytes: usize) {
     let mut missing = Some(0);
     let is_mark =
         |state: &State<Incoming>| matches!(state.items.front(), Some(Incoming::Lagged { .. }));
-    // A mark that comes to the front goes into the new one.
+    // A mark that reaches the front is merged into the new one.
     while is_mark(state) || state.is_full_for(bytes) {
         let dropped = match pop(state) {
             Some(Incoming::Lagged { missed }) => missed,
@@ -220,7 +224,7 @@ fn make_room(state: &mut State<Incoming>, bytes: usize) {
     state.marks += 1;
 }
 
-/// Marks that messages are missing behind all others.
+/// Marks at the back that messages are missing.
 fn mark_back(state: &mut State<Incoming>, missing: Option<u64>) {
     if let Some(Incoming::Lagged { missed }) = state.items.back_mut() {
         *missed = sum(*missed, missing);
@@ -230,7 +234,7 @@ fn mark_back(state: &mut State<Incoming>, missing: Option<u64>) {
     state.marks += 1;
 }
 
-/// Adds counts of which either may be unknown.
+/// Adds two counts; the sum is unknown if one of them is.
 fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a.zip(b).map(|(a, b)| a + b)
 }
