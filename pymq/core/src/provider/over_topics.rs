@@ -1,25 +1,29 @@
 //! [`rpc_over_topics`]: both RPC methods for a provider that has topics and queues.
 //!
-//! A request is published on a topic of its own for each channel, where only servers listen; none reached is
-//! `NoSuchRemote`. Answers come back on one queue for each client, which one task reads.
+//! Each channel has a topic of its own, to which only its servers subscribe. A request is
+//! published on it; if it reaches no server, the call fails with `NoSuchRemote`. Each caller has
+//! one queue for the answers, which one task reads.
 //!
-//! # One server runs
+//! # One server runs a request
 //!
-//! A request for one server reaches every server. Each claims it by a put with `maxsize` 1 on a queue named for the
-//! call, and only the one whose put is accepted runs it. An idle server waits up to 3 ms before it claims, by chance, and
-//! a busy one a little longer, so that work spreads.
+//! A request for one server reaches every server. Each server tries to claim it with a put with
+//! `maxsize` 1 on a queue that is named after the call. The server whose put succeeds runs the
+//! request. To distribute the work, an idle server waits a random time of up to 3 ms before it
+//! claims, and a busy server waits a little longer.
 //!
-//! What keeps a call from being won twice is that the claim stays in its queue until every server that was reached has
-//! said what became of its attempt: the winner by its answer, the others by declining. Then nobody can claim any more, and
-//! the caller clears the queue. If a server never says anything because it died, the claim stays for another 10 minutes
-//! after the caller has given up; by then nobody is still reading the request. A caller that dies itself leaves the claims
-//! of its open calls behind, and the answers to them on their way: a transport that can should let queues of the
-//! prefix `__rpc_` expire.
+//! No call is claimed twice, because the claim stays in its queue until every reached server has
+//! answered: the server with the claim sends its reply, the others decline. Then no server can
+//! claim the call, and the caller clears the queue. If a server crashes and never answers, the
+//! claim stays for 10 minutes after the caller has given up. By then no server still reads the
+//! request. A caller that crashes leaves the claims of its open calls and the answers to them
+//! behind, so a transport should let queues with the prefix `__rpc_` expire if it can.
 //!
-//! A caller that leaves a call without an answer takes the claim itself: a server that was stopped meanwhile, or reads
-//! the request late, cannot win it any more. A request for all servers has no claim, so a late server may run it.
+//! A caller that gives up on a call without a reply claims it itself. Then a server that was
+//! suspended, or that reads the request late, cannot claim it. A request for all servers has no
+//! claim, so a late server may run it.
 //!
-//! If all decline, as when the only server has just stopped, the caller is told at once.
+//! If all servers decline, as when the only server has just stopped, the caller gets an error at
+//! once.
 
 mod caller;
 mod frame;
@@ -45,17 +49,22 @@ use crate::provider::{
     Subscription,
 };
 
-/// Gives a provider both RPC methods, out of [`publish`](Provider::publish) with a count,
-/// [`subscribe`](Provider::subscribe), and queues with [`maxsize`](PutOptions::maxsize).
+/// Adds both RPC methods to a provider.
 ///
-/// The provider's own RPC methods are never called; they answer `Unsupported`. It needs no optional capability. Must be
-/// called on a tokio runtime, on which its tasks then run: one reads the answers, one sends them, one serves each channel.
+/// They use [`publish`](Provider::publish) with its count, [`subscribe`](Provider::subscribe), and
+/// queues with [`maxsize`](PutOptions::maxsize). No optional capability is needed. The provider's
+/// own RPC methods are never called; let them fail with `Unsupported`.
+///
+/// Call this function on a tokio runtime. Its tasks run there: one reads the answers, one sends
+/// them, and one serves each channel.
 ///
 /// # Delivery
 ///
-/// At most once for each server; [`Target::One`](crate::provider::Target::One) runs on exactly one. Servers are counted as the provider
-/// counts subscribers, so one whose publish counts patterns for reserved names reports `NoSuchRemote` too seldom, and a
-/// handle serves a channel once: a second [`rpc_listen`](Provider::rpc_listen) is
+/// At most once for each server. [`Target::One`](crate::provider::Target::One) runs on exactly one.
+///
+/// Servers are counted as the provider counts subscribers. If its publish also counts patterns for
+/// reserved names, a call without a server may time out instead of failing with `NoSuchRemote`. A
+/// handle can serve a channel once: a second [`rpc_listen`](Provider::rpc_listen) fails with
 /// [`AlreadyExposed`](crate::ErrorKind::AlreadyExposed) until the first has ended.
 ///
 /// # Examples
@@ -80,7 +89,7 @@ use crate::provider::{
 pub fn rpc_over_topics<P: Provider>(provider: P) -> RpcOverTopics<P> {
     RpcOverTopics {
         calls: Arc::new(Calls::new()),
-        work: Work {
+        shared: Shared {
             provider: Arc::new(provider),
             runtime: Handle::current(),
             tracker: TaskTracker::new(),
@@ -92,21 +101,22 @@ pub fn rpc_over_topics<P: Provider>(provider: P) -> RpcOverTopics<P> {
     }
 }
 
-/// A provider with both RPC methods, made by [`rpc_over_topics`]. Dropping it ends its tasks.
+/// A provider with both RPC methods, from [`rpc_over_topics`]. Dropping it ends its tasks.
 pub struct RpcOverTopics<P> {
-    work: Work<P>,
+    shared: Shared<P>,
     calls: Arc<Calls>,
-    /// Set with the first call, which starts the task that reads the answers.
+    /// Set by the first call, which starts the task that reads the answers.
     is_reading: OnceLock<()>,
     served: Served,
-    /// Set with the first channel served, which starts the task that sends the answers.
+    /// Set by the first served channel, which starts the task that sends the answers.
     outbox: OnceLock<Outbox>,
 }
 
-/// What every task of the decorator holds: the provider, and when to end.
-struct Work<P> {
+/// What each task of the decorator holds.
+struct Shared<P> {
     provider: Arc<P>,
-    /// Captured at the start: a later caller may be on a runtime that ends before this does.
+    /// The runtime of the constructor, because a later caller may be on a runtime that ends
+    /// earlier.
     runtime: Handle,
     tracker: TaskTracker,
     closing: CancellationToken,
@@ -114,18 +124,19 @@ struct Work<P> {
 
 impl<P: Provider> RpcOverTopics<P> {
     fn check(&self, operation: &str, channel: &str) -> Result<()> {
-        if self.work.closing.is_cancelled() {
-            return Err(self.work.error(ErrorKind::Closed, operation, channel));
+        if self.shared.closing.is_cancelled() {
+            return Err(self.shared.error(ErrorKind::Closed, operation, channel));
         }
         Ok(())
     }
 
     fn outbox(&self) -> &Outbox {
-        self.outbox.get_or_init(|| server::start_outbox(&self.work))
+        self.outbox
+            .get_or_init(|| server::start_outbox(&self.shared))
     }
 }
 
-impl<P: Provider> Work<P> {
+impl<P: Provider> Shared<P> {
     fn error(&self, kind: ErrorKind, operation: &str, name: &str) -> Error {
         Error::new(
             kind,
@@ -133,7 +144,7 @@ impl<P: Provider> Work<P> {
         )
     }
 
-    /// Returns what gives this back for as long as the provider is there.
+    /// Returns a function that returns this value while the provider exists.
     fn downgrade(&self) -> impl Fn() -> Option<Self> + Send + Sync + use<P> {
         let provider = Arc::downgrade(&self.provider);
         let (runtime, tracker) = (self.runtime.clone(), self.tracker.clone());
@@ -149,12 +160,12 @@ impl<P: Provider> Work<P> {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        // Ends by itself once `closing` is cancelled; `close` waits for it.
+        // The task ends when `closing` is cancelled, and `close` waits for it.
         drop(self.tracker.spawn_on(task, &self.runtime));
     }
 }
 
-impl<P> Clone for Work<P> {
+impl<P> Clone for Shared<P> {
     fn clone(&self) -> Self {
         Self {
             provider: Arc::clone(&self.provider),
@@ -167,14 +178,14 @@ impl<P> Clone for Work<P> {
 
 impl<P> Drop for RpcOverTopics<P> {
     fn drop(&mut self) {
-        self.work.closing.cancel();
+        self.shared.closing.cancel();
     }
 }
 
 impl<P: fmt::Debug> fmt::Debug for RpcOverTopics<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RpcOverTopics")
-            .field("provider", &self.work.provider)
+            .field("provider", &self.shared.provider)
             .finish_non_exhaustive()
     }
 }
@@ -188,7 +199,7 @@ fn topic_of(channel: &str) -> String {
 impl<P: Provider> Provider for RpcOverTopics<P> {
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
         self.check("listen on", channel)?;
-        server::listen(&self.work, &self.served, channel, self.outbox().clone()).await
+        server::listen(&self.shared, &self.served, channel, self.outbox().clone()).await
     }
 
     async fn rpc_request(
@@ -199,50 +210,51 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
     ) -> Result<Replies> {
         self.check("request to", channel)?;
         self.is_reading
-            .get_or_init(|| caller::start_reading(&self.work, &self.calls));
-        caller::request(&self.work, &self.calls, channel, request, opts).await
+            .get_or_init(|| caller::start_reading(&self.shared, &self.calls));
+        caller::request(&self.shared, &self.calls, channel, request, opts).await
     }
 
     async fn close(&self) -> Result<()> {
-        self.work.closing.cancel();
+        self.shared.closing.cancel();
         self.calls
-            .close(|channel| self.work.error(ErrorKind::Closed, "request to", channel));
-        self.work.tracker.close();
-        // With the runtime everything has ended already: no task can say more, and none is waited for.
-        let can_finish = self.work.provider.health().status() != Status::Closed;
+            .close(|channel| self.shared.error(ErrorKind::Closed, "request to", channel));
+        self.shared.tracker.close();
+        // If the health is closed, the runtime has ended, and so have the tasks.
+        let can_finish = self.shared.provider.health().status() != Status::Closed;
         if can_finish {
-            self.work.tracker.wait().await;
+            self.shared.tracker.wait().await;
         }
         if can_finish && self.is_reading.get().is_some() {
-            // For whoever answered in the last moment; after an earlier close there is nothing to clear.
+            // Removes late answers. It fails after an earlier close, when nothing is left to
+            // remove.
             drop(
-                self.work
+                self.shared
                     .provider
                     .queue_clear(self.calls.inbox(), Part::Ready)
                     .await,
             );
         }
-        self.work.provider.close().await
+        self.shared.provider.close().await
     }
 
     fn name(&self) -> &'static str {
-        self.work.provider.name()
+        self.shared.provider.name()
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.work.provider.capabilities()
+        self.shared.provider.capabilities()
     }
 
     fn health(&self) -> &Health {
-        self.work.provider.health()
+        self.shared.provider.health()
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
-        self.work.provider.publish(topic, message).await
+        self.shared.provider.publish(topic, message).await
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        self.work.provider.subscribe(filter).await
+        self.shared.provider.subscribe(filter).await
     }
 
     async fn queue_put(
@@ -251,11 +263,11 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         messages: Vec<Message>,
         opts: PutOptions,
     ) -> Result<Put> {
-        self.work.provider.queue_put(queue, messages, opts).await
+        self.shared.provider.queue_put(queue, messages, opts).await
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        self.work.provider.queue_get(queue, opts).await
+        self.shared.provider.queue_get(queue, opts).await
     }
 
     async fn queue_settle(
@@ -263,22 +275,22 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        self.work.provider.queue_settle(queue, settlements).await
+        self.shared.provider.queue_settle(queue, settlements).await
     }
 
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        self.work.provider.queue_peek(queue, part, max).await
+        self.shared.provider.queue_peek(queue, part, max).await
     }
 
     async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
-        self.work.provider.queue_redrive(queue, which).await
+        self.shared.provider.queue_redrive(queue, which).await
     }
 
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
-        self.work.provider.queue_clear(queue, part).await
+        self.shared.provider.queue_clear(queue, part).await
     }
 
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
-        self.work.provider.queue_stats(queue).await
+        self.shared.provider.queue_stats(queue).await
     }
 }

@@ -1,4 +1,4 @@
-//! The caller's side: open calls by number, and the one task that reads their answers.
+//! The caller's side: the open calls, and the task that reads their answers.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::frame::{self, Answer, Call};
-use super::{Work, topic_of};
+use super::{Shared, topic_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::{
@@ -18,13 +18,13 @@ use crate::provider::{
 };
 use crate::remote_error::RemoteError;
 
-/// How long a call that its caller has left waits for servers that said nothing.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+/// How long an abandoned call waits for servers that have not answered.
+const ABANDONED_CALL_LIMIT: Duration = Duration::from_secs(600);
 
-/// How often calls are looked through for those to be forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// How often the open calls are searched for those to remove.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The calls that are open, and the queue on which their answers come.
+/// The open calls, and the queue for their answers.
 pub(super) struct Calls {
     inbox: String,
     next: AtomicU64,
@@ -34,26 +34,26 @@ pub(super) struct Calls {
 #[derive(Default)]
 struct State {
     is_closed: bool,
-    open: HashMap<u64, Open>,
+    open: HashMap<u64, OpenCall>,
     swept: Option<Instant>,
 }
 
-struct Open {
+struct OpenCall {
     channel: Box<str>,
     caller: ReplyInlet,
-    /// When its caller has left it, with servers still to be heard.
-    left: Option<Instant>,
+    /// When the caller abandoned the call.
+    abandoned: Option<Instant>,
     is_claimed: bool,
-    /// How many servers the request has reached, once that is known.
+    /// How many servers the request has reached; `None` until that is known.
     reached: Option<usize>,
-    /// How many of them have answered or declined.
-    heard: usize,
-    is_answered: bool,
+    /// How many of them have replied or declined.
+    answers: usize,
+    has_reply: bool,
 }
 
 /// Sends a request.
 pub(super) async fn request<P: Provider>(
-    work: &Work<P>,
+    shared: &Shared<P>,
     calls: &Arc<Calls>,
     channel: &str,
     request: Message,
@@ -61,120 +61,136 @@ pub(super) async fn request<P: Provider>(
 ) -> Result<Replies> {
     let is_claimed = opts.to == Target::One;
     let (number, replies) = calls
-        .open(work, channel, is_claimed)
-        .ok_or_else(|| work.error(ErrorKind::Closed, "request to", channel))?;
-    for forgotten in calls.forget() {
-        clear_claim(work, calls, forgotten);
+        .open(shared, channel, is_claimed)
+        .ok_or_else(|| shared.error(ErrorKind::Closed, "request to", channel))?;
+    for number in calls.remove_abandoned() {
+        clear_claim(shared, calls, number);
     }
     let call = Call::new(&calls.inbox, number, is_claimed, opts.timeout);
-    let published = work
+    let published = shared
         .provider
         .publish(&topic_of(channel), call.seal(request)?)
         .await;
     if let Err(error) = &published
         && !error.outcome_unknown()
     {
-        // No server has it.
+        // No server has received the request.
         calls.remove(number);
     }
     let reached = published?;
     if reached == 0 {
         calls.remove(number);
-        return Err(work.error(ErrorKind::NoSuchRemote, "request to", channel));
+        return Err(shared.error(ErrorKind::NoSuchRemote, "request to", channel));
     }
-    if calls.reached(number, reached) {
-        clear_claim(work, calls, number);
+    if calls.record_reached(number, reached) {
+        clear_claim(shared, calls, number);
     }
     Ok(replies.expecting(if is_claimed { 1 } else { reached }))
 }
 
 /// Starts the task that reads the answers until the decorator closes.
-pub(super) fn start_reading<P: Provider>(work: &Work<P>, calls: &Arc<Calls>) {
-    let (work_of_task, calls) = (work.clone(), Arc::clone(calls));
-    work.spawn(async move {
-        let closing = work_of_task.closing.clone();
+pub(super) fn start_reading<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>) {
+    let (task_shared, calls) = (shared.clone(), Arc::clone(calls));
+    shared.spawn(async move {
+        let closing = task_shared.closing.clone();
         closing
-            .run_until_cancelled(read(&work_of_task, &calls))
+            .run_until_cancelled(read(&task_shared, &calls))
             .await;
-        // A decorator dropped without a close has callers too.
-        calls.close(|channel| work_of_task.error(ErrorKind::Closed, "request to", channel));
+        // The decorator may be dropped without a close while callers wait.
+        calls.close(|channel| task_shared.error(ErrorKind::Closed, "request to", channel));
     });
 }
 
-async fn read<P: Provider>(work: &Work<P>, calls: &Arc<Calls>) {
+async fn read<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>) {
     const BATCH: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not zero");
-    // A provider waits through outages by itself; this is for what else may fail for a while.
+    // A provider waits through outages by itself. This is for other temporary failures.
     const PAUSE: Duration = Duration::from_millis(100);
     let opts = GetOptions::default().max(BATCH).wait(Wait::Forever);
     loop {
-        match work.provider.queue_get(&calls.inbox, opts.clone()).await {
+        match shared.provider.queue_get(&calls.inbox, opts.clone()).await {
             Ok(answers) => answers
                 .into_iter()
-                .for_each(|answer| deliver(work, calls, answer.message)),
+                .for_each(|answer| deliver(shared, calls, answer.message)),
             Err(error) if error.kind() == ErrorKind::Closed => return,
             Err(error) => {
-                tracing::warn!(queue = calls.inbox, %error, "cannot read the answers of remote calls");
+                tracing::warn!(
+                    queue = calls.inbox,
+                    %error,
+                    "answers to remote calls cannot be read, trying again"
+                );
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-fn deliver<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, answer: Message) {
+fn deliver<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>, answer: Message) {
     match Answer::open(answer) {
         Ok((number, reply)) => {
-            let heard = calls.heard(number, reply);
-            if heard.is_late {
-                work.provider.health().late_reply();
+            let outcome = calls.record_answer(number, reply);
+            if outcome.is_late {
+                shared.provider.health().late_reply();
             }
-            if heard.is_last {
-                clear_claim(work, calls, number);
+            if outcome.is_last {
+                clear_claim(shared, calls, number);
             }
         }
         Err(error) => {
-            tracing::warn!(queue = calls.inbox, %error, "an answer to a remote call is unreadable");
+            tracing::warn!(
+                queue = calls.inbox,
+                %error,
+                "an answer to a remote call is malformed and is dropped"
+            );
         }
     }
 }
 
-/// Removes the claim of a call that no server can claim any more.
-fn clear_claim<P: Provider>(work: &Work<P>, calls: &Calls, number: u64) {
+/// Clears the claim of a call. No server can claim the call any more.
+fn clear_claim<P: Provider>(shared: &Shared<P>, calls: &Calls, number: u64) {
     let claim = frame::claim(&calls.inbox, number);
-    let provider = Arc::clone(&work.provider);
-    work.spawn(async move { clear(&*provider, &claim).await });
+    let provider = Arc::clone(&shared.provider);
+    shared.spawn(async move { clear(&*provider, &claim).await });
 }
 
 async fn clear(provider: &impl Provider, claim: &str) {
     if let Err(error) = provider.queue_clear(claim, Part::Ready).await {
-        tracing::debug!(queue = claim, %error, "the claim of a remote call stays behind");
+        tracing::debug!(
+            queue = claim,
+            %error,
+            "the claim of a remote call cannot be removed and stays in its queue"
+        );
     }
 }
 
-/// Takes the claim of a call that its caller has left: a server that reads the request late cannot win it any more.
-fn take_back<P: Provider>(work: &Work<P>, calls: &Arc<Calls>, number: u64) {
-    let (provider, calls) = (Arc::clone(&work.provider), Arc::clone(calls));
-    work.spawn(async move {
+/// Claims an abandoned call, so that a server that reads the request late cannot claim it.
+fn claim_abandoned<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>, number: u64) {
+    let (provider, calls) = (Arc::clone(&shared.provider), Arc::clone(calls));
+    shared.spawn(async move {
         let claim = frame::claim(&calls.inbox, number);
         match frame::try_claim(&*provider, &claim).await {
             Ok(()) => {}
-            // A server has begun.
+            // A server has claimed it.
             Err(error) if error.kind() == ErrorKind::Full => return,
             Err(error) => {
-                tracing::debug!(queue = claim, %error, "a late server may still run a remote call");
+                tracing::debug!(
+                    queue = claim,
+                    %error,
+                    "an abandoned remote call cannot be claimed, and a late server may run it"
+                );
             }
         }
         if calls.is_done(number) {
-            // The claim was cleared before it was taken.
+            // The claim was cleared before this task claimed it.
             clear(&*provider, &claim).await;
         }
     });
 }
 
-/// What a server said comes to.
-struct Heard {
-    /// Nobody waits for the reply any more.
+/// What an answer means for its call.
+struct AnswerOutcome {
+    /// The caller no longer waits for the reply.
     is_late: bool,
-    /// The claim can be cleared.
+    /// All servers have answered, and the claim can be cleared.
     is_last: bool,
 }
 
@@ -202,90 +218,90 @@ impl Calls {
         }
     }
 
-    /// Opens a call, unless closed.
+    /// Opens a call; `None` after a close.
     fn open<P: Provider>(
         self: &Arc<Self>,
-        work: &Work<P>,
+        shared: &Shared<P>,
         channel: &str,
         is_claimed: bool,
     ) -> Option<(u64, Replies)> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Weak: replies that are kept must not keep the provider.
-        let (calls, work) = (Arc::downgrade(self), work.downgrade());
+        // Weak references, because replies that a caller keeps must not keep the provider.
+        let (calls, shared) = (Arc::downgrade(self), shared.downgrade());
         let (caller, replies) = replies(move |detached| {
             if let Some(calls) = calls.upgrade()
-                && calls.leave(number)
-                && let Some(work) = work()
+                && calls.abandon(number)
+                && let Some(shared) = shared()
             {
-                take_back(&work, &calls, number);
+                claim_abandoned(&shared, &calls, number);
             }
             drop(detached);
         });
         let mut state = self.lock();
         if state.is_closed {
-            // The lock first: dropping the replies takes it.
+            // The lock is released first, because dropping the replies takes it.
             drop(state);
             return None;
         }
-        let open = Open {
+        let call = OpenCall {
             channel: channel.into(),
             caller,
-            left: None,
+            abandoned: None,
             is_claimed,
             reached: None,
-            heard: 0,
-            is_answered: false,
+            answers: 0,
+            has_reply: false,
         };
-        state.open.insert(number, open);
+        state.open.insert(number, call);
         drop(state);
         Some((number, replies))
     }
 
-    /// Notes how many servers a call has reached. Answers whether its claim can be cleared.
-    fn reached(&self, number: u64, reached: usize) -> bool {
+    /// Records how many servers a call has reached. Returns whether its claim can be cleared.
+    fn record_reached(&self, number: u64, reached: usize) -> bool {
         self.update(number, |call| call.reached = Some(reached))
     }
 
-    /// Notes what a server said: a reply, or that it declines.
-    fn heard(&self, number: u64, reply: Option<Reply>) -> Heard {
+    /// Records the answer of a server: a reply, or `None` if it declines.
+    fn record_answer(&self, number: u64, reply: Option<Reply>) -> AnswerOutcome {
         let mut is_late = reply.is_some();
         let is_last = self.update(number, |call| {
-            call.heard += 1;
+            call.answers += 1;
             if let Some(reply) = reply {
-                call.is_answered = true;
+                call.has_reply = true;
                 is_late = !call.caller.push(reply);
             }
         });
-        Heard { is_late, is_last }
+        AnswerOutcome { is_late, is_last }
     }
 
-    /// Changes a call; a claimed one is done when all servers have been heard.
-    fn update(&self, number: u64, change: impl FnOnce(&mut Open)) -> bool {
+    /// Changes a call. Removes a claimed call and returns true if all servers have answered.
+    fn update(&self, number: u64, change: impl FnOnce(&mut OpenCall)) -> bool {
         let mut state = self.lock();
         let Some(call) = state.open.get_mut(&number) else {
             return false;
         };
         change(call);
-        if !call.is_claimed || call.reached.is_none_or(|reached| call.heard < reached) {
+        if !call.is_claimed || call.reached.is_none_or(|reached| call.answers < reached) {
             return false;
         }
         let call = state.open.remove(&number);
         drop(state);
-        if let Some(call) = call.filter(|call| !call.is_answered) {
+        if let Some(call) = call.filter(|call| !call.has_reply) {
             let error = RemoteError::new("RuntimeError", "no server took the request");
             call.caller.push(Reply::Err(error));
         }
         true
     }
 
-    /// The caller is gone. A claimed call stays until its servers have been heard. Answers whether a server may still
-    /// claim it.
-    fn leave(&self, number: u64) -> bool {
+    /// Records that the caller is gone. A claimed call stays until its servers have answered.
+    /// Returns whether a server may still claim it.
+    fn abandon(&self, number: u64) -> bool {
         let mut state = self.lock();
         match state.open.get_mut(&number) {
             Some(call) if call.is_claimed => {
-                call.left = Some(Instant::now());
-                !call.is_answered
+                call.abandoned = Some(Instant::now());
+                !call.has_reply
             }
             _ => {
                 state.open.remove(&number);
@@ -294,21 +310,30 @@ impl Calls {
         }
     }
 
-    /// Tells whether all servers of a call have been heard.
+    /// Tells whether all servers of a call have answered.
     fn is_done(&self, number: u64) -> bool {
         let state = self.lock();
         !state.is_closed && !state.open.contains_key(&number)
     }
 
-    /// Forgets, now and then, the calls that were left long ago, and returns those whose claims are to be cleared.
-    fn forget(&self) -> Vec<u64> {
+    /// Removes calls that were abandoned long ago, and returns them so that their claims are
+    /// cleared.
+    ///
+    /// It does so at most once in [`SWEEP_INTERVAL`].
+    fn remove_abandoned(&self) -> Vec<u64> {
         let now = Instant::now();
         let mut state = self.lock();
-        if state.swept.is_some_and(|swept| now - swept < SWEEP_EVERY) {
+        if state
+            .swept
+            .is_some_and(|swept| now - swept < SWEEP_INTERVAL)
+        {
             return Vec::new();
         }
         state.swept = Some(now);
-        let is_old = |call: &Open| call.left.is_some_and(|left| now - left >= FORGOTTEN_AFTER);
+        let is_old = |call: &OpenCall| {
+            call.abandoned
+                .is_some_and(|abandoned| now - abandoned >= ABANDONED_CALL_LIMIT)
+        };
         state
             .open
             .extract_if(|_, call| is_old(call))

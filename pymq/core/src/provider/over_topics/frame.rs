@@ -1,5 +1,6 @@
-//! What travels beside the body of a request and of an answer: one reserved header, in which the user's own headers
-//! travel too, so that neither can get in the way of the other.
+//! The frame of a request and of an answer: one reserved header beside the body.
+//!
+//! The headers of the user are inside the reserved header, so that the two cannot conflict.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -17,20 +18,21 @@ use crate::remote_error::RemoteError;
 
 const HEADER: &str = "__rpc";
 
-/// What a server has to know of a request besides its arguments.
+/// What a request carries besides its arguments.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Call {
-    /// The queue of the caller.
+    /// The queue on which the caller waits for answers.
     pub(super) inbox: String,
-    /// By which the caller knows the call.
+    /// The number that the caller gave the call.
     pub(super) number: u64,
-    /// Whether only the winner of the claim may run it.
+    /// Whether only the server with the claim may run the request.
     pub(super) is_claimed: bool,
-    /// The time the caller had left when it sent the request: clocks may disagree.
+    /// The time that the caller had left when it sent the request. Not a point in time, because
+    /// clocks may differ.
     remaining_micros: Option<u64>,
 }
 
-/// What a server says to a call; the body of the message has the result or the arguments of the error.
+/// What a server answers. The body of the message is the result, or the arguments of the error.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Answer {
     pub(super) number: u64,
@@ -43,7 +45,7 @@ enum Outcome {
     Ok(Cow<'static, str>),
     /// A failure, with the name of its type.
     Err(String),
-    /// Another server runs it, or this one has stopped.
+    /// This server does not run the request: another one does, or this one has stopped.
     Declined,
 }
 
@@ -67,30 +69,30 @@ impl Call {
         self.remaining_micros.map(Duration::from_micros)
     }
 
-    /// Tells whether the caller has given up on a request that came at this instant.
+    /// Tells whether the caller has given up on a request that arrived at `since`.
     pub(super) fn is_expired(&self, since: Instant) -> bool {
         self.remaining()
             .is_some_and(|remaining| since.elapsed() >= remaining)
     }
 
-    /// Returns the queue whose one place a server has to win.
+    /// Returns the queue on which a server claims this call.
     pub(super) fn claim(&self) -> String {
         claim(&self.inbox, self.number)
     }
 
-    /// Writes the request as it is published.
+    /// Puts the request into its frame, to be published.
     pub(super) fn seal(&self, request: Message) -> Result<Message> {
         seal(self, request)
     }
 
-    /// Reads a published request.
+    /// Takes a published request out of its frame.
     pub(super) fn open(message: Message) -> Result<(Self, Message)> {
         open(message)
     }
 }
 
 impl Answer {
-    /// Writes a reply as it is put into the inbox.
+    /// Puts a reply into its frame, for the queue of the caller.
     pub(super) fn reply(number: u64, reply: Reply) -> Result<Message> {
         let (outcome, body) = match reply {
             Reply::Ok { body, type_name } => (Outcome::Ok(type_name), body),
@@ -102,7 +104,7 @@ impl Answer {
         seal(&Self { number, outcome }, Message::json(body))
     }
 
-    /// Writes that this server will not run the call.
+    /// Creates the answer that this server does not run the call.
     pub(super) fn declined(number: u64) -> Result<Message> {
         seal(
             &Self {
@@ -113,7 +115,7 @@ impl Answer {
         )
     }
 
-    /// Reads what lies in the inbox: the number of the call, and the reply if it has not been declined.
+    /// Reads an answer: the number of the call, and the reply, or `None` if the server declined.
     pub(super) fn open(message: Message) -> Result<(u64, Option<Reply>)> {
         let (Self { number, outcome }, message) = open(message)?;
         let reply = match outcome {
@@ -130,7 +132,7 @@ impl Answer {
     }
 }
 
-/// Reads a note in every way there is, for the fuzzer.
+/// Reads a text as each kind of frame, for the fuzzer.
 #[cfg(fuzzing)]
 pub fn open_frames(note: &str) {
     let message = Message::json("[1]").with_header(HEADER, note);
@@ -138,12 +140,12 @@ pub fn open_frames(note: &str) {
     drop(Answer::open(message));
 }
 
-/// Names the queue by which the servers of a call agree on one.
+/// Returns the queue on which the servers claim a call.
 pub(super) fn claim(inbox: &str, number: u64) -> String {
     format!("{inbox}:{number}")
 }
 
-/// Tries to win a call: the queue has one place, and `Full` says that it is taken.
+/// Tries to claim a call. The queue holds one message, so `Full` means that the call is claimed.
 pub(super) async fn try_claim(provider: &impl Provider, claim: &str) -> Result<()> {
     let one = PutOptions::default().maxsize(Some(NonZeroUsize::MIN));
     provider
@@ -168,7 +170,7 @@ fn open<T: DeserializeOwned>(mut message: Message) -> Result<(T, Message)> {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Codec, "frame of a remote call").with_source(error)
+    Error::new(ErrorKind::Codec, "read or write the frame of a remote call").with_source(error)
 }
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_is_an_error() {
+    fn a_message_without_a_frame_is_an_error() {
         assert!(Call::open(Message::json("[]")).is_err());
         assert!(Answer::open(Message::json("[]").with_header(HEADER, "{}")).is_err());
     }

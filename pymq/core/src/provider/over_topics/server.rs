@@ -1,5 +1,6 @@
-//! The server's side: a task for each channel that reads its requests and claims what is for one, and a task that
-//! sends all answers.
+//! The server's side: one task for each channel, and one task that sends all answers.
+//!
+//! The task of a channel reads its requests, and claims those that are for one server.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -12,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::frame::{self, Answer, Call};
-use super::{Work, topic_of};
+use super::{Shared, topic_of};
 use crate::error::{ErrorKind, Result};
 use crate::message::Message;
 use crate::provider::{
@@ -20,19 +21,21 @@ use crate::provider::{
     Requests, Subscription, requests,
 };
 
-/// Where answers go that are given without waiting: to the task that puts them into the inboxes of their callers.
+/// The channel to the task that puts the answers into the queues of their callers.
 ///
-/// Unbounded, yet there is at most one answer for each request read, and requests are bounded.
+/// It is unbounded, because an answer must not wait. There is at most one answer for each request,
+/// and the number of requests is bounded.
 pub(super) type Outbox = mpsc::UnboundedSender<(String, Message)>;
 
-/// The most requests of a channel that are being claimed; more wait in the buffer of the subscription.
-const MOST_CLAIMING: usize = 1_024;
+/// How many requests of a channel are claimed at once. More wait in the buffer of the subscription.
+const MAX_CLAIMING: usize = 1_024;
 
-/// The channels a handle serves, each once: a publish counts the handle, not its servers.
+/// The channels that a handle serves, each once, because a publish counts the handle and not its
+/// servers.
 #[derive(Clone, Default)]
 pub(super) struct Served(Arc<Mutex<HashSet<String>>>);
 
-/// A channel being served, until dropped.
+/// A served channel. Dropping it makes the channel free again.
 struct Serving {
     served: Served,
     channel: String,
@@ -40,41 +43,42 @@ struct Serving {
 
 /// Serves a channel until the requests are dropped or the decorator closes.
 pub(super) async fn listen<P: Provider>(
-    work: &Work<P>,
+    shared: &Shared<P>,
     in_use: &Served,
     channel: &str,
     outbox: Outbox,
 ) -> Result<Requests> {
     let serving = in_use
         .start(channel)
-        .ok_or_else(|| work.error(ErrorKind::AlreadyExposed, "listen on", channel))?;
-    let mut subscription = work
+        .ok_or_else(|| shared.error(ErrorKind::AlreadyExposed, "listen on", channel))?;
+    let mut subscription = shared
         .provider
         .subscribe(Filter::Topic(topic_of(channel)))
         .await?;
-    // Bounded by bytes alone: the task reads on at once, and what overflows here is lost, not refused.
+    // Limited by bytes only. The task reads without delay, and an overflow would lose requests.
     subscription.set_limits(BufferLimits {
         items: usize::MAX,
         ..BufferLimits::default()
     });
     let (detach, detached) = oneshot::channel();
     let (inlet, requests) = requests(move |token| {
-        // At once, so that a successor can start; then the task, which may have ended already.
+        // The channel is free first, so that another server can start. The task may have ended
+        // already.
         drop(serving);
         drop(detach.send(token));
     });
     let server = Arc::new(Server {
-        provider: Arc::clone(&work.provider),
+        provider: Arc::clone(&shared.provider),
         channel: channel.to_owned(),
         served: in_use.clone(),
         inlet: inlet.clone(),
         outbox,
         running: Arc::default(),
-        chance: RandomState::new(),
+        random: RandomState::new(),
     });
-    let closed = work.error(ErrorKind::Closed, "listen on", channel);
-    let closing = work.closing.clone();
-    work.spawn(async move {
+    let closed = shared.error(ErrorKind::Closed, "listen on", channel);
+    let closing = shared.closing.clone();
+    shared.spawn(async move {
         closing
             .run_until_cancelled(serve(&server, subscription, detached))
             .await;
@@ -83,12 +87,12 @@ pub(super) async fn listen<P: Provider>(
     Ok(requests)
 }
 
-/// Starts the task that sends the answers; at close it sends those already given, and ends.
-pub(super) fn start_outbox<P: Provider>(work: &Work<P>) -> Outbox {
+/// Starts the task that sends the answers. At close it sends the remaining answers and ends.
+pub(super) fn start_outbox<P: Provider>(shared: &Shared<P>) -> Outbox {
     const BATCH: usize = 256;
     let (outbox, mut given) = mpsc::unbounded_channel();
-    let (provider, closing) = (Arc::clone(&work.provider), work.closing.clone());
-    work.spawn(async move {
+    let (provider, closing) = (Arc::clone(&shared.provider), shared.closing.clone());
+    shared.spawn(async move {
         let mut batch: Vec<(String, Message)> = Vec::new();
         loop {
             if closing
@@ -107,7 +111,7 @@ pub(super) fn start_outbox<P: Provider>(work: &Work<P>) -> Outbox {
     outbox
 }
 
-/// Puts the answers into the inboxes, those for one inbox at once.
+/// Puts the answers into the queues of their callers, with one put for each queue.
 async fn send(provider: &impl Provider, answers: impl Iterator<Item = (String, Message)>) {
     let mut inboxes: HashMap<String, Vec<Message>> = HashMap::new();
     for (inbox, answer) in answers {
@@ -119,7 +123,12 @@ async fn send(provider: &impl Provider, answers: impl Iterator<Item = (String, M
             .queue_put(&inbox, answers, PutOptions::default())
             .await
         {
-            tracing::warn!(queue = inbox, answers = count, %error, "answers to remote calls are lost");
+            tracing::warn!(
+                queue = inbox,
+                answers = count,
+                %error,
+                "answers to remote calls cannot be sent and are lost"
+            );
         }
     }
 }
@@ -150,13 +159,13 @@ struct Server<P> {
     served: Served,
     inlet: RequestInlet,
     outbox: Outbox,
-    /// Requests handed out and not answered.
+    /// How many requests are running.
     running: Arc<AtomicU64>,
-    /// Another one for each server, so that none is always first.
-    chance: RandomState,
+    /// Different in each server, so that no server is always the first to claim.
+    random: RandomState,
 }
 
-/// Reads requests until nobody wants them any more, and then those that came before that.
+/// Reads requests until the server stops, and then those that arrived before it stopped.
 async fn serve<P: Provider>(
     server: &Arc<Server<P>>,
     mut subscription: Subscription,
@@ -168,7 +177,7 @@ async fn serve<P: Provider>(
             biased;
             token = &mut detached => break token,
             Some(_) = claiming.join_next() => {}
-            incoming = subscription.recv(), if claiming.len() < MOST_CLAIMING => match incoming {
+            incoming = subscription.recv(), if claiming.len() < MAX_CLAIMING => match incoming {
                 Ok(incoming) => server.take(incoming, &mut claiming),
                 Err(error) => {
                     server.inlet.end(error);
@@ -190,14 +199,18 @@ impl<P: Provider> Server<P> {
         let Incoming::Message { message, .. } = incoming else {
             tracing::warn!(
                 remote = self.channel,
-                "requests are lost: too many at once, or an outage"
+                "requests to a remote are lost, after an overload or an outage"
             );
             return;
         };
         let (call, message) = match Call::open(message) {
             Ok(opened) => opened,
             Err(error) => {
-                tracing::warn!(remote = self.channel, %error, "a request is unreadable");
+                tracing::warn!(
+                    remote = self.channel,
+                    %error,
+                    "a request to a remote is malformed and is dropped"
+                );
                 return;
             }
         };
@@ -211,17 +224,17 @@ impl<P: Provider> Server<P> {
     }
 
     async fn claim_and_run(&self, call: Call, message: Message, since: Instant) {
-        sleep(self.patience(&call)).await;
+        sleep(self.claim_delay(&call)).await;
         if self.has_successor() {
-            // It has got the request too, and speaks for this handle.
+            // The successor has received the request too, and answers for this handle.
             return;
         }
-        // A server that has stopped leaves the call to others.
+        // A stopped server leaves the call to other servers.
         let is_willing = !self.inlet.is_detached() && !call.is_expired(since);
         if is_willing && self.claim(&call).await {
             self.run(call, message, since);
         } else {
-            give(&self.outbox, call.inbox, Answer::declined(call.number));
+            send_answer(&self.outbox, call.inbox, Answer::declined(call.number));
         }
     }
 
@@ -233,18 +246,23 @@ impl<P: Provider> Server<P> {
                 .with(|channels| channels.contains(&self.channel))
     }
 
-    /// Tries to win a call.
+    /// Tries to claim a call.
     async fn claim(&self, call: &Call) -> bool {
         let put = frame::try_claim(&*self.provider, &call.claim()).await;
         if let Err(error) = &put
             && error.kind() != ErrorKind::Full
         {
-            tracing::warn!(remote = self.channel, call = call.number, %error, "a request could not be claimed");
+            tracing::warn!(
+                remote = self.channel,
+                call = call.number,
+                %error,
+                "a request to a remote cannot be claimed, so this server does not run it"
+            );
         }
         put.is_ok()
     }
 
-    /// Hands the request out.
+    /// Delivers the request to the function.
     fn run(&self, call: Call, message: Message, since: Instant) {
         let remaining = call
             .remaining()
@@ -253,22 +271,28 @@ impl<P: Provider> Server<P> {
         let (running, outbox) = (Arc::clone(&self.running), self.outbox.clone());
         let request = Request::new(message, move |reply| {
             running.fetch_sub(1, Ordering::Relaxed);
-            give(&outbox, call.inbox, Answer::reply(call.number, reply));
+            send_answer(&outbox, call.inbox, Answer::reply(call.number, reply));
         });
         self.inlet.push(request.with_timeout(remaining));
     }
 
-    /// How long to let others claim first: by chance, and longer the busier this server is.
-    fn patience(&self, call: &Call) -> Duration {
-        let chance = self.chance.hash_one((&call.inbox, call.number)) % 4;
-        Duration::from_millis(chance + self.running.load(Ordering::Relaxed).min(4))
+    /// Returns how long to let other servers claim first: a random time, longer on a busy server.
+    fn claim_delay(&self, call: &Call) -> Duration {
+        let random = self.random.hash_one((&call.inbox, call.number)) % 4;
+        Duration::from_millis(random + self.running.load(Ordering::Relaxed).min(4))
     }
 }
 
-fn give(outbox: &Outbox, inbox: String, answer: Result<Message>) {
+fn send_answer(outbox: &Outbox, inbox: String, answer: Result<Message>) {
     match answer {
-        // Fails when the decorator has closed: then it is nobody's answer any more.
+        // Fails after a close, when callers no longer wait.
         Ok(answer) => drop(outbox.send((inbox, answer))),
-        Err(error) => tracing::warn!(queue = inbox, %error, "an answer cannot be written"),
+        Err(error) => {
+            tracing::warn!(
+                queue = inbox,
+                %error,
+                "an answer to a remote call cannot be encoded and is dropped"
+            );
+        }
     }
 }
