@@ -1,35 +1,45 @@
-//! Between values and PyMQ's JSON dialect, in the byte form Python writes.
+//! Converts values to PyMQ's JSON dialect and back.
 //!
-//! [`Encode`] and [`Decode`] stand for every serde type and for [`Raw`]; nothing else implements them.
+//! [`Encode`] and [`Decode`] are implemented for every serde type and for [`Raw`], and for nothing
+//! else.
 //!
 //! # What is written
 //!
-//! What Python's `json` would write, byte for byte: `", "` and `": "` between things, ASCII only, floats as `repr` has
-//! them. serde's view of a value decides its top level; nothing inside is tagged:
+//! The codec writes what Python's `json` writes, byte for byte: `", "` and `": "` as separators,
+//! ASCII only, floats as `repr` writes them. The serde form of a value decides its top level.
+//! Nothing inside is tagged:
 //!
 //! | Value | Payload |
 //! |---|---|
-//! | scalars, strings, lists, maps, structs, enums | as `serde_json` has them |
-//! | unit and none | `{"__obj": null, "__type": "NoneType"}` |
+//! | scalars, strings, lists, maps, structs, enums | as in `serde_json` |
+//! | `()` and `None` | `{"__obj": null, "__type": "NoneType"}` |
 //! | tuples, tuple structs, arrays | `{"__obj": [..], "__type": "tuple"}` |
 //! | a list with an element `"__type"`, `"__obj"` or `"__list"` | `{"__obj": [..], "__type": "list"}` |
 //! | a map or struct with such a key | `{"__obj": {..}, "__type": "dict"}` |
-//! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}`; if it is no object, `{"__obj": .., "__type": CLASS}` |
-//! | a list of these, [`Tagged`] | `{"__list": [..], "__type": CLASS}`; an empty one is bare |
+//! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}` |
+//! | such an event that is not an object | `{"__obj": .., "__type": CLASS}` |
+//! | a list of such events, [`Tagged`] | `{"__list": [..], "__type": CLASS}` |
+//! | an empty list of such events | `[]` |
 //!
-//! NaN and the infinities are refused at any depth, and so is what would not be read: a value nested over [`MAX_DEPTH`]. serde cannot tell a set from a list, so a set is a list here; only
-//! what a remote returns is told apart, by [`IntoReply`](crate::IntoReply).
+//! The codec refuses NaN and the infinities at any depth, and values that are nested deeper than
+//! [`MAX_DEPTH`]. serde does not distinguish sets from lists, so a set is written as a list. Only
+//! the result of a remote keeps the difference, by [`IntoReply`](crate::IntoReply).
 //!
 //! # What is read
 //!
-//! Any JSON text. A top-level `__type` is taken off without a look at it, the value is that of the last `__obj`, else of
-//! `__list`, else the rest of the object, and it is read by the shape of the target: structs by name or by position,
-//! [`Option`]s from null, maps with keys in quotes. Of keys that repeat the last one wins in a map; a derived struct
-//! refuses them.
+//! The codec reads any JSON text. It removes a top-level `__type` and ignores its value. The
+//! content is the value of the last `__obj`, otherwise of the last `__list`, otherwise the
+//! remaining object. The target type decides how the content is read: structs by name or by
+//! position, [`Option`]s from null, maps with keys in quotes. If a key repeats, a map keeps the
+//! last value, and a derived struct refuses it.
 //!
-//! Refused, with the payload in the error: the words `NaN`, `Infinity` and `-Infinity`, floats past `f64`, integers past
-//! 128 bits, or past 64 where the target would make a float of them without having asked for one, lone surrogates,
-//! nesting over [`MAX_DEPTH`], a byte order mark, text behind the value, an empty payload, what is not UTF-8.
+//! The codec refuses the following, with the payload in the error:
+//!
+//! - the words `NaN`, `Infinity` and `-Infinity`, and floats beyond `f64`,
+//! - integers beyond 128 bits, and integers beyond 64 bits if the target would convert them to a
+//!   float but is not a float type,
+//! - lone surrogates, and nesting deeper than [`MAX_DEPTH`],
+//! - a byte order mark, text after the value, an empty payload, and bytes that are not UTF-8.
 //!
 //! # Examples
 //!
@@ -63,26 +73,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::message::Message;
 
-/// How deeply a value may be nested, written or read: 127 lists and objects in each other.
+/// How deeply a value may be nested: 127 levels of lists and objects.
 ///
-/// The envelope of a payload does not count. The list of the arguments of a call does, so that an argument may have one
-/// level less. A deeper value is refused with [`Codec`](ErrorKind::Codec), before anything is sent; a deeper payload of
-/// another, such as a Python program, is refused when it is read.
+/// The envelope of a payload does not count. The list of the arguments of a call counts, so an
+/// argument may have one level less. A deeper value fails with [`Codec`](ErrorKind::Codec) before
+/// anything is sent. A deeper payload from another sender, such as a Python program, fails when it
+/// is read.
 pub const MAX_DEPTH: usize = 127;
 
-/// The keys with a meaning at the top level of a payload. As elements of a bare list they make Python fail.
+/// The keys that have a meaning at the top level of a payload. Python cannot read a list without an
+/// envelope that contains one of them.
 const RESERVED: [&str; 3] = [TYPE, OBJ, LIST];
 const TYPE: &str = "__type";
 const OBJ: &str = "__obj";
 const LIST: &str = "__list";
 
-/// A value that can be a payload: every serde type, and [`Raw`].
+/// A value that can be encoded as a payload: every serde type, and [`Raw`].
 pub trait Encode {
-    /// Writes the payload, envelope and tag included.
+    /// Encodes the value as a payload, with its envelope and tag.
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+    /// [`Codec`](ErrorKind::Codec) for a value that the dialect cannot express.
     fn encode(&self) -> Result<Message>;
 
     /// Writes the payload with the class of an event, or of a list of events.
@@ -92,19 +104,22 @@ pub trait Encode {
     }
 }
 
-/// A value that can be read from a payload: every serde type, and [`Raw`].
+/// A value that can be decoded from a payload: every serde type, and [`Raw`].
 pub trait Decode: Sized {
-    /// Reads the payload; the envelope is taken off, tags are inert.
+    /// Decodes a payload. Its envelope is removed, and its tag is ignored.
     ///
-    /// A serde type reads opaque bytes, too, if they are JSON: a sender of [`Raw`] may have written it.
+    /// A serde type also decodes opaque bytes if they are JSON, because a sender may have sent
+    /// JSON as [`Raw`].
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec), with the payload, for what does not fit.
+    /// [`Codec`](ErrorKind::Codec), with the payload, for a payload that does not fit the type.
     fn decode(message: &Message) -> Result<Self>;
 }
 
-/// Bytes that pass as they are, read as they came: of what was written as JSON, the whole payload with its envelope.
+/// Bytes that are neither encoded nor decoded.
+///
+/// Read from a JSON payload, they are the whole payload with its envelope.
 ///
 /// # Examples
 ///
@@ -159,11 +174,11 @@ impl Decode for Raw {
     }
 }
 
-/// Writes the payload of an event: tagged if it has a [`CLASS`](Event::CLASS), bare if not.
+/// Encodes an event as a payload, with a tag if it has a [`CLASS`](Event::CLASS).
 ///
 /// # Errors
 ///
-/// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+/// [`Codec`](ErrorKind::Codec) for a value that the dialect cannot express.
 ///
 /// # Examples
 ///
@@ -183,10 +198,11 @@ pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
     payload(event, E::CLASS)
 }
 
-/// A value that can say which Python class it is of: an [`Event`], and a list of events.
+/// A value that names its Python class: an [`Event`], and a list of events.
 ///
-/// A list says it once for all its elements, which is Python's own form: `{"__list": [..], "__type": CLASS}`. Python
-/// builds a list of instances of it. Nothing else can be tagged, as Python looks for a class at the top level only.
+/// A list names the class once for all elements, as Python does: `{"__list": [..], "__type":
+/// CLASS}`. Python reads it as a list of instances. Other values cannot be tagged, because Python
+/// looks for a class only at the top level.
 ///
 /// # Examples
 ///
@@ -207,14 +223,14 @@ pub fn encode_event<E: Event>(event: &E) -> Result<Message> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no class that Python knows",
     note = "make it an event with a class, or use a `Vec` of such events",
-    note = "`pymq::event!(Placed, class = \"shop.events.Placed\");` does so"
+    note = "for example with `pymq::event!(Placed, class = \"shop.events.Placed\");`"
 )]
 pub trait Tagged {
-    /// Writes the payload: tagged if there is a [`CLASS`](Event::CLASS), bare if not.
+    /// Encodes the value as a payload, with a tag if there is a [`CLASS`](Event::CLASS).
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec) for what the dialect cannot say.
+    /// [`Codec`](ErrorKind::Codec) for a value that the dialect cannot express.
     fn encode_tagged(&self) -> Result<Message>;
 
     /// Says how such a value is tagged.
@@ -275,11 +291,11 @@ fn payload<T: Serialize + ?Sized>(value: &T, class: Option<&str>) -> Result<Mess
         .map_err(unwritable::<T>)
 }
 
-/// Writes a value as JSON in the byte form of Python's `json`, without an envelope.
+/// Writes a value as Python's `json` does, without an envelope.
 ///
 /// # Errors
 ///
-/// [`Codec`](ErrorKind::Codec) for what JSON cannot say.
+/// [`Codec`](ErrorKind::Codec) for a value that JSON cannot express.
 ///
 /// # Examples
 ///
@@ -296,7 +312,7 @@ pub fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<Bytes> {
 ///
 /// # Errors
 ///
-/// [`Codec`](ErrorKind::Codec), with the payload, when the text does not fit `T`.
+/// [`Codec`](ErrorKind::Codec), with the payload, for a text that does not fit `T`.
 ///
 /// # Examples
 ///

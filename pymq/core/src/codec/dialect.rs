@@ -1,5 +1,7 @@
-//! A serde `Serializer` around `serde_json`'s. It writes nothing itself: it refuses numbers that JSON does not have, and
-//! notes what serde calls at the top level, by which the envelope is chosen.
+//! A serde `Serializer` around that of `serde_json`.
+//!
+//! It refuses numbers that JSON cannot express. It records the serde form of the top level, which
+//! decides the envelope. The inner serializer writes the text.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -11,23 +13,23 @@ use serde::ser::{
 
 use super::RESERVED;
 
-/// What a value is at the top level, as far as its envelope depends on it.
+/// The form of a value at the top level, as far as the envelope depends on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Form {
-    /// It needs no envelope.
+    /// A value that needs no envelope.
     #[default]
     Plain,
-    /// A list with a reserved element or a map with a reserved key.
+    /// A list with a reserved element, or a map with a reserved key.
     Reserved,
-    /// Unit or none.
+    /// `()` or `None`.
     Null,
     /// A struct without fields.
     Empty,
-    /// A tuple, tuple struct or array.
+    /// A tuple, a tuple struct or an array.
     Tuple,
 }
 
-/// Where the form is noted.
+/// Records the form.
 #[derive(Debug, Default)]
 pub(super) struct Top {
     form: Cell<Form>,
@@ -45,7 +47,7 @@ impl Top {
     }
 }
 
-/// Where in the payload a value stands.
+/// The position of a value in the payload.
 #[derive(Clone, Copy)]
 enum Place<'a> {
     Top(&'a Top),
@@ -68,7 +70,7 @@ impl Place<'_> {
         }
     }
 
-    /// Notes a text that stands here: as an element or a key it may be a reserved one.
+    /// Records a text, which may be a reserved element or key.
     fn note_text(self, text: &str) {
         if let Self::Child(top) = self {
             top.note_name(text);
@@ -76,7 +78,7 @@ impl Place<'_> {
     }
 }
 
-/// A serializer, a part of one, or a value, in PyMQ's dialect.
+/// A serializer, a part of a serializer, or a value, in PyMQ's dialect.
 pub(super) struct Dialect<'a, X> {
     inner: X,
     place: Place<'a>,
@@ -91,7 +93,7 @@ impl<'a, X> Dialect<'a, X> {
         }
     }
 
-    /// Wraps the serializer of a value which no envelope is around.
+    /// Wraps the serializer of a value that has no envelope.
     pub(super) fn inside(inner: X) -> Self {
         Self {
             inner,
@@ -279,12 +281,14 @@ impl<'a, S: Serializer> Serializer for Dialect<'a, S> {
     }
 }
 
-/// JSON has no text for NaN and the infinities, and `serde_json` would write `null`.
+/// Refuses NaN and the infinities, for which `serde_json` would write `null`.
 fn finite<E: Error>(is_finite: bool, value: impl Display) -> Result<(), E> {
     if is_finite {
         Ok(())
     } else {
-        Err(E::custom(format_args!("JSON has no number {value}")))
+        Err(E::custom(format_args!(
+            "JSON cannot express the number {value}"
+        )))
     }
 }
 

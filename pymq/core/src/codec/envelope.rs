@@ -1,4 +1,5 @@
-//! Taking the envelope off a payload, as Python does: at the top level only, and by keys, never by what the tag says.
+//! Removes the envelope of a payload, as Python does: only at the top level, and without looking
+//! at the tag.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,10 +10,11 @@ use serde_json::value::RawValue;
 
 use super::{LIST, OBJ, TYPE};
 
-/// Returns the value inside an envelope, or what was not in one as it is. The text must hold an object.
+/// Returns the value inside an envelope, or a text without an envelope unchanged. The text must be
+/// an object.
 pub(super) fn open(text: &str) -> Result<Cow<'_, str>, Error> {
     let Members(members) = serde_json::from_str(text)?;
-    // Of keys that repeat, the last one wins.
+    // If a key repeats, the last one counts.
     let last = |name| {
         members
             .iter()
@@ -37,7 +39,7 @@ pub(super) fn open(text: &str) -> Result<Cow<'_, str>, Error> {
     Ok(Cow::Owned(object))
 }
 
-/// Tells whether a key in JSON is this name; Python may read it in escapes.
+/// Tells whether a JSON key is this name. The key may be written with escapes.
 fn spells(key: &RawValue, name: &str) -> bool {
     let quoted = key.get();
     let plain = quoted
@@ -48,7 +50,7 @@ fn spells(key: &RawValue, name: &str) -> bool {
             && serde_json::from_str::<String>(quoted).is_ok_and(|key| key == name)
 }
 
-/// The members of an object, as they are in the text.
+/// The members of an object, as written in the text.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -80,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_obj_wins_over_any_list_and_the_tag_is_inert() {
+    fn the_last_obj_counts_before_any_list_and_the_tag_is_ignored() {
         for (text, value) in [
             (r#"{"__obj": 5}"#, "5"),
             (r#"{"__list": [1], "__type": 7}"#, "[1]"),
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_off_must_be_json_too() {
+    fn the_removed_envelope_must_be_json_too() {
         for text in [
             r#"{"__obj": 5, "x": NaN}"#,
             r#"{"__obj": 5"#,

@@ -1,5 +1,7 @@
-//! A serde `Deserializer` around `serde_json`'s, for texts with integers wider than 64 bits: a type that takes whatever
-//! comes would be handed a float for them. Who asks for 128 bits or for a float gets what it asks for.
+//! A serde `Deserializer` around that of `serde_json`, for texts with integers wider than 64 bits.
+//!
+//! `serde_json` gives such an integer as a float to a type that accepts any value. This
+//! deserializer refuses that. A type that asks for 128 bits or for a float gets what it asks for.
 
 use std::fmt;
 
@@ -8,10 +10,10 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-/// A deserializer, a part of one, a visitor or a seed that rounds no integer.
+/// A deserializer, a part of one, a visitor or a seed that does not round integers.
 pub(super) struct Exact<X>(pub(super) X);
 
-/// Forwards the methods of a deserializer, with a visitor that rounds no integer.
+/// Forwards the methods of a deserializer, with a visitor that does not round integers.
 macro_rules! deserialize {
     ($($method:ident($($arg:ident: $kind:ty),*))+) => {$(
         fn $method<V: Visitor<'de>>(self, $($arg: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -52,7 +54,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<D> {
     }
 }
 
-/// Forwards what a visitor is shown as it is.
+/// Forwards the values of a visitor unchanged.
 macro_rules! visit {
     ($($method:ident($kind:ty))+) => {$(
         fn $method<E: Error>(self, value: $kind) -> Result<V::Value, E> {
@@ -78,8 +80,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Exact<V> {
     }
 
     fn visit_f64<E: Error>(self, v: f64) -> Result<V::Value, E> {
-        // A float as large as this may have been an integer. It may have been a float, too, but that is rare beside
-        // an integer this wide, and refusing is never wrong.
+        // The text of such a large float may have been an integer or a float. Both are refused: a
+        // float this large next to a wide integer is rare, and a refusal never returns a wrong
+        // value.
         let fits_64_bits = -9_223_372_036_854_775_808.0 < v && v < 18_446_744_073_709_551_616.0;
         if fits_64_bits {
             return self.0.visit_f64(v);

@@ -1,4 +1,4 @@
-//! The byte form of Python's `json`: `", "` and `": "`, ASCII only, floats as `repr` writes them.
+//! The format of Python's `json`: `", "` and `": "`, ASCII only, floats as `repr` writes them.
 
 use std::fmt::LowerExp;
 use std::io;
@@ -8,8 +8,9 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use super::MAX_DEPTH;
 use super::scan::{Fault, scan};
 
-/// Makes `serde_json` write what Python would; what is not here is the same in both. It writes nothing that we would not
-/// read.
+/// Makes `serde_json` write as Python does. The methods that are not here write the same in both.
+///
+/// It refuses everything that our reader would refuse.
 #[derive(Default)]
 pub(super) struct PythonForm {
     /// How many lists and objects are open.
@@ -23,7 +24,7 @@ impl PythonForm {
         Ok(())
     }
 
-    /// Refuses so many more levels, if the value has too many then.
+    /// Fails if `more` levels would make the value too deep.
     fn check_depth(&self, more: usize) -> io::Result<()> {
         if self.depth + more > MAX_DEPTH {
             Err(refused(Fault::TooDeep))
@@ -63,7 +64,7 @@ impl Formatter for PythonForm {
         writer.write_all(b"}")
     }
 
-    /// Writes a number of any length, which is text until then.
+    /// Writes a number of any length, which `serde_json` passes as text.
     fn write_number_str<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,
@@ -73,7 +74,7 @@ impl Formatter for PythonForm {
         writer.write_all(value.as_bytes())
     }
 
-    /// Writes a JSON text that the value brings along.
+    /// Writes a JSON text that the value contains.
     fn write_raw_fragment<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,
@@ -127,7 +128,7 @@ impl Formatter for PythonForm {
         }
     }
 
-    /// Writes text in which `serde_json` found nothing to escape.
+    /// Writes text in which `serde_json` has nothing to escape.
     fn write_string_fragment<W: ?Sized + io::Write>(
         &mut self,
         writer: &mut W,
@@ -149,7 +150,7 @@ impl Formatter for PythonForm {
     }
 }
 
-/// Writes `1e-05` and `1.5e+16`, where Rust says `1e-5` and `1.5e16`.
+/// Writes `1e-05` and `1.5e+16`, where Rust writes `1e-5` and `1.5e16`.
 fn write_exponent<W: ?Sized + io::Write>(writer: &mut W, value: impl LowerExp) -> io::Result<()> {
     let text = format!("{value:e}");
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));

@@ -1,4 +1,5 @@
-//! Reading: one scan for what `serde_json` would let pass, the envelope off if there is one, then `serde_json`.
+//! Reads a payload in three steps: a scan for what `serde_json` would accept by mistake, the
+//! removal of the envelope, and `serde_json`.
 
 use serde::de::{Deserialize, DeserializeOwned, Error as _};
 use serde_json::Error;
@@ -21,13 +22,14 @@ pub(super) fn payload<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
         return value(text, findings);
     }
     let content = envelope::open(text)?;
-    // The level that is too much may be that of the envelope.
+    // One level too many may be the envelope.
     let findings = match findings.depth {
         0..=MAX_DEPTH => findings,
         _ => scan(&content).map_err(Error::custom)?,
     };
     value(&content, findings).or_else(|error| {
-        // What was nothing but a tag is an object without attributes: a unit struct, if it can be one.
+        // An envelope with nothing but a tag is an object without attributes. It may be a unit
+        // struct.
         if content == "{}" {
             parse("null", findings).map_err(|_| error)
         } else {
@@ -42,7 +44,8 @@ fn check(json: &[u8]) -> Result<(&str, Findings), Error> {
     Ok((text, findings))
 }
 
-/// Reads a value, which has as many levels as are read. `serde_json` stops there too, but not in what a type ignores.
+/// Reads a value and checks its depth. `serde_json` does not check the depth of values that a type
+/// ignores.
 fn value<'de, T: Deserialize<'de>>(text: &'de str, findings: Findings) -> Result<T, Error> {
     if findings.depth > MAX_DEPTH {
         return Err(Error::custom(Fault::TooDeep));

@@ -1,22 +1,24 @@
-//! One pass over a JSON text before `serde_json` reads it: finds what `serde_json` would let pass or change in silence.
-//! It does not check the grammar, which `serde_json` does anyway.
+//! One pass over a JSON text before `serde_json` reads it.
+//!
+//! It finds what `serde_json` would accept by mistake or change silently. It does not check the
+//! grammar, because `serde_json` does.
 
 use std::fmt;
 
 use super::MAX_DEPTH;
 
-/// What a text has that the reader must know of.
+/// What the reader must know about a text.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Findings {
     /// The top level is an object that may have a reserved key.
     pub(super) maybe_enveloped: bool,
-    /// There is an integer that fits 128 bits, but not 64, so that `serde_json` may make it a float.
+    /// There is an integer that fits 128 bits but not 64, which `serde_json` may read as a float.
     pub(super) wide_integers: bool,
-    /// How many levels of lists and objects there are.
+    /// The number of levels of lists and objects.
     pub(super) depth: usize,
 }
 
-/// What no target type may read.
+/// A fault that no target type may read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Fault {
     TooDeep,
@@ -28,14 +30,15 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooDeep => write!(f, "nested more than {MAX_DEPTH} levels deep"),
-            Self::IntegerTooLong => f.write_str("an integer beyond 128 bits"),
-            Self::LoneSurrogate => f.write_str("a lone surrogate in a string"),
+            Self::IntegerTooLong => f.write_str("an integer does not fit 128 bits"),
+            Self::LoneSurrogate => f.write_str("a string contains a lone surrogate"),
         }
     }
 }
 
-/// Scans a text: one pass, no recursion, nothing allocated. Of what it finds, the depth may be one level more than a
-/// value has: the text may be a payload with an envelope.
+/// Scans a text in one pass, without recursion and without allocation.
+///
+/// It allows one level more than [`MAX_DEPTH`], because the text may have an envelope.
 pub(super) fn scan(text: &str) -> Result<Findings, Fault> {
     let mut scan = Scan {
         text,
@@ -97,7 +100,7 @@ impl Scan<'_> {
             if self.rest().first() != Some(&b'\\') {
                 break;
             }
-            // An escape may spell a reserved key, too.
+            // A reserved key may be written with escapes.
             self.findings.maybe_enveloped |= is_member;
             self.escape()?;
         }
@@ -124,7 +127,7 @@ impl Scan<'_> {
         let start = self.at;
         let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
         self.at += self.rest().iter().take_while(is_part).count();
-        // 18 digits fit 64 bits with either sign.
+        // 18 digits fit 64 bits with any sign.
         if self.at - start <= 18 || self.text[start..self.at].contains(['.', 'e', 'E']) {
             return Ok(());
         }
@@ -144,7 +147,7 @@ impl Scan<'_> {
     }
 }
 
-/// The bytes of a `\uXXXX`.
+/// The length of `\uXXXX` in bytes.
 const ESCAPED_UNIT: usize = 6;
 
 /// A half of a surrogate pair.
@@ -153,7 +156,7 @@ enum Half {
     Low,
 }
 
-/// Tells which half, if any, is spelled by the escape that the text begins with.
+/// Returns which half of a surrogate pair the escape at the start of the text is, if any.
 fn surrogate(text: &[u8]) -> Option<Half> {
     match text {
         [
@@ -185,7 +188,7 @@ fn plain_len(text: &[u8]) -> usize {
     tail.map_or(text.len(), |at| seen + at)
 }
 
-/// Sets the high bit of each byte that is zero; above the lowest of them it may err.
+/// Sets the high bit of each zero byte. The result is exact up to the lowest zero byte.
 const fn zero_bytes(word: u64) -> u64 {
     word.wrapping_sub(repeat(0x01)) & !word & repeat(0x80)
 }
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_sorted_by_width() {
+    fn integers_are_classified_by_width() {
         for text in [
             "18446744073709551615",
             "-9223372036854775808",
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_counts_what_is_open_and_not_what_is_quoted() {
+    fn depth_counts_open_brackets_outside_of_strings() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
 
         for depth in [0, 1, MAX_DEPTH, MAX_DEPTH + 1] {

@@ -1,4 +1,4 @@
-//! Writing: the value as JSON, in the envelope that its form asks for.
+//! Writes a value as JSON, in the envelope that its form needs.
 
 use std::cell::Cell;
 
@@ -9,23 +9,24 @@ use serde_json::Error;
 use super::dialect::{Dialect, Form, Top};
 use super::python::PythonForm;
 
-/// What an envelope around a value begins with.
+/// The start of an envelope around a value.
 const HEAD: &[u8] = br#"{"__obj": "#;
 
-/// What the envelope around a list of instances begins with.
+/// The start of an envelope around a list of instances.
 const LIST_HEAD: &[u8] = br#"{"__list": "#;
 
-/// The most a thread keeps of the room for a draft.
-const KEPT: usize = 16 << 10;
+/// The largest buffer that a thread keeps, in bytes.
+const MAX_KEPT_BYTES: usize = 16 << 10;
 
 thread_local! {
-    /// Room for a draft: a value grows here, and its payload is one allocation of its size.
-    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    /// A buffer in which values are written, so that a payload takes one allocation of its own
+    /// size.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Writes a value without an envelope.
 pub(super) fn bare<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, Error> {
-    drafted(|json| {
+    buffered(|json| {
         value.serialize(Dialect::inside(&mut serializer(json)))?;
         Ok(0)
     })
@@ -36,12 +37,13 @@ pub(super) fn payload<T: Serialize + ?Sized>(
     value: &T,
     class: Option<&str>,
 ) -> Result<Bytes, Error> {
-    drafted(|json| draft_payload(json, value, class))
+    buffered(|json| write_payload(json, value, class))
 }
 
-/// Writes a list as a payload whose elements are tagged with their class. An empty one goes bare, as in Python.
+/// Writes a list as a payload with the class of its elements. An empty list has no envelope, as in
+/// Python.
 pub(super) fn list<T: Serialize + ?Sized>(list: &T, class: &str) -> Result<Bytes, Error> {
-    drafted(|json| {
+    buffered(|json| {
         json.extend_from_slice(LIST_HEAD);
         list.serialize(Dialect::inside(&mut serializer(json)))?;
         if json[LIST_HEAD.len()..] == *b"[]" {
@@ -53,32 +55,33 @@ pub(super) fn list<T: Serialize + ?Sized>(list: &T, class: &str) -> Result<Bytes
     })
 }
 
-/// Returns what `write` writes from the offset on that it answers.
-fn drafted(write: impl FnOnce(&mut Vec<u8>) -> Result<usize, Error>) -> Result<Bytes, Error> {
-    // Taken, not borrowed: a value may write others on its way. A thread that ends has none.
-    let mut draft = ROOM.try_with(Cell::take).unwrap_or_default();
-    let written = write(&mut draft);
-    if draft.capacity() > KEPT {
+/// Runs `write` on a buffer. Returns the written bytes from the offset that `write` returns.
+fn buffered(write: impl FnOnce(&mut Vec<u8>) -> Result<usize, Error>) -> Result<Bytes, Error> {
+    // Taken and not borrowed, because a value may encode another value while it is written. A
+    // thread that is ending has no buffer.
+    let mut buffer = BUFFER.try_with(Cell::take).unwrap_or_default();
+    let written = write(&mut buffer);
+    if buffer.capacity() > MAX_KEPT_BYTES {
         return written.map(|start| {
-            let mut payload = Bytes::from(draft);
+            let mut payload = Bytes::from(buffer);
             payload.advance(start);
             payload
         });
     }
-    let payload = written.map(|start| Bytes::copy_from_slice(&draft[start..]));
-    draft.clear();
-    // On a thread that ends, it goes.
-    ROOM.try_with(|room| room.set(draft)).ok();
+    let payload = written.map(|start| Bytes::copy_from_slice(&buffer[start..]));
+    buffer.clear();
+    // On a thread that is ending, the buffer is dropped.
+    BUFFER.try_with(|kept| kept.set(buffer)).ok();
     payload
 }
 
-/// Writes a value as a payload and returns the offset where it starts.
-fn draft_payload<T: Serialize + ?Sized>(
+/// Writes a value as a payload and returns the offset of its start.
+fn write_payload<T: Serialize + ?Sized>(
     json: &mut Vec<u8>,
     value: &T,
     class: Option<&str>,
 ) -> Result<usize, Error> {
-    // The head comes first and is left out when the value goes bare, so that nothing has to move.
+    // The head is written first and skipped if there is no envelope, so that the value never moves.
     json.extend_from_slice(HEAD);
     let top = Top::default();
     value.serialize(Dialect::top(&mut serializer(json), &top))?;
@@ -103,7 +106,8 @@ fn draft_payload<T: Serialize + ?Sized>(
     Ok(0)
 }
 
-/// Makes the tag the last member of the object behind the head, and returns where that starts.
+/// Adds the tag as the last member of the object after the head, and returns the start of the
+/// object.
 fn tagged_object(json: &mut Vec<u8>, class: &str) -> Result<usize, Error> {
     let members = json
         .strip_suffix(b"}")
@@ -135,7 +139,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes another value on its way.
+    /// Encodes another value while it is written.
     struct Nested(usize);
 
     impl Serialize for Nested {
@@ -149,15 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_write_others_on_its_way() {
+    fn a_value_may_encode_another_while_it_is_written() {
         assert_eq!(bare(&Nested(0)).unwrap(), r#""""#);
         assert_eq!(bare(&Nested(1)).unwrap(), r#""\"\"""#);
         assert_eq!(bare(&Nested(2)).unwrap(), r#""\"\\\"\\\"\"""#);
     }
 
     #[test]
-    fn nothing_is_left_in_the_room_after_a_failure_or_a_large_value() {
-        let large = "x".repeat(KEPT * 2);
+    fn nothing_is_left_in_the_buffer_after_a_failure_or_a_large_value() {
+        let large = "x".repeat(MAX_KEPT_BYTES * 2);
 
         assert!(payload(&("left", f64::NAN), None).is_err());
         assert_eq!(payload(&1, None).unwrap(), "1");

@@ -211,7 +211,7 @@ fn numbers_that_json_does_not_have_are_refused_at_any_depth() {
     assert_eq!(error.to_string(), "encode `f64`: invalid data");
     assert_eq!(
         std::error::Error::source(&error).unwrap().to_string(),
-        "JSON has no number NaN"
+        "JSON cannot express the number NaN"
     );
 }
 
