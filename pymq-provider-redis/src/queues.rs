@@ -13,10 +13,18 @@
 //! | `args` | what scripts are told, as text |
 
 mod args;
+mod clear;
 mod dead_letter;
+mod give_back;
+mod peek;
+mod put;
+mod queue;
 mod receipt;
-mod settlement;
-mod store;
+mod redrive;
+mod settle;
+mod stats;
+mod sweep;
+mod take;
 mod taken;
 mod taker;
 mod waiters;
@@ -29,7 +37,7 @@ use pymq_core::provider::{
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
 
-use self::store::Store;
+use self::queue::Store;
 use self::waiters::Lines;
 use crate::core::Core;
 

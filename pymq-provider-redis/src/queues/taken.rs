@@ -9,25 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use pymq_core::Result;
 use pymq_core::provider::{Delivery, Receipt, Settle};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::store::{self, Store};
+use super::queue::{CHUNK, CHUNK_BYTES, Store};
 use super::{Shared, receipt, waiters};
-use crate::connection;
 use crate::wire;
-
-/// The most messages and bytes that go back in one command; a larger message goes alone.
-const MAX_ITEMS: usize = 1_000;
-const MAX_BYTES: usize = 4 << 20;
-
-/// The shortest pause before messages are given back again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-
-/// The pause before messages are given back again that Redis refused.
-const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages in a row that one take brought.
 #[derive(Debug)]
@@ -116,26 +104,30 @@ impl Part {
     }
 
     /// Splits off from the back what goes into one command.
-    fn split_last(&mut self) -> Self {
+    pub(super) fn split_last(&mut self) -> Self {
         let mut bytes = 0;
         let fits = |payload: &&Bytes| {
             let is_first = bytes == 0;
             bytes += payload.len().max(1);
-            is_first || bytes <= MAX_BYTES
+            is_first || bytes <= CHUNK_BYTES
         };
-        let last = self.payloads.iter().rev().take(MAX_ITEMS);
+        let last = self.payloads.iter().rev().take(CHUNK);
         let rest = self.payloads.len() - last.take_while(fits).count();
         let kept = self.split(rest);
         std::mem::replace(self, kept)
     }
 
-    fn receipts(&self) -> Vec<(Receipt, Settle)> {
-        let Some(lease) = &self.lease else {
-            return Vec::new();
-        };
-        (self.first..self.first + self.payloads.len())
-            .map(|index| (receipt::issue(&lease.batch, index), Settle::Release))
-            .collect()
+    /// Returns what releases these; none if they were removed.
+    pub(super) fn releases(&self) -> Option<Vec<(Receipt, Settle)>> {
+        let lease = self.lease.as_ref()?;
+        let releases = (self.first..self.first + self.payloads.len())
+            .map(|index| (receipt::issue(&lease.batch, index), Settle::Release));
+        Some(releases.collect())
+    }
+
+    /// Takes the payloads out: the caller has to see to them.
+    pub(super) fn into_payloads(self) -> Vec<Bytes> {
+        self.payloads
     }
 }
 
@@ -207,87 +199,6 @@ impl Drop for Taken {
     fn drop(&mut self) {
         if let Some(part) = self.part.take().filter(|part| !part.is_empty()) {
             waiters::give_back(&self.store, part);
-        }
-    }
-}
-
-/// Puts parts back to the front, in their order. Resolves when they are there. What Redis refuses
-/// is left to a task of its own, so that those that wait for a take do not wait for it.
-pub(super) async fn put_back(store: &Store, mut parts: Vec<Part>) {
-    // The last first, as each goes in front of those that are there already.
-    while let Some(mut part) = parts.pop() {
-        while !part.is_empty() {
-            let back = Back::new(store, part.split_last());
-            if let Err(error) = back.insist(store).await {
-                tracing::error!(queue = store.name(), %error, "cannot give messages back yet");
-                let task = back.try_on(store.clone());
-                store.shared().spawn(task);
-            }
-        }
-    }
-}
-
-/// How some messages go back: in one command, which may be repeated.
-enum Back {
-    /// Removed ones are pushed, once for each mark. The one to be taken last is the first.
-    Push { mark: String, payloads: Vec<Bytes> },
-    /// Leased ones are released. If that fails, their lease ends by itself.
-    Release(Vec<(Receipt, Settle)>),
-}
-
-impl Back {
-    fn new(store: &Store, part: Part) -> Self {
-        if part.lease.is_some() {
-            return Self::Release(part.receipts());
-        }
-        let mut payloads = part.payloads;
-        payloads.reverse();
-        Self::Push {
-            mark: store.new_mark(),
-            payloads,
-        }
-    }
-
-    async fn run(&self, store: &Store) -> Result<()> {
-        match self {
-            Self::Push { mark, payloads } => {
-                store.give_back(mark, payloads).await?;
-                // It is not repeated any more. If this fails the mark ends by itself.
-                drop(store.unmark(mark).await);
-                Ok(())
-            }
-            Self::Release(receipts) => store.settle(receipts).await.map(drop),
-        }
-    }
-
-    /// Tries until it works, or fails with an error that does not pass by itself.
-    async fn insist(&self, store: &Store) -> Result<()> {
-        let mut failures = 0;
-        loop {
-            match self.run(store).await {
-                Err(error) if store::is_passing(&error) => {
-                    tracing::warn!(queue = store.name(), %error, "cannot give messages back yet");
-                }
-                outcome => return outcome,
-            }
-            sleep(connection::pause(failures).max(SHORTEST_PAUSE)).await;
-            failures = failures.saturating_add(1);
-        }
-    }
-
-    /// Tries until it works or the provider is closed.
-    async fn try_on(self, store: Store) {
-        let close = store.shared().core.close.clone();
-        loop {
-            let is_last = timeout(REFUSED_PAUSE, close.cancelled()).await.is_ok();
-            match self.insist(&store).await {
-                Ok(()) => return,
-                Err(error) if is_last => {
-                    tracing::error!(queue = store.name(), %error, "could not give messages back");
-                    return;
-                }
-                Err(_) => {}
-            }
         }
     }
 }

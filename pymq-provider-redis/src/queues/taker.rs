@@ -22,8 +22,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
 use super::args::CENTURY;
-use super::store::{self, Store};
-use super::taken::{self, Finish, Part, Taken};
+use super::give_back::put_back;
+use super::queue::{self, Store};
+use super::taken::{Finish, Part, Taken};
 use super::waiters::{Order, Waiters};
 use super::watch::{Seen, Watch};
 use crate::connection;
@@ -95,7 +96,7 @@ impl Taker {
         loop {
             match self.next_step() {
                 Step::End => return,
-                Step::PutBack(parts) => taken::put_back(&self.store, parts).await,
+                Step::PutBack(parts) => put_back(&self.store, parts).await,
                 Step::Sweep => self.sweep().await,
                 Step::Take(order) => self.take(order).await,
                 Step::Wait { is_awaited, until } => self.wait(is_awaited, until).await,
@@ -212,7 +213,7 @@ impl Taker {
         self.at_line(|line| line.due = line.due.into_iter().chain(due).min());
         match outcome {
             Ok(swept) => self.at_line(|line| line.swept(swept.moved > 0)),
-            Err(error) if store::is_passing(&error) => {
+            Err(error) if queue::is_passing(&error) => {
                 tracing::debug!(queue = self.store.name(), %error, "cannot sweep");
                 self.at_line(|line| line.sweep_failed(&error));
             }
@@ -246,7 +247,7 @@ impl Taker {
                 }
                 line.look_again(order.lease);
             }
-            Err(error) => line.take_failed(order.lease, &error, store::is_passing(&error)),
+            Err(error) => line.take_failed(order.lease, &error, queue::is_passing(&error)),
         });
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::args::CENTURY;
-use super::store::Store;
+use super::queue::Store;
 use super::taken::{Part, Taken};
 use super::taker::Taker;
 

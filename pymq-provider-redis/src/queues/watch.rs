@@ -7,7 +7,7 @@ use pymq_core::{Error, ErrorKind};
 use redis::Value;
 use tokio::time::{sleep, timeout};
 
-use super::store::Store;
+use super::queue::Store;
 use crate::connection::{self, Fault, Live, Remedy};
 use crate::core::LinkTo;
 

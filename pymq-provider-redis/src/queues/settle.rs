@@ -10,12 +10,26 @@ use pymq_core::provider::{Receipt, Settle, lease_time};
 use pymq_core::{Error, ErrorKind, Result};
 
 use super::args::{millis, text, token};
-use super::store::{CHUNK, CHUNK_BYTES, LEASED, SETTLE, Store};
+use super::queue::{CHUNK, CHUNK_BYTES, Store, script};
 use super::{dead_letter, receipt};
+use crate::connection::Script;
 use crate::wire::{self, Extra};
 
+static SETTLE: Script = script!("settle.lua");
+static LEASED: Script = script!("leased.lua");
+
+impl Store {
+    /// Settles leased messages, one after the other.
+    pub(super) async fn settle(
+        &self,
+        settlements: &[(Receipt, Settle)],
+    ) -> Result<Vec<Result<()>>> {
+        Settlement::new(self, settlements).run().await
+    }
+}
+
 /// The settlements of one call.
-pub(super) struct Settlement<'a> {
+struct Settlement<'a> {
     store: &'a Store,
     /// In the order in which they are done.
     steps: Vec<Step<'a>>,
@@ -33,7 +47,7 @@ struct Step<'a> {
 }
 
 impl<'a> Settlement<'a> {
-    pub(super) fn new(store: &'a Store, settlements: &'a [(Receipt, Settle)]) -> Self {
+    fn new(store: &'a Store, settlements: &'a [(Receipt, Settle)]) -> Self {
         let mut ended = HashSet::new();
         let (mut steps, mut fronts) = (Vec::with_capacity(settlements.len()), Vec::new());
         for (place, (receipt, settle)) in settlements.iter().enumerate() {
@@ -69,7 +83,7 @@ impl<'a> Settlement<'a> {
 
     /// Settles. An error before anything was settled is the answer; one that comes later is that of each settlement
     /// that was not made.
-    pub(super) async fn run(mut self) -> Result<Vec<Result<()>>> {
+    async fn run(mut self) -> Result<Vec<Result<()>>> {
         let mut done = 0;
         while done < self.steps.len() {
             match self.settle_some(done).await {

@@ -1,0 +1,30 @@
+//! Removing a part of a queue: `clear.lua`.
+
+use pymq_core::Result;
+use pymq_core::provider::Part;
+
+use super::args::text;
+use super::queue::Store;
+use crate::connection::Script;
+
+static CLEAR: Script = Script::new(include_str!("../../scripts/clear.lua"));
+
+impl Store {
+    /// Removes a part.
+    pub(super) async fn clear(&self, part: Part) -> Result<usize> {
+        let keys = self.keys();
+        let (key, count) = match part {
+            Part::Ready => (&keys.list, "LLEN"),
+            Part::Delayed => (&keys.delayed, "ZCARD"),
+            _ => (&keys.dead, "ZCARD"),
+        };
+        self.run(
+            "clear",
+            &self.commands(),
+            &CLEAR,
+            &[key.as_str()],
+            &[text(count)],
+        )
+        .await
+    }
+}

@@ -1,0 +1,49 @@
+//! Looking at a part of a queue: one `LRANGE` or `ZRANGE`.
+
+use bytes::Bytes;
+use pymq_core::Result;
+use pymq_core::provider::{Part, Stored};
+
+use super::dead_letter;
+use super::queue::Store;
+use crate::wire;
+
+/// So many bytes of id and colon precede the payload of a delayed message.
+const ID_AND_COLON: usize = 43;
+
+impl Store {
+    /// Looks at up to `max` messages, the next to leave first.
+    pub(super) async fn peek(&self, part: Part, max: usize) -> Result<Vec<Stored>> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        // No queue is longer, and an index of Redis has a sign.
+        let count = i64::try_from(max).unwrap_or(i64::MAX);
+        let keys = self.keys();
+        let (command, key, first, last) = match part {
+            Part::Ready => ("LRANGE", &keys.list, -count, -1),
+            Part::Delayed => ("ZRANGE", &keys.delayed, 0, count - 1),
+            _ => ("ZRANGE", &keys.dead, 0, count - 1),
+        };
+        let look = || {
+            let mut cmd = redis::cmd(command);
+            cmd.arg(key).arg(first).arg(last);
+            cmd
+        };
+        let found: Vec<Bytes> = self
+            .query("peek into", &self.commands().repeatable(), look)
+            .await?;
+        let stored = |payload| {
+            let (message, extra) = wire::decode_with(payload);
+            Stored::new(message, extra.attempt)
+        };
+        Ok(match part {
+            Part::Ready => found.into_iter().rev().map(stored).collect(),
+            Part::Delayed => found
+                .into_iter()
+                .map(|member| stored(member.slice(ID_AND_COLON.min(member.len())..)))
+                .collect(),
+            _ => found.iter().filter_map(dead_letter::read).collect(),
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! One queue in Redis: what its operations share. Each operation has a file and a script of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pymq_core::{Error, ErrorKind, Result};
+
+use super::Shared;
+use crate::connection::{Commands, Fault, Script};
+use crate::keys::QueueKeys;
+
+/// The most that one script handles, for the sake of all others who use the server: as in `queue.lua`.
+pub(super) const CHUNK: usize = 1_000;
+pub(super) const CHUNK_BYTES: usize = 4 << 20;
+
+/// A script of queues, with `queue.lua` before it.
+macro_rules! script {
+    ($file:literal) => {
+        Script::new(concat!(
+            include_str!("../../scripts/queue.lua"),
+            include_str!(concat!("../../scripts/", $file))
+        ))
+    };
+}
+pub(super) use script;
+
+/// A queue by name. Cheap to clone and to create.
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    shared: Arc<Shared>,
+    name: Arc<str>,
+}
+
+/// Tells whether an error may pass by itself, so that who waits waits on.
+pub(super) fn is_passing(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::OutOfMemory
+    )
+}
+
+impl Store {
+    pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
+        Self {
+            shared,
+            name: name.into(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Returns Python's list.
+    pub(super) fn list(&self) -> String {
+        self.shared.core.keys.name(&self.name)
+    }
+
+    /// Asks for an answer of any kind.
+    pub(super) async fn probe(&self) -> Result<()> {
+        let ping = || redis::cmd("PING");
+        self.query("get from", &self.commands(), ping).await
+    }
+
+    /// Returns why there is no connection for commands now; none if there is one.
+    pub(super) fn why_down(&self) -> Option<Fault> {
+        self.shared.core.commands.why_down()
+    }
+
+    pub(super) fn keys(&self) -> QueueKeys {
+        self.shared.core.keys.queue(&self.name)
+    }
+
+    pub(super) fn commands(&self) -> Commands {
+        self.shared.core.commands.clone()
+    }
+
+    pub(super) async fn query<T: redis::FromRedisValue>(
+        &self,
+        operation: &str,
+        commands: &Commands,
+        make: impl Fn() -> redis::Cmd + Send + Sync,
+    ) -> Result<T> {
+        commands
+            .query(|| self.context(operation), make)
+            .await
+            .map_err(|error| self.name_key(error))
+    }
+
+    pub(super) async fn run<T: redis::FromRedisValue>(
+        &self,
+        operation: &str,
+        commands: &Commands,
+        script: &Script,
+        keys: &[&str],
+        args: &[Bytes],
+    ) -> Result<T> {
+        let answer = commands
+            .script(|| self.context(operation), script, keys, args)
+            .await;
+        answer.map_err(|error| self.name_key(error))
+    }
+
+    /// Names the operation and the queue, for errors.
+    pub(super) fn context(&self, operation: &str) -> String {
+        format!("redis: {operation} `{}`", self.name)
+    }
+
+    /// Turns a failure on another connection into an error.
+    pub(super) fn fault(&self, operation: &str, fault: Fault) -> Error {
+        self.name_key(fault.into_error(
+            &self.context(operation),
+            self.shared.core.connector.address(),
+        ))
+    }
+
+    /// Names the key in the way, if one is: it is almost always the list, which is Python's to write too.
+    fn name_key(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::WrongType {
+            return error;
+        }
+        let context = format!(
+            "redis: queue `{}`: key `{}` or one beside it",
+            self.name,
+            self.list()
+        );
+        Error::new(ErrorKind::WrongType, context).with_source(error)
+    }
+}

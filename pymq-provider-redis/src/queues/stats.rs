@@ -1,0 +1,42 @@
+//! Counting the messages of a queue: `stats.lua`.
+
+use bytes::Bytes;
+use pymq_core::Result;
+use pymq_core::provider::QueueStats;
+
+use super::args::number;
+use super::queue::{Store, script};
+use crate::connection::Script;
+
+static STATS: Script = script!("stats.lua");
+
+impl Store {
+    /// Counts each part; beyond 1,000 lease batches in several steps.
+    pub(super) async fn stats(&self) -> Result<QueueStats> {
+        let (commands, queue) = (self.commands().repeatable(), self.keys());
+        let mut sum = QueueStats::default();
+        let mut args = [number(0), Bytes::new()];
+        loop {
+            let (ready, delayed, leased, dead, next, time): (
+                usize,
+                usize,
+                usize,
+                usize,
+                usize,
+                Bytes,
+            ) = self
+                .run("stats of", &commands, &STATS, &queue.all(), &args)
+                .await?;
+            sum = QueueStats::new(
+                sum.ready + ready,
+                sum.delayed + delayed,
+                sum.leased + leased,
+                sum.dead + dead,
+            );
+            if next == 0 {
+                return Ok(sum);
+            }
+            args = [number(next), time];
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Taking messages: one `RPOP`, or `take.lua` on a lease.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pymq_core::Result;
+use tokio::time::Instant;
+
+use super::args::{millis, number, token};
+use super::queue::{Store, script};
+use super::taken::Taken;
+use super::waiters::Order;
+use crate::connection::Script;
+
+static TAKE: Script = script!("take.lua");
+
+/// The most messages a take without a lease brings. Of a take with a lease the script decides.
+const MAX_TAKE: usize = 1 << 16;
+
+impl Store {
+    /// Takes what is ordered from the front. `take` is the number of this take.
+    ///
+    /// Waits for the answer as long as one may come: what was taken is in the answer alone.
+    pub(super) async fn take(self, take: u64, order: Order) -> Result<Taken> {
+        let max = order.max.min(MAX_TAKE);
+        match order.lease {
+            Some(lease) => self.lease(take, max, lease).await,
+            None => self.pop(take, max).await,
+        }
+    }
+
+    async fn pop(self, take: u64, max: usize) -> Result<Taken> {
+        let pop = || {
+            let mut cmd = redis::cmd("RPOP");
+            cmd.arg(self.list()).arg(max);
+            cmd
+        };
+        let payloads: Option<Vec<Bytes>> = self
+            .query("get from", &self.commands().patient(), pop)
+            .await?;
+        Ok(Taken::removed(&self, take, payloads.unwrap_or_default()))
+    }
+
+    async fn lease(self, take: u64, max: usize, lease: Duration) -> Result<Taken> {
+        let args = [token(), number(max), millis(lease)];
+        let keys = self.keys();
+        let commands = self.commands().patient();
+        let sent = Instant::now();
+        let mut payloads: Vec<Bytes> = self
+            .run("lease from", &commands, &TAKE, &keys.all(), &args)
+            .await?;
+        if payloads.is_empty() {
+            return Ok(Taken::nothing(&self));
+        }
+        let batch = payloads.remove(0);
+        let batch = String::from_utf8_lossy(&batch);
+        Ok(Taken::leased(&self, take, &batch, lease, sent, payloads))
+    }
+}
