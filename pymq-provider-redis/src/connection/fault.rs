@@ -1,5 +1,7 @@
 //! Why Redis did not do what it was asked: its error codes in our kinds and in words, with what to do about each.
 
+mod codes;
+
 use std::fmt;
 
 use pymq_core::{Error, ErrorKind};
@@ -186,103 +188,6 @@ impl Fault {
             _ => Self::new(ErrorKind::Provider, "an answer nobody expected"),
         }
     }
-
-    fn of_code(code: &str, details: &str) -> Self {
-        let (kind, cause, remedy) = match code {
-            "LOADING" => (
-                ErrorKind::Disconnected,
-                "the server is loading its data",
-                Remedy::Wait,
-            ),
-            "MASTERDOWN" => (
-                ErrorKind::Disconnected,
-                "the replica has lost its master",
-                Remedy::Wait,
-            ),
-            "CLUSTERDOWN" | "TRYAGAIN" => (
-                ErrorKind::Disconnected,
-                "the cluster is not ready",
-                Remedy::Wait,
-            ),
-            "READONLY" => (
-                ErrorKind::Disconnected,
-                "the server is a read-only replica",
-                Remedy::Reconnect,
-            ),
-            "OOM" => (
-                ErrorKind::OutOfMemory,
-                "the server is at its maxmemory",
-                Remedy::None,
-            ),
-            "NOAUTH" => (ErrorKind::Auth, "the server wants a password", Remedy::None),
-            "WRONGPASS" => (ErrorKind::Auth, "wrong user or password", Remedy::None),
-            // Only our own hash-only call: an inner command without its right must not run the script twice.
-            "NOPERM" if details.contains("'evalsha'") => {
-                (ErrorKind::Permission, NO_RIGHT, Remedy::InFull)
-            }
-            "NOPERM" => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
-            "NOSCRIPT" => (
-                ErrorKind::Provider,
-                "the server does not know the script",
-                Remedy::InFull,
-            ),
-            "WRONGTYPE" => (
-                ErrorKind::WrongType,
-                "the key holds something of another type",
-                Remedy::None,
-            ),
-            "MISCONF" => (
-                ErrorKind::Provider,
-                "the server cannot save its data and refuses writes",
-                Remedy::None,
-            ),
-            "MOVED" | "ASK" | "CROSSSLOT" => (
-                ErrorKind::Unsupported,
-                "the server is part of a cluster",
-                Remedy::None,
-            ),
-            "BUSY" => (
-                ErrorKind::Disconnected,
-                "the server is busy with a script",
-                Remedy::Wait,
-            ),
-            // To a command that was waiting when the server became a replica. It was not run.
-            "UNBLOCKED" => (
-                ErrorKind::Disconnected,
-                "the server is no longer the one that writes",
-                Remedy::Reconnect,
-            ),
-            // Nothing was written: the server has not enough replicas now.
-            "NOREPLICAS" => (
-                ErrorKind::Disconnected,
-                "the server has not enough replicas to write",
-                Remedy::Wait,
-            ),
-            // Redis 7.0 gives no code of its own to a right that is missing inside a script.
-            _ if details.contains(SCRIPT_USER) => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
-            // Before version 7 the code of an error inside a script stands in the middle of the text.
-            "ERR" if details.contains("user_script") => {
-                match details.split([' ', '-']).find(|word| is_inner(word)) {
-                    Some(inner) => return Self::of_code(inner, ""),
-                    None => (ErrorKind::Provider, "a script failed", Remedy::None),
-                }
-            }
-            _ if details.contains("maximum number of clients")
-                || details.contains("max number of clients") =>
-            {
-                (
-                    ErrorKind::Disconnected,
-                    "the server is at its limit of clients",
-                    Remedy::None,
-                )
-            }
-            _ => (ErrorKind::Provider, "the server refused", Remedy::None),
-        };
-        Self {
-            remedy,
-            ..Self::new(kind, cause)
-        }
-    }
 }
 
 /// Tells whether the system found no address for the host: it says so in words only.
@@ -299,18 +204,6 @@ fn is_unresolved(text: &str) -> bool {
 /// What a server before 6.2 is told.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2";
 
-/// How Redis speaks of whoever runs a script without a right that a command in it needs: commands, keys, channels.
-const SCRIPT_USER: &str = "user executing the script";
-
-const NO_RIGHT: &str = "the user lacks a right (ACL)";
-
-fn is_inner(word: &str) -> bool {
-    matches!(
-        word,
-        "OOM" | "WRONGTYPE" | "NOPERM" | "READONLY" | "MISCONF"
-    )
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.cause)
@@ -318,134 +211,4 @@ impl fmt::Display for Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn fault(code: &str, details: &str) -> Fault {
-        Fault::of_command(redis::make_extension_error(
-            code.to_owned(),
-            Some(details.to_owned()),
-        ))
-    }
-
-    #[test]
-    fn each_code_has_its_kind() {
-        for (code, kind, remedy) in [
-            ("LOADING", ErrorKind::Disconnected, Remedy::Wait),
-            ("READONLY", ErrorKind::Disconnected, Remedy::Reconnect),
-            ("OOM", ErrorKind::OutOfMemory, Remedy::None),
-            ("NOAUTH", ErrorKind::Auth, Remedy::None),
-            ("WRONGPASS", ErrorKind::Auth, Remedy::None),
-            ("NOPERM", ErrorKind::Permission, Remedy::None),
-            ("WRONGTYPE", ErrorKind::WrongType, Remedy::None),
-            ("NOSCRIPT", ErrorKind::Provider, Remedy::InFull),
-            ("MASTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
-            ("CLUSTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
-            ("TRYAGAIN", ErrorKind::Disconnected, Remedy::Wait),
-            ("BUSY", ErrorKind::Disconnected, Remedy::Wait),
-            ("NOREPLICAS", ErrorKind::Disconnected, Remedy::Wait),
-            ("UNBLOCKED", ErrorKind::Disconnected, Remedy::Reconnect),
-            ("MOVED", ErrorKind::Unsupported, Remedy::None),
-            ("CROSSSLOT", ErrorKind::Unsupported, Remedy::None),
-            ("MISCONF", ErrorKind::Provider, Remedy::None),
-        ] {
-            let fault = fault(code, "");
-
-            assert_eq!((fault.kind, fault.remedy), (kind, remedy), "{code}");
-        }
-    }
-
-    #[test]
-    fn an_error_inside_a_script_of_an_old_server_keeps_its_kind() {
-        let fault = fault(
-            "ERR",
-            "Error running script (call to f_1): @user_script:3: -OOM command not allowed",
-        );
-
-        assert_eq!(fault.kind, ErrorKind::OutOfMemory);
-    }
-
-    #[test]
-    fn a_right_missing_inside_a_script_is_permission_on_every_version() {
-        // 7.0, with and without the code that a script gives on; 6.2 and 7.2 say NOPERM.
-        for text in [
-            "ERR The user executing the script can't run this command or subcommand script: 12, on @user_script:1.",
-            "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
-            "The user executing the script can't publish to the channel mentioned in the command",
-            "NOPERM The user executing the script can't run this command or subcommand",
-        ] {
-            assert_eq!(Fault::of_text(text).kind, ErrorKind::Permission, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_the_hash_only_call_is_repeated_in_full() {
-        let outer = fault(
-            "NOPERM",
-            "User u has no permissions to run the 'evalsha' command",
-        );
-        let inner = fault(
-            "NOPERM",
-            "User u has no permissions to run the 'rpush' command script: 12, on @user_script:1.",
-        );
-
-        assert_eq!((outer.remedy, inner.remedy), (Remedy::InFull, Remedy::None));
-    }
-
-    #[test]
-    fn what_hinders_a_connection_is_told_apart() {
-        use std::io::{Error, ErrorKind as Io};
-
-        for (error, kind, word) in [
-            (
-                Error::other("failed to lookup address information: Name or service not known"),
-                ErrorKind::Disconnected,
-                "resolved",
-            ),
-            (
-                Error::new(Io::NetworkUnreachable, "Network is unreachable"),
-                ErrorKind::Disconnected,
-                "reached",
-            ),
-            (
-                Error::new(Io::ConnectionRefused, "Connection refused"),
-                ErrorKind::Disconnected,
-                "listens",
-            ),
-            (
-                Error::new(Io::ConnectionReset, "Connection reset by peer"),
-                ErrorKind::Disconnected,
-                "hung up",
-            ),
-            (
-                Error::new(Io::TimedOut, "timed out"),
-                ErrorKind::Timeout,
-                "in time",
-            ),
-            (
-                Error::other("invalid peer certificate"),
-                ErrorKind::Tls,
-                "certificate",
-            ),
-        ] {
-            let fault = Fault::of_connect(error.into(), false);
-            assert_eq!(fault.kind, kind, "{fault}");
-            assert!(fault.to_string().contains(word), "{fault}");
-        }
-    }
-
-    #[test]
-    fn a_broken_connection_leaves_the_outcome_open_and_a_refusal_does_not() {
-        let broken: RedisError = std::io::Error::from(std::io::ErrorKind::BrokenPipe).into();
-
-        let unknown = Fault::of_command(broken).into_error("redis: publish to `t`", "h:1");
-        let refused = fault("OOM", "command not allowed").into_error("redis: put to `q`", "h:1");
-
-        assert!(unknown.outcome_unknown() && unknown.kind() == ErrorKind::Disconnected);
-        assert!(!refused.outcome_unknown());
-        assert_eq!(
-            refused.to_string(),
-            "redis: put to `q`: the server is at its maxmemory (h:1): out of memory"
-        );
-    }
-}
+mod tests;

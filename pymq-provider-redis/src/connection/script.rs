@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use redis::Cmd;
 
-use super::command;
+use super::commands::command;
 
 /// A script of ours; a `static` of each file under `scripts/`.
 #[derive(Debug)]

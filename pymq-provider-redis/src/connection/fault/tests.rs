@@ -1,0 +1,129 @@
+use super::*;
+
+fn fault(code: &str, details: &str) -> Fault {
+    Fault::of_command(redis::make_extension_error(
+        code.to_owned(),
+        Some(details.to_owned()),
+    ))
+}
+
+#[test]
+fn each_code_has_its_kind() {
+    for (code, kind, remedy) in [
+        ("LOADING", ErrorKind::Disconnected, Remedy::Wait),
+        ("READONLY", ErrorKind::Disconnected, Remedy::Reconnect),
+        ("OOM", ErrorKind::OutOfMemory, Remedy::None),
+        ("NOAUTH", ErrorKind::Auth, Remedy::None),
+        ("WRONGPASS", ErrorKind::Auth, Remedy::None),
+        ("NOPERM", ErrorKind::Permission, Remedy::None),
+        ("WRONGTYPE", ErrorKind::WrongType, Remedy::None),
+        ("NOSCRIPT", ErrorKind::Provider, Remedy::InFull),
+        ("MASTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
+        ("CLUSTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
+        ("TRYAGAIN", ErrorKind::Disconnected, Remedy::Wait),
+        ("BUSY", ErrorKind::Disconnected, Remedy::Wait),
+        ("NOREPLICAS", ErrorKind::Disconnected, Remedy::Wait),
+        ("UNBLOCKED", ErrorKind::Disconnected, Remedy::Reconnect),
+        ("MOVED", ErrorKind::Unsupported, Remedy::None),
+        ("CROSSSLOT", ErrorKind::Unsupported, Remedy::None),
+        ("MISCONF", ErrorKind::Provider, Remedy::None),
+    ] {
+        let fault = fault(code, "");
+
+        assert_eq!((fault.kind, fault.remedy), (kind, remedy), "{code}");
+    }
+}
+
+#[test]
+fn an_error_inside_a_script_of_an_old_server_keeps_its_kind() {
+    let fault = fault(
+        "ERR",
+        "Error running script (call to f_1): @user_script:3: -OOM command not allowed",
+    );
+
+    assert_eq!(fault.kind, ErrorKind::OutOfMemory);
+}
+
+#[test]
+fn a_right_missing_inside_a_script_is_permission_on_every_version() {
+    // 7.0, with and without the code that a script gives on; 6.2 and 7.2 say NOPERM.
+    for text in [
+        "ERR The user executing the script can't run this command or subcommand script: 12, on @user_script:1.",
+        "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
+        "The user executing the script can't publish to the channel mentioned in the command",
+        "NOPERM The user executing the script can't run this command or subcommand",
+    ] {
+        assert_eq!(Fault::of_text(text).kind, ErrorKind::Permission, "{text}");
+    }
+}
+
+#[test]
+fn only_the_hash_only_call_is_repeated_in_full() {
+    let outer = fault(
+        "NOPERM",
+        "User u has no permissions to run the 'evalsha' command",
+    );
+    let inner = fault(
+        "NOPERM",
+        "User u has no permissions to run the 'rpush' command script: 12, on @user_script:1.",
+    );
+
+    assert_eq!((outer.remedy, inner.remedy), (Remedy::InFull, Remedy::None));
+}
+
+#[test]
+fn what_hinders_a_connection_is_told_apart() {
+    use std::io::{Error, ErrorKind as Io};
+
+    for (error, kind, word) in [
+        (
+            Error::other("failed to lookup address information: Name or service not known"),
+            ErrorKind::Disconnected,
+            "resolved",
+        ),
+        (
+            Error::new(Io::NetworkUnreachable, "Network is unreachable"),
+            ErrorKind::Disconnected,
+            "reached",
+        ),
+        (
+            Error::new(Io::ConnectionRefused, "Connection refused"),
+            ErrorKind::Disconnected,
+            "listens",
+        ),
+        (
+            Error::new(Io::ConnectionReset, "Connection reset by peer"),
+            ErrorKind::Disconnected,
+            "hung up",
+        ),
+        (
+            Error::new(Io::TimedOut, "timed out"),
+            ErrorKind::Timeout,
+            "in time",
+        ),
+        (
+            Error::other("invalid peer certificate"),
+            ErrorKind::Tls,
+            "certificate",
+        ),
+    ] {
+        let fault = Fault::of_connect(error.into(), false);
+        assert_eq!(fault.kind, kind, "{fault}");
+        assert!(fault.to_string().contains(word), "{fault}");
+    }
+}
+
+#[test]
+fn a_broken_connection_leaves_the_outcome_open_and_a_refusal_does_not() {
+    let broken: RedisError = std::io::Error::from(std::io::ErrorKind::BrokenPipe).into();
+
+    let unknown = Fault::of_command(broken).into_error("redis: publish to `t`", "h:1");
+    let refused = fault("OOM", "command not allowed").into_error("redis: put to `q`", "h:1");
+
+    assert!(unknown.outcome_unknown() && unknown.kind() == ErrorKind::Disconnected);
+    assert!(!refused.outcome_unknown());
+    assert_eq!(
+        refused.to_string(),
+        "redis: put to `q`: the server is at its maxmemory (h:1): out of memory"
+    );
+}

@@ -1,0 +1,138 @@
+//! Requests as Python PyMQ writes and reads them.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
+use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
+
+use super::{AROUND, TAKES_ALL, fields, push_quoted};
+use crate::wire::{self, Extra, Object, elements};
+
+/// The tag of a request; `pymq.RpcRequest` is the same class for Python.
+const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
+
+/// A request as a server finds it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The first element as it came, JSON text: the answer begins with it.
+    pub(crate) call: String,
+    /// Where the answer goes.
+    pub(crate) inbox: String,
+    pub(crate) message: Message,
+    /// The time the caller has left.
+    pub(crate) timeout: Option<Duration>,
+    /// When it must have begun, in milliseconds of the server's clock.
+    pub(crate) begin_by: Option<u64>,
+    /// Several servers have it, and the one that claims it under this name runs it.
+    pub(crate) claim: Option<String>,
+    /// Why it cannot be run; the answer.
+    pub(crate) refusal: Option<RemoteError>,
+}
+
+/// Returns the frame of a payload on a channel if it is a request; anything else is an event.
+pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
+    let text = std::str::from_utf8(payload).ok()?;
+    // The search is quick, and nearly every event ends here.
+    if !text.contains("RpcRequest") {
+        return None;
+    }
+    let is_tagged = |frame: &Object<'_>| {
+        frame
+            .get("__type")
+            .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
+    };
+    Object::scan(text).filter(is_tagged)
+}
+
+/// Reads a request from its frame, or nothing when there is no telling whom to answer.
+pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Request> {
+    let (headers, extra) = match frame.get("__pymq") {
+        Some(member) => wire::read_extra(member)?,
+        None => Default::default(),
+    };
+    let [call, inbox, args, kwargs] = fields(frame, ["fn", "response_channel", "args", "kwargs"])?;
+    let inbox: String = serde_json::from_str(inbox?).ok()?;
+    // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
+    if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > MAX_NAME_BYTES {
+        return None;
+    }
+    let call = call.filter(|call| call.starts_with('"'))?.to_owned();
+    let has_names = |kwargs: &str| {
+        kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.is_empty())
+    };
+    let read = match args.and_then(|args| arguments(payload, args, extra.is_opaque)) {
+        _ if kwargs.is_some_and(has_names) => Err("keyword arguments are not supported"),
+        Some(message) => Ok(Message { headers, ..message }),
+        None => Err("the arguments are not an array"),
+    };
+    let (message, refusal) = match read {
+        Ok(message) => (message, None),
+        Err(why) => (
+            Message::json("[]"),
+            Some(RemoteError::new("TypeError", why)),
+        ),
+    };
+    Some(Request {
+        call,
+        inbox,
+        message,
+        timeout: extra.timeout,
+        begin_by: extra.begin_by,
+        claim: extra.claim,
+        refusal,
+    })
+}
+
+/// Writes a request of the call `id`, to be answered in `inbox`. The script that publishes it adds the time left, when
+/// it must begin, and the claim.
+pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message) -> Result<String> {
+    let is_opaque = message.encoding == Encoding::Bytes;
+    let encoded;
+    let args = if is_opaque {
+        encoded = format!("[\"{}\"]", BASE64_STANDARD.encode(&message.body));
+        &encoded
+    } else {
+        json_array(message)?
+    };
+    let extra = Extra {
+        is_opaque,
+        ..Extra::default()
+    };
+    let end = wire::end_of_frame(&message.headers, &extra);
+    let known = name.len() + inbox.len() + args.len() + end.len();
+    let mut request = String::with_capacity(known + AROUND);
+    request.push_str(r#"{"__obj": ["#);
+    push_quoted(&mut request, name);
+    // The closing quote comes behind the id.
+    request.pop();
+    let tag = REQUEST_TAGS[0];
+    write!(
+        request,
+        r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{end}"#
+    )
+    .expect(TAKES_ALL);
+    Ok(request)
+}
+
+fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
+    if is_opaque {
+        let encoded: String = serde_json::from_str(elements::<1>(args)?[0]?).ok()?;
+        return BASE64_STANDARD.decode(encoded).ok().map(Message::bytes);
+    }
+    // A value of a frame that has been scanned is whole; its first byte tells what it is.
+    let is_array = args.starts_with('[');
+    is_array.then(|| Message::json(payload.slice_ref(args.as_bytes())))
+}
+
+fn json_array(message: &Message) -> Result<&str> {
+    let text = std::str::from_utf8(&message.body).ok();
+    text.filter(|text| elements::<0>(text).is_some())
+        .ok_or_else(|| {
+            Error::new(ErrorKind::Codec, "redis: arguments must be a JSON array")
+                .with_payload(message.body.clone())
+        })
+}

@@ -1,0 +1,119 @@
+//! Responses as Python PyMQ writes and reads them.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use bytes::Bytes;
+use pymq_core::RemoteError;
+use pymq_core::provider::Reply;
+
+use super::{AROUND, TAKES_ALL, fields, push_quoted};
+use crate::wire::{Object, is_readable};
+
+/// A response as the caller finds it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Response {
+    /// The number behind the `#` of the first element.
+    pub(crate) id: u64,
+    pub(crate) reply: Reply,
+}
+
+/// Reads a response, or nothing when it belongs to no call.
+pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
+    let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
+    let [call, result, type_name, error] =
+        fields(&frame, ["fn", "result", "result_type", "error"])?;
+    let (call, result) = (call?, result?);
+    // A number in quotes needs no escape, however the name before it is spelled.
+    let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
+    let type_name = type_name.map(name_of_type).unwrap_or_default();
+    let reply = if error == Some("true") {
+        let args = Bytes::from(without_id(result, name, id));
+        Reply::Err(
+            RemoteError::from_wire(&*type_name, args.clone())
+                .unwrap_or_else(|_| RemoteError::new(&*type_name, beginning(&args))),
+        )
+    } else {
+        Reply::Ok {
+            body: payload.slice_ref(result.as_bytes()),
+            type_name,
+        }
+    };
+    Some(Response {
+        id: id.parse().ok()?,
+        reply,
+    })
+}
+
+/// Returns the text of arguments that are no array, which a reader may have to look at: of a long one the beginning.
+fn beginning(args: &[u8]) -> String {
+    const ENOUGH: usize = 1_024;
+    let text = String::from_utf8_lossy(&args[..args.len().min(ENOUGH)]);
+    if args.len() <= ENOUGH {
+        return text.into_owned();
+    }
+    format!("{text}… ({} bytes)", args.len())
+}
+
+/// Reads the name of a type: those that most results have without an allocation.
+pub(super) fn name_of_type(json: &str) -> Cow<'static, str> {
+    const USUAL: [&str; 9] = [
+        "str", "int", "float", "bool", "NoneType", "list", "dict", "tuple", "set",
+    ];
+    match USUAL.iter().find(|name| **name == json.trim_matches('"')) {
+        Some(name) => Cow::Borrowed(name),
+        None => Cow::Owned(serde_json::from_str(json).unwrap_or_default()),
+    }
+}
+
+/// Takes the id out of the one message in which Python quotes the name it was called by; no other text is touched.
+fn without_id(args: &str, name: &str, id: &str) -> String {
+    let quoted = format!("[{name}#{id} takes 0 positional arguments but ");
+    match args.strip_prefix(&*quoted) {
+        Some(rest) => format!("[{name} takes 0 positional arguments but {rest}"),
+        None => args.to_owned(),
+    }
+}
+
+/// Writes the response to the request that began with `call`.
+pub(crate) fn write_response(call: &str, reply: Reply) -> String {
+    let (result, type_name, failed) = match reply {
+        Reply::Ok { body, type_name } => (body, type_name, false),
+        Reply::Err(error) => (
+            error.args_json().clone(),
+            error.type_name().to_owned().into(),
+            true,
+        ),
+        _ => {
+            return write_response(
+                call,
+                unanswerable("the reply is of a kind this provider does not know"),
+            );
+        }
+    };
+    match std::str::from_utf8(&result)
+        .ok()
+        .filter(|result| is_readable(result))
+    {
+        Some(result) => {
+            let known = call.len() + result.len() + type_name.len();
+            let mut response = String::with_capacity(known + AROUND);
+            write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(TAKES_ALL);
+            push_quoted(&mut response, &type_name);
+            write!(
+                response,
+                r#", {failed}], "__type": "pymq.core.RpcResponse"}}"#
+            )
+            .expect(TAKES_ALL);
+            response
+        }
+        None => write_response(
+            call,
+            unanswerable("the result is no JSON that Python can read"),
+        ),
+    }
+}
+
+fn unanswerable(why: &str) -> Reply {
+    Reply::Err(RemoteError::new("RuntimeError", why))
+}

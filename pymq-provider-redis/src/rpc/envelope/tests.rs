@@ -1,0 +1,309 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use pymq_core::provider::Reply;
+use pymq_core::{Message, RemoteError};
+use serde_json::{Value, json};
+
+use super::response::name_of_type;
+use super::*;
+
+/// What live Python PyMQ wrote.
+const VECTORS: &str = include_str!("../../../../conformance-tests/data/wire-vectors.json");
+
+fn vectors(operation: &str) -> Vec<Value> {
+    let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    vectors
+        .into_iter()
+        .filter(|vector| vector["operation"] == operation)
+        .collect()
+}
+
+fn payload(vector: &Value) -> Bytes {
+    Bytes::from(vector["payload"].as_str().unwrap().to_owned())
+}
+
+fn read(payload: &Bytes) -> Option<Request> {
+    read_request(payload, &Object::scan(std::str::from_utf8(payload).ok()?)?)
+}
+
+fn failure(type_name: &str, message: &str) -> Reply {
+    Reply::Err(RemoteError::new(type_name, message))
+}
+
+/// Does what the publishing script does for several servers.
+fn claimed(request: &str) -> Bytes {
+    let claim = r#""timeout":2,"begin_by":1700000000000,"claim":"__rpc_x#9"}}"#;
+    let text = if let Some(start) = request.strip_suffix("}}") {
+        format!("{start},{claim}")
+    } else {
+        let start = request.strip_suffix('}').unwrap();
+        format!(r#"{start}, "__pymq": {{{claim}"#)
+    };
+    text.into()
+}
+
+fn parsed(text: &[u8]) -> Value {
+    serde_json::from_slice(text).unwrap()
+}
+
+#[test]
+fn every_python_request_is_read() {
+    let vectors = vectors("rpc.request");
+    assert!(vectors.len() > 20);
+    for vector in vectors {
+        let payload = payload(&vector);
+        let expected = &vector["expected_decoded_json"];
+
+        let request = read(&payload).unwrap();
+
+        assert!(request_frame(&payload).is_some());
+        assert_eq!(parsed(request.call.as_bytes()), expected["fn"]);
+        assert_eq!(request.inbox, expected["response_channel"]);
+        assert_eq!(parsed(&request.message.body), expected["args"]);
+        assert_eq!(
+            (request.refusal, request.timeout, request.claim),
+            (None, None, None)
+        );
+    }
+}
+
+#[test]
+fn every_python_response_is_read() {
+    for vector in vectors("rpc.response") {
+        let expected = &vector["expected_decoded_json"];
+        let name = vector["payload"]
+            .as_str()
+            .unwrap()
+            .split('"')
+            .nth(3)
+            .unwrap()
+            .to_owned();
+        let with_id = payload(&vector).to_vec();
+        let with_id = String::from_utf8(with_id)
+            .unwrap()
+            .replacen(&name, &format!("{name}#17"), 1);
+
+        let response = read_response(&Bytes::from(with_id)).unwrap();
+
+        assert_eq!(response.id, 17);
+        match response.reply {
+            // NaN: not JSON, and handed on as it came.
+            Reply::Ok { body, .. } if expected.is_null() => assert_eq!(body, "NaN"),
+            Reply::Ok { body, type_name } => {
+                assert_eq!(
+                    (parsed(&body), json!(type_name)),
+                    (expected["result"].clone(), expected["result_type"].clone())
+                );
+                assert_eq!(expected["error"], false);
+            }
+            Reply::Err(error) => {
+                assert_eq!(parsed(error.args_json()), expected["result"]);
+                assert_eq!(error.type_name(), expected["result_type"]);
+                assert_eq!(expected["error"], true);
+            }
+            reply => panic!("{reply:?}"),
+        }
+    }
+}
+
+#[test]
+fn our_requests_are_pythons_byte_for_byte() {
+    for vector in vectors("rpc.request") {
+        let request = read(&payload(&vector)).unwrap();
+        let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
+
+        let written = write_request(name, 3, &request.inbox, &request.message).unwrap();
+
+        let without_id = written.replacen("#3", "", 1);
+        assert_eq!(without_id, vector["payload"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn our_responses_are_pythons_byte_for_byte() {
+    for vector in vectors("rpc.response") {
+        let text = vector["payload"].as_str().unwrap();
+        let frame = Object::scan(text).unwrap();
+        let [call, result, type_name, error] = fields(&frame, ["", "", "", ""]).unwrap();
+        let type_name = name_of_type(type_name.unwrap());
+        let result = Bytes::from(result.unwrap().to_owned());
+        let reply = if error == Some("true") {
+            Reply::Err(RemoteError::from_wire(type_name, result).unwrap())
+        } else {
+            Reply::Ok {
+                body: result,
+                type_name,
+            }
+        };
+
+        assert_eq!(write_response(call.unwrap(), reply), text);
+    }
+}
+
+#[test]
+fn what_only_we_know_comes_back() {
+    let message = Message::bytes(vec![0, 255])
+        .with_header("trace", "ä")
+        .with_header("a", "");
+    let request = write_request("f", 9, "__rpc_x", &message).unwrap();
+
+    for (payload, claim) in [
+        (claimed(&request), Some("__rpc_x#9")),
+        (request.into(), None),
+    ] {
+        let request = read(&payload).unwrap();
+
+        assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
+        assert_eq!(request.message, message);
+        assert_eq!(request.claim.as_deref(), claim);
+        let times = claim.map(|_| (Duration::from_millis(2), 1_700_000_000_000));
+        assert_eq!(request.timeout.zip(request.begin_by), times);
+    }
+}
+
+#[test]
+fn a_request_that_says_nothing_else_can_be_claimed() {
+    let text = write_request("f", 9, "__rpc_x", &Message::json("[1]")).unwrap();
+
+    let request = read(&claimed(&text)).unwrap();
+
+    assert!(!text.ends_with("}}"));
+    assert_eq!(request.claim.as_deref(), Some("__rpc_x#9"));
+    assert_eq!(request.message, Message::json("[1]"));
+}
+
+#[test]
+fn a_name_ends_where_it_ends() {
+    for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
+        let text = write_request(name, 9, "__rpc_x", &Message::json("[]")).unwrap();
+
+        let request = read(&text.into()).unwrap();
+
+        assert_eq!(parsed(request.call.as_bytes()), format!("{name}#9"));
+    }
+}
+
+#[test]
+fn the_object_form_is_read_too() {
+    for kwargs in ["", r#", "kwargs": null"#, r#", "kwargs": {}"#] {
+        let text = format!(
+            r#"{{"fn": "add", "args": [2, 4]{kwargs}, "response_channel": "__rpc_1", "__type": "pymq.RpcRequest"}}"#
+        );
+
+        let request = read(&text.clone().into()).unwrap();
+
+        assert!(request_frame(text.as_bytes()).is_some() && request.refusal.is_none());
+        assert_eq!(request.message.body, "[2, 4]");
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_answered_and_what_cannot_be_answered_is_dropped() {
+    for args in [
+        r#"[1], {"a": 1}"#,
+        "null, {}",
+        r#""abc", {}"#,
+        r#"{"a": 1}, {}"#,
+    ] {
+        let text =
+            format!(r#"{{"__obj": ["f", "__rpc_1", {args}], "__type": "pymq.core.RpcRequest"}}"#);
+        assert!(read(&text.into()).unwrap().refusal.is_some(), "{args}");
+    }
+    for object in [
+        r#"["f", "jobs", [], {}]"#,
+        r#"["f"]"#,
+        r#"["f", 5, [], {}]"#,
+        "5",
+        r#"[5, "__rpc_1", [], {}]"#,
+    ] {
+        let text = format!(r#"{{"__obj": {object}, "__type": "pymq.core.RpcRequest"}}"#);
+        assert!(read(&text.into()).is_none(), "{object}");
+    }
+}
+
+#[test]
+fn an_untagged_payload_is_an_event() {
+    for text in [
+        r#"{"__obj": ["f", "__rpc_1", [], {}]}"#,
+        r#"{"__obj": ["f", "__rpc_1", [], {}], "__type": "tuple", "x": "pymq.core.RpcRequest"}"#,
+        r#""pymq.core.RpcRequest""#,
+        r#"{"a": {"__type": "pymq.core.RpcRequest"}}"#,
+    ] {
+        assert!(request_frame(text.as_bytes()).is_none(), "{text}");
+    }
+}
+
+#[test]
+fn arguments_of_an_error_that_are_no_array_are_cut() {
+    for (args, is_whole) in [
+        ("5".to_owned(), true),
+        (format!("\"{}\"", "ä".repeat(100_000)), false),
+    ] {
+        let text = format!(
+            r#"{{"__obj": ["f#1", {args}, "TypeError", true], "__type": "pymq.core.RpcResponse"}}"#
+        );
+
+        let Some(Response {
+            reply: Reply::Err(error),
+            ..
+        }) = read_response(&text.into())
+        else {
+            panic!("an error");
+        };
+
+        assert!(error.message().len() < 1_100);
+        assert_eq!(error.message() == args, is_whole);
+    }
+}
+
+fn reply(call: &str, message: &str) -> Reply {
+    let text = format!(
+        r#"{{"__obj": [{call}, ["{message}"], "TypeError", true], "__type": "pymq.core.RpcResponse"}}"#
+    );
+    read_response(&text.into()).unwrap().reply
+}
+
+#[test]
+fn the_id_does_not_show_in_pythons_own_message() {
+    for (call, message, shown) in [
+        (
+            r#""f#12""#,
+            "f#12 takes 0 positional arguments but 3 were given",
+            "f takes 0 positional arguments but 3 were given",
+        ),
+        (
+            r#""gr\u00f6\u00dfe#12""#,
+            r"gr\u00f6\u00dfe#12 takes 0 positional arguments but 1 were given",
+            "größe takes 0 positional arguments but 1 were given",
+        ),
+    ] {
+        assert_eq!(reply(call, message), failure("TypeError", shown));
+    }
+}
+
+#[test]
+fn a_text_with_the_id_in_it_is_not_changed() {
+    for message in ["see f#12", "f#12", "f#12 takes 1 positional argument"] {
+        assert_eq!(reply(r#""f#12""#, message), failure("TypeError", message));
+    }
+}
+
+#[test]
+fn a_result_that_python_cannot_read_is_an_error_answer() {
+    let deep = "[".repeat(3_000) + &"]".repeat(3_000);
+    for body in [&b"\xff"[..], b"", b"[1", deep.as_bytes()] {
+        let reply = Reply::Ok {
+            body: Bytes::copy_from_slice(body),
+            type_name: "list".into(),
+        };
+
+        let response = write_response("\"f#1\"", reply);
+
+        let reply = read_response(&response.into()).unwrap().reply;
+        assert_eq!(
+            reply,
+            failure("RuntimeError", "the result is no JSON that Python can read")
+        );
+    }
+}
