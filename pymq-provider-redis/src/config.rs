@@ -1,5 +1,5 @@
-//! [`RedisConfig`]: where the server is and how long to wait for it; and [`Redis`], the URL schemes that name one.
-//! A password never prints.
+//! [`RedisConfig`]: the address of the server and the time limits. [`Redis`]: the URL schemes of a
+//! Redis server. Passwords are never printed.
 
 use std::fmt;
 use std::path::Path;
@@ -15,23 +15,22 @@ use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
 
 use crate::RedisProvider;
-
-/// A century: longer than anyone waits, and adding it overflows nothing.
-const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+use crate::core::LONGEST_DURATION;
 
 /// How to reach a Redis server, and which namespace of it to use.
 ///
-/// Parses from a URL, deserialises from a string with one, or starts from [`default`](Self::default), which is
-/// `redis://127.0.0.1:6379` and Python PyMQ's namespace `global`.
+/// It parses from a URL, deserializes from a string with a URL, or starts from
+/// [`default`](Self::default), which is `redis://127.0.0.1:6379` and Python PyMQ's namespace
+/// `global`.
 ///
-/// | URL | means |
+/// | URL | meaning |
 /// |---|---|
 /// | `redis://user:password@host:6379/2` | TCP, database 2 |
-/// | `rediss://host` | TLS, needs the cargo feature `tls`; `rediss://host/#insecure` does not exist on purpose |
+/// | `rediss://host` | TLS, needs the feature `tls`; certificates are always checked |
 /// | `unix:///run/redis.sock?db=2&user=u&pass=p` | a Unix socket; `redis+unix://` is the same |
-/// | `?namespace=shop` | whose names these are; everyone on one bus shares it |
-/// | `?connect_timeout=2s` | how long the first connection may take, 5 s by default |
-/// | `?op_timeout=500ms` | how long a command may take, 5 s by default; waiting takes are not commands |
+/// | `?namespace=shop` | the namespace that all members of one bus share |
+/// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
+/// | `?op_timeout=500ms` | the time limit of a command, 5 s by default; waiting takes have none |
 ///
 /// # Examples
 ///
@@ -55,15 +54,16 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// Sets the namespace: the part of every Redis name that keeps buses on one server apart. It is 1 to 64 characters
-    /// of `A-Za-z0-9._-`; another is refused with `InvalidConfig` by `connect`.
+    /// Sets the namespace: the part of every Redis name that keeps buses on one server apart. It
+    /// has 1 to 64 characters of `A-Za-z0-9._-`. `connect` refuses another one with
+    /// `InvalidConfig`.
     #[must_use]
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// Sets the user of an ACL.
+    /// Sets the ACL user.
     #[must_use]
     pub fn username(mut self, username: impl AsRef<str>) -> Self {
         let settings = self.server.redis_settings().clone().set_username(username);
@@ -79,7 +79,7 @@ impl RedisConfig {
         self
     }
 
-    /// Sets the number of the database, which callers and servers must share.
+    /// Sets the database number, which callers and servers must share.
     #[must_use]
     pub fn database(mut self, database: u32) -> Self {
         let settings = self.server.redis_settings().clone().set_db(database.into());
@@ -87,16 +87,16 @@ impl RedisConfig {
         self
     }
 
-    /// Sets how long the first connection may take. Zero is refused with `InvalidConfig` by `connect`; more than a
-    /// century is a century.
+    /// Sets the time limit of the first connection. `connect` refuses zero with `InvalidConfig`.
+    /// More than 100 years counts as 100 years.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long a command may take, waiting for a lost connection included. Zero is refused with `InvalidConfig` by
-    /// `connect`; more than a century is a century.
+    /// Sets the time limit of a command, including the wait for a lost connection. `connect`
+    /// refuses zero with `InvalidConfig`. More than 100 years counts as 100 years.
     #[must_use]
     pub fn op_timeout(mut self, timeout: Duration) -> Self {
         self.op_timeout = timeout;
@@ -109,12 +109,12 @@ impl RedisConfig {
 
     pub(crate) fn timeouts(&self) -> (Duration, Duration) {
         (
-            self.connect_timeout.min(LONGEST),
-            self.op_timeout.min(LONGEST),
+            self.connect_timeout.min(LONGEST_DURATION),
+            self.op_timeout.min(LONGEST_DURATION),
         )
     }
 
-    /// Refuses what cannot be connected with.
+    /// Refuses an unusable configuration.
     pub(crate) fn check(&self) -> Result<()> {
         name::check_namespace(&self.namespace)?;
         for (name, timeout) in [
@@ -124,7 +124,7 @@ impl RedisConfig {
             if timeout.is_zero() {
                 return Err(Error::new(
                     ErrorKind::InvalidConfig,
-                    format!("redis: `{name}` is zero, and nothing is done in no time"),
+                    format!("redis: `{name}` is zero, set a time above zero"),
                 ));
             }
         }
@@ -154,7 +154,7 @@ impl Default for RedisConfig {
 
 #[async_trait]
 impl Connect for RedisConfig {
-    /// Connects, and answers one clear error within the connect timeout when that fails.
+    /// Connects, or fails with the cause within the connect timeout.
     async fn connect(self) -> Result<Arc<dyn Provider>> {
         Ok(Arc::new(RedisProvider::connect(&self).await?))
     }
@@ -234,7 +234,7 @@ impl Scheme for Redis {
     }
 }
 
-/// Reads the part of the URL that is the redis crate's to read.
+/// Reads the part of the URL that the redis crate parses.
 fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
     let fault = |what: &str| {
         Error::new(
@@ -244,21 +244,23 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
     };
     let url: &Url = url.as_url();
     if url.scheme() == "rediss" && !cfg!(feature = "tls") {
-        let what = "`rediss://` needs the feature `redis-tls` of the crate `pymq`, or `tls` of `pymq-provider-redis`";
+        let what = "`rediss://` needs the feature `redis-tls` of the crate `pymq`, \
+                    or `tls` of `pymq-provider-redis`";
         return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));
     }
     let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
     if !is_socket && url[Position::AfterPort..].contains('@') {
-        let what = "an `@` behind the host; in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
+        let what = "an `@` after the host; \
+                    in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
         return Err(fault(what));
     }
     if url.fragment().is_some() {
-        return Err(fault("a fragment (`#..`) means nothing here"));
+        return Err(fault("a fragment (`#..`) has no meaning here, remove it"));
     }
     if is_socket && Path::new(url.path()).parent().is_none() {
-        return Err(fault("it names no socket"));
+        return Err(fault("the path of the socket is missing"));
     }
-    // What the crate says names the part of the URL at fault and never quotes a secret.
+    // The error of the redis crate names the wrong part of the URL and never quotes a secret.
     url.clone()
         .into_connection_info()
         .map_err(|error| fault("it cannot be used").with_source(error))
@@ -332,7 +334,7 @@ mod tests {
             const SECRET: &str = "S3CR3T";
             let secret = format!("{}{SECRET}{}", around.0, around.1);
             let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
-            // What ends a parameter ends the secret, and what follows is a name: there is no telling.
+            // An `&` ends the parameter and with it the secret, and the rest is a name.
             let value = secret.replace('&', "");
             for text in [
                 format!("{scheme}://{user}:{secret}@host{end}"),
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_refused() {
+    fn an_unusable_url_is_refused() {
         for url in [
             "redis://host/x",
             "redis://host?db=1",

@@ -1,20 +1,21 @@
-//! Connections to one Redis. [`Commands`] keeps one up for every command that does not block; the [`Connector`] dials
-//! the others: one for subscriptions, one for each thing that waits.
+//! Connections to one Redis server. [`Commands`] keeps one connection up for every command that
+//! does not block. The [`Connector`] opens the others: one for subscriptions, and one for each
+//! blocking command.
 
 mod backoff;
+mod batched;
+mod batches;
 mod clock;
 mod commands;
 mod connector;
 mod fault;
-mod gather;
-mod line;
 mod script;
 mod supervisor;
 
 pub(crate) use self::backoff::{pause, random_fraction};
+pub(crate) use self::batches::{MAX_BATCH, send_in_batches};
 pub(crate) use self::clock::{Clock, Now};
 pub(crate) use self::commands::{Commands, command};
-pub(crate) use self::connector::{Connector, Live, Version};
+pub(crate) use self::connector::{Connection, Connector, Version};
 pub(crate) use self::fault::{Fault, Remedy};
-pub(crate) use self::gather::{BATCH, gather};
 pub(crate) use self::script::Script;

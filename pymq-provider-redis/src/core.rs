@@ -1,6 +1,7 @@
-//! What the parts of a provider share: the connection for commands, the names, and the end of it all.
+//! [`Core`]: what the parts of a provider share.
 
 use std::future::Future;
+use std::time::Duration;
 
 use pymq_core::provider::{Health, Link, Requirement};
 use pymq_core::{Error, ErrorKind, Result};
@@ -12,56 +13,57 @@ use crate::connection::{Commands, Connector, Fault, Version};
 use crate::keys::Keys;
 use crate::limits::Limits;
 
-/// The shared ground of topics, queues and RPC. Cheap to clone.
+/// The longest duration that this provider uses: 100 years. Adding it to an `Instant` does not
+/// overflow.
+pub(crate) const LONGEST_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// The state that topics, queues and remote calls share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {
-    /// Every command that does not block.
+    /// Runs every command that does not block.
     pub(crate) commands: Commands,
-    /// Dials the other connections.
+    /// Opens the other connections.
     pub(crate) connector: Connector,
     pub(crate) keys: Keys,
     pub(crate) health: Health,
-    /// Of the server at the first connection.
+    /// The server's version at the first connection.
     pub(crate) version: Version,
     pub(crate) limits: Limits,
-    /// Cancelled when the provider is closed or dropped: every waiter ends with `Closed`, every task ends. Commands
-    /// still run for the tasks that have something left to send.
+    /// Cancelled when the provider is closed or dropped. Every waiting operation then ends with
+    /// `Closed`, and every task ends. Commands still run, for tasks with data left to send.
     pub(crate) close: CancellationToken,
-    /// Cancelled when the connection for commands ends, a moment after `close`: what still runs could only wait.
-    pub(crate) hangup: CancellationToken,
-    /// Captured at connect: the runtime of a caller may end before the provider does, and a `drop` may have none.
+    /// Cancelled when the connection for commands ends, a moment after `close`. What still runs
+    /// would only wait.
+    pub(crate) disconnect: CancellationToken,
+    /// The runtime at connect. The runtime of a caller may end before the provider does, and a
+    /// `drop` may run outside of any runtime.
     pub(crate) runtime: Handle,
-    /// What `close` waits for; every task is spawned by [`Core::spawn`].
+    /// The tasks that `close` waits for. [`Core::spawn`] adds each of them.
     pub(crate) tasks: TaskTracker,
-    /// A token for whatever a caller holds that goes back to Redis when it is dropped. The connection outlives it, for
-    /// a moment; `close` cannot wait for it, as the caller may be the one who closes.
+    /// Counts what callers hold that goes back to Redis when it is dropped. The connection stays
+    /// open a moment longer for it. `close` cannot wait for it: the caller of `close` may hold it.
     pub(crate) held: TaskTracker,
 }
 
 impl Core {
-    /// Spawns a task that `close` waits for; one that has not ended when the connection does is dropped. Can be called
-    /// from anywhere.
+    /// Spawns a task that `close` waits for. The task is dropped when the connection for commands
+    /// ends before it. Can be called from any thread.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let hangup = self.hangup.clone();
+        let disconnect = self.disconnect.clone();
         let task = async move {
             tokio::select! {
-                // The task first: it may have something to say about what it could not do.
+                // The task first: it may still log what it could not do.
                 biased;
                 () = task => {}
-                () = hangup.cancelled() => {}
+                () = disconnect.cancelled() => {}
             }
         };
         self.tasks.spawn_on(task, &self.runtime);
     }
 
-    /// Returns where the state of a connection is reported. Without this one the commands still work.
-    pub(crate) fn link(&self, connection: &'static str) -> LinkTo {
-        LinkTo::new(
-            &self.health,
-            connection,
-            Requirement::Optional,
-            &self.connector,
-        )
+    /// Returns a reporter for a connection without which commands still work.
+    pub(crate) fn health_reporter(&self, connection: &'static str) -> HealthReporter {
+        HealthReporter::new(&self.health, connection, Requirement::Optional, &self.connector)
     }
 
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].
@@ -74,15 +76,15 @@ impl Core {
     }
 }
 
-/// The state of one connection, as the user gets to see it.
+/// Reports the state of one connection to the user.
 #[derive(Debug)]
-pub(crate) struct LinkTo {
+pub(crate) struct HealthReporter {
     link: Link,
     connection: &'static str,
     connector: Connector,
 }
 
-impl LinkTo {
+impl HealthReporter {
     pub(crate) fn new(
         health: &Health,
         connection: &'static str,
@@ -100,11 +102,13 @@ impl LinkTo {
         self.link.up();
     }
 
-    /// Reports a loss, or a failure to connect.
+    /// Reports a lost connection, or a failed attempt to connect.
     pub(crate) fn down(&mut self, fault: Fault) {
         let context = format!("redis: connection for {}", self.connection);
-        // What was under way on it is not what is told here.
-        let error = fault.known().into_error(&context, self.connector.address());
+        // The health of a connection has no unknown outcome: that belongs to its commands.
+        let error = fault
+            .with_known_outcome()
+            .into_error(&context, self.connector.address());
         self.link.down(&error);
     }
 }

@@ -1,9 +1,9 @@
-//! Every decoder on any payload: nothing panics, nothing grows past what came, and what came goes out again as something
-//! that Python can read. For tests and for the fuzzer.
+//! Runs every decoder on any payload. Nothing panics, memory stays bounded, and every decoded
+//! message is encoded again as a payload that Python can read. For tests and for the fuzzer.
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
-    reason = "this is how a broken promise shows"
+    reason = "a panic is the sign of a broken promise"
 )]
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ struct Placed {
     note: Option<String>,
 }
 
-/// Decodes a payload in every way there is. Panics if a decoder breaks a promise.
+/// Decodes a payload in every way. Panics if a decoder breaks a promise.
 pub fn decode_all(payload: &[u8]) {
     let payload = &Bytes::copy_from_slice(payload);
     drop(queues::read_receipt(payload));

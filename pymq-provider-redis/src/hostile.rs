@@ -1,5 +1,5 @@
-//! Every decoder on payloads nobody should send: nothing panics, nothing grows past what came, and whatever came goes out
-//! again as something Python can read.
+//! Runs every decoder on hostile payloads. Nothing panics, memory stays bounded, and every decoded
+//! message is encoded again as a payload that Python can read.
 
 use std::fs;
 use std::thread;
@@ -13,10 +13,10 @@ use crate::fuzzing::decode_all;
 use crate::rpc::envelope::{write_request, write_response};
 use crate::wire::{Extra, encode_with};
 
-/// How many payloads there are, half of them for each of two threads.
+/// The number of payloads, half of them for each of two threads.
 const PAYLOADS: u64 = 200_000;
 
-/// By how much the process may grow meanwhile; a payload has a few kilobytes at most.
+/// The most kilobytes that the process may grow. A payload has a few kilobytes.
 const GROWTH_IN_KB: u64 = 64 << 10;
 
 #[test]
@@ -39,7 +39,7 @@ fn two_hundred_thousand_hostile_payloads_harm_no_decoder() {
     assert!(growth < GROWTH_IN_KB, "{growth} kB");
 }
 
-/// What our side writes, to be broken as well.
+/// Payloads that this crate writes, to be mutated as well.
 fn ours() -> Vec<Vec<u8>> {
     let extra = Extra {
         begin_by: Some(7),
@@ -71,7 +71,7 @@ fn ours() -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Returns the most memory this process has had so far.
+/// Returns the peak memory of this process.
 fn peak_in_kb() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status

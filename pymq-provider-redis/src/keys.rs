@@ -1,11 +1,12 @@
-//! Every name this provider uses in Redis, made here and nowhere else: Python's own names, and ours beside them
-//! in the same slot.
+//! Every name that this provider uses in Redis: Python's own names, and our names beside them in
+//! the same cluster slot. No other file makes names.
 
 use std::sync::Arc;
 
 use pymq_core::glob;
 
-/// What follows a queue's key in the names of our own; the version lets two releases share a Redis.
+/// Part of each of our own names after the key of the queue, so that two releases can share a
+/// Redis.
 const VERSION: &str = "v1";
 
 /// The names of one namespace. Cheap to clone.
@@ -27,30 +28,30 @@ impl Keys {
         [&self.prefix, name].concat()
     }
 
-    /// Returns the glob for `PSUBSCRIBE`; the namespace in it means itself.
+    /// Returns the glob for `PSUBSCRIBE`. The namespace in it is escaped.
     pub(crate) fn pattern(&self, pattern: &str) -> String {
         format!("{}{pattern}", glob::escape(&self.prefix))
     }
 
-    /// Returns the name behind a channel of this namespace.
+    /// Returns the name that belongs to a channel of this namespace.
     pub(crate) fn strip<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&*self.prefix)
     }
 
-    /// Returns the key that a call to `channel` is claimed under: the server that sets it runs the call.
+    /// Returns the claim key of a call to `channel`. The server that sets the key runs the call.
     pub(crate) fn claim(&self, channel: &str, call: &str) -> String {
-        beside(&self.name(channel), &format!("claim:{call}"))
+        companion_key(&self.name(channel), &format!("claim:{call}"))
     }
 
     /// Returns all keys of a queue.
     pub(crate) fn queue(&self, name: &str) -> QueueKeys {
         let list = self.name(name);
         QueueKeys {
-            delayed: beside(&list, "delayed"),
-            leases: beside(&list, "leases"),
-            lease: beside(&list, "lease:"),
-            dead: beside(&list, "dead"),
-            once: beside(&list, "once:"),
+            delayed: companion_key(&list, "delayed"),
+            leases: companion_key(&list, "leases"),
+            lease: companion_key(&list, "lease:"),
+            dead: companion_key(&list, "dead"),
+            once: companion_key(&list, "once:"),
             list,
         }
     }
@@ -59,17 +60,17 @@ impl Keys {
 /// The keys of one queue. All but the list are ours, and exist only while they hold something.
 #[derive(Clone, Debug)]
 pub(crate) struct QueueKeys {
-    /// List, Python's own: everything ready; put at the left, taken at the right.
+    /// List, Python's own: the ready messages. Put at the left, taken at the right.
     pub(crate) list: String,
-    /// Sorted set: what is not due yet, by due time.
+    /// Sorted set: the delayed messages by their due time.
     pub(crate) delayed: String,
     /// Sorted set: the lease batches by the end of their lease.
     pub(crate) leases: String,
-    /// Start of the hash of each lease batch: index to payload.
+    /// Start of the name of a lease batch's hash, from index to payload.
     pub(crate) lease: String,
     /// Sorted set: the dead letters by their ids.
     pub(crate) dead: String,
-    /// Start of the names of the marks of what may be repeated.
+    /// Start of the names of marks, which make a repeated command run once.
     pub(crate) once: String,
 }
 
@@ -85,24 +86,25 @@ impl QueueKeys {
         ]
     }
 
-    /// Returns the mark of something that may be asked for twice and is to be done once.
+    /// Returns the mark of a command that may be sent twice and must take effect once.
     pub(crate) fn once(&self, id: &str) -> String {
         format!("{}{id}", self.once)
     }
 }
 
-/// Names a key of ours beside Python's, in the same cluster slot.
+/// Returns the name of one of our keys beside Python's, in the same cluster slot.
 ///
-/// A key with a hash tag keeps it; any other becomes the tag. Only a `}` in a name without a tag would cut that tag
-/// short, and puts the two in different slots: such a queue needs a Redis that is no cluster.
-fn beside(key: &str, part: &str) -> String {
+/// A key with a hash tag keeps its tag. Any other key becomes the tag. A `}` in a key without a tag
+/// cuts that tag short and puts the two keys in different slots, so such a queue does not work on a
+/// cluster.
+fn companion_key(key: &str, part: &str) -> String {
     match hash_tag(key) {
         Some(_) => format!("{key}:{VERSION}:{part}"),
         None => format!("{{{key}}}:{VERSION}:{part}"),
     }
 }
 
-/// Returns what Redis hashes instead of the whole key: the text in the first braces, if there is any.
+/// Returns what Redis hashes in place of the whole key: the text in the first braces, if any.
 fn hash_tag(key: &str) -> Option<&str> {
     let (_, rest) = key.split_once('{')?;
     let (tag, _) = rest.split_once('}')?;

@@ -1,5 +1,5 @@
-//! The Redis provider of pymq: topics, queues and remote calls over a Redis you already run, as a full peer of Python
-//! PyMQ.
+//! The Redis provider of pymq: topics, queues and remote calls over a Redis server that you already
+//! run. It is a full peer of Python PyMQ.
 //!
 //! ```no_run
 //! use pymq::Bus;
@@ -12,20 +12,22 @@
 //!
 //! # What it needs
 //!
-//! Redis 6.2 or later, or Valkey; one server or a master with replicas, not a cluster of slots. One connection for
-//! commands, one for subscriptions, one for answers to calls from the first call on, and one for each queue that
-//! somebody waits on. `maxmemory-policy` must be `noeviction`: others evict whole queues, or the marks of `put_once`.
+//! Redis 6.2 or later, or Valkey: one server, or a master with replicas, but not a cluster. It
+//! opens one connection for commands, one for subscriptions, one for answers from the first call
+//! on, and one for each queue that a caller waits on. `maxmemory-policy` must be `noeviction`:
+//! other policies evict whole queues, or the marks of `put_once`.
 //!
-//! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*`, the channels `&__eventbus:*`, and a
-//! channel rule of its own for each pattern.
+//! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*`, the channels
+//! `&__eventbus:*`, and a channel rule of its own for each pattern.
 //!
-//! # What Redis makes of it
+//! # What is different on Redis
 //!
-//! - A topic and a remote of one name share a channel. Requests never reach the subscriptions of the topic, and events
-//!   never reach the remote, but counts cannot tell them apart: a subscriber to the topic counts as a server.
-//! - Pub/sub does not know databases: two namespaces keep buses apart, two databases do not.
-//! - A call whose channel several servers share runs on the one that claims it. Unmodified Python servers do not
-//!   claim: each runs it.
+//! - A topic and a remote with the same name share a channel. Requests do not reach the subscribers
+//!   of the topic, and events do not reach the remote. Counts cannot tell them apart: a subscriber
+//!   of the topic counts as a server.
+//! - Pub/sub ignores databases. Two namespaces keep buses apart, two databases do not.
+//! - Several servers may share a channel. A call then runs on the server that claims it. Unmodified
+//!   Python servers do not claim: each of them runs the call.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod config;

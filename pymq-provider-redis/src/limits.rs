@@ -1,44 +1,44 @@
-//! The limits in the configuration of the server. A message beyond one of them would not just fail: it
-//! would cut a connection, with all that is under way on it. So it is refused before it is sent.
+//! The size limits in the configuration of the server. A message over a limit would break the
+//! connection and fail every command in flight, so it is refused before it is sent.
 
 use std::collections::HashMap;
 
 use pymq_core::{Error, ErrorKind, Result};
 
-use crate::connection::Live;
+use crate::connection::Connection;
 
-/// Redis counts what surrounds a message as well: a name, lengths, an object of its own.
-const OVERHEAD: usize = 4_096;
+/// Redis also counts what surrounds a message: names, lengths and its own bookkeeping.
+const OVERHEAD_BYTES: usize = 4_096;
 
-const WORD: &str = "proto-max-bulk-len";
-const COMMAND: &str = "client-query-buffer-limit";
-const OUTPUT: &str = "client-output-buffer-limit";
+const ARGUMENT_SETTING: &str = "proto-max-bulk-len";
+const COMMAND_SETTING: &str = "client-query-buffer-limit";
+const OUTPUT_SETTING: &str = "client-output-buffer-limit";
 
-/// What the server takes, as far as it may be asked. Read at the first connection.
+/// The limits of the server, as far as the user may read them. Read at the first connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
-    /// The most bytes of one word of a command.
-    word: Option<usize>,
-    /// The most bytes of a command that the server reads at once.
+    /// The most bytes in one argument of a command.
+    argument: Option<usize>,
+    /// The most bytes in one command.
     command: Option<usize>,
-    /// The most bytes that may wait for a subscriber.
+    /// The most bytes that may wait for one subscriber.
     output: Option<usize>,
 }
 
 impl Limits {
-    /// Asks the server. A user that may not use `CONFIG GET` learns of a limit by its error.
-    pub(crate) async fn ask(live: &Live) -> Self {
-        let mut connection = live.connection.clone();
+    /// Reads the limits. A user without the right to `CONFIG GET` gets the server's error instead.
+    pub(crate) async fn ask(connection: &Connection) -> Self {
+        let mut multiplexed = connection.multiplexed.clone();
         let mut settings = HashMap::new();
-        for name in [WORD, COMMAND, OUTPUT] {
+        for name in [ARGUMENT_SETTING, COMMAND_SETTING, OUTPUT_SETTING] {
             let answer: Result<HashMap<String, String>, _> = redis::cmd("CONFIG")
                 .arg("GET")
                 .arg(name)
-                .query_async(&mut connection)
+                .query_async(&mut multiplexed)
                 .await;
             match answer {
                 Ok(setting) => settings.extend(setting),
-                Err(error) => tracing::debug!(name, "a limit of the server is not known: {error}"),
+                Err(error) => tracing::debug!(name, "cannot read a limit of the server: {error}"),
             }
         }
         Self::read(&settings)
@@ -47,46 +47,51 @@ impl Limits {
     fn read(settings: &HashMap<String, String>) -> Self {
         let number = |name| settings.get(name)?.parse().ok().filter(|limit| *limit > 0);
         Self {
-            word: number(WORD),
-            command: number(COMMAND),
-            output: settings.get(OUTPUT).and_then(|classes| hard_limit(classes)),
+            argument: number(ARGUMENT_SETTING),
+            command: number(COMMAND_SETTING),
+            output: settings
+                .get(OUTPUT_SETTING)
+                .and_then(|classes| hard_limit(classes)),
         }
     }
 
-    /// Refuses a command whose words have these sizes.
+    /// Refuses a command with arguments of these sizes.
     pub(crate) fn check(
         &self,
         context: impl FnOnce() -> String,
         sizes: impl Iterator<Item = usize>,
     ) -> Result<()> {
-        let (largest, sum) = sizes.fold((0, OVERHEAD), |(largest, sum), size| {
+        let (largest, sum) = sizes.fold((0, OVERHEAD_BYTES), |(largest, sum), size| {
             (size.max(largest), sum + size)
         });
         refuse(
             context,
-            &[(WORD, largest, self.word), (COMMAND, sum, self.command)],
+            &[
+                (ARGUMENT_SETTING, largest, self.argument),
+                (COMMAND_SETTING, sum, self.command),
+            ],
         )
     }
 
-    /// Refuses a message to subscribers of this size.
+    /// Refuses a published message of this size.
     pub(crate) fn check_publish(
         &self,
         context: impl FnOnce() -> String,
         size: usize,
     ) -> Result<()> {
-        let sum = size + OVERHEAD;
+        let sum = size + OVERHEAD_BYTES;
         refuse(
             context,
             &[
-                (WORD, size, self.word),
-                (COMMAND, sum, self.command),
-                (OUTPUT, sum, self.output),
+                (ARGUMENT_SETTING, size, self.argument),
+                (COMMAND_SETTING, sum, self.command),
+                (OUTPUT_SETTING, sum, self.output),
             ],
         )
     }
 }
 
-/// Reads the hard limit of subscribers out of `normal 0 0 0 slave 256 64 60 pubsub 32 8 60`.
+/// Reads the hard limit of subscribers from `normal 0 0 0 slave 256 64 60 pubsub 32 8 60`.
 fn hard_limit(classes: &str) -> Option<usize> {
     let mut words = classes.split_whitespace();
     words.find(|word| *word == "pubsub")?;
@@ -101,7 +106,7 @@ fn refuse(context: impl FnOnce() -> String, checks: &[(&str, usize, Option<usize
         return Ok(());
     };
     let context = format!(
-        "{}: {size} bytes, and `{name}` of the server is {limit}",
+        "{}: {size} bytes is too large, `{name}` of the server is {limit}",
         context()
     );
     Err(Error::new(ErrorKind::TooLarge, context))
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_refuses_nothing() {
+    fn an_unknown_limit_refuses_nothing() {
         let unknown = Limits::read(&HashMap::new());
 
         assert!(unknown.check_publish(String::new, usize::MAX / 2).is_ok());
@@ -130,15 +135,15 @@ mod tests {
 
     #[test]
     fn the_error_names_the_limit() {
-        let settings = [(WORD, "1000"), (COMMAND, "10000")];
+        let settings = [(ARGUMENT_SETTING, "1000"), (COMMAND_SETTING, "10000")];
         let settings = settings.map(|(name, limit)| (name.to_owned(), limit.to_owned()));
         let limits = Limits::read(&settings.into());
 
-        let word = limits.check(|| "put".into(), [1_001].into_iter());
+        let argument = limits.check(|| "put".into(), [1_001].into_iter());
         let command = limits.check(|| "put".into(), [999; 9].into_iter());
 
         assert!(limits.check(|| "put".into(), [999; 5].into_iter()).is_ok());
-        for (refused, name) in [(word, WORD), (command, COMMAND)] {
+        for (refused, name) in [(argument, ARGUMENT_SETTING), (command, COMMAND_SETTING)] {
             let error = refused.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::TooLarge);
             assert!(error.to_string().contains(name), "{error}");

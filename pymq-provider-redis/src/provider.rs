@@ -1,4 +1,4 @@
-//! [`RedisProvider`]: connects, delegates to the modules named after what they carry, and closes.
+//! [`RedisProvider`]: connects, delegates to `topics`, `queues` and `rpc`, and closes.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::RedisConfig;
-use crate::connection::{Commands, Connector, Fault, Live, Remedy, Version};
-use crate::core::{Core, LinkTo};
+use crate::connection::{Commands, Connection, Connector, Fault, Remedy, Version};
+use crate::core::{Core, HealthReporter};
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::queues::Queues;
@@ -26,16 +26,16 @@ use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
 use crate::topics::Topics;
 
-/// How long the end waits for what is left to send.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long `close` waits for data that is left to send.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// A connection to a Redis server, in one namespace of it.
 ///
-/// Made by [`RedisConfig`] through [`Connect`](pymq_core::Connect). Dropped without a `close` it ends all the same, in the
-/// background: what is left to send is sent if the runtime lives on for it.
+/// Created by [`RedisConfig`] through [`Connect`](pymq_core::Connect). If it is dropped without a
+/// `close`, it ends in the background: data that is left is sent if the runtime runs on.
 pub struct RedisProvider {
     core: Core,
-    /// The tasks that keep the connection for commands up, and end it after everything else has ended.
+    /// The tasks that keep the connection for commands up, and that end it last.
     supervisor: TaskTracker,
     topics: Topics,
     queues: Queues,
@@ -43,25 +43,26 @@ pub struct RedisProvider {
 }
 
 impl RedisProvider {
-    /// Connects, or says within the connect timeout why that cannot be.
+    /// Connects, or fails with the cause within the connect timeout.
     ///
     /// # Errors
     ///
-    /// `Disconnected`, `Auth`, `Permission`, `Tls`, `Timeout`, `Unsupported` for a server older than 6.2, and
-    /// `InvalidConfig`.
+    /// `Disconnected`, `Auth`, `Permission`, `Tls`, `Timeout`, `Unsupported` for a server older
+    /// than 6.2, and `InvalidConfig`.
     pub async fn connect(config: &RedisConfig) -> Result<Self> {
         config.check()?;
         let connector = Connector::new(config)
             .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
         let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;
-        let (live, version, limits) = connecting
+        let (connection, version, limits) = connecting
             .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
 
-        let hangup = CancellationToken::new();
+        let disconnect = CancellationToken::new();
         let health = Health::new();
-        let link = LinkTo::new(&health, "commands", Requirement::Required, &connector);
-        let (commands, keep_up) = Commands::new(connector.clone(), live, link, hangup.clone());
+        let reporter = HealthReporter::new(&health, "commands", Requirement::Required, &connector);
+        let (commands, keep_up) =
+            Commands::new(connector.clone(), connection, reporter, disconnect.clone());
         let supervisor = TaskTracker::new();
         supervisor.spawn(keep_up);
         let core = Core {
@@ -72,12 +73,12 @@ impl RedisProvider {
             version,
             limits,
             close: CancellationToken::new(),
-            hangup,
+            disconnect,
             runtime: Handle::current(),
             tasks: TaskTracker::new(),
             held: TaskTracker::new(),
         };
-        supervisor.spawn(last_words(core.clone()));
+        supervisor.spawn(flush_on_close(core.clone()));
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
@@ -188,12 +189,13 @@ impl Provider for RedisProvider {
     }
 
     async fn close(&self) -> Result<()> {
-        // In this order: who still finds it open has what it began ended by those who are told next.
+        // The order matters. An operation that still finds the provider open starts something that
+        // `close` then ends.
         self.core.tasks.close();
         self.core.close.cancel();
         self.supervisor.close();
         self.supervisor.wait().await;
-        // Without the connection, what still runs is dropped where it waits.
+        // Without the connection, the tasks that still run are dropped.
         self.core.tasks.wait().await;
         self.core.health.close();
         Ok(())
@@ -207,69 +209,71 @@ impl Drop for RedisProvider {
     }
 }
 
-/// Ends the connection for commands once all else has ended after a `close`: the tasks end by themselves, and may have
-/// something left to send.
-async fn last_words(core: Core) {
+/// Ends the connection for commands after a `close`, once everything else has ended. The tasks end
+/// by themselves, and may have data left to send.
+async fn flush_on_close(core: Core) {
     core.close.cancelled().await;
     core.tasks.close();
     core.held.close();
     let all_else = async {
-        // What is held becomes a task when it is dropped, hence the second look.
+        // What a caller holds becomes a task when it is dropped, so check both again.
         while !(core.held.is_empty() && core.tasks.is_empty()) {
             core.held.wait().await;
             core.tasks.wait().await;
         }
     };
-    if timeout(LAST_WORDS, all_else).await.is_err() {
-        tracing::warn!("closed before everything was sent");
+    if timeout(FLUSH_LIMIT, all_else).await.is_err() {
+        tracing::warn!(
+            "closed before all data was sent: messages may come back late, answers may be lost"
+        );
     }
-    core.hangup.cancel();
+    core.disconnect.cancel();
 }
 
 impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider")
             .field("address", &self.core.connector.address())
-            .field("calls", &self.rpc.calls_under_way())
+            .field("calls", &self.rpc.calls_in_flight())
             .finish_non_exhaustive()
     }
 }
 
-/// Dials and makes sure that the server is one we can work with, and ready. Does not retry: who configures a wrong
-/// address wants to hear of it now.
-async fn first_connection(connector: &Connector) -> Result<(Live, Version, Limits), Fault> {
-    let live = connector.dial(drop).await?;
-    let version = live.version().await?.check()?;
-    wait_until_ready(&live).await?;
-    warn_of_eviction(&live).await;
-    let limits = Limits::ask(&live).await;
-    Ok((live, version, limits))
+/// Connects and checks that the server is supported and ready. Does not retry, so that a wrong
+/// address fails at once.
+async fn first_connection(connector: &Connector) -> Result<(Connection, Version, Limits), Fault> {
+    let connection = connector.connect(drop).await?;
+    let version = connection.version().await?.check()?;
+    wait_until_ready(&connection).await?;
+    warn_about_eviction(&connection).await;
+    let limits = Limits::ask(&connection).await;
+    Ok((connection, version, limits))
 }
 
-/// A server that loads its data takes connections, but no commands yet.
-async fn wait_until_ready(live: &Live) -> Result<(), Fault> {
-    let mut connection = live.connection.clone();
+/// Waits while the server loads its data: it accepts connections then, but no commands.
+async fn wait_until_ready(connection: &Connection) -> Result<(), Fault> {
+    let mut multiplexed = connection.multiplexed.clone();
     loop {
-        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut connection).await;
+        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut multiplexed).await;
         match pong.map_err(Fault::of_command) {
             Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
-            // Not allowed to ask is not being refused.
+            // A user without the right to `PING` is still connected.
             Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
             Ok(()) | Err(_) => return Ok(()),
         }
     }
 }
 
-/// Warns when the server may throw away what is ours to make room. Says nothing where it may not be asked.
-async fn warn_of_eviction(live: &Live) {
-    let mut connection = live.connection.clone();
+/// Warns when the server may evict our data. Does nothing where the user may not read the policy.
+async fn warn_about_eviction(connection: &Connection) {
+    let mut multiplexed = connection.multiplexed.clone();
     let info: Result<InfoDict, _> = redis::cmd("INFO")
         .arg("memory")
-        .query_async(&mut connection)
+        .query_async(&mut multiplexed)
         .await;
     let policy: Option<String> = info.ok().and_then(|info| info.get("maxmemory_policy"));
     if let Some(policy) = policy
-        && let Some(lost) = what_is_evicted(&policy)
+        && let Some(lost) = evictable_data(&policy)
     {
         tracing::warn!(
             policy,
@@ -278,8 +282,8 @@ async fn warn_of_eviction(live: &Live) {
     }
 }
 
-/// Returns what of ours an eviction policy may take.
-fn what_is_evicted(policy: &str) -> Option<&'static str> {
+/// Returns which of our data a policy may evict.
+fn evictable_data(policy: &str) -> Option<&'static str> {
     if policy.starts_with("allkeys-") {
         Some("any key, whole queues included")
     } else if policy.starts_with("volatile-") {
@@ -297,9 +301,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_policy_but_noeviction_is_warned_of() {
-        assert!(what_is_evicted("allkeys-lru").unwrap().contains("queues"));
-        assert!(what_is_evicted("volatile-ttl").unwrap().contains("marks"));
-        assert_eq!(what_is_evicted("noeviction"), None);
+    fn every_policy_but_noeviction_is_warned_about() {
+        assert!(evictable_data("allkeys-lru").unwrap().contains("queues"));
+        assert!(evictable_data("volatile-ttl").unwrap().contains("marks"));
+        assert_eq!(evictable_data("noeviction"), None);
     }
 }

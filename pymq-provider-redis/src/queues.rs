@@ -2,15 +2,16 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `store` | one queue in Redis, each operation one command or script |
-//! | `taken` | what was taken and is not delivered yet: dropped anywhere, it goes back |
-//! | `waiters` | the callers that wait for a take, in their order |
-//! | `taker` | the one task that takes from a queue for all of them, and sweeps it |
-//! | `watch` | its connection, which sees messages come and takes none |
-//! | `settlement` | settling many leased messages, in bounded steps |
+//! | `put`, `take`, `settle`, `peek`, `redrive`, `clear`, `stats` | the operations of a provider |
+//! | `sweep`, `give_back` | due messages and ended leases; undelivered messages |
+//! | `queue` | what the operations share |
+//! | `taken` | messages that are taken and not delivered yet; dropped, they go back |
+//! | `waiters` | the callers that wait for messages, in their order |
+//! | `taker` | the one task that takes from a queue for all waiters, and sweeps the queue |
+//! | `watcher` | the taker's connection: it waits for messages without taking them |
 //! | `receipt` | the name of a leased message |
-//! | `dead_letter` | a dead letter as Redis keeps it |
-//! | `args` | what scripts are told, as text |
+//! | `dead_letter` | the form of a dead letter in Redis |
+//! | `args` | arguments of scripts |
 
 mod args;
 mod clear;
@@ -28,7 +29,7 @@ mod take;
 mod taken;
 mod taker;
 mod waiters;
-mod watch;
+mod watcher;
 
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ use pymq_core::provider::{
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
 
-use self::queue::Store;
-use self::waiters::Lines;
+use self::queue::Queue;
+use self::waiters::WaitersByQueue;
 use crate::core::Core;
 
 /// Reads a receipt and issues it again, for the fuzzer.
@@ -47,7 +48,7 @@ pub(crate) fn read_receipt(bytes: &bytes::Bytes) -> Option<Receipt> {
     let receipt = Receipt::new(bytes.clone());
     let (batch, index) = receipt::read(&receipt)?;
     let again = receipt::issue(batch, index.parse().ok()?);
-    assert_eq!(again, receipt, "read as another one");
+    assert_eq!(again, receipt, "read as another receipt");
     Some(again)
 }
 
@@ -63,15 +64,15 @@ pub(crate) struct Queues {
     shared: Arc<Shared>,
 }
 
-/// What the operations on all queues share.
+/// The state that all queues share.
 #[derive(Debug)]
 struct Shared {
     core: Core,
-    lines: Lines,
+    waiters: WaitersByQueue,
 }
 
 impl Shared {
-    /// Spawns a task that `close` waits for. Can be called from anywhere.
+    /// Spawns a task that `close` waits for. Can be called from any thread.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.core.spawn(task);
     }
@@ -81,7 +82,7 @@ impl Queues {
     pub(crate) fn new(core: Core) -> Self {
         let shared = Shared {
             core,
-            lines: Lines::default(),
+            waiters: WaitersByQueue::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -94,22 +95,22 @@ impl Queues {
         messages: Vec<Message>,
         opts: PutOptions,
     ) -> Result<Put> {
-        let store = self.store(queue);
+        let queue = self.queue(queue);
         let delay = opts.delay;
-        let put = store.put(&messages, opts).await?;
+        let put = queue.put(&messages, opts).await?;
         if !delay.is_zero() && !messages.is_empty() {
-            waiters::note_due(&store, delay);
+            waiters::note_due(&queue, delay);
         }
         Ok(put)
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let store = self.store(queue);
+        let queue = self.queue(queue);
         tokio::select! {
             biased;
-            taken = waiters::take(&store, &opts) => Ok(taken?.deliver()),
+            taken = waiters::take(&queue, &opts) => Ok(taken?.deliver()),
             () = self.shared.core.close.cancelled() => {
-                Err(Error::new(ErrorKind::Closed, store.context("get from")))
+                Err(Error::new(ErrorKind::Closed, queue.context("get from")))
             }
         }
     }
@@ -119,46 +120,46 @@ impl Queues {
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        let store = self.store(queue);
+        let queue = self.queue(queue);
         let next = settlements.iter().filter_map(|(_, settle)| match settle {
             Settle::Nack { delay } if !delay.is_zero() => Some(*delay),
             Settle::Extend { lease } => Some(*lease),
             _ => None,
         });
         let next = next.min();
-        let results = store.settle(&settlements).await?;
+        let results = queue.settle(&settlements).await?;
         if let Some(next) = next {
-            waiters::note_due(&store, next);
+            waiters::note_due(&queue, next);
         }
         Ok(results)
     }
 
     pub(crate) async fn peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        let store = self.store(queue);
+        let queue = self.queue(queue);
         if part != Part::Dead {
-            store.sweep().await?;
+            queue.sweep().await?;
         }
-        store.peek(part, max).await
+        queue.peek(part, max).await
     }
 
     pub(crate) async fn redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
-        self.store(queue).redrive(which).await
+        self.queue(queue).redrive(which).await
     }
 
     pub(crate) async fn clear(&self, queue: &str, part: Part) -> Result<usize> {
-        let store = self.store(queue);
+        let queue = self.queue(queue);
         if part != Part::Dead {
-            // What is due is ready, and so is what was leased too long ago.
-            store.sweep().await?;
+            // Due messages count as ready, and so do messages whose lease has ended.
+            queue.sweep().await?;
         }
-        store.clear(part).await
+        queue.clear(part).await
     }
 
     pub(crate) async fn stats(&self, queue: &str) -> Result<QueueStats> {
-        self.store(queue).stats().await
+        self.queue(queue).stats().await
     }
 
-    fn store(&self, queue: &str) -> Store {
-        Store::new(Arc::clone(&self.shared), queue)
+    fn queue(&self, name: &str) -> Queue {
+        Queue::new(Arc::clone(&self.shared), name)
     }
 }

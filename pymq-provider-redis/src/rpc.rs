@@ -1,10 +1,11 @@
-//! RPC as Python PyMQ speaks it: a request on a channel, an answer in a list. Ours adds a count of the servers, a
-//! claim where there are several, and one reply inbox for all calls of a process.
+//! Remote calls as Python PyMQ speaks them: a request on a channel, an answer in a list. This
+//! provider adds a count of the servers, a claim where there are several, and one inbox for all
+//! calls of a process.
 
-mod answers;
+mod answer_sender;
 mod calls;
 pub(crate) mod envelope;
-mod outbox;
+mod request_sender;
 mod server;
 
 use std::sync::Arc;
@@ -12,51 +13,51 @@ use std::sync::Arc;
 use pymq_core::provider::{Replies, RequestOptions, Requests, requests};
 use pymq_core::{Message, Result};
 
-use self::answers::Answers;
+use self::answer_sender::AnswerSender;
 use self::calls::Calls;
 pub(crate) use self::envelope::request_frame;
-use self::server::Office;
 pub(crate) use self::server::Server;
+use self::server::ServerShared;
 use crate::core::Core;
 use crate::subscriptions::{Sink, Subscriptions, Target};
 
-/// The RPC channels of a provider: those it serves and those it calls.
+/// The channels that a provider serves and calls.
 #[derive(Debug)]
 pub(crate) struct Rpc {
-    office: Arc<Office>,
+    server_shared: Arc<ServerShared>,
     calls: Calls,
     subscriptions: Subscriptions,
 }
 
 impl Rpc {
     pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
-        let answers = Answers::start(&core);
+        let answers = AnswerSender::start(&core);
         Self {
             calls: Calls::new(core.clone()),
-            office: Arc::new(Office::new(core, answers)),
+            server_shared: Arc::new(ServerShared::new(core, answers)),
             subscriptions,
         }
     }
 
-    /// Serves a channel; requests by anyone reach it when this returns. Dropped before, it takes itself back.
+    /// Serves a channel. Requests reach it when this returns. Dropping the future ends it.
     pub(crate) async fn listen(&self, channel: &str) -> Result<Requests> {
-        let target = Target::Channel(self.office.core.keys.name(channel));
-        let ticket = self.subscriptions.ticket(target);
-        let (inlet, requests) = requests(ticket.give_back());
-        let server = Server::new(Arc::clone(&self.office), channel, inlet);
+        let target = Target::Channel(self.server_shared.core.keys.name(channel));
+        let registration = self.subscriptions.register(target);
+        let (inlet, requests) = requests(registration.detach_fn());
+        let server = Server::new(Arc::clone(&self.server_shared), channel, inlet);
         self.subscriptions
             .attach(
                 || format!("redis: serve `{channel}`"),
-                &ticket,
+                &registration,
                 Sink::Remote(server),
             )
             .await?;
         Ok(requests)
     }
 
-    /// Counts the calls whose replies somebody still waits for.
-    pub(crate) fn calls_under_way(&self) -> usize {
-        self.calls.under_way()
+    /// Counts the calls whose replies a caller still waits for.
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.calls.in_flight()
     }
 
     /// Sends a request to one server or to all.
@@ -70,16 +71,17 @@ impl Rpc {
     }
 }
 
-/// Once a command holds so many bytes, the rest goes with the next: Redis cuts who sends it too much at once.
-const LARGE: usize = 1 << 20;
+/// A command that holds this many bytes takes no more items. Redis closes a connection that sends
+/// too much at once.
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// Takes from the front what goes into one command; at least one item.
+/// Takes the items of one command from the front: at least one.
 fn take_batch<T>(items: &mut Vec<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
     let fits = |item: &&T| {
         let is_first = bytes == 0;
         bytes += size(item);
-        is_first || bytes <= LARGE
+        is_first || bytes <= MAX_BATCH_BYTES
     };
     let count = items.iter().take_while(fits).count();
     items.drain(..count).collect()
@@ -91,10 +93,18 @@ mod tests {
 
     #[test]
     fn a_batch_ends_before_it_is_large_and_is_never_empty() {
-        let mut items = vec![LARGE * 2, LARGE / 2, LARGE / 2, 1];
+        let mut items = vec![
+            MAX_BATCH_BYTES * 2,
+            MAX_BATCH_BYTES / 2,
+            MAX_BATCH_BYTES / 2,
+            1,
+        ];
 
-        assert_eq!(take_batch(&mut items, |size| *size), [LARGE * 2]);
-        assert_eq!(take_batch(&mut items, |size| *size), [LARGE / 2, LARGE / 2]);
+        assert_eq!(take_batch(&mut items, |size| *size), [MAX_BATCH_BYTES * 2]);
+        assert_eq!(
+            take_batch(&mut items, |size| *size),
+            [MAX_BATCH_BYTES / 2, MAX_BATCH_BYTES / 2]
+        );
         assert_eq!(take_batch(&mut items, |size| *size), [1]);
         assert!(items.is_empty());
     }

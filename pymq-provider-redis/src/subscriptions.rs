@@ -1,8 +1,9 @@
-//! Subscriptions: one connection, one wire subscription for each topic or pattern however many listen here, and one
-//! task that tells Redis what the [`Table`] plans. Messages go straight from the task that reads the connection into
-//! the bounded buffers of those who listen; nothing waits, and nothing is queued in between.
+//! Subscriptions: one connection, one Redis subscription for each topic or pattern with any number
+//! of local subscribers, and one task that sends Redis what the [`Table`] plans. The task that
+//! reads the connection puts messages straight into the bounded buffers of the subscribers: it
+//! never waits.
 
-mod link;
+mod connection;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,9 +32,9 @@ pub(crate) struct Subscriptions {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// A std mutex: the critical sections are a few moves and never an await.
+    /// A std mutex, because the critical sections are short and contain no await.
     state: Mutex<State>,
-    /// There is something to plan.
+    /// The table has changes to plan.
     changed: Notify,
     next_id: AtomicU64,
 }
@@ -41,7 +42,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     table: Table,
-    /// The task runs, and with it the connection: from the first subscription on.
+    /// Whether the task runs, and with it the connection: from the first subscription on.
     is_started: bool,
     /// Why there is no connection.
     down: Option<Fault>,
@@ -55,10 +56,10 @@ impl Subscriptions {
         }
     }
 
-    /// Makes what a local subscription to the target is known by, before it is attached.
-    pub(crate) fn ticket(&self, target: Target) -> Ticket {
+    /// Creates the identity of a local subscription to a target, before it is attached.
+    pub(crate) fn register(&self, target: Target) -> Registration {
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        Ticket {
+        Registration {
             subscriptions: self.clone(),
             target,
             id,
@@ -69,7 +70,7 @@ impl Subscriptions {
     pub(crate) async fn attach(
         &self,
         context: impl Fn() -> String + Send,
-        ticket: &Ticket,
+        registration: &Registration,
         sink: Sink,
     ) -> Result<()> {
         let error = |fault: Fault| fault.into_error(&context(), self.core.connector.address());
@@ -77,7 +78,7 @@ impl Subscriptions {
             let mut state = self.shared.lock();
             let confirmed = state
                 .table
-                .attach(&ticket.target, ticket.id, sink)
+                .attach(&registration.target, registration.id, sink)
                 .map_err(error)?;
             if !std::mem::replace(&mut state.is_started, true) {
                 self.core.spawn(self.clone().run());
@@ -87,7 +88,7 @@ impl Subscriptions {
         self.shared.changed.notify_one();
         match timeout(self.core.connector.op_timeout(), confirmed).await {
             Ok(Ok(outcome)) => outcome.map_err(error),
-            // The task is gone without a word: the runtime is shutting down.
+            // The task has ended: the runtime is shutting down.
             Ok(Err(_)) => Err(error(Fault::closed())),
             Err(_elapsed) => {
                 let down = self.shared.lock().down.clone();
@@ -98,8 +99,8 @@ impl Subscriptions {
         }
     }
 
-    /// Takes a push message to those who listen. Runs in the task that reads the connection, which is known by
-    /// [`Table::connection`].
+    /// Delivers a push message to the subscribers. Runs in the task that reads the connection with
+    /// the number `connection`, see [`Table::connection`].
     fn deliver(&self, connection: u64, push: PushInfo) {
         let is_pattern = match push.kind {
             PushKind::Message => false,
@@ -114,7 +115,7 @@ impl Subscriptions {
         let (Some(channel), Some(payload)) = (parts.next(), parts.next()) else {
             return;
         };
-        // A name that is not UTF-8 is none of ours.
+        // Our names are always UTF-8.
         let Ok(channel) = std::str::from_utf8(&channel) else {
             return;
         };
@@ -150,17 +151,17 @@ impl Shared {
     }
 }
 
-/// What a local subscription is known by.
+/// The identity of a local subscription.
 #[derive(Clone, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct Registration {
     subscriptions: Subscriptions,
     target: Target,
     id: u64,
 }
 
-impl Ticket {
-    /// Returns what takes the subscription back; does nothing for one that never was.
-    pub(crate) fn give_back(&self) -> impl FnOnce(Detached) + Send + Sync + use<> {
+impl Registration {
+    /// Returns a function that detaches the subscription. It does nothing if it is not attached.
+    pub(crate) fn detach_fn(&self) -> impl FnOnce(Detached) + Send + Sync + use<> {
         let Self {
             subscriptions,
             target,

@@ -1,4 +1,4 @@
-//! Topics: a `PUBLISH` for each event, a subscription for each listener.
+//! Topics: a `PUBLISH` for each event, and a subscription for each subscriber.
 
 use pymq_core::provider::{Filter, Subscription, subscription};
 use pymq_core::{Message, Result};
@@ -23,7 +23,7 @@ impl Topics {
         }
     }
 
-    /// Publishes, and returns how many subscriptions Redis found.
+    /// Publishes an event and returns how many subscriptions Redis reached.
     pub(crate) async fn publish(&self, topic: &str, message: &Message) -> Result<usize> {
         let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
         let context = || format!("redis: publish to `{topic}`");
@@ -32,17 +32,17 @@ impl Topics {
         self.core.commands.query(context, publish).await
     }
 
-    /// Subscribes; live when this returns. Dropped before, it takes itself back.
+    /// Subscribes. The subscription is live when this returns. Dropping the future ends it.
     pub(crate) async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
         let target = match &filter {
             Filter::Pattern(glob) => Target::Pattern(self.core.keys.pattern(glob)),
             _ => Target::Channel(self.core.keys.name(filter.as_str())),
         };
         let context = || format!("redis: subscribe to `{}`", filter.as_str());
-        let ticket = self.subscriptions.ticket(target);
-        let (inlet, subscription) = subscription(&filter, ticket.give_back());
+        let registration = self.subscriptions.register(target);
+        let (inlet, subscription) = subscription(&filter, registration.detach_fn());
         self.subscriptions
-            .attach(context, &ticket, Sink::Topic(inlet))
+            .attach(context, &registration, Sink::Topic(inlet))
             .await?;
         Ok(subscription)
     }

@@ -1,6 +1,7 @@
-//! Messages as the payloads on lists and channels, which Python reads too.
+//! Messages as payloads on lists and channels, which Python reads too.
 //!
-//! A plain JSON message is its body, byte for byte. What Python does not know travels in one more top-level key:
+//! A plain JSON message is its body, byte for byte. What Python does not know travels in one more
+//! top-level member:
 //!
 //! | body | frame |
 //! |---|---|
@@ -9,8 +10,9 @@
 //! | object form `{.., "__type": T}` | `{"__obj": {..}, "__type": T, "__pymq": {..}}` |
 //! | bytes | `{"__obj": "<base64>", "__pymq": {"enc": "base64", ..}}` |
 //!
-//! Python reads each frame as it reads the body. Two invariants: what is decoded is what was encoded, byte for byte; and
-//! nothing is written that Python cannot read, since one payload that is not valid UTF-8 ends its event loop for good.
+//! Python reads each frame as it reads the body. There are two invariants. Decoding returns exactly
+//! the bytes that were encoded. And Python can read every payload that is written, because a
+//! payload that is not valid UTF-8 ends Python's event loop for good.
 
 mod meta;
 mod scan;
@@ -32,39 +34,39 @@ const LIST: &str = "__list";
 const TYPE: &str = "__type";
 const PYMQ: &str = "__pymq";
 
-/// How our frames around a value start, continue and go on to our member.
+/// The texts of a frame before a value, before its type, and before our member.
 const OPEN: &str = r#"{"__obj": "#;
 const THEN_TYPE: &str = r#", "__type": "#;
 const THEN_PYMQ: &str = r#", "__pymq": "#;
 
-/// What a payload says besides the message.
+/// What a payload holds besides the message.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Extra {
-    /// How often a queued message has been taken so far.
+    /// How often a queued message has been taken.
     pub(crate) attempt: u32,
-    /// The time the caller of a remote has left.
+    /// The time that the caller of a remote has left.
     pub(crate) timeout: Option<Duration>,
     /// When the call of a remote must have begun, in milliseconds of the server's clock.
     pub(crate) begin_by: Option<u64>,
-    /// The key a server must win before it runs a call.
+    /// The key that a server must set before it runs a call.
     pub(crate) claim: Option<String>,
-    /// The one argument of a call is opaque bytes, written in base64.
+    /// Whether the one argument of a call is opaque bytes in base64.
     pub(crate) is_opaque: bool,
 }
 
-/// Writes a message as a payload.
+/// Encodes a message as a payload.
 pub(crate) fn encode(message: &Message) -> Bytes {
     encode_with(message, &Extra::default())
 }
 
-/// Writes a message and more as a payload.
+/// Encodes a message with extra data as a payload.
 pub(crate) fn encode_with(message: &Message, extra: &Extra) -> Bytes {
     let meta = Meta::with(&message.headers, extra);
     let Some(text) = json_text(message) else {
         return frame_bytes(message, meta);
     };
     // Only an object can be mistaken for a frame.
-    if meta == Meta::default() && (!text.starts_with(may_open_an_object) || !text.contains(PYMQ)) {
+    if meta == Meta::default() && (!text.starts_with(may_start_object) || !text.contains(PYMQ)) {
         return message.body.clone();
     }
     match Object::scan(text) {
@@ -74,22 +76,22 @@ pub(crate) fn encode_with(message: &Message, extra: &Extra) -> Bytes {
     }
 }
 
-/// Reads a payload; one without a frame is a JSON message as it is.
+/// Decodes a payload. A payload without a frame is a JSON message.
 pub(crate) fn decode(payload: Bytes) -> Message {
     decode_with(payload).0
 }
 
-/// Reads a payload and what else it says.
+/// Decodes a payload and its extra data.
 pub(crate) fn decode_with(payload: Bytes) -> (Message, Extra) {
     unframe(&payload).unwrap_or_else(|| (Message::json(payload), Extra::default()))
 }
 
-/// Tells what an object may start with: its brace, or the white space before it.
-fn may_open_an_object(first: char) -> bool {
+/// Tells whether an object may start with this character: a brace or white space.
+fn may_start_object(first: char) -> bool {
     matches!(first, '{' | ' ' | '\t' | '\n' | '\r')
 }
 
-/// Returns how a frame ends, its closing brace included, that says this to our own kind.
+/// Returns the end of a frame with this data, including the closing brace.
 pub(crate) fn end_of_frame(headers: &Headers, extra: &Extra) -> String {
     let meta = Meta::with(headers, extra);
     if meta == Meta::default() {
@@ -98,7 +100,7 @@ pub(crate) fn end_of_frame(headers: &Headers, extra: &Extra) -> String {
     [THEN_PYMQ, &json(&meta), "}"].concat()
 }
 
-/// Reads what our member of a frame says, for frames that are taken apart elsewhere.
+/// Reads our member of a frame, for frames that are parsed elsewhere.
 pub(crate) fn read_extra(member: &str) -> Option<(Headers, Extra)> {
     serde_json::from_str(member).ok().map(Meta::into_parts)
 }
@@ -147,7 +149,7 @@ fn wrap(text: &str, meta: &Meta) -> Bytes {
     concat(&[OPEN, text, THEN_PYMQ, &json(meta), "}"])
 }
 
-/// Moves the tag of an object form from the object to the frame around it, and notes what was cut out where.
+/// Moves the type tag from an object to the frame around it, and notes what was cut out and where.
 fn retag(text: &str, object: &Object<'_>, tag: usize, mut meta: Meta) -> Bytes {
     let member = &object.members[tag];
     let (start, end) = match (tag.checked_sub(1), object.members.get(tag + 1)) {
@@ -177,7 +179,7 @@ fn concat(parts: &[&str]) -> Bytes {
     parts.concat().into()
 }
 
-/// Reads a payload that is a frame; none when it is not one of ours.
+/// Decodes a frame, or returns `None` if the payload is not one of our frames.
 fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
     let text = std::str::from_utf8(payload).ok()?;
     if !text.contains(PYMQ) {

@@ -1,27 +1,29 @@
-//! How long to pause before dialing again: growing, bounded, and never in step with other clients.
+//! Pauses between attempts to connect: growing, bounded, and not in step with other clients.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-/// The most the first pause lasts.
-const FIRST: Duration = Duration::from_millis(50);
+/// The upper limit of the first pause.
+const FIRST_LIMIT: Duration = Duration::from_millis(50);
 
-/// The most any pause lasts.
-pub(super) const LONGEST: Duration = Duration::from_secs(5);
+/// The upper limit of any pause.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Returns the pause after so many failures in a row.
+/// Returns a random pause after so many failures in a row.
 pub(crate) fn pause(failures: u32) -> Duration {
     jittered(failures, random_fraction())
 }
 
-/// "Full jitter": anything from nothing to the limit, which doubles with each failure.
+/// "Full jitter": from zero to a limit that doubles with each failure.
 fn jittered(failures: u32, fraction: f64) -> Duration {
-    let limit = FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST);
+    let limit = FIRST_LIMIT
+        .saturating_mul(1 << failures.min(16))
+        .min(MAX_PAUSE);
     limit.mul_f64(fraction)
 }
 
-/// Returns a number from 0 to 1. The ids this crate makes anyway are random enough for a pause.
+/// Returns a number from 0 to 1. A random UUID is random enough for a pause.
 pub(crate) fn random_fraction() -> f64 {
     let (high, _) = Uuid::new_v4().as_u64_pair();
     f64::from((high >> 32) as u32) / f64::from(u32::MAX)

@@ -1,32 +1,32 @@
-//! [`Clock`]: the time on the Redis server, as its answers tell it. Deadlines of calls are in it, because it is the one
-//! clock that callers and servers share.
+//! [`Clock`]: the time on the Redis server, learned from its answers. The deadlines of calls are in
+//! this time, because it is the one clock that callers and servers share.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "the wall clock only shows that the machine slept; no time is taken from it"
+    reason = "the wall clock only shows that the machine slept; it is not used as a time"
 )]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// For how long an answer tells the time well enough to run a call without a question.
-const FRESH: Duration = Duration::from_secs(60);
+/// How long the time of an answer is precise enough to run a call without asking the server.
+const ANSWER_VALID_FOR: Duration = Duration::from_secs(60);
 
-/// By how much the two clocks of this machine may disagree about the time since an answer. When they disagree more, one
-/// was set or the machine slept.
-const AGREED: Duration = Duration::from_secs(1);
+/// How much the two clocks of this machine may differ in the time since an answer. A larger
+/// difference means that one clock was set or that the machine slept.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The most that a clock gains or loses, as a part of the time that passes: one in so many.
-const DRIFT: i64 = 5_000;
+/// A clock drifts by at most one part in this many parts of the time that passes.
+const DRIFT_DIVISOR: i64 = 5_000;
 
-/// What is known of the server's clock. All its times are in microseconds.
+/// What is known of the server's clock. All times are in microseconds.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
     known: Mutex<Option<Known>>,
 }
 
-/// The time on the server is between the local time plus `low` and the local time plus `high`.
+/// The server's time is between the local time plus `low` and the local time plus `high`.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     low: i64,
@@ -35,13 +35,13 @@ struct Known {
     wall: SystemTime,
 }
 
-/// Where now is, seen from a deadline.
+/// The position of the current time relative to a deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Now {
-    /// Before it, by this much or more.
+    /// Before it. At least this much time is left.
     Before(Duration),
     After,
-    /// The server has to be asked.
+    /// Not known: ask the server.
     Unsure,
 }
 
@@ -55,7 +55,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Learns from an answer to a question that was asked at `sent` or later: the result of `TIME`.
+    /// Learns from the result of a `TIME` command that was sent at `sent` or later.
     pub(crate) fn learn(&self, sent: Instant, (seconds, micros): (i64, i64)) {
         let server = seconds.saturating_mul(1_000_000).saturating_add(micros);
         let now = Instant::now();
@@ -66,7 +66,7 @@ impl Clock {
             wall: SystemTime::now(),
         };
         let mut known = self.lock();
-        // Both are true unless a clock was set, and then the newer one is.
+        // Both bounds hold unless a clock was set. In that case the newer bounds hold.
         if let Some(last) = known.filter(|last| last.is_fresh(now))
             && last.low <= next.high
             && next.low <= last.high
@@ -77,19 +77,20 @@ impl Clock {
         *known = Some(next);
     }
 
-    /// Forgets all: the next answer may be that of another server.
+    /// Forgets everything: the next answer may come from another server.
     pub(crate) fn forget(&self) {
         *self.lock() = None;
     }
 
-    /// Returns the time on the server at a local time, in milliseconds: not later than it will be.
+    /// Returns the server's time at a local time, in milliseconds. It is never later than the real
+    /// one.
     pub(crate) fn at(&self, local: Instant) -> Option<u64> {
-        let known = (*self.lock()).filter(Known::is_agreed)?;
+        let known = (*self.lock()).filter(Known::clocks_agree)?;
         let server = self.local(local).saturating_add(known.low) / 1_000;
         u64::try_from(server).ok()
     }
 
-    /// Tells where now is, seen from a deadline in milliseconds.
+    /// Compares the current time with a deadline in milliseconds.
     pub(crate) fn now(&self, deadline: u64) -> Now {
         let now = Instant::now();
         let known = *self.lock();
@@ -99,7 +100,7 @@ impl Clock {
         let deadline = i64::try_from(deadline)
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000);
-        let drift = micros(now.saturating_duration_since(known.at)) / DRIFT;
+        let drift = micros(now.saturating_duration_since(known.at)) / DRIFT_DIVISOR;
         let local = self.local(now);
         let (low, high) = (local + known.low - drift, local + known.high + drift);
         if high < deadline {
@@ -123,13 +124,13 @@ impl Clock {
 
 impl Known {
     fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) <= FRESH && self.is_agreed()
+        now.saturating_duration_since(self.at) <= ANSWER_VALID_FOR && self.clocks_agree()
     }
 
-    fn is_agreed(&self) -> bool {
+    fn clocks_agree(&self) -> bool {
         self.wall
             .elapsed()
-            .is_ok_and(|wall| wall.abs_diff(self.at.elapsed()) <= AGREED)
+            .is_ok_and(|wall| wall.abs_diff(self.at.elapsed()) <= CLOCK_TOLERANCE)
     }
 }
 
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_to_be_asked() {
+    fn an_unknown_time_must_be_asked_for() {
         let clock = Clock::default();
 
         assert_eq!(

@@ -1,4 +1,4 @@
-//! [`Connector`]: dials connections to one server, each with the news of its end.
+//! [`Connector`]: opens connections to one server. Each [`Connection`] tells when it is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,13 +15,13 @@ use super::backoff;
 use super::fault::{Fault, TOO_OLD};
 use crate::RedisConfig;
 
-/// So long a connection is silent before the kernel asks whether the other end is there.
+/// How long a connection is silent before the kernel probes the other end.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// A connection that ended sooner than this is not dialed again at once.
+/// After a connection that was shorter than this, the next attempt waits.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
-/// The server and how to reach it. Cheap to clone.
+/// The address of the server and how to connect to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     shared: Arc<Shared>,
@@ -36,38 +36,38 @@ struct Shared {
     op_timeout: Duration,
 }
 
-/// A connection, and a token that is cancelled when it is gone or given up.
+/// A connection, and a token that is cancelled when the connection is lost or abandoned.
 #[derive(Debug)]
-pub(crate) struct Live {
-    pub(crate) connection: MultiplexedConnection,
+pub(crate) struct Connection {
+    pub(crate) multiplexed: MultiplexedConnection,
     pub(crate) lost: CancellationToken,
-    born: Instant,
+    connected_at: Instant,
     timeouts: AtomicU32,
-    /// It led to a server that takes connections and does not do what we need.
-    was_useless: AtomicBool,
-    /// How many connections in a row before this one were useless.
-    useless_before: u32,
+    /// The server accepted the connection but did not do what it was asked.
+    was_unusable: AtomicBool,
+    /// How many connections in a row before this one were unusable.
+    unusable_before: u32,
 }
 
-/// What is known of a connection that is gone.
+/// What the next attempt needs to know about a lost connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Past {
-    was_short: bool,
-    /// How many connections in a row, it the last of them, were of no use.
-    useless_in_a_row: u32,
+pub(crate) struct History {
+    was_short_lived: bool,
+    /// How many connections in a row were unusable, up to this one.
+    unusable_in_a_row: u32,
 }
 
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
         let server = config.server();
-        // Nagle's algorithm would hold the second of two batches back until the first is answered. What many tasks send
-        // at once is gathered before it comes here.
+        // Nagle's algorithm would hold the second of two batches back until the first is
+        // acknowledged. Commands of many tasks are gathered before they get here.
         let tcp = TcpSettings::default()
             .set_nodelay(true)
             .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
         #[cfg(target_os = "linux")]
         let tcp = tcp.set_user_timeout(KEEPALIVE);
-        // RESP3 for its push messages: they carry subscriptions, and the news that a connection has ended.
+        // RESP3 for its push messages: they carry subscriptions, and the end of a connection.
         let settings = server
             .redis_settings()
             .clone()
@@ -77,7 +77,7 @@ impl Connector {
             .set_tcp_settings(tcp)
             .set_redis_settings(settings);
         let (connect_timeout, op_timeout) = config.timeouts();
-        // An error says that the program has chosen its own cryptography already.
+        // An error means that the program has already installed a crypto provider.
         #[cfg(feature = "tls")]
         drop(rustls::crypto::ring::default_provider().install_default());
         let shared = Shared {
@@ -92,12 +92,12 @@ impl Connector {
         })
     }
 
-    /// Returns where the server is, for errors; without secrets.
+    /// Returns the address of the server, for errors. It holds no secrets.
     pub(crate) fn address(&self) -> &str {
         &self.shared.address
     }
 
-    /// Returns how long a command may take.
+    /// Returns the time limit of a command.
     pub(crate) fn op_timeout(&self) -> Duration {
         self.shared.op_timeout
     }
@@ -106,19 +106,20 @@ impl Connector {
         self.shared.connect_timeout
     }
 
-    /// Dials once. `on_push` gets what the server sends unasked; it runs in the task that reads the connection, so it
-    /// must not block.
-    pub(crate) async fn dial(
+    /// Connects once. `on_push` gets the push messages of the server. It runs in the task that
+    /// reads the connection, so it must not block.
+    pub(crate) async fn connect(
         &self,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
-    ) -> Result<Live, Fault> {
+    ) -> Result<Connection, Fault> {
         let lost = CancellationToken::new();
-        // The reading task owns the closure and with it the guard: whatever ends the one drops the other.
+        // The reading task owns the closure and the guard in it, so the guard is dropped when that
+        // task ends, for any reason.
         let guard = lost.clone().drop_guard();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.shared.connect_timeout))
-            // Commands have a deadline of their own, and a blocking command must not have one (an abandoned one
-            // would go on and take what nobody then reads).
+            // Commands have a deadline of their own. A blocking command must not have one here: an
+            // abandoned one would still take messages, and they would be lost.
             .set_response_timeout(None)
             .set_pipeline_buffer_size(1_024)
             .set_push_sender(move |push| {
@@ -126,52 +127,57 @@ impl Connector {
                 on_push(push);
                 Ok::<(), ()>(())
             });
-        let connection = self
+        let multiplexed = self
             .shared
             .client
             .get_multiplexed_async_connection_with_config(&config)
             .await;
-        match connection {
-            Ok(connection) => Ok(Live {
-                connection,
+        match multiplexed {
+            Ok(multiplexed) => Ok(Connection {
+                multiplexed,
                 lost,
-                born: Instant::now(),
+                connected_at: Instant::now(),
                 timeouts: AtomicU32::new(0),
-                was_useless: AtomicBool::new(false),
-                useless_before: 0,
+                was_unusable: AtomicBool::new(false),
+                unusable_before: 0,
             }),
             Err(error) => Err(Fault::of_connect(error, self.shared.is_tls)),
         }
     }
 
-    /// Dials a connection for blocking commands: it has no response timeout, and nothing else runs on it.
-    pub(crate) async fn dial_waiting(&self) -> Result<Live, Fault> {
-        self.dial(drop).await
+    /// Opens a connection for blocking commands: without a response timeout, and used by one task.
+    pub(crate) async fn connect_for_blocking(&self) -> Result<Connection, Fault> {
+        self.connect(drop).await
     }
 
-    /// Dials until it works, pausing ever longer. `last` is what is known of the connection this one replaces, if any;
-    /// `report` hears of each failure.
-    pub(crate) async fn dial_again(
+    /// Connects, and tries again with growing pauses until it succeeds. `last` is the history of
+    /// the connection that this one replaces. `report` gets each failure.
+    pub(crate) async fn reconnect(
         &self,
-        last: Option<Past>,
+        last: Option<History>,
         on_push: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
         mut report: impl FnMut(Fault),
-    ) -> Live {
+    ) -> Connection {
         let mut failures = 0;
-        let useless_before = last.map_or(0, |last| last.useless_in_a_row);
-        if last.is_some_and(|last| last.was_short || last.useless_in_a_row > 0) {
-            sleep(backoff::pause(useless_before.saturating_sub(1))).await;
+        let unusable_before = last.map_or(0, |last| last.unusable_in_a_row);
+        if last.is_some_and(|last| last.was_short_lived || last.unusable_in_a_row > 0) {
+            sleep(backoff::pause(unusable_before.saturating_sub(1))).await;
         }
         loop {
-            match self.dial(on_push.clone()).await {
-                Ok(live) => {
-                    return Live {
-                        useless_before,
-                        ..live
+            match self.connect(on_push.clone()).await {
+                Ok(connection) => {
+                    return Connection {
+                        unusable_before,
+                        ..connection
                     };
                 }
                 Err(fault) => {
-                    tracing::warn!(address = self.address(), kind = ?fault.kind, failures, "cannot connect: {fault}");
+                    tracing::warn!(
+                        address = self.address(),
+                        kind = ?fault.kind,
+                        failures,
+                        "cannot connect, retrying: {fault}"
+                    );
                     report(fault);
                 }
             }
@@ -181,38 +187,38 @@ impl Connector {
     }
 }
 
-impl Live {
+impl Connection {
     /// Notes that the server answered.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn note_answer(&self) {
         if self.timeouts.load(Ordering::Relaxed) != 0 {
             self.timeouts.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes that it did not in time. The second time in a row the connection is given up: one that is half open
-    /// would time out for ever.
-    pub(crate) fn timed_out(&self) {
+    /// Notes that the server did not answer in time. The second time in a row abandons the
+    /// connection: on a half-open connection every command would time out.
+    pub(crate) fn note_timeout(&self) {
         if self.timeouts.fetch_add(1, Ordering::Relaxed) >= 1 {
             self.lost.cancel();
         }
     }
 
-    /// Gives the connection up for one that may lead to a better server: this one is up, and of no use to us. Dialing
-    /// again pauses ever longer while that goes on, as it does after failures.
-    pub(crate) fn give_up(&self) {
-        self.was_useless.store(true, Ordering::Relaxed);
+    /// Abandons a connection that is up but unusable, in order to reach a better server. Pauses
+    /// grow while connections stay unusable, as they do after failures.
+    pub(crate) fn abandon(&self) {
+        self.was_unusable.store(true, Ordering::Relaxed);
         self.lost.cancel();
     }
 
-    /// Returns what is to be known of it when it is gone. The connection itself must go: one that was half open could
-    /// come to life again, and eat or double what is meant for its successor.
-    pub(crate) fn past(&self) -> Past {
-        let age = self.born.elapsed();
-        let was_useless = self.was_useless.load(Ordering::Relaxed) && age < backoff::LONGEST;
-        Past {
-            was_short: age < SHORT_LIFE,
-            useless_in_a_row: if was_useless {
-                self.useless_before.saturating_add(1)
+    /// Returns the history of this connection for the next one. Drop the connection itself: a
+    /// half-open one could work again later, and take or repeat messages of its successor.
+    pub(crate) fn history(&self) -> History {
+        let age = self.connected_at.elapsed();
+        let was_unusable = self.was_unusable.load(Ordering::Relaxed) && age < backoff::MAX_PAUSE;
+        History {
+            was_short_lived: age < SHORT_LIFE,
+            unusable_in_a_row: if was_unusable {
+                self.unusable_before.saturating_add(1)
             } else {
                 0
             },
@@ -221,10 +227,10 @@ impl Live {
 
     /// Asks the server for its version, which needs no right.
     pub(crate) async fn version(&self) -> Result<Version, Fault> {
-        let mut connection = self.connection.clone();
+        let mut multiplexed = self.multiplexed.clone();
         let hello: Result<Value, _> = redis::cmd("HELLO")
             .arg(3)
-            .query_async(&mut connection)
+            .query_async(&mut multiplexed)
             .await;
         let Value::Map(fields) = hello.map_err(Fault::of_command)? else {
             return Ok(Version(0, 0));
@@ -251,7 +257,7 @@ impl Version {
         Self(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
-    /// Refuses a server we cannot work with.
+    /// Refuses a server that is too old.
     pub(crate) fn check(self) -> Result<Self, Fault> {
         if self < Self(6, 2) {
             Err(Fault::new(ErrorKind::Unsupported, TOO_OLD))

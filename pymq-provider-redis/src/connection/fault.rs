@@ -1,4 +1,4 @@
-//! Why Redis did not do what it was asked: its error codes in our kinds and in words, with what to do about each.
+//! [`Fault`]: why Redis did not run a command, with the error kind, the cause and what may help.
 
 mod codes;
 
@@ -7,13 +7,13 @@ use std::fmt;
 use pymq_core::{Error, ErrorKind};
 use redis::RedisError;
 
-/// A failure, before it is known which operation of the user it spoils.
+/// A failure, before it is known which operation of the user it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     pub(crate) remedy: Remedy,
     cause: &'static str,
-    /// What was asked may have happened all the same.
+    /// The command may have run.
     outcome_unknown: bool,
     source: Option<RedisError>,
 }
@@ -21,16 +21,16 @@ pub(crate) struct Fault {
 /// What may help.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Remedy {
-    /// Nothing we can do.
+    /// Nothing that the provider can do.
     None,
-    /// The same again, a little later: it was not run.
+    /// Send the command again a little later: it was not run.
     Wait,
-    /// The same again on a new connection: it was not run.
+    /// Send the command again on a new connection: it was not run.
     Reconnect,
-    /// A new connection; whether it was run nobody knows.
+    /// Open a new connection. Whether the command was run is unknown.
     Lost,
-    /// The whole script: only its hash was refused, or unknown.
-    InFull,
+    /// Send the full script: the server refused its hash or does not know it.
+    FullScript,
 }
 
 impl Fault {
@@ -44,7 +44,7 @@ impl Fault {
         }
     }
 
-    /// No answer in time.
+    /// The server did not answer in time.
     pub(crate) fn timeout() -> Self {
         let fault = Self::new(ErrorKind::Timeout, "no answer in time");
         Self {
@@ -54,7 +54,7 @@ impl Fault {
         }
     }
 
-    /// The connection ended while nothing was asked of it.
+    /// The connection ended while no command was in flight.
     pub(crate) fn lost() -> Self {
         let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
         Self {
@@ -63,8 +63,8 @@ impl Fault {
         }
     }
 
-    /// The connection was given up while a command was under way on it.
-    pub(crate) fn given_up() -> Self {
+    /// The connection was abandoned while a command was in flight.
+    pub(crate) fn abandoned() -> Self {
         Self {
             outcome_unknown: true,
             ..Self::lost()
@@ -79,9 +79,9 @@ impl Fault {
         }
     }
 
-    /// There is no connection, and it is not known why.
+    /// There is no connection, and the cause is not known.
     pub(crate) fn no_connection() -> Self {
-        Self::new(ErrorKind::Disconnected, "no connection")
+        Self::new(ErrorKind::Disconnected, "no connection to the server")
     }
 
     /// The provider was closed.
@@ -89,15 +89,15 @@ impl Fault {
         Self::new(ErrorKind::Closed, "the provider was closed")
     }
 
-    /// The same, now that it is known that the provider was closed.
-    pub(crate) fn by_closing(self) -> Self {
+    /// Returns the same fault, caused by the close of the provider.
+    pub(crate) fn into_closed(self) -> Self {
         Self {
             outcome_unknown: self.outcome_unknown,
             ..Self::closed()
         }
     }
 
-    /// Reads the failure of a command.
+    /// Reads the error of a command.
     pub(crate) fn of_command(error: RedisError) -> Self {
         let mut fault = Self::read(&error);
         fault.outcome_unknown = fault.remedy == Remedy::Lost;
@@ -105,13 +105,13 @@ impl Fault {
         fault
     }
 
-    /// Reads the text of an error that a script met and went on from.
+    /// Reads the text of an error that a script caught.
     pub(crate) fn of_text(text: &str) -> Self {
         let (code, details) = text.split_once(' ').unwrap_or((text, ""));
         Self::of_code(code, details)
     }
 
-    /// Reads the failure to connect, where there is nothing yet that may have happened.
+    /// Reads the error of an attempt to connect. No command was sent, so no outcome is unknown.
     pub(crate) fn of_connect(error: RedisError, is_tls: bool) -> Self {
         let mut fault = Self::read(&error);
         let text = error.to_string();
@@ -123,17 +123,17 @@ impl Fault {
         } else if is_tls && text.contains("InvalidContentType") {
             (fault.kind, fault.cause) = (
                 ErrorKind::Tls,
-                "the server does not speak TLS here, did you mean `redis://`?",
+                "the server does not speak TLS here: use `redis://`",
             );
         } else if is_unresolved(&text) {
             (fault.kind, fault.cause) = (
                 ErrorKind::Disconnected,
-                "the name of the host cannot be resolved",
+                "the host name cannot be resolved: check the address",
             );
         } else if text.contains("unreachable") {
             fault.cause = "the host or its network cannot be reached";
         } else if error.is_connection_refusal() {
-            fault.cause = "nobody listens there";
+            fault.cause = "no server listens there: check the address, and that the server runs";
         } else if error.is_timeout() && is_tls {
             (fault.kind, fault.cause) = (
                 ErrorKind::Timeout,
@@ -142,20 +142,20 @@ impl Fault {
         } else if error.is_timeout() {
             (fault.kind, fault.cause) = (ErrorKind::Timeout, "no answer in time");
         } else if !is_tls && fault.remedy == Remedy::Lost {
-            fault.cause =
-                "the server hung up; is it a TLS port (`rediss://`), or at its limit of clients?";
+            fault.cause = "the server closed the connection; is it a TLS port (use `rediss://`), \
+                or at its limit of clients?";
         }
         fault.source = Some(error);
         fault
     }
 
-    /// The same, where nothing was asked of which the outcome could be unknown.
-    pub(crate) fn known(mut self) -> Self {
+    /// Returns the same fault for a case without an unknown outcome: no command was in flight.
+    pub(crate) fn with_known_outcome(mut self) -> Self {
         self.outcome_unknown = false;
         self
     }
 
-    /// Turns it into the user's error: what was tried, what went wrong, where.
+    /// Converts it to the user's error: the operation, the cause, and the address of the server.
     pub(crate) fn into_error(self, context: &str, address: &str) -> Error {
         let mut error = Error::new(self.kind, format!("{context}: {} ({address})", self.cause));
         if let Some(source) = self.source {
@@ -179,18 +179,19 @@ impl Fault {
             }
             redis::ErrorKind::RESP3NotSupported => Self::new(ErrorKind::Unsupported, TOO_OLD),
             redis::ErrorKind::InvalidClientConfig => {
-                Self::new(ErrorKind::InvalidConfig, "unusable configuration")
+                Self::new(ErrorKind::InvalidConfig, "the configuration cannot be used")
             }
-            redis::ErrorKind::Server(_) => {
-                Self::new(ErrorKind::InvalidConfig, "the server refuses the database")
-            }
+            redis::ErrorKind::Server(_) => Self::new(
+                ErrorKind::InvalidConfig,
+                "the server refuses the database: check its number",
+            ),
             redis::ErrorKind::Io | redis::ErrorKind::Parse => Self::lost(),
-            _ => Self::new(ErrorKind::Provider, "an answer nobody expected"),
+            _ => Self::new(ErrorKind::Provider, "the server sent an unexpected answer"),
         }
     }
 }
 
-/// Tells whether the system found no address for the host: it says so in words only.
+/// Tells whether the system found no address for the host. Only the text of the error says so.
 fn is_unresolved(text: &str) -> bool {
     const WORDS: [&str; 4] = [
         "failed to lookup address",
@@ -201,8 +202,8 @@ fn is_unresolved(text: &str) -> bool {
     WORDS.iter().any(|word| text.contains(word))
 }
 
-/// What a server before 6.2 is told.
-pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2";
+/// The cause for a server before 6.2.
+pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2: upgrade it";
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! A Lua script and the hash Redis knows it by.
+//! A Lua script and its hash on the server.
 
 use std::sync::OnceLock;
 
@@ -6,7 +6,7 @@ use redis::Cmd;
 
 use super::commands::command;
 
-/// A script of ours; a `static` of each file under `scripts/`.
+/// One of our scripts: a `static` for each file under `scripts/`.
 #[derive(Debug)]
 pub(crate) struct Script {
     code: &'static str,
@@ -21,13 +21,14 @@ impl Script {
         }
     }
 
-    /// Returns the call by hash: what goes over the wire each time.
+    /// Returns the call by hash, which is what is normally sent.
     pub(crate) fn by_hash(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
         call("EVALSHA", self.hash(), keys, args)
     }
 
-    /// Returns the call with the whole code, by which Redis also learns the hash. Needs no right to `SCRIPT LOAD`.
-    pub(crate) fn in_full(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
+    /// Returns the call with the full code, from which Redis also learns the hash. It needs no
+    /// right to `SCRIPT LOAD`.
+    pub(crate) fn with_code(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
         call("EVAL", self.code, keys, args)
     }
 

@@ -1,4 +1,4 @@
-//! Keeps the one connection for commands up.
+//! Keeps the connection for commands up.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,60 +6,64 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::batched::BatchedConnection;
 use super::clock::Clock;
 use super::commands::State;
 use super::connector::Connector;
 use super::fault::Fault;
-use super::line::Line;
-use crate::core::LinkTo;
+use crate::core::HealthReporter;
 
 /// Replaces the connection each time it is lost, without end.
 pub(super) async fn supervise(
     connector: Connector,
-    first: Arc<Line>,
+    first: Arc<BatchedConnection>,
     writer: impl Future<Output = ()>,
     state: watch::Sender<State>,
-    mut told: LinkTo,
+    mut health: HealthReporter,
     clock: Arc<Clock>,
-    hangup: CancellationToken,
+    disconnect: CancellationToken,
 ) {
     let keep_up = async {
-        let mut line = first;
-        told.up();
-        serve(&line, writer).await;
+        let mut connection = first;
+        health.up();
+        serve(&connection, writer).await;
         loop {
-            tracing::warn!(address = connector.address(), "connection lost");
+            tracing::warn!(
+                address = connector.address(),
+                "connection lost, connecting again"
+            );
             state.send_replace(State::Down(None));
             clock.forget();
-            told.down(Fault::lost());
+            health.down(Fault::lost());
             let report = |fault: Fault| {
-                told.down(fault.clone());
+                health.down(fault.clone());
                 state.send_replace(State::Down(Some(fault)));
             };
-            let past = line.live.past();
-            drop(line);
-            let next = connector.dial_again(Some(past), drop, report).await;
+            let history = connection.inner.history();
+            drop(connection);
+            let next = connector.reconnect(Some(history), drop, report).await;
             tracing::info!(address = connector.address(), "connected again");
             let writer;
-            (line, writer) = Line::new(next);
-            state.send_replace(State::Up(Arc::clone(&line)));
-            told.up();
-            serve(&line, writer).await;
+            (connection, writer) = BatchedConnection::new(next);
+            state.send_replace(State::Up(Arc::clone(&connection)));
+            health.up();
+            serve(&connection, writer).await;
         }
     };
-    // Outlives the news, so that whoever loses an answer by its end finds out why.
+    // Kept alive until the state change is published, so that a caller whose answer is lost can
+    // read the cause.
     let mut keep_up = pin!(keep_up);
     tokio::select! {
-        () = hangup.cancelled() => {}
+        () = disconnect.cancelled() => {}
         () = keep_up.as_mut() => {}
     }
     state.send_replace(State::Closed);
 }
 
-/// Runs the writer of a connection until that is lost.
-async fn serve(line: &Line, writer: impl Future<Output = ()>) {
+/// Runs the writer of a connection until the connection is lost.
+async fn serve(connection: &BatchedConnection, writer: impl Future<Output = ()>) {
     tokio::select! {
-        () = line.live.lost.cancelled() => {}
+        () = connection.inner.lost.cancelled() => {}
         () = writer => {}
     }
 }

@@ -1,12 +1,11 @@
-//! What scripts are told, as text.
+//! Arguments of scripts, as text.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// Longer than anybody waits; adding it overflows nothing.
-pub(super) const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+use crate::core::LONGEST_DURATION;
 
 pub(super) fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -16,16 +15,16 @@ pub(super) fn number(number: usize) -> Bytes {
     number.to_string().into()
 }
 
-/// Whole milliseconds, rounded up: nothing is early.
+/// Whole milliseconds, rounded up, so that nothing happens early.
 pub(super) fn millis(time: Duration) -> Bytes {
-    time.min(CENTURY)
+    time.min(LONGEST_DURATION)
         .as_nanos()
         .div_ceil(1_000_000)
         .to_string()
         .into()
 }
 
-/// Sixteen random characters, which make the ids of a script call unlike any others.
+/// Sixteen random characters. They make the ids of one script call unique.
 pub(super) fn token() -> Bytes {
     let (token, _) = Uuid::new_v4().as_u64_pair();
     format!("{token:016x}").into()
@@ -39,6 +38,6 @@ mod tests {
     fn times_round_up_and_saturate() {
         assert_eq!(millis(Duration::from_micros(1)), "1");
         assert_eq!(millis(Duration::from_millis(2)), "2");
-        assert_eq!(millis(Duration::MAX), millis(CENTURY));
+        assert_eq!(millis(Duration::MAX), millis(LONGEST_DURATION));
     }
 }

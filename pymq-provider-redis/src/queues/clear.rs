@@ -4,13 +4,13 @@ use pymq_core::Result;
 use pymq_core::provider::Part;
 
 use super::args::text;
-use super::queue::Store;
+use super::queue::Queue;
 use crate::connection::Script;
 
 static CLEAR: Script = Script::new(include_str!("../../scripts/clear.lua"));
 
-impl Store {
-    /// Removes a part.
+impl Queue {
+    /// Removes all messages of one part and returns how many there were.
     pub(super) async fn clear(&self, part: Part) -> Result<usize> {
         let keys = self.keys();
         let (key, count) = match part {

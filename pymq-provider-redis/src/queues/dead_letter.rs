@@ -1,5 +1,5 @@
-//! A dead letter as Redis keeps it: id, attempt, length of the reason, reason and payload, with colons between the first
-//! four.
+//! The form of a dead letter in Redis: id, attempt, length of the reason, reason and payload. A
+//! colon follows each of the first three.
 
 use bytes::Bytes;
 use pymq_core::MessageId;
@@ -7,7 +7,7 @@ use pymq_core::provider::Stored;
 
 use crate::wire::{self, Extra};
 
-/// Writes all but the id: attempt, reason, and the payload it would have as a new message.
+/// Writes all but the id: attempt, reason, and the payload of a new message.
 pub(super) fn write(payload: Bytes, reason: &str) -> Bytes {
     let (message, extra) = wire::decode_with(payload);
     let mut record = format!(
@@ -26,7 +26,7 @@ pub(super) fn write(payload: Bytes, reason: &str) -> Bytes {
     record.into()
 }
 
-/// Reads a dead letter with its id; none if somebody else wrote it.
+/// Reads a dead letter with its id, or `None` if another program wrote it.
 pub(super) fn read(member: &Bytes) -> Option<Stored> {
     let mut parts = member.splitn(4, |byte| *byte == b':');
     let mut next = || std::str::from_utf8(parts.next()?).ok();

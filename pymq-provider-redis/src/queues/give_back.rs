@@ -1,4 +1,4 @@
-//! Giving messages back that no caller received: `give_back.lua`, or a release of their lease.
+//! Giving undelivered messages back: `give_back.lua`, or a release of their lease.
 
 use std::time::Duration;
 
@@ -9,77 +9,77 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::args::millis;
-use super::queue::{Store, is_passing};
-use super::taken::Part;
+use super::queue::{Queue, is_transient};
+use super::taken::Segment;
 use crate::connection::{self, Script};
 
 static GIVE_BACK: Script = Script::new(include_str!("../../scripts/give_back.lua"));
 
-/// How long a mark keeps messages from being given back again.
-const MARK: Duration = Duration::from_secs(120);
+/// How long a mark prevents messages from being given back twice.
+const MARK_LIFETIME: Duration = Duration::from_secs(120);
 
-/// The shortest pause before messages are given back again.
+/// The shortest pause before the next attempt to give messages back.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 
-/// The pause before messages are given back again that Redis refused.
+/// The pause before the next attempt after Redis refused to take messages back.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Puts parts back to the front, in their order. Resolves when they are there. What Redis refuses
-/// is left to a task of its own, so that those that wait for a take do not wait for it.
-pub(super) async fn put_back(store: &Store, mut parts: Vec<Part>) {
-    // The last first, as each goes in front of those that are there already.
-    while let Some(mut part) = parts.pop() {
-        while !part.is_empty() {
-            let back = Back::new(store, part.split_last());
-            if let Err(error) = back.insist(store).await {
-                tracing::error!(queue = store.name(), %error, "cannot give messages back yet");
-                let task = back.try_on(store.clone());
-                store.shared().spawn(task);
+/// Gives segments back to the front, in their order. Returns when they are there. If Redis refuses
+/// some, a task of their own tries again, so that callers that wait for a take do not wait for it.
+pub(super) async fn put_back(queue: &Queue, mut segments: Vec<Segment>) {
+    // The last first: each segment goes in front of those that are already back.
+    while let Some(mut segment) = segments.pop() {
+        while !segment.is_empty() {
+            let give_back = GiveBack::new(queue, segment.split_last());
+            if let Err(error) = give_back.retry(queue).await {
+                tracing::error!(queue = queue.name(), %error, "cannot give messages back yet");
+                let task = give_back.retry_until_closed(queue.clone());
+                queue.shared().spawn(task);
             }
         }
     }
 }
 
-/// How some messages go back: in one command, which may be repeated.
-enum Back {
-    /// Removed ones are pushed, once for each mark. The one to be taken last is the first.
+/// One command that gives messages back. It may be repeated.
+enum GiveBack {
+    /// Pushes removed messages, once for each mark. The message to be taken last comes first.
     Push { mark: String, payloads: Vec<Bytes> },
-    /// Leased ones are released. If that fails, their lease ends by itself.
+    /// Releases leased messages. If that fails, their lease ends by itself.
     Release(Vec<(Receipt, Settle)>),
 }
 
-impl Back {
-    fn new(store: &Store, part: Part) -> Self {
-        if let Some(releases) = part.releases() {
+impl GiveBack {
+    fn new(queue: &Queue, segment: Segment) -> Self {
+        if let Some(releases) = segment.releases() {
             return Self::Release(releases);
         }
-        let mut payloads = part.into_payloads();
+        let mut payloads = segment.into_payloads();
         payloads.reverse();
         Self::Push {
-            mark: store.new_mark(),
+            mark: queue.new_mark(),
             payloads,
         }
     }
 
-    async fn run(&self, store: &Store) -> Result<()> {
+    async fn run(&self, queue: &Queue) -> Result<()> {
         match self {
             Self::Push { mark, payloads } => {
-                store.give_back(mark, payloads).await?;
-                // It is not repeated any more. If this fails the mark ends by itself.
-                drop(store.unmark(mark).await);
+                queue.give_back(mark, payloads).await?;
+                // It is not sent again. If this fails, the mark expires.
+                drop(queue.remove_mark(mark).await);
                 Ok(())
             }
-            Self::Release(receipts) => store.settle(receipts).await.map(drop),
+            Self::Release(receipts) => queue.settle(receipts).await.map(drop),
         }
     }
 
-    /// Tries until it works, or fails with an error that does not pass by itself.
-    async fn insist(&self, store: &Store) -> Result<()> {
+    /// Tries until it works, or until an error that is not transient.
+    async fn retry(&self, queue: &Queue) -> Result<()> {
         let mut failures = 0;
         loop {
-            match self.run(store).await {
-                Err(error) if is_passing(&error) => {
-                    tracing::warn!(queue = store.name(), %error, "cannot give messages back yet");
+            match self.run(queue).await {
+                Err(error) if is_transient(&error) => {
+                    tracing::warn!(queue = queue.name(), %error, "cannot give messages back yet");
                 }
                 outcome => return outcome,
             }
@@ -89,14 +89,14 @@ impl Back {
     }
 
     /// Tries until it works or the provider is closed.
-    async fn try_on(self, store: Store) {
-        let close = store.shared().core.close.clone();
+    async fn retry_until_closed(self, queue: Queue) {
+        let close = queue.shared().core.close.clone();
         loop {
             let is_last = timeout(REFUSED_PAUSE, close.cancelled()).await.is_ok();
-            match self.insist(&store).await {
+            match self.retry(&queue).await {
                 Ok(()) => return,
                 Err(error) if is_last => {
-                    tracing::error!(queue = store.name(), %error, "could not give messages back");
+                    tracing::error!(queue = queue.name(), %error, "could not give messages back");
                     return;
                 }
                 Err(_) => {}
@@ -105,10 +105,11 @@ impl Back {
     }
 }
 
-impl Store {
-    /// Gives messages back to the front, the one to be taken last first. Asked again with the same mark, does nothing.
+impl Queue {
+    /// Gives messages back to the front, the one to be taken last first. A second call with the
+    /// same mark does nothing.
     pub(super) async fn give_back(&self, mark: &str, payloads: &[Bytes]) -> Result<()> {
-        let args: Vec<_> = [millis(MARK)]
+        let args: Vec<_> = [millis(MARK_LIFETIME)]
             .into_iter()
             .chain(payloads.iter().cloned())
             .collect();
@@ -126,7 +127,7 @@ impl Store {
         self.keys().once(&Uuid::new_v4().simple().to_string())
     }
 
-    pub(super) async fn unmark(&self, mark: &str) -> Result<()> {
+    pub(super) async fn remove_mark(&self, mark: &str) -> Result<()> {
         let unlink = || {
             let mut cmd = redis::cmd("UNLINK");
             cmd.arg(mark);

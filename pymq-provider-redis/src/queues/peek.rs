@@ -1,23 +1,23 @@
-//! Looking at a part of a queue: one `LRANGE` or `ZRANGE`.
+//! Reading a part of a queue without a change: one `LRANGE` or `ZRANGE`.
 
 use bytes::Bytes;
 use pymq_core::Result;
 use pymq_core::provider::{Part, Stored};
 
 use super::dead_letter;
-use super::queue::Store;
+use super::queue::Queue;
 use crate::wire;
 
-/// So many bytes of id and colon precede the payload of a delayed message.
-const ID_AND_COLON: usize = 43;
+/// The bytes of id and colon before the payload of a delayed message.
+const ID_PREFIX_BYTES: usize = 43;
 
-impl Store {
-    /// Looks at up to `max` messages, the next to leave first.
+impl Queue {
+    /// Returns up to `max` messages, the next to leave first.
     pub(super) async fn peek(&self, part: Part, max: usize) -> Result<Vec<Stored>> {
         if max == 0 {
             return Ok(Vec::new());
         }
-        // No queue is longer, and an index of Redis has a sign.
+        // No queue is longer than `i64::MAX`, and an index of Redis is signed.
         let count = i64::try_from(max).unwrap_or(i64::MAX);
         let keys = self.keys();
         let (command, key, first, last) = match part {
@@ -25,13 +25,13 @@ impl Store {
             Part::Delayed => ("ZRANGE", &keys.delayed, 0, count - 1),
             _ => ("ZRANGE", &keys.dead, 0, count - 1),
         };
-        let look = || {
+        let command_of_part = || {
             let mut cmd = redis::cmd(command);
             cmd.arg(key).arg(first).arg(last);
             cmd
         };
         let found: Vec<Bytes> = self
-            .query("peek into", &self.commands().repeatable(), look)
+            .query("peek into", &self.commands().repeatable(), command_of_part)
             .await?;
         let stored = |payload| {
             let (message, extra) = wire::decode_with(payload);
@@ -41,7 +41,7 @@ impl Store {
             Part::Ready => found.into_iter().rev().map(stored).collect(),
             Part::Delayed => found
                 .into_iter()
-                .map(|member| stored(member.slice(ID_AND_COLON.min(member.len())..)))
+                .map(|member| stored(member.slice(ID_PREFIX_BYTES.min(member.len())..)))
                 .collect(),
             _ => found.iter().filter_map(dead_letter::read).collect(),
         })

@@ -1,4 +1,4 @@
-//! Putting messages: one `LPUSH`, or `put.lua` where an option asks for more.
+//! Putting messages: one `LPUSH`, or `put.lua` for a put with options.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::time::Instant;
 
 use super::args::{millis, number, token};
-use super::queue::{Store, script};
+use super::queue::{Queue, script};
 use crate::connection::{Script, command};
 use crate::wire;
 
 static PUT: Script = script!("put.lua");
 
-/// The most bytes in one command: Redis closes the connection, with all that is in flight on it, not far above.
-const MAX_COMMAND: usize = 256 << 20;
+/// The most bytes in one put. Redis closes the connection at a command that is not much larger, and
+/// that fails every command in flight on it.
+const MAX_PUT_BYTES: usize = 256 << 20;
 
-/// The most messages in one put: servers before version 7 close the connection, with all that is in flight on it, at a
-/// command of 1,048,577 words.
-const MAX_PUT: usize = 1_000_000;
+/// The most messages in one put. Servers before version 7 close the connection at a command of
+/// 1,048,577 arguments.
+const MAX_PUT_MESSAGES: usize = 1_000_000;
 
-/// The most messages, and bytes of them, in one put with options, which is one script.
-const MAX_PUT_WITH: usize = 10_000;
-const MAX_PUT_WITH_BYTES: usize = 64 << 20;
+/// The most messages, and their bytes, in one put with options, which is one script.
+const MAX_OPTIONS_PUT_MESSAGES: usize = 10_000;
+const MAX_OPTIONS_PUT_BYTES: usize = 64 << 20;
 
-impl Store {
+impl Queue {
     /// Puts messages at the back, all or none.
     pub(super) async fn put(&self, messages: &[Message], opts: PutOptions) -> Result<Put> {
         if messages.is_empty() {
@@ -34,9 +35,9 @@ impl Store {
         }
         let payloads: Vec<_> = messages.iter().map(wire::encode).collect();
         self.check_size("put to", &payloads)?;
-        if payloads.len() > MAX_PUT {
+        if payloads.len() > MAX_PUT_MESSAGES {
             let context = format!(
-                "{}: {} messages at once, limit {MAX_PUT}",
+                "{}: {} messages at once, limit {MAX_PUT_MESSAGES}",
                 self.context("put to"),
                 payloads.len()
             );
@@ -52,13 +53,13 @@ impl Store {
             let () = self.query("put to", &self.commands(), push).await?;
             return Ok(Put::New);
         }
-        // Apart, as plain puts are many and their futures small.
-        Box::pin(self.put_with(payloads, opts)).await
+        // Boxed, so that the future of the frequent plain put stays small.
+        Box::pin(self.put_with_options(payloads, opts)).await
     }
 
-    /// Puts messages in the way the options say.
-    async fn put_with(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<Put> {
-        self.check_bound(&payloads)?;
+    /// Puts messages with options, in one script.
+    async fn put_with_options(&self, payloads: Vec<Bytes>, opts: PutOptions) -> Result<Put> {
+        self.check_options_put(&payloads)?;
         let window = if opts.once.is_some() {
             once_window(opts.window)
         } else {
@@ -74,13 +75,13 @@ impl Store {
             .chain(options)
             .chain(payloads)
             .collect();
-        let queue = self.keys();
+        let keys = self.keys();
         let mark = opts
             .once
             .as_ref()
-            .map_or_else(String::new, |id| queue.once(id.as_str()));
-        let [list, delayed, leases, lease, dead] = queue.all();
-        let keys = [
+            .map_or_else(String::new, |id| keys.once(id.as_str()));
+        let [list, delayed, leases, lease, dead] = keys.all();
+        let script_keys = [
             list,
             delayed,
             leases,
@@ -95,11 +96,14 @@ impl Store {
         };
         let end = Instant::now() + self.shared().core.connector.op_timeout();
         loop {
-            match self.run("put to", &commands, &PUT, &keys, &args).await? {
+            match self
+                .run("put to", &commands, &PUT, &script_keys, &args)
+                .await?
+            {
                 1_i64.. => return Ok(Put::New),
                 0 => return Ok(Put::Known),
                 -1 => return Err(Error::new(ErrorKind::Full, self.context("put to"))),
-                // The sweep makes ready what the put could not count.
+                // The sweep makes ready what the script could not count.
                 _ if Instant::now() < end => {
                     Box::pin(self.sweep()).await?;
                 }
@@ -110,30 +114,31 @@ impl Store {
 
     fn check_size(&self, operation: &str, payloads: &[Bytes]) -> Result<()> {
         let size: usize = payloads.iter().map(Bytes::len).sum();
-        if size <= MAX_COMMAND {
+        if size <= MAX_PUT_BYTES {
             let sizes = payloads.iter().map(Bytes::len);
             let limits = &self.shared().core.limits;
             return limits.check(|| self.context(operation), sizes);
         }
         let context = format!(
-            "{}: {size} bytes at once, limit {MAX_COMMAND}",
+            "{}: {size} bytes at once, limit {MAX_PUT_BYTES}",
             self.context(operation)
         );
         Err(Error::new(ErrorKind::TooLarge, context))
     }
 
-    /// Checks what one script puts, all or none. One message alone may be as large as any.
-    fn check_bound(&self, payloads: &[Bytes]) -> Result<()> {
+    /// Checks the size of a put with options, which is one script. A single message may have any
+    /// size.
+    fn check_options_put(&self, payloads: &[Bytes]) -> Result<()> {
         let (count, size) = (
             payloads.len(),
             payloads.iter().map(Bytes::len).sum::<usize>(),
         );
-        if count <= MAX_PUT_WITH && (count == 1 || size <= MAX_PUT_WITH_BYTES) {
+        if count <= MAX_OPTIONS_PUT_MESSAGES && (count == 1 || size <= MAX_OPTIONS_PUT_BYTES) {
             return Ok(());
         }
         let context = format!(
-            "{}: {count} messages of {size} bytes at once with options, limit {MAX_PUT_WITH} \
-             messages and {MAX_PUT_WITH_BYTES} bytes",
+            "{}: {count} messages of {size} bytes at once with options, limit \
+             {MAX_OPTIONS_PUT_MESSAGES} messages and {MAX_OPTIONS_PUT_BYTES} bytes",
             self.context("put to"),
         );
         Err(Error::new(ErrorKind::TooLarge, context))

@@ -1,4 +1,5 @@
-//! One queue in Redis: what its operations share. Each operation has a file and a script of its own.
+//! One queue in Redis: what its operations share. Each operation has a file and a script of its
+//! own.
 
 use std::sync::Arc;
 
@@ -9,11 +10,12 @@ use super::Shared;
 use crate::connection::{Commands, Fault, Script};
 use crate::keys::QueueKeys;
 
-/// The most that one script handles, for the sake of all others who use the server: as in `queue.lua`.
-pub(super) const CHUNK: usize = 1_000;
-pub(super) const CHUNK_BYTES: usize = 4 << 20;
+/// The most messages, and their bytes, that one script handles, as in `queue.lua`. It bounds how
+/// long other clients of the server wait.
+pub(super) const MAX_SCRIPT_MESSAGES: usize = 1_000;
+pub(super) const MAX_SCRIPT_BYTES: usize = 4 << 20;
 
-/// A script of queues, with `queue.lua` before it.
+/// Declares a queue script, with `queue.lua` before it.
 macro_rules! script {
     ($file:literal) => {
         Script::new(concat!(
@@ -26,20 +28,20 @@ pub(super) use script;
 
 /// A queue by name. Cheap to clone and to create.
 #[derive(Clone, Debug)]
-pub(super) struct Store {
+pub(super) struct Queue {
     shared: Arc<Shared>,
     name: Arc<str>,
 }
 
-/// Tells whether an error may pass by itself, so that who waits waits on.
-pub(super) fn is_passing(error: &Error) -> bool {
+/// Tells whether an error may pass by itself, so that waiting callers wait on.
+pub(super) fn is_transient(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::OutOfMemory
     )
 }
 
-impl Store {
+impl Queue {
     pub(super) fn new(shared: Arc<Shared>, name: &str) -> Self {
         Self {
             shared,
@@ -55,18 +57,18 @@ impl Store {
         &self.shared
     }
 
-    /// Returns Python's list.
+    /// Returns the name of Python's list.
     pub(super) fn list(&self) -> String {
         self.shared.core.keys.name(&self.name)
     }
 
-    /// Asks for an answer of any kind.
+    /// Sends a command that the server answers at once.
     pub(super) async fn probe(&self) -> Result<()> {
         let ping = || redis::cmd("PING");
         self.query("get from", &self.commands(), ping).await
     }
 
-    /// Returns why there is no connection for commands now; none if there is one.
+    /// Returns why there is no connection for commands now, or `None` if there is one.
     pub(super) fn why_down(&self) -> Option<Fault> {
         self.shared.core.commands.why_down()
     }
@@ -88,7 +90,7 @@ impl Store {
         commands
             .query(|| self.context(operation), make)
             .await
-            .map_err(|error| self.name_key(error))
+            .map_err(|error| self.explain_wrong_type(error))
     }
 
     pub(super) async fn run<T: redis::FromRedisValue>(
@@ -102,7 +104,7 @@ impl Store {
         let answer = commands
             .script(|| self.context(operation), script, keys, args)
             .await;
-        answer.map_err(|error| self.name_key(error))
+        answer.map_err(|error| self.explain_wrong_type(error))
     }
 
     /// Names the operation and the queue, for errors.
@@ -110,21 +112,22 @@ impl Store {
         format!("redis: {operation} `{}`", self.name)
     }
 
-    /// Turns a failure on another connection into an error.
+    /// Converts a failure on another connection to an error.
     pub(super) fn fault(&self, operation: &str, fault: Fault) -> Error {
-        self.name_key(fault.into_error(
+        self.explain_wrong_type(fault.into_error(
             &self.context(operation),
             self.shared.core.connector.address(),
         ))
     }
 
-    /// Names the key in the way, if one is: it is almost always the list, which is Python's to write too.
-    fn name_key(&self, error: Error) -> Error {
+    /// Names the key of the wrong type. It is almost always the list, which Python writes too.
+    fn explain_wrong_type(&self, error: Error) -> Error {
         if error.kind() != ErrorKind::WrongType {
             return error;
         }
         let context = format!(
-            "redis: queue `{}`: key `{}` or one beside it",
+            "redis: queue `{}`: `{}` or a key beside it belongs to another program, \
+             use another name",
             self.name,
             self.list()
         );

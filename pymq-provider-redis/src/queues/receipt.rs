@@ -1,13 +1,13 @@
-//! The name of a leased message: the batch it was taken in and its place there.
+//! The receipt of a leased message: its lease batch, and its index in the batch.
 
 use pymq_core::provider::Receipt;
 
-/// Creates the receipt of the message at a place of a batch; the first place is 1.
+/// Creates the receipt of the message at an index of a batch. The first index is 1.
 pub(super) fn issue(batch: &str, index: usize) -> Receipt {
     Receipt::new(format!("{batch}/{index}"))
 }
 
-/// Returns batch and place; none for a receipt that is not exactly as one of ours.
+/// Returns batch and index, or `None` if the receipt is not exactly in our form.
 pub(super) fn read(receipt: &Receipt) -> Option<(&str, &str)> {
     let (batch, index) = std::str::from_utf8(receipt.as_bytes())
         .ok()?
@@ -15,7 +15,7 @@ pub(super) fn read(receipt: &Receipt) -> Option<(&str, &str)> {
     (is_id(batch) && is_index(index)).then_some((batch, index))
 }
 
-/// Tells whether a text is an id as the scripts make them: microseconds, the token of the call, and a number.
+/// Tells whether a text is an id of our scripts: microseconds, the token of the call, and a number.
 pub(super) fn is_id(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut next = |length, is_part: fn(u8) -> bool| {
@@ -26,8 +26,8 @@ pub(super) fn is_id(text: &str) -> bool {
     next(16, is_digit) && next(16, is_hex) && next(8, is_digit) && parts.next().is_none()
 }
 
-/// Tells whether a text is a place: from 1 on, without a sign or leading zeros, and within the eight digits it has in
-/// the name of a batch of its own.
+/// Tells whether a text is an index: at least 1, at most eight digits, without a sign or leading
+/// zeros.
 fn is_index(text: &str) -> bool {
     (1..=8).contains(&text.len()) && !text.starts_with('0') && text.bytes().all(is_digit)
 }

@@ -5,14 +5,14 @@ use pymq_core::provider::Redrive;
 use pymq_core::{MessageId, Result};
 
 use super::args::{number, text};
-use super::queue::{CHUNK, Store, script};
+use super::queue::{MAX_SCRIPT_MESSAGES, Queue, script};
 use super::receipt::is_id;
 use crate::connection::Script;
 
 static REDRIVE: Script = script!("redrive.lua");
 
-impl Store {
-    /// Moves dead letters to the back: those that are there when it begins, each once.
+impl Queue {
+    /// Moves dead letters to the back of the queue: those that are there when it begins, each once.
     pub(super) async fn redrive(&self, which: Redrive) -> Result<usize> {
         match which {
             Redrive::Ids(ids) => self.redrive_ids(&ids).await,
@@ -24,7 +24,7 @@ impl Store {
         let mut all = 0;
         let mut args = [text("all"), Bytes::new(), number(0), number(0)];
         loop {
-            let (moved, last, left, passed) = self.redrive_some(&args).await?;
+            let (moved, last, left, passed) = self.redrive_chunk(&args).await?;
             all += moved;
             if left == 0 {
                 return Ok(all);
@@ -34,7 +34,7 @@ impl Store {
     }
 
     async fn redrive_ids(&self, ids: &[MessageId]) -> Result<usize> {
-        // What is no id of ours names nothing.
+        // A text that is not one of our ids names no dead letter.
         let ids: Vec<_> = ids
             .iter()
             .map(MessageId::as_str)
@@ -43,21 +43,21 @@ impl Store {
         let mut all = 0;
         let mut at = 0;
         while at < ids.len() {
-            let some = &ids[at..ids.len().min(at + CHUNK)];
+            let some = &ids[at..ids.len().min(at + MAX_SCRIPT_MESSAGES)];
             let args: Vec<_> = [text("ids")]
                 .into_iter()
                 .chain(some.iter().map(|id| text(id)))
                 .collect();
-            let (moved, _, left, _) = self.redrive_some(&args).await?;
+            let (moved, _, left, _) = self.redrive_chunk(&args).await?;
             all += moved;
             at += some.len() - left;
         }
         Ok(all)
     }
 
-    async fn redrive_some(&self, args: &[Bytes]) -> Result<(usize, Bytes, usize, usize)> {
-        let (commands, queue) = (self.commands(), self.keys());
-        self.run("redrive in", &commands, &REDRIVE, &queue.all(), args)
+    async fn redrive_chunk(&self, args: &[Bytes]) -> Result<(usize, Bytes, usize, usize)> {
+        let (commands, keys) = (self.commands(), self.keys());
+        self.run("redrive in", &commands, &REDRIVE, &keys.all(), args)
             .await
     }
 }

@@ -1,7 +1,8 @@
-//! Settling many leased messages: one script after the other, each bounded.
+//! Settling leased messages: `settle.lua` in bounded steps, with `leased.lua` where the payload
+//! changes.
 //!
-//! What goes to the front is settled last, and the last of the call first: so the first of it is the next to be taken,
-//! however many scripts it took.
+//! Messages that go to the front are settled last, in reverse order. So the first of the call is
+//! the next to be taken, however many scripts the call needs.
 
 use std::collections::HashSet;
 
@@ -10,7 +11,7 @@ use pymq_core::provider::{Receipt, Settle, lease_time};
 use pymq_core::{Error, ErrorKind, Result};
 
 use super::args::{millis, text, token};
-use super::queue::{CHUNK, CHUNK_BYTES, Store, script};
+use super::queue::{MAX_SCRIPT_BYTES, MAX_SCRIPT_MESSAGES, Queue, script};
 use super::{dead_letter, receipt};
 use crate::connection::Script;
 use crate::wire::{self, Extra};
@@ -18,7 +19,7 @@ use crate::wire::{self, Extra};
 static SETTLE: Script = script!("settle.lua");
 static LEASED: Script = script!("leased.lua");
 
-impl Store {
+impl Queue {
     /// Settles leased messages, one after the other.
     pub(super) async fn settle(
         &self,
@@ -30,16 +31,16 @@ impl Store {
 
 /// The settlements of one call.
 struct Settlement<'a> {
-    store: &'a Store,
-    /// In the order in which they are done.
+    queue: &'a Queue,
+    /// In the order in which they are sent.
     steps: Vec<Step<'a>>,
     results: Vec<Result<()>>,
 }
 
-/// One settlement that is to be asked for.
+/// One settlement to be sent.
 #[derive(Clone, Copy)]
 struct Step<'a> {
-    /// Its place in the call.
+    /// Its position in the call.
     place: usize,
     batch: &'a str,
     index: &'a str,
@@ -47,11 +48,11 @@ struct Step<'a> {
 }
 
 impl<'a> Settlement<'a> {
-    fn new(store: &'a Store, settlements: &'a [(Receipt, Settle)]) -> Self {
+    fn new(queue: &'a Queue, settlements: &'a [(Receipt, Settle)]) -> Self {
         let mut ended = HashSet::new();
         let (mut steps, mut fronts) = (Vec::with_capacity(settlements.len()), Vec::new());
         for (place, (receipt, settle)) in settlements.iter().enumerate() {
-            // A lease that was settled before in this call is over, whatever came of that.
+            // A lease that this call has already settled has ended, whatever the outcome.
             let Some((batch, index)) =
                 receipt::read(receipt).filter(|receipt| !ended.contains(receipt))
             else {
@@ -73,20 +74,20 @@ impl<'a> Settlement<'a> {
             }
         }
         steps.extend(fronts.into_iter().rev());
-        let lost = || Error::new(ErrorKind::LeaseLost, store.context("settle in"));
+        let lost = || Error::new(ErrorKind::LeaseLost, queue.context("settle in"));
         Self {
-            store,
+            queue,
             steps,
             results: settlements.iter().map(|_| Err(lost())).collect(),
         }
     }
 
-    /// Settles. An error before anything was settled is the answer; one that comes later is that of each settlement
-    /// that was not made.
+    /// Settles. If the first script fails, its error is the result of the call. A later error is
+    /// the result of each settlement that was not sent.
     async fn run(mut self) -> Result<Vec<Result<()>>> {
         let mut done = 0;
         while done < self.steps.len() {
-            match self.settle_some(done).await {
+            match self.settle_chunk(done).await {
                 Ok(count) => done += count,
                 Err(error) if done == 0 => return Err(error),
                 Err(error) => {
@@ -100,30 +101,30 @@ impl<'a> Settlement<'a> {
         Ok(self.results)
     }
 
-    /// Settles some from a step on, and returns how many: at least one.
-    async fn settle_some(&mut self, first: usize) -> Result<usize> {
-        let steps = &self.steps[first..self.steps.len().min(first + CHUNK)];
-        // Apart, as few settlements need them.
-        let payloads = Box::pin(leased(self.store, steps)).await?;
+    /// Sends one chunk of settlements from a step on, and returns how many it was: at least one.
+    async fn settle_chunk(&mut self, first: usize) -> Result<usize> {
+        let steps = &self.steps[first..self.steps.len().min(first + MAX_SCRIPT_MESSAGES)];
+        // Boxed, because few settlements need it.
+        let payloads = Box::pin(read_payloads(self.queue, steps)).await?;
         let mut payloads = payloads.into_iter();
         let mut args = vec![token()];
         let mut asked = Vec::with_capacity(steps.len());
         let (mut seen, mut bytes) = (0, 0);
         for step in steps {
-            let payload = if says_something_new(step.settle) {
+            let payload = if changes_payload(step.settle) {
                 match payloads.next() {
                     Some(payload) => payload,
-                    // Not read yet.
+                    // Its payload was not read yet.
                     None => break,
                 }
             } else {
                 Some(Bytes::new())
             };
-            // Without a payload the lease is over already.
+            // Without a payload, the lease has already ended.
             if let Some(payload) = payload {
-                let [what, time, payload] = order(step.settle, payload);
+                let [what, time, payload] = script_args(step.settle, payload);
                 bytes += payload.len();
-                if bytes > CHUNK_BYTES && !asked.is_empty() {
+                if bytes > MAX_SCRIPT_BYTES && !asked.is_empty() {
                     break;
                 }
                 asked.push((seen, step.place));
@@ -134,9 +135,9 @@ impl<'a> Settlement<'a> {
         if asked.is_empty() {
             return Ok(seen);
         }
-        let (commands, keys) = (self.store.commands(), self.store.keys());
+        let (commands, keys) = (self.queue.commands(), self.queue.keys());
         let outcomes: Vec<i64> = self
-            .store
+            .queue
             .run("settle in", &commands, &SETTLE, &keys.all(), &args)
             .await?;
         for (outcome, (_, place)) in outcomes.iter().zip(&asked) {
@@ -149,18 +150,18 @@ impl<'a> Settlement<'a> {
     }
 }
 
-/// Reads the payloads of those that a settlement will change, in order, as far as one script goes.
-async fn leased(store: &Store, steps: &[Step<'_>]) -> Result<Vec<Option<Bytes>>> {
+/// Reads the payloads that settlements change, in order, up to the bound of one script.
+async fn read_payloads(queue: &Queue, steps: &[Step<'_>]) -> Result<Vec<Option<Bytes>>> {
     let args: Vec<_> = steps
         .iter()
-        .filter(|step| says_something_new(step.settle))
+        .filter(|step| changes_payload(step.settle))
         .flat_map(|step| [text(step.batch), text(step.index)])
         .collect();
     if args.is_empty() {
         return Ok(Vec::new());
     }
-    let (commands, keys) = (store.commands().repeatable(), store.keys());
-    store
+    let (commands, keys) = (queue.commands().repeatable(), queue.keys());
+    queue
         .run("settle in", &commands, &LEASED, &keys.all(), &args)
         .await
 }
@@ -175,28 +176,28 @@ fn is_to_front(settle: &Settle) -> bool {
 }
 
 /// Tells whether a settlement changes the payload.
-fn says_something_new(settle: &Settle) -> bool {
+fn changes_payload(settle: &Settle) -> bool {
     matches!(settle, Settle::Nack { .. } | Settle::Bury { .. })
 }
 
-/// Says a settlement in the words of `settle.lua`: what, how many ms, and the payload.
-fn order(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
+/// Returns the arguments of `settle.lua`: action, milliseconds and payload.
+fn script_args(settle: &Settle, payload: Bytes) -> [Bytes; 3] {
     let none = Bytes::new;
     match settle {
         Settle::Release => [text("front"), none(), none()],
         Settle::Nack { delay } if delay.is_zero() => {
-            [text("front"), none(), taken_once_more(payload)]
+            [text("front"), none(), count_attempt(payload)]
         }
-        Settle::Nack { delay } => [text("later"), millis(*delay), taken_once_more(payload)],
+        Settle::Nack { delay } => [text("later"), millis(*delay), count_attempt(payload)],
         Settle::Extend { lease } => [text("extend"), millis(lease_time(*lease)), none()],
         Settle::Bury { reason } => [text("bury"), none(), dead_letter::write(payload, reason)],
-        // `Ack`; what else there may be one day is refused by the script.
+        // `Ack`. The script refuses actions that it does not know.
         _ => [text("ack"), none(), none()],
     }
 }
 
-/// Returns the payload that says that the message has been taken once more.
-pub(super) fn taken_once_more(payload: Bytes) -> Bytes {
+/// Returns the payload with one more attempt counted.
+pub(super) fn count_attempt(payload: Bytes) -> Bytes {
     let (message, extra) = wire::decode_with(payload);
     wire::encode_with(
         &message,

@@ -5,15 +5,15 @@ use pymq_core::Result;
 use pymq_core::provider::QueueStats;
 
 use super::args::number;
-use super::queue::{Store, script};
+use super::queue::{Queue, script};
 use crate::connection::Script;
 
 static STATS: Script = script!("stats.lua");
 
-impl Store {
-    /// Counts each part; beyond 1,000 lease batches in several steps.
+impl Queue {
+    /// Counts the messages of each part. More than 1,000 lease batches take several scripts.
     pub(super) async fn stats(&self) -> Result<QueueStats> {
-        let (commands, queue) = (self.commands().repeatable(), self.keys());
+        let (commands, keys) = (self.commands().repeatable(), self.keys());
         let mut sum = QueueStats::default();
         let mut args = [number(0), Bytes::new()];
         loop {
@@ -25,7 +25,7 @@ impl Store {
                 usize,
                 Bytes,
             ) = self
-                .run("stats of", &commands, &STATS, &queue.all(), &args)
+                .run("stats of", &commands, &STATS, &keys.all(), &args)
                 .await?;
             sum = QueueStats::new(
                 sum.ready + ready,

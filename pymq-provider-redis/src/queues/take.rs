@@ -1,4 +1,4 @@
-//! Taking messages: one `RPOP`, or `take.lua` on a lease.
+//! Taking messages: one `RPOP`, or `take.lua` for a take with a lease.
 
 use std::time::Duration;
 
@@ -7,23 +7,24 @@ use pymq_core::Result;
 use tokio::time::Instant;
 
 use super::args::{millis, number, token};
-use super::queue::{Store, script};
+use super::queue::{Queue, script};
 use super::taken::Taken;
-use super::waiters::Order;
+use super::waiters::TakeRequest;
 use crate::connection::Script;
 
 static TAKE: Script = script!("take.lua");
 
-/// The most messages a take without a lease brings. Of a take with a lease the script decides.
+/// The most messages of a take without a lease. The script bounds a take with a lease.
 const MAX_TAKE: usize = 1 << 16;
 
-impl Store {
-    /// Takes what is ordered from the front. `take` is the number of this take.
+impl Queue {
+    /// Takes messages from the front. `take` is the number of this take.
     ///
-    /// Waits for the answer as long as one may come: what was taken is in the answer alone.
-    pub(super) async fn take(self, take: u64, order: Order) -> Result<Taken> {
-        let max = order.max.min(MAX_TAKE);
-        match order.lease {
+    /// Waits for the answer as long as it can come: the messages are in the answer and nowhere
+    /// else.
+    pub(super) async fn take(self, take: u64, request: TakeRequest) -> Result<Taken> {
+        let max = request.max.min(MAX_TAKE);
+        match request.lease {
             Some(lease) => self.lease(take, max, lease).await,
             None => self.pop(take, max).await,
         }
@@ -36,7 +37,7 @@ impl Store {
             cmd
         };
         let payloads: Option<Vec<Bytes>> = self
-            .query("get from", &self.commands().patient(), pop)
+            .query("get from", &self.commands().keep_answer(), pop)
             .await?;
         Ok(Taken::removed(&self, take, payloads.unwrap_or_default()))
     }
@@ -44,7 +45,7 @@ impl Store {
     async fn lease(self, take: u64, max: usize, lease: Duration) -> Result<Taken> {
         let args = [token(), number(max), millis(lease)];
         let keys = self.keys();
-        let commands = self.commands().patient();
+        let commands = self.commands().keep_answer();
         let sent = Instant::now();
         let mut payloads: Vec<Bytes> = self
             .run("lease from", &commands, &TAKE, &keys.all(), &args)

@@ -1,6 +1,6 @@
-//! What was taken from a queue on behalf of a caller. A [`Taken`] that is dropped before it is
-//! delivered goes back to the taker of its queue, with no attempt counted. A take that is itself
-//! dropped halfway is finished by a task of its own first: see [`Finish`].
+//! Messages taken from a queue for a caller. A [`Taken`] that is dropped before its delivery goes
+//! back to the taker of its queue, and no attempt is counted. A take whose future is dropped is
+//! completed by a task first: see [`RunToCompletion`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use pymq_core::provider::{Delivery, Receipt, Settle};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::queue::{CHUNK, CHUNK_BYTES, Store};
+use super::queue::{MAX_SCRIPT_BYTES, MAX_SCRIPT_MESSAGES, Queue};
 use super::{Shared, receipt, waiters};
 use crate::wire;
 
-/// Messages in a row that one take brought.
+/// Consecutive messages of one take.
 #[derive(Debug)]
-pub(super) struct Part {
-    /// Keeps the connection up until these are seen to.
+pub(super) struct Segment {
+    /// Keeps the connection up until the messages are delivered or back.
     held: TaskTrackerToken,
     /// The number of the take.
     take: u64,
-    /// The place of the first in its take, from 1.
+    /// The index of the first message in its take, from 1.
     first: usize,
     lease: Option<Lease>,
     payloads: Vec<Bytes>,
@@ -34,20 +34,20 @@ pub(super) struct Part {
 struct Lease {
     batch: Arc<str>,
     time: Duration,
-    /// When the take was sent: by our clock the lease does not end later than counted from here.
+    /// When the take was sent. By the local clock, the lease ends at the latest this long after it.
     sent: Instant,
 }
 
-impl Part {
+impl Segment {
     fn new(
-        store: &Store,
+        queue: &Queue,
         take: u64,
         lease: Option<Lease>,
         first: usize,
         payloads: Vec<Bytes>,
     ) -> Self {
         Self {
-            held: store.shared().core.held.token(),
+            held: queue.shared().core.held.token(),
             take,
             first,
             lease,
@@ -59,24 +59,24 @@ impl Part {
         self.payloads.is_empty()
     }
 
-    /// Returns how long these are leased; none if they were removed.
+    /// Returns the time of the lease, or `None` if the messages were removed.
     pub(super) fn lease(&self) -> Option<Duration> {
         self.lease.as_ref().map(|lease| lease.time)
     }
 
-    /// Returns what orders parts as their messages were in the queue.
+    /// Returns a key that sorts segments into the order of the queue.
     pub(super) fn place(&self) -> (u64, usize) {
         (self.take, self.first)
     }
 
-    /// Tells whether the lease has ended, by our clock.
-    pub(super) fn is_over(&self, now: Instant) -> bool {
+    /// Tells whether the lease has ended, by the local clock.
+    pub(super) fn is_lease_over(&self, now: Instant) -> bool {
         let lease = self.lease.as_ref();
         lease.is_some_and(|lease| now.duration_since(lease.sent) >= lease.time)
     }
 
-    /// Tells whether too little of the lease is left to hand it to another caller.
-    pub(super) fn is_half_over(&self, now: Instant) -> bool {
+    /// Tells whether too little time is left of the lease for another caller.
+    pub(super) fn is_lease_half_over(&self, now: Instant) -> bool {
         let lease = self.lease.as_ref();
         lease.is_some_and(|lease| now.duration_since(lease.sent) >= lease.time / 2)
     }
@@ -96,28 +96,28 @@ impl Part {
         }
     }
 
-    /// Takes back what was split off last.
-    pub(super) fn rejoin(&mut self, mut part: Self) {
-        self.first = part.first;
-        let rest = std::mem::replace(&mut self.payloads, std::mem::take(&mut part.payloads));
+    /// Joins the segment that was split off last again.
+    pub(super) fn rejoin(&mut self, mut segment: Self) {
+        self.first = segment.first;
+        let rest = std::mem::replace(&mut self.payloads, std::mem::take(&mut segment.payloads));
         self.payloads.extend(rest);
     }
 
-    /// Splits off from the back what goes into one command.
+    /// Splits off from the end what fits into one command.
     pub(super) fn split_last(&mut self) -> Self {
         let mut bytes = 0;
         let fits = |payload: &&Bytes| {
             let is_first = bytes == 0;
             bytes += payload.len().max(1);
-            is_first || bytes <= CHUNK_BYTES
+            is_first || bytes <= MAX_SCRIPT_BYTES
         };
-        let last = self.payloads.iter().rev().take(CHUNK);
+        let last = self.payloads.iter().rev().take(MAX_SCRIPT_MESSAGES);
         let rest = self.payloads.len() - last.take_while(fits).count();
         let kept = self.split(rest);
         std::mem::replace(self, kept)
     }
 
-    /// Returns what releases these; none if they were removed.
+    /// Returns the settlements that release the messages, or `None` if they were removed.
     pub(super) fn releases(&self) -> Option<Vec<(Receipt, Settle)>> {
         let lease = self.lease.as_ref()?;
         let releases = (self.first..self.first + self.payloads.len())
@@ -125,7 +125,7 @@ impl Part {
         Some(releases.collect())
     }
 
-    /// Takes the payloads out: the caller has to see to them.
+    /// Returns the payloads. The caller must deliver them or give them back.
     pub(super) fn into_payloads(self) -> Vec<Bytes> {
         self.payloads
     }
@@ -134,31 +134,31 @@ impl Part {
 /// Messages that have left the queue and have not reached a caller.
 #[derive(Debug)]
 pub(super) struct Taken {
-    store: Store,
-    /// Absent once it has been taken out.
-    part: Option<Part>,
+    queue: Queue,
+    /// `None` once it is moved out.
+    segment: Option<Segment>,
 }
 
 impl Taken {
-    pub(super) fn new(store: &Store, part: Part) -> Self {
+    pub(super) fn new(queue: &Queue, segment: Segment) -> Self {
         Self {
-            store: store.clone(),
-            part: Some(part),
+            queue: queue.clone(),
+            segment: Some(segment),
         }
     }
 
-    pub(super) fn nothing(store: &Store) -> Self {
-        Self::new(store, Part::new(store, 0, None, 1, Vec::new()))
+    pub(super) fn nothing(queue: &Queue) -> Self {
+        Self::new(queue, Segment::new(queue, 0, None, 1, Vec::new()))
     }
 
-    /// Messages that a take has removed.
-    pub(super) fn removed(store: &Store, take: u64, payloads: Vec<Bytes>) -> Self {
-        Self::new(store, Part::new(store, take, None, 1, payloads))
+    /// Messages that a take removed from the queue.
+    pub(super) fn removed(queue: &Queue, take: u64, payloads: Vec<Bytes>) -> Self {
+        Self::new(queue, Segment::new(queue, take, None, 1, payloads))
     }
 
-    /// Messages that make up a lease batch. `sent` is when the take was sent.
+    /// The messages of a lease batch. `sent` is when the take was sent.
     pub(super) fn leased(
-        store: &Store,
+        queue: &Queue,
         take: u64,
         batch: &str,
         time: Duration,
@@ -170,20 +170,20 @@ impl Taken {
             time,
             sent,
         };
-        Self::new(store, Part::new(store, take, Some(lease), 1, payloads))
+        Self::new(queue, Segment::new(queue, take, Some(lease), 1, payloads))
     }
 
-    /// Takes the messages out: the caller has to see to them.
-    pub(super) fn into_part(mut self) -> Part {
-        self.part
+    /// Returns the messages. The caller must deliver them or give them back.
+    pub(super) fn into_segment(mut self) -> Segment {
+        self.segment
             .take()
-            .unwrap_or_else(|| Part::new(&self.store, 0, None, 1, Vec::new()))
+            .unwrap_or_else(|| Segment::new(&self.queue, 0, None, 1, Vec::new()))
     }
 
-    /// Hands the messages to the caller: from here on they are its own.
+    /// Delivers the messages: from here on they belong to the caller.
     pub(super) fn deliver(self) -> Vec<Delivery> {
-        let part = self.into_part();
-        let (batch, first) = (part.lease.map(|lease| lease.batch), part.first);
+        let segment = self.into_segment();
+        let (batch, first) = (segment.lease.map(|lease| lease.batch), segment.first);
         let deliver = |(offset, payload)| {
             let (message, extra) = wire::decode_with(payload);
             let receipt = batch
@@ -191,27 +191,32 @@ impl Taken {
                 .map(|batch| receipt::issue(batch, first + offset));
             Delivery::new(message, extra.attempt.saturating_add(1), receipt)
         };
-        part.payloads.into_iter().enumerate().map(deliver).collect()
+        segment
+            .payloads
+            .into_iter()
+            .enumerate()
+            .map(deliver)
+            .collect()
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some(part) = self.part.take().filter(|part| !part.is_empty()) {
-            waiters::give_back(&self.store, part);
+        if let Some(segment) = self.segment.take().filter(|segment| !segment.is_empty()) {
+            waiters::give_back(&self.queue, segment);
         }
     }
 }
 
-/// A future that runs to its end: by its caller, or when dropped halfway by a task of its own, which
-/// drops the outcome.
-pub(super) struct Finish<T: Send + 'static> {
+/// A future that always runs to completion. If its caller drops it, a task runs the rest of it and
+/// drops the output.
+pub(super) struct RunToCompletion<T: Send + 'static> {
     shared: Arc<Shared>,
     _held: TaskTrackerToken,
     future: Option<BoxFuture<'static, T>>,
 }
 
-impl<T: Send + 'static> Finish<T> {
+impl<T: Send + 'static> RunToCompletion<T> {
     pub(super) fn new(
         shared: Arc<Shared>,
         future: impl Future<Output = T> + Send + 'static,
@@ -224,7 +229,7 @@ impl<T: Send + 'static> Finish<T> {
     }
 }
 
-impl<T: Send + 'static> Future for Finish<T> {
+impl<T: Send + 'static> Future for RunToCompletion<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
@@ -237,7 +242,7 @@ impl<T: Send + 'static> Future for Finish<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for Finish<T> {
+impl<T: Send + 'static> Drop for RunToCompletion<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
             self.shared.spawn(async move { drop(future.await) });

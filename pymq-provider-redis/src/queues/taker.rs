@@ -1,17 +1,17 @@
-//! The taker of a queue: the one task in this process that takes from it. It also watches the queue
-//! for those that wait, and sweeps it while this process uses it.
+//! The taker of a queue: the one task of this process that takes from it. It also watches the queue
+//! for waiting callers, and sweeps it while this process uses it.
 //!
-//! **One take at a time.** The task owns the command under way, hands what comes to the waiting
-//! callers in their order, and puts back what no caller wants *before* it sends the next take. So
-//! messages stay in order however callers come and go. Time ends the waiting of a caller and never
-//! a command. One thing can overtake: a take on a connection that broke is left to a task of its
-//! own, since its answer may come late or never.
+//! **One take at a time.** The task owns the command in flight. It hands the messages to the
+//! waiting callers in their order, and gives back the messages that no caller wants *before* it
+//! sends the next take. So messages stay in order when callers come and go. A timeout ends the wait
+//! of a caller, never a command. One case breaks the order: a take on a broken connection is left
+//! to a task of its own, because its answer may come late or never.
 //!
-//! **Waiting never owns a message.** The task watches with a command that moves the next message
-//! from the front to the front: it blocks until there is one, and changes nothing.
+//! **A wait never owns a message.** The task waits with a command that moves the next message from
+//! the front to the front. It blocks until there is a message, and changes nothing.
 //!
-//! No wake-up is lost: a waiter has had a look of its own before the task watches, and a watch
-//! answers at once if there is a message.
+//! **No wake-up is lost.** Each waiter gets a take of its own before the task waits, and the
+//! blocking command returns at once if there is a message.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,73 +21,73 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
-use super::args::CENTURY;
 use super::give_back::put_back;
-use super::queue::{self, Store};
-use super::taken::{Finish, Part, Taken};
-use super::waiters::{Order, Waiters};
-use super::watch::{Seen, Watch};
+use super::queue::{self, Queue};
+use super::taken::{RunToCompletion, Segment, Taken};
+use super::waiters::{TakeRequest, Waiters};
+use super::watcher::{Observation, QueueWatcher};
 use crate::connection;
+use crate::core::LONGEST_DURATION;
 
-/// A queue is swept at least this often while it has a taker, a little earlier at random.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The longest time between two sweeps while the queue has a taker. It is shortened at random.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// It is swept when something is due, but not more often than this.
-const SWEEP_GAP: Duration = Duration::from_millis(20);
+/// The shortest time between two sweeps of due messages.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A sweep that is due lets takes go first, for no longer than this.
-const SWEEP_PATIENCE: Duration = Duration::from_millis(100);
+/// How long takes may delay a sweep that is due.
+const SWEEP_DEFER_LIMIT: Duration = Duration::from_millis(100);
 
-/// The taker and its connection stay so long after they were last needed.
+/// How long the taker and its connection stay after their last use.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often those that wait take where the queue cannot be watched.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+/// How often waiting callers take from a queue that cannot be watched.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the task does next.
 enum Step {
     /// The queue needs no taker.
     End,
-    /// Put back what no caller wants.
-    PutBack(Vec<Part>),
+    /// Give back what no caller wants.
+    PutBack(Vec<Segment>),
     Sweep,
-    Take(Order),
-    /// Nothing until the bell rings, the watch sees something, or it is time.
+    Take(TakeRequest),
+    /// Wait for a wake-up, a message or the given time.
     Wait {
         is_awaited: bool,
         until: Instant,
     },
 }
 
-/// The one that takes from a queue.
+/// The task that takes from a queue.
 pub(super) struct Taker {
-    store: Store,
-    bell: Arc<Notify>,
-    watch: Watch,
+    queue: Queue,
+    wakeup: Arc<Notify>,
+    watcher: QueueWatcher,
     /// When the queue was last swept.
-    swept: Option<Instant>,
-    sweep_again: Instant,
+    last_sweep: Option<Instant>,
+    next_sweep: Instant,
     /// When a caller was last seen waiting.
-    waited: Instant,
-    /// When to take without having seen anything, if the queue cannot be watched.
+    last_waiting: Instant,
+    /// When to take without a sign of a message, if the queue cannot be watched.
     poll_at: Option<Instant>,
-    /// How many takes there were.
-    takes: u64,
+    /// How many takes were sent.
+    take_count: u64,
 }
 
 impl Taker {
-    pub(super) fn new(store: Store, bell: Arc<Notify>) -> Self {
+    pub(super) fn new(queue: Queue, wakeup: Arc<Notify>) -> Self {
         let now = Instant::now();
-        let watch = Watch::new(store.clone());
+        let watcher = QueueWatcher::new(queue.clone());
         Self {
-            store,
-            bell,
-            watch,
-            swept: None,
-            sweep_again: now,
-            waited: now,
+            queue,
+            wakeup,
+            watcher,
+            last_sweep: None,
+            next_sweep: now,
+            last_waiting: now,
             poll_at: None,
-            takes: 0,
+            take_count: 0,
         }
     }
 
@@ -96,9 +96,9 @@ impl Taker {
         loop {
             match self.next_step() {
                 Step::End => return,
-                Step::PutBack(parts) => put_back(&self.store, parts).await,
+                Step::PutBack(segments) => put_back(&self.queue, segments).await,
                 Step::Sweep => self.sweep().await,
-                Step::Take(order) => self.take(order).await,
+                Step::Take(request) => self.take(request).await,
                 Step::Wait { is_awaited, until } => self.wait(is_awaited, until).await,
             }
         }
@@ -107,41 +107,46 @@ impl Taker {
     fn next_step(&mut self) -> Step {
         let now = Instant::now();
         let shared = Arc::clone(self.shared());
-        let mut lines = shared.lines.lock();
-        let Some(line) = lines.get_mut(self.store.name()) else {
+        let mut by_queue = shared.waiters.lock();
+        let Some(waiters) = by_queue.get_mut(self.queue.name()) else {
             return Step::End;
         };
-        line.forget_the_gone();
-        let parts = self.deal_again(line, now);
-        if !parts.is_empty() {
-            return Step::PutBack(parts);
+        waiters.remove_cancelled();
+        let segments = self.redistribute(waiters, now);
+        if !segments.is_empty() {
+            return Step::PutBack(segments);
         }
         if shared.core.close.is_cancelled() {
-            // Those that wait hear it from their end of the channel.
-            lines.remove(self.store.name());
+            // The waiting callers see that their channel is closed.
+            by_queue.remove(self.queue.name());
             return Step::End;
         }
-        let is_awaited = line.is_awaited();
-        let sweep_at = line.due.map_or(self.sweep_again, |due| {
-            let due = self.swept.map_or(due, |swept| due.max(swept + SWEEP_GAP));
-            due.min(self.sweep_again)
+        let is_awaited = waiters.is_awaited();
+        let sweep_at = waiters.due.map_or(self.next_sweep, |due| {
+            let due = self
+                .last_sweep
+                .map_or(due, |swept| due.max(swept + MIN_SWEEP_INTERVAL));
+            due.min(self.next_sweep)
         });
-        if line.needs_sweep() || now >= sweep_at + SWEEP_PATIENCE {
+        if waiters.needs_sweep() || now >= sweep_at + SWEEP_DEFER_LIMIT {
             return Step::Sweep;
         }
-        if let Some(order) = line.order() {
-            return Step::Take(order);
+        if let Some(request) = waiters.next_take() {
+            return Step::Take(request);
         }
         if now >= sweep_at {
             return Step::Sweep;
         }
         if is_awaited {
-            self.waited = now;
+            self.last_waiting = now;
         }
-        if !is_awaited && now >= self.waited + IDLE_LIMIT {
-            self.watch.hang_up();
-            if line.due.is_none() && self.swept.is_some() && now >= line.touched + IDLE_LIMIT {
-                lines.remove(self.store.name());
+        if !is_awaited && now >= self.last_waiting + IDLE_LIMIT {
+            self.watcher.disconnect();
+            if waiters.due.is_none()
+                && self.last_sweep.is_some()
+                && now >= waiters.touched + IDLE_LIMIT
+            {
+                by_queue.remove(self.queue.name());
                 return Step::End;
             }
         }
@@ -152,20 +157,20 @@ impl Taker {
         }
     }
 
-    /// Hands what came back to others that want it, and returns the rest in its order.
-    fn deal_again(&self, line: &mut Waiters, now: Instant) -> Vec<Part> {
-        if line.returned.is_empty() {
+    /// Hands returned messages to other callers, and returns the rest in the order of the queue.
+    fn redistribute(&self, waiters: &mut Waiters, now: Instant) -> Vec<Segment> {
+        if waiters.returned.is_empty() {
             return Vec::new();
         }
-        let mut parts = std::mem::take(&mut line.returned);
-        parts.sort_unstable_by_key(Part::place);
+        let mut segments = std::mem::take(&mut waiters.returned);
+        segments.sort_unstable_by_key(Segment::place);
         let is_closed = self.shared().core.close.is_cancelled();
-        let mut rest: Vec<Part> = Vec::new();
-        for part in parts {
-            if is_closed || !rest.is_empty() || part.is_half_over(now) {
-                rest.push(part);
+        let mut rest: Vec<Segment> = Vec::new();
+        for segment in segments {
+            if is_closed || !rest.is_empty() || segment.is_lease_half_over(now) {
+                rest.push(segment);
             } else {
-                rest.extend(line.deal(&self.store, part));
+                rest.extend(waiters.distribute(&self.queue, segment));
             }
         }
         rest
@@ -173,140 +178,145 @@ impl Taker {
 
     async fn wait(&mut self, is_awaited: bool, until: Instant) {
         let close = self.shared().core.close.clone();
-        let bell = Arc::clone(&self.bell);
+        let wakeup = Arc::clone(&self.wakeup);
         tokio::select! {
             biased;
             () = close.cancelled() => {}
-            () = bell.notified() => {}
+            () = wakeup.notified() => {}
             () = sleep_until(until) => {
                 if self.poll_at.is_some_and(|at| at <= Instant::now()) {
-                    self.poll_at = Some(Instant::now() + POLL_EVERY);
-                    self.at_line(Waiters::look_all);
+                    self.poll_at = Some(Instant::now() + POLL_INTERVAL);
+                    self.update(Waiters::retry_all);
                 }
             }
-            seen = self.watch.next(), if is_awaited => {
+            seen = self.watcher.next(), if is_awaited => {
                 self.poll_at = None;
                 match seen {
-                    Seen::Something => self.at_line(Waiters::look_all),
-                    Seen::Nothing => self.at_line(Waiters::note_empty),
-                    Seen::Blind => {
-                        self.poll_at = Some(Instant::now() + POLL_EVERY);
-                        self.at_line(Waiters::look_all);
+                    Observation::MayHaveMessages => self.update(Waiters::retry_all),
+                    Observation::Empty => self.update(Waiters::note_empty),
+                    Observation::Unavailable => {
+                        self.poll_at = Some(Instant::now() + POLL_INTERVAL);
+                        self.update(Waiters::retry_all);
                     }
-                    Seen::Fault(error) => self.refuse(&error),
+                    Observation::Failed(error) => self.fail_all(&error),
                 }
             },
         }
     }
 
     async fn sweep(&mut self) {
-        // Taken out, so that what is noted during the sweep is not lost under its answer.
-        let known = self.line(|line| line.due.take()).flatten();
-        let outcome = self.store.sweep().await;
+        // Reset first, so that a due time that is noted during the sweep is kept.
+        let known = self.with_waiters(|waiters| waiters.due.take()).flatten();
+        let outcome = self.queue.sweep().await;
         let now = Instant::now();
-        self.swept = Some(now);
-        self.sweep_again = now + SWEEP_EVERY.mul_f64(1.0 - connection::random_fraction() / 4.0);
+        self.last_sweep = Some(now);
+        self.next_sweep = now + SWEEP_INTERVAL.mul_f64(1.0 - connection::random_fraction() / 4.0);
         let due = match &outcome {
             Ok(swept) => swept.next.map(|next| now + next),
             Err(_) => known,
         };
-        self.at_line(|line| line.due = line.due.into_iter().chain(due).min());
+        self.update(|waiters| waiters.due = waiters.due.into_iter().chain(due).min());
         match outcome {
-            Ok(swept) => self.at_line(|line| line.swept(swept.moved > 0)),
-            Err(error) if queue::is_passing(&error) => {
-                tracing::debug!(queue = self.store.name(), %error, "cannot sweep");
-                self.at_line(|line| line.sweep_failed(&error));
+            Ok(swept) => self.update(|waiters| waiters.swept(swept.moved > 0)),
+            Err(error) if queue::is_transient(&error) => {
+                tracing::debug!(queue = self.queue.name(), %error, "cannot sweep");
+                self.update(|waiters| waiters.sweep_failed(&error));
             }
-            Err(error) => self.refuse(&error),
+            Err(error) => self.fail_all(&error),
         }
     }
 
-    /// Takes once, for all waiters that are alike.
-    async fn take(&mut self, order: Order) {
-        self.takes += 1;
+    /// Takes once, for all waiters with the same lease time.
+    async fn take(&mut self, request: TakeRequest) {
+        self.take_count += 1;
         let sent = Instant::now();
-        let outcome = send(&self.store, self.takes, order).await;
-        let outcome = outcome.map(Taken::into_part);
-        let ends = order.lease.map(|lease| sent + lease.min(CENTURY));
-        let store = self.store.clone();
-        self.at_line(|line| match outcome {
-            Ok(part) if part.is_empty() => line.found_nothing(&store, order.lease),
-            Ok(part) => {
+        let outcome = send(&self.queue, self.take_count, request).await;
+        let outcome = outcome.map(Taken::into_segment);
+        let ends = request
+            .lease
+            .map(|lease| sent + lease.min(LONGEST_DURATION));
+        let queue = self.queue.clone();
+        self.update(|waiters| match outcome {
+            Ok(segment) if segment.is_empty() => waiters.take_was_empty(&queue, request.lease),
+            Ok(segment) => {
                 if let Some(ends) = ends {
-                    line.note_due(ends);
+                    waiters.note_due(ends);
                 }
-                if part.is_over(Instant::now()) {
-                    // A sweep returns it, or has done so: its lease ended before it came.
+                if segment.is_lease_over(Instant::now()) {
+                    // The lease ended before the answer came: a sweep returns the messages.
                     tracing::warn!(
-                        queue = store.name(),
-                        "a take came after its lease had ended"
+                        queue = queue.name(),
+                        "a take was answered after its lease ended, its messages are returned"
                     );
                 } else {
-                    let rest = line.deal(&store, part);
-                    line.returned.extend(rest);
+                    let rest = waiters.distribute(&queue, segment);
+                    waiters.returned.extend(rest);
                 }
-                line.look_again(order.lease);
+                waiters.retry_after_take(request.lease);
             }
-            Err(error) => line.take_failed(order.lease, &error, queue::is_passing(&error)),
+            Err(error) => waiters.take_failed(request.lease, &error, queue::is_transient(&error)),
         });
     }
 
-    fn refuse(&self, error: &Error) {
-        tracing::debug!(queue = self.store.name(), %error, "cannot take from the queue");
-        self.at_line(|line| line.refuse(error));
+    fn fail_all(&self, error: &Error) {
+        tracing::debug!(queue = self.queue.name(), %error, "cannot take from the queue");
+        self.update(|waiters| waiters.fail_all(error));
     }
 
-    fn at_line(&self, step: impl FnOnce(&mut Waiters)) {
-        // It is there as long as the taker is.
-        let _: Option<()> = self.line(step);
+    fn update(&self, step: impl FnOnce(&mut Waiters)) {
+        // The entry exists as long as the taker does.
+        let _: Option<()> = self.with_waiters(step);
     }
 
-    fn line<R>(&self, step: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
-        let mut lines = self.shared().lines.lock();
-        lines.get_mut(self.store.name()).map(step)
+    fn with_waiters<R>(&self, step: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
+        let mut by_queue = self.shared().waiters.lock();
+        by_queue.get_mut(self.queue.name()).map(step)
     }
 
     fn shared(&self) -> &Arc<Shared> {
-        self.store.shared()
+        self.queue.shared()
     }
 }
 
-/// Sends a take and waits for its answer, however late, as long as its connection lasts.
-async fn send(store: &Store, number: u64, order: Order) -> Result<Taken> {
-    let core = &store.shared().core;
+/// Sends a take and waits for its answer as long as its connection lasts.
+async fn send(queue: &Queue, number: u64, request: TakeRequest) -> Result<Taken> {
+    let core = &queue.shared().core;
     let lost = core.commands.loss();
-    let take = store.clone().take(number, order);
-    let mut take = Finish::new(Arc::clone(store.shared()), take);
+    let take = queue.clone().take(number, request);
+    let mut take = RunToCompletion::new(Arc::clone(queue.shared()), take);
     if let Ok(outcome) = timeout(core.connector.op_timeout(), &mut take).await {
         return outcome;
     }
-    // A connection that is half open is found by a second command without an answer.
+    // A second command without an answer reveals a half-open connection.
     let given_up = async {
-        drop(store.probe().await);
+        drop(queue.probe().await);
         lost.await;
     };
     tokio::select! {
         biased;
         outcome = &mut take => outcome,
-        () = given_up => Err(Error::new(ErrorKind::Timeout, store.context("get from"))),
+        () = given_up => Err(Error::new(ErrorKind::Timeout, queue.context("get from"))),
     }
 }
 
 impl Drop for Taker {
-    /// However the task ends, with its runtime too: those that wait hear that no answer will come.
+    /// Ends the channels of all waiters when the task ends, for any reason: no answer will come.
     fn drop(&mut self) {
-        let line = {
-            let mut lines = self.shared().lines.lock();
-            let is_own = |line: &&mut Waiters| Arc::ptr_eq(&line.bell, &self.bell);
-            match lines.get_mut(self.store.name()).filter(is_own) {
-                Some(_) => lines.remove(self.store.name()),
+        let waiters = {
+            let mut by_queue = self.shared().waiters.lock();
+            let is_own = |waiters: &&mut Waiters| Arc::ptr_eq(&waiters.wakeup, &self.wakeup);
+            match by_queue.get_mut(self.queue.name()).filter(is_own) {
+                Some(_) => by_queue.remove(self.queue.name()),
                 None => None,
             }
         };
-        if let Some(line) = line
-            && !line.returned.is_empty()
+        if let Some(waiters) = waiters
+            && !waiters.returned.is_empty()
         {
-            tracing::error!(queue = self.store.name(), "could not give messages back");
+            tracing::error!(
+                queue = self.queue.name(),
+                "could not give messages back, they are lost unless leased: the taker has ended"
+            );
         }
     }
 }

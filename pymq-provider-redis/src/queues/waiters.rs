@@ -1,8 +1,8 @@
-//! The callers that wait for a take from a queue, in their order, and what came back from callers
-//! that left. The lines of all queues are behind one lock; each line has a task, its [`Taker`].
+//! The callers that wait for messages of a queue, in their order, and the messages that came back
+//! from callers that left. One lock covers all queues. Each queue in use has a task, its [`Taker`].
 //!
-//! A caller never takes by itself. It enters the line, and the taker hands it what it takes. So a
-//! caller can leave at any point, and what it should have had is still in the hands of the taker.
+//! A caller never takes by itself. It joins the waiters, and the taker hands it messages. So a
+//! caller can leave at any point, and the taker still has the messages that were meant for it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,92 +13,93 @@ use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::args::CENTURY;
-use super::queue::Store;
-use super::taken::{Part, Taken};
+use super::queue::Queue;
+use super::taken::{Segment, Taken};
 use super::taker::Taker;
+use crate::core::LONGEST_DURATION;
 
-/// The last look of a wait may take so long beyond the wait, if the whole has had its `op_timeout`.
-const LAST_LOOK: Duration = Duration::from_millis(50);
+/// How long the last attempt may last beyond the wait, once the call has used up its `op_timeout`.
+const LAST_ATTEMPT_LIMIT: Duration = Duration::from_millis(50);
 
-/// A queue that was found empty within this time counts as empty where the last look gets no answer.
-const SEEN_EMPTY: Duration = Duration::from_secs(2);
+/// If the last attempt gets no answer, the queue counts as empty if it was empty this recently.
+const EMPTY_VALID_FOR: Duration = Duration::from_secs(2);
 
-/// The lines of all queues that have a taker.
+/// The waiters of all queues that have a taker.
 #[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<HashMap<Arc<str>, Waiters>>);
+pub(super) struct WaitersByQueue(Mutex<HashMap<Arc<str>, Waiters>>);
 
-/// The line of one queue.
+/// The waiters of one queue.
 #[derive(Debug)]
 pub(super) struct Waiters {
     waiting: VecDeque<Waiter>,
     next_id: u64,
-    /// What was handed to callers that left before they read it.
-    pub(super) returned: Vec<Part>,
-    /// When something is due or a lease ends, as far as this process knows.
+    /// Messages for callers that left before they received them.
+    pub(super) returned: Vec<Segment>,
+    /// When the next message is due or the next lease ends, as far as this process knows.
     pub(super) due: Option<Instant>,
     /// When the queue was last found empty.
     empty: Option<Instant>,
     /// When this process last used the queue.
     pub(super) touched: Instant,
-    /// Rung when the taker is to look at the line.
-    pub(super) bell: Arc<Notify>,
+    /// Wakes the taker.
+    pub(super) wakeup: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Waiter {
     id: u64,
     max: usize,
-    /// How long it leases what it gets; none removes it. Waiters with the same answer are alike.
+    /// How long the messages are leased. `None` removes them.
     lease: Option<Duration>,
-    /// It does not wait any longer: the next look decides.
-    is_last_look: bool,
-    /// The queue was swept for its last look.
+    /// The wait is over: the next take decides.
+    is_last_attempt: bool,
+    /// The queue was swept for the last attempt.
     is_swept: bool,
-    look: Look,
+    state: WaiterState,
     answer: oneshot::Sender<Result<Taken>>,
 }
 
-/// What a waiter still needs before the taker may wait for a message to come.
+/// What a waiter needs before the taker may wait for a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Look {
-    /// A take that is sent after this moment.
-    Take,
-    /// The answer of the take that is under way.
-    Answer,
+enum WaiterState {
+    /// A take that is sent from now on.
+    NeedsTake,
+    /// The answer of the take in flight.
+    InTake,
     /// A sweep, and then a take.
-    Sweep,
+    NeedsSweep,
     /// Nothing: the queue was empty.
-    Nothing,
+    Idle,
 }
 
-/// What to take for all waiters that are alike.
+/// One take for all waiters with the same lease time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Order {
+pub(super) struct TakeRequest {
     pub(super) max: usize,
     pub(super) lease: Option<Duration>,
 }
 
-/// Notes that something of this queue is due, or a lease ends, after a while.
-pub(super) fn note_due(store: &Store, after: Duration) {
-    let due = Instant::now() + after.min(CENTURY);
-    with_line(store, |line| line.note_due(due));
+/// Notes that a message of this queue is due, or a lease ends, after a time.
+pub(super) fn note_due(queue: &Queue, after: Duration) {
+    let due = Instant::now() + after.min(LONGEST_DURATION);
+    with_waiters(queue, |waiters| waiters.note_due(due));
 }
 
-/// Takes what the queue has when the turn of this caller comes. Waits as told while it has nothing,
-/// and has looked once more before it comes back empty.
+/// Takes messages when it is this caller's turn. Waits as the options say while there are none, and
+/// makes a last attempt before it returns nothing.
 ///
-/// Cancel safe: the taker gives what this caller should have had to another, or puts it back.
-pub(super) async fn take(store: &Store, opts: &GetOptions) -> Result<Taken> {
+/// Cancel safe: the taker hands the messages of this caller to another one, or gives them back.
+pub(super) async fn take(queue: &Queue, opts: &GetOptions) -> Result<Taken> {
     let entered = Instant::now();
     let deadline = match opts.wait {
         Wait::Forever => None,
-        Wait::For(time) => Some(entered + time.min(CENTURY)),
+        Wait::For(time) => Some(entered + time.min(LONGEST_DURATION)),
         _ => Some(entered),
     };
     let waits = deadline.is_none_or(|deadline| deadline > entered);
-    let closed = || Error::new(ErrorKind::Closed, store.context("get from"));
-    let (id, mut answer) = with_line(store, |line| line.enter(opts, !waits)).ok_or_else(closed)?;
+    let closed = || Error::new(ErrorKind::Closed, queue.context("get from"));
+    let (id, mut answer) =
+        with_waiters(queue, |waiters| waiters.add(opts, !waits)).ok_or_else(closed)?;
     let answered = |answer: Result<_, _>| answer.unwrap_or_else(|_| Err(closed()));
     if waits {
         let Some(deadline) = deadline else {
@@ -109,67 +110,69 @@ pub(super) async fn take(store: &Store, opts: &GetOptions) -> Result<Taken> {
             result = &mut answer => return answered(result),
             () = sleep_until(deadline) => {}
         }
-        if let Some(fault) = store.why_down() {
-            // What was handed over at the last moment counts.
+        if let Some(fault) = queue.why_down() {
+            // Messages that arrived at the last moment count.
             answer.close();
             return answer
                 .try_recv()
-                .unwrap_or_else(|_| Err(store.fault("get from", fault)));
+                .unwrap_or_else(|_| Err(queue.fault("get from", fault)));
         }
-        with_line(store, |line| line.look_once_more(id));
+        with_waiters(queue, |waiters| waiters.start_last_attempt(id));
     }
-    // The caller stops to wait, the command goes on.
-    let limit = entered + store.shared().core.connector.op_timeout();
-    let limit = limit.max(Instant::now() + LAST_LOOK);
+    // The timeout ends the wait of the caller. The command goes on.
+    let limit = entered + queue.shared().core.connector.op_timeout();
+    let limit = limit.max(Instant::now() + LAST_ATTEMPT_LIMIT);
     if let Ok(result) = timeout_at(limit, answer).await {
         return answered(result);
     }
-    if waits && with_line(store, |line| line.was_empty()).unwrap_or(false) {
-        return Ok(Taken::nothing(store));
+    if waits && with_waiters(queue, |waiters| waiters.was_recently_empty()).unwrap_or(false) {
+        return Ok(Taken::nothing(queue));
     }
-    Err(store.why_down().map_or_else(
-        || Error::new(ErrorKind::Timeout, store.context("get from")),
-        |fault| store.fault("get from", fault),
+    Err(queue.why_down().map_or_else(
+        || Error::new(ErrorKind::Timeout, queue.context("get from")),
+        |fault| queue.fault("get from", fault),
     ))
 }
 
-/// Takes back what a caller did not read. It is the next to be handed out, or goes back to Redis.
-pub(super) fn give_back(store: &Store, part: Part) {
-    let mut part = Some(part);
-    let given = with_line(store, |line| {
-        line.returned.extend(part.take());
-        line.bell.notify_one();
+/// Returns messages that a caller did not receive. Another caller gets them, or Redis does.
+pub(super) fn give_back(queue: &Queue, segment: Segment) {
+    let mut segment = Some(segment);
+    let given = with_waiters(queue, |waiters| {
+        waiters.returned.extend(segment.take());
+        waiters.wakeup.notify_one();
     });
     if given.is_none() {
         tracing::error!(
-            queue = store.name(),
-            "could not give messages back: the runtime of the provider has ended"
+            queue = queue.name(),
+            "could not give messages back, they are lost unless leased: \
+             the runtime of the provider has ended"
         );
     }
 }
 
-/// Runs a step at the line of a queue, which has a taker from then on; none if no task can run any
-/// more.
-fn with_line<R>(store: &Store, step: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
-    let shared = store.shared();
-    let bell = {
-        let mut lines = shared.lines.lock();
-        if let Some(line) = lines.get_mut(store.name()) {
-            line.touched = Instant::now();
-            return Some(step(line));
+/// Runs a step on the waiters of a queue. Starts the taker if there is none. Returns `None` if no
+/// task can run any more.
+fn with_waiters<R>(queue: &Queue, step: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
+    let shared = queue.shared();
+    let wakeup = {
+        let mut by_queue = shared.waiters.lock();
+        if let Some(waiters) = by_queue.get_mut(queue.name()) {
+            waiters.touched = Instant::now();
+            return Some(step(waiters));
         }
-        let line = Waiters::new();
-        let bell = Arc::clone(&line.bell);
-        lines.insert(store.name().into(), line);
-        bell
+        let waiters = Waiters::new();
+        let wakeup = Arc::clone(&waiters.wakeup);
+        by_queue.insert(queue.name().into(), waiters);
+        wakeup
     };
-    // Without the lock: a runtime that has ended drops the taker at once, and that takes the lock.
-    shared.spawn(Taker::new(store.clone(), bell).run());
-    shared.lines.lock().get_mut(store.name()).map(step)
+    // Not under the lock: a runtime that has ended drops the taker at once, and that needs the
+    // lock.
+    shared.spawn(Taker::new(queue.clone(), wakeup).run());
+    shared.waiters.lock().get_mut(queue.name()).map(step)
 }
 
-impl Lines {
-    /// A std mutex: the critical sections are a few moves, and never an await.
+impl WaitersByQueue {
+    /// A std mutex, because the critical sections are short and contain no await.
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Waiters>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,14 +187,14 @@ impl Waiters {
             due: None,
             empty: None,
             touched: Instant::now(),
-            bell: Arc::default(),
+            wakeup: Arc::default(),
         }
     }
 
-    fn enter(
+    fn add(
         &mut self,
         opts: &GetOptions,
-        is_last_look: bool,
+        is_last_attempt: bool,
     ) -> (u64, oneshot::Receiver<Result<Taken>>) {
         let (answer, answered) = oneshot::channel();
         let id = self.next_id;
@@ -200,33 +203,33 @@ impl Waiters {
             id,
             max: opts.max.get(),
             lease: opts.lease.map(lease_time),
-            is_last_look,
+            is_last_attempt,
             is_swept: false,
-            look: Look::Take,
+            state: WaiterState::NeedsTake,
             answer,
         });
-        self.bell.notify_one();
+        self.wakeup.notify_one();
         (id, answered)
     }
 
-    /// Notes that the time of a waiter is over: the answer of the next look is its answer.
-    fn look_once_more(&mut self, id: u64) {
+    /// Notes that the wait of a caller is over: the answer of the next take is its answer.
+    fn start_last_attempt(&mut self, id: u64) {
         if let Some(waiter) = self.waiting.iter_mut().find(|waiter| waiter.id == id) {
-            waiter.is_last_look = true;
-            // Whoever waits keeps the queue swept.
+            waiter.is_last_attempt = true;
+            // The taker sweeps the queue while a caller waits.
             waiter.is_swept = true;
-            if waiter.look == Look::Nothing {
-                waiter.look = Look::Take;
+            if waiter.state == WaiterState::Idle {
+                waiter.state = WaiterState::NeedsTake;
             }
-            self.bell.notify_one();
+            self.wakeup.notify_one();
         }
     }
 
     pub(super) fn note_due(&mut self, due: Instant) {
-        // Most leases end later than the first one: the taker need not hear of them.
+        // Most leases end later than the first one, and need no wake-up.
         if self.due.is_none_or(|known| due < known) {
             self.due = Some(due);
-            self.bell.notify_one();
+            self.wakeup.notify_one();
         }
     }
 
@@ -235,144 +238,153 @@ impl Waiters {
         self.empty = Some(Instant::now());
     }
 
-    fn was_empty(&self) -> bool {
-        self.empty.is_some_and(|at| at.elapsed() <= SEEN_EMPTY)
+    fn was_recently_empty(&self) -> bool {
+        self.empty.is_some_and(|at| at.elapsed() <= EMPTY_VALID_FOR)
     }
 
     pub(super) fn is_awaited(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Tells whether a take has to be preceded by a sweep.
+    /// Tells whether a sweep must come before the next take.
     pub(super) fn needs_sweep(&self) -> bool {
-        self.waiting.iter().any(|waiter| waiter.look == Look::Sweep)
+        self.waiting
+            .iter()
+            .any(|waiter| waiter.state == WaiterState::NeedsSweep)
     }
 
-    /// Forgets the waiters that have gone.
-    pub(super) fn forget_the_gone(&mut self) {
+    /// Removes the waiters whose caller has left.
+    pub(super) fn remove_cancelled(&mut self) {
         self.waiting.retain(|waiter| !waiter.answer.is_closed());
     }
 
-    /// Returns what to take for all waiters that are alike the first one that needs a take.
-    pub(super) fn order(&mut self) -> Option<Order> {
-        let first = self.waiting.iter().find(|waiter| waiter.look == Look::Take);
+    /// Returns one take for the first waiter that needs one and all others with its lease time.
+    pub(super) fn next_take(&mut self) -> Option<TakeRequest> {
+        let first = self
+            .waiting
+            .iter()
+            .find(|waiter| waiter.state == WaiterState::NeedsTake);
         let lease = first?.lease;
         let mut max = 0_usize;
-        for waiter in self.alike(lease) {
+        for waiter in self.with_lease(lease) {
             max = max.saturating_add(waiter.max);
-            waiter.look = Look::Answer;
+            waiter.state = WaiterState::InTake;
         }
-        Some(Order { max, lease })
+        Some(TakeRequest { max, lease })
     }
 
-    /// Hands a part to the waiters that are alike, first come, first served, and returns what is
-    /// left.
-    pub(super) fn deal(&mut self, store: &Store, mut part: Part) -> Option<Part> {
-        while !part.is_empty() {
-            let is_alike = |waiter: &Waiter| waiter.lease == part.lease();
+    /// Hands a segment to the waiters with its lease time, in their order, and returns the rest.
+    pub(super) fn distribute(&mut self, queue: &Queue, mut segment: Segment) -> Option<Segment> {
+        while !segment.is_empty() {
+            let has_lease = |waiter: &Waiter| waiter.lease == segment.lease();
             let Some(waiter) = self
                 .waiting
                 .iter()
-                .position(is_alike)
+                .position(has_lease)
                 .and_then(|at| self.waiting.remove(at))
             else {
-                return Some(part);
+                return Some(segment);
             };
-            let taken = Taken::new(store, part.split(waiter.max));
+            let taken = Taken::new(queue, segment.split(waiter.max));
             if let Err(Ok(taken)) = waiter.answer.send(Ok(taken)) {
-                part.rejoin(taken.into_part());
+                segment.rejoin(taken.into_segment());
             }
         }
         None
     }
 
-    /// Notes that a take brought something: those it was sent for and that got nothing look again.
-    pub(super) fn look_again(&mut self, lease: Option<Duration>) {
-        for waiter in self.alike(lease) {
-            if waiter.look == Look::Answer {
-                waiter.look = Look::Take;
+    /// Notes that a take brought messages. Its waiters that got none need another take.
+    pub(super) fn retry_after_take(&mut self, lease: Option<Duration>) {
+        for waiter in self.with_lease(lease) {
+            if waiter.state == WaiterState::InTake {
+                waiter.state = WaiterState::NeedsTake;
             }
         }
     }
 
-    /// Notes that a take found nothing: the last look of a waiter ends with that, once the queue is
-    /// swept.
-    pub(super) fn found_nothing(&mut self, store: &Store, lease: Option<Duration>) {
+    /// Notes that a take brought nothing. It ends a last attempt if the queue is swept.
+    pub(super) fn take_was_empty(&mut self, queue: &Queue, lease: Option<Duration>) {
         self.note_empty();
-        for waiter in self.alike(lease) {
-            if waiter.look == Look::Answer {
-                waiter.look = if waiter.is_last_look && !waiter.is_swept {
-                    Look::Sweep
+        for waiter in self.with_lease(lease) {
+            if waiter.state == WaiterState::InTake {
+                waiter.state = if waiter.is_last_attempt && !waiter.is_swept {
+                    WaiterState::NeedsSweep
                 } else {
-                    Look::Nothing
+                    WaiterState::Idle
                 };
             }
         }
-        let nothing = || Ok(Taken::nothing(store));
-        self.end(|waiter| waiter.lease == lease && waiter.is_over(), nothing);
+        let nothing = || Ok(Taken::nothing(queue));
+        self.finish(
+            |waiter| waiter.lease == lease && waiter.is_finished(),
+            nothing,
+        );
     }
 
-    /// Notes that a take failed. With an error that may pass, waiters wait on.
+    /// Notes that a take failed. Waiters wait on if the error is transient.
     pub(super) fn take_failed(&mut self, lease: Option<Duration>, error: &Error, passes: bool) {
-        self.end(
+        self.finish(
             |waiter| {
-                let was_asked = waiter.lease == lease && waiter.look == Look::Answer;
-                was_asked && (waiter.is_last_look || !passes)
+                let was_asked = waiter.lease == lease && waiter.state == WaiterState::InTake;
+                was_asked && (waiter.is_last_attempt || !passes)
             },
             || Err(error.clone()),
         );
-        for waiter in self.alike(lease) {
-            if waiter.look == Look::Answer {
-                waiter.look = Look::Nothing;
+        for waiter in self.with_lease(lease) {
+            if waiter.state == WaiterState::InTake {
+                waiter.state = WaiterState::Idle;
             }
         }
     }
 
-    /// Notes that the queue was swept, and whether that made a message ready.
+    /// Notes that the queue was swept, and whether a message became ready.
     pub(super) fn swept(&mut self, made_ready: bool) {
         for waiter in &mut self.waiting {
-            if waiter.look == Look::Sweep {
-                waiter.look = Look::Take;
+            if waiter.state == WaiterState::NeedsSweep {
+                waiter.state = WaiterState::NeedsTake;
                 waiter.is_swept = true;
             }
         }
         if made_ready {
-            self.look_all();
+            self.retry_all();
         }
     }
 
-    /// Notes that a sweep failed with an error that may pass: a last look ends with it.
+    /// Notes that a sweep failed with a transient error, which ends last attempts.
     pub(super) fn sweep_failed(&mut self, error: &Error) {
-        self.end(|waiter| waiter.look == Look::Sweep, || Err(error.clone()));
+        self.finish(
+            |waiter| waiter.state == WaiterState::NeedsSweep,
+            || Err(error.clone()),
+        );
     }
 
-    /// Notes that there may be something to take.
-    pub(super) fn look_all(&mut self) {
+    /// Notes that there may be messages to take.
+    pub(super) fn retry_all(&mut self) {
         for waiter in &mut self.waiting {
-            if waiter.look == Look::Nothing {
-                waiter.look = Look::Take;
+            if waiter.state == WaiterState::Idle {
+                waiter.state = WaiterState::NeedsTake;
             }
         }
     }
 
-    /// Tells all waiters that it will not work.
-    pub(super) fn refuse(&mut self, error: &Error) {
-        self.end(|_| true, || Err(error.clone()));
+    /// Ends all waiters with an error.
+    pub(super) fn fail_all(&mut self, error: &Error) {
+        self.finish(|_| true, || Err(error.clone()));
     }
 
-    /// Ends the waiting of some.
-    fn end(&mut self, which: impl Fn(&Waiter) -> bool, answer: impl Fn() -> Result<Taken>) {
+    /// Ends some waiters with an answer.
+    fn finish(&mut self, which: impl Fn(&Waiter) -> bool, answer: impl Fn() -> Result<Taken>) {
         for at in (0..self.waiting.len()).rev() {
             if which(&self.waiting[at])
                 && let Some(waiter) = self.waiting.remove(at)
             {
-                // It may have gone meanwhile.
+                // Its caller may have left meanwhile.
                 drop(waiter.answer.send(answer()));
             }
         }
     }
 
-    fn alike(&mut self, lease: Option<Duration>) -> impl Iterator<Item = &mut Waiter> {
+    fn with_lease(&mut self, lease: Option<Duration>) -> impl Iterator<Item = &mut Waiter> {
         self.waiting
             .iter_mut()
             .filter(move |waiter| waiter.lease == lease)
@@ -380,8 +392,8 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// Tells whether its last look found nothing.
-    fn is_over(&self) -> bool {
-        self.is_last_look && self.look == Look::Nothing
+    /// Tells whether its last attempt found nothing.
+    fn is_finished(&self) -> bool {
+        self.is_last_attempt && self.state == WaiterState::Idle
     }
 }

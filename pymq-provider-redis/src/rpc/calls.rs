@@ -1,4 +1,5 @@
-//! Calls under way: one reply inbox for all of them, drained by one task from the first call on.
+//! Calls in flight. One task takes the answers to all of them from one inbox, from the first call
+//! on.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,28 +14,28 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::envelope::{Response, read_response, write_request};
-use super::outbox::{Caller, Outbox};
-use crate::connection::{Fault, Live, Remedy, Version, pause};
+use super::request_sender::{Caller, RequestSender};
+use crate::connection::{Connection, Fault, Remedy, Version, pause};
 use crate::core::Core;
 
-/// How long the server may keep a connection waiting for an answer; in vain, it is asked again. A connection is found dead
-/// after twice that: nothing waits at its other end any more, or it would get the next answers.
-const BLOCK: Duration = Duration::from_secs(2);
+/// How long the server blocks while it waits for an answer. A connection counts as dead after twice
+/// this time. By then the server has ended the command, so it cannot take later answers.
+const BLOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// The most answers taken at once.
-const BATCH: usize = 256;
+const MAX_ANSWERS: usize = 256;
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
     shared: Arc<Shared>,
-    outbox: Outbox,
+    sender: RequestSender,
 }
 
 #[derive(Debug)]
 struct Shared {
     core: Core,
-    /// The name of the list our answers come to.
+    /// The name of the list for our answers.
     inbox: String,
     next_id: AtomicU64,
     pending: Mutex<HashMap<u64, ReplyInlet>>,
@@ -44,7 +45,7 @@ struct Shared {
 impl Calls {
     pub(crate) fn new(core: Core) -> Self {
         let inbox = format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4());
-        let outbox = Outbox::start(core.clone());
+        let sender = RequestSender::start(core.clone());
         let shared = Shared {
             core,
             inbox,
@@ -54,17 +55,17 @@ impl Calls {
         };
         Self {
             shared: Arc::new(shared),
-            outbox,
+            sender,
         }
     }
 
-    /// Counts those that somebody still waits for.
-    pub(crate) fn under_way(&self) -> usize {
+    /// Counts the calls that a caller still waits for.
+    pub(crate) fn in_flight(&self) -> usize {
         self.shared.pending().len()
     }
 
-    /// Sends a request if anyone serves the channel; if nobody does, one to a single server hears it where the reply would
-    /// come. Dropping the replies forgets the call.
+    /// Sends a request if the channel has a server. If there is none, a request to one server ends
+    /// with an error in the replies. Dropping the replies forgets the call.
     pub(crate) async fn request(
         &self,
         channel: &str,
@@ -80,7 +81,7 @@ impl Calls {
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
         shared.pending().insert(id, inlet.clone());
-        // After a close, nobody ends what was not there yet.
+        // A `close` ends the calls that it finds. This call may be later.
         shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
@@ -91,7 +92,7 @@ impl Calls {
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
         if opts.to == Target::One {
             let caller = Caller::One(inlet);
-            self.outbox
+            self.sender
                 .send(name, request, caller, deadline)
                 .await
                 .map_err(failed)?;
@@ -99,7 +100,7 @@ impl Calls {
         }
         let (caller, counted) = oneshot::channel();
         let caller = Caller::All(caller);
-        self.outbox
+        self.sender
             .send(name, request, caller, deadline)
             .await
             .map_err(failed)?;
@@ -117,7 +118,7 @@ impl Shared {
 
     /// Takes answers until the provider is closed.
     async fn drain(self: Arc<Self>) {
-        let ending = Ending(&self);
+        let ending = EndCallsOnDrop(&self);
         tokio::select! {
             () = self.core.close.cancelled() => {}
             () = self.keep_draining() => {}
@@ -135,38 +136,38 @@ impl Shared {
                 .query(|| "redis: close".to_owned(), del)
                 .await;
             if let Err(error) = deleted {
-                tracing::debug!(queue = self.inbox, %error, "the reply inbox ends by its own expiry");
+                tracing::debug!(queue = self.inbox, %error, "cannot delete the inbox, it expires");
             }
         }
     }
 
     async fn keep_draining(&self) {
         let mut last = None;
-        let mut link = self.core.link("replies");
+        let mut health = self.core.health_reporter("replies");
         loop {
-            let report = |fault| link.down(fault);
-            let live = self.core.connector.dial_again(last, drop, report).await;
-            link.up();
-            let fault = self.take_from(&live).await;
+            let report = |fault| health.down(fault);
+            let connection = self.core.connector.reconnect(last, drop, report).await;
+            health.up();
+            let fault = self.take_from(&connection).await;
             tracing::warn!(
                 queue = self.inbox,
-                "the reply inbox is interrupted: {fault}"
+                "the connection for replies is lost, connecting again: {fault}"
             );
             if fault.remedy == Remedy::Reconnect {
-                live.give_up();
+                connection.abandon();
             } else {
-                live.lost.cancel();
+                connection.lost.cancel();
             }
-            link.down(fault);
-            last = Some(live.past());
+            health.down(fault);
+            last = Some(connection.history());
         }
     }
 
-    /// Takes answers from one connection for as long as it is good for that.
-    async fn take_from(&self, live: &Live) -> Fault {
+    /// Takes answers from one connection as long as it is usable.
+    async fn take_from(&self, connection: &Connection) -> Fault {
         let mut failures = 0;
         loop {
-            match self.take(live).await {
+            match self.take(connection).await {
                 Ok(answers) => {
                     failures = 0;
                     for answer in answers {
@@ -177,9 +178,9 @@ impl Shared {
                 Err(fault) if matches!(fault.remedy, Remedy::Lost | Remedy::Reconnect) => {
                     return fault;
                 }
-                // It passes, and the answers keep.
+                // It is transient, and the answers stay in the list.
                 Err(fault) if fault.remedy == Remedy::Wait => {}
-                // The server refuses: no call will ever be answered, and each should know why.
+                // The server refuses: no call gets an answer, and each caller gets the cause.
                 Err(fault) => self.end_all(
                     &fault.into_error("redis: take answers", self.core.connector.address()),
                 ),
@@ -189,41 +190,41 @@ impl Shared {
         }
     }
 
-    /// Waits for answers and takes all there are; none when none came in [`BLOCK`].
-    async fn take(&self, live: &Live) -> Result<Vec<Bytes>, Fault> {
-        let mut connection = live.connection.clone();
+    /// Waits for answers and takes all there are, or none if none came within [`BLOCK_LIMIT`].
+    async fn take(&self, connection: &Connection) -> Result<Vec<Bytes>, Fault> {
+        let mut multiplexed = connection.multiplexed.clone();
         let key = self.core.keys.name(&self.inbox);
         let taken = async {
             if self.core.version >= Version(7, 0) {
                 let mut pop = redis::cmd("BLMPOP");
-                pop.arg(BLOCK.as_secs())
+                pop.arg(BLOCK_LIMIT.as_secs())
                     .arg(1)
                     .arg(&key)
                     .arg("RIGHT")
                     .arg("COUNT")
-                    .arg(BATCH);
-                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut connection).await?;
+                    .arg(MAX_ANSWERS);
+                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut multiplexed).await?;
                 return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
             }
             let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
                 .arg(&key)
-                .arg(BLOCK.as_secs())
-                .query_async(&mut connection)
+                .arg(BLOCK_LIMIT.as_secs())
+                .query_async(&mut multiplexed)
                 .await?;
             let Some((_, first)) = first else {
                 return Ok(Vec::new());
             };
             let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
                 .arg(&key)
-                .arg(BATCH)
-                .query_async(&mut connection)
+                .arg(MAX_ANSWERS)
+                .query_async(&mut multiplexed)
                 .await?;
             Ok([first]
                 .into_iter()
                 .chain(rest.into_iter().flatten())
                 .collect())
         };
-        match timeout(BLOCK * 2, taken).await {
+        match timeout(BLOCK_LIMIT * 2, taken).await {
             Ok(taken) => taken.map_err(Fault::of_command),
             Err(_elapsed) => Err(Fault::timeout()),
         }
@@ -234,7 +235,7 @@ impl Shared {
             tracing::warn!(
                 queue = self.inbox,
                 bytes = answer.len(),
-                "an answer that cannot be read"
+                "cannot read an answer, dropping it"
             );
             return;
         };
@@ -251,10 +252,10 @@ impl Shared {
     }
 }
 
-/// Ends all calls when the task that takes their answers ends, also when its runtime drops it.
-struct Ending<'a>(&'a Shared);
+/// Ends all calls when the task that takes their answers ends, for any reason.
+struct EndCallsOnDrop<'a>(&'a Shared);
 
-impl Drop for Ending<'_> {
+impl Drop for EndCallsOnDrop<'_> {
     fn drop(&mut self) {
         self.0
             .end_all(&Error::new(ErrorKind::Closed, "redis: call"));

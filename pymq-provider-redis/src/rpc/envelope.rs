@@ -1,6 +1,8 @@
-//! Requests and responses as Python PyMQ writes and reads them. What only our own kind understands (headers, the time
-//! left, when the call must begin, the claim) travels in the extra key of [`wire`], which Python ignores. What a frame carries passes
-//! untouched, whatever Python writes there: `NaN`, numbers of any length.
+//! Requests and responses as Python PyMQ writes and reads them. What Python does not know (headers,
+//! the time left, when the call must begin, the claim) travels in the extra member of [`wire`],
+//! which Python ignores. Values pass unchanged, including `NaN` and integers of any length.
+//!
+//! [`wire`]: crate::wire
 
 mod request;
 mod response;
@@ -13,11 +15,11 @@ pub(crate) use self::request::{Request, read_request, request_frame, write_reque
 pub(crate) use self::response::{Response, read_response, write_response};
 use crate::wire::{Object, elements};
 
-/// Room for what is around a name, an inbox and arguments, or around a result.
-const AROUND: usize = 96;
+/// Room for the text around a name, an inbox and arguments, or around a result.
+const ENVELOPE_BYTES: usize = 96;
 
 /// Why writing to a `String` cannot fail.
-const TAKES_ALL: &str = "a string takes all";
+const STRING_WRITE: &str = "writing to a string never fails";
 
 /// Returns the fields of a frame: the elements of its `__obj`, or the members of these names.
 fn fields<'a, const N: usize>(
@@ -34,11 +36,11 @@ fn fields<'a, const N: usize>(
     Some(names.map(|name| inner.get(name)))
 }
 
-/// Writes a text as JSON.
+/// Writes a text as a JSON string.
 fn push_quoted(json: &mut String, text: &str) {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     if text.bytes().all(is_plain) {
-        write!(json, "\"{text}\"").expect(TAKES_ALL);
+        write!(json, "\"{text}\"").expect(STRING_WRITE);
         return;
     }
     let quoted = to_json(text).expect("a string is always valid JSON");

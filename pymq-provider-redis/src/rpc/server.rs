@@ -1,4 +1,5 @@
-//! One served channel: reads requests, claims those that several servers have, and hands them to whoever listens.
+//! [`Server`]: one served channel. It reads requests, claims those that several servers have, and
+//! delivers them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use pymq_core::{Error, RemoteError, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::answers::{Answer, Answers};
+use super::answer_sender::{Answer, AnswerSender};
 use super::envelope::{self, read_request, write_response};
 use crate::connection::{Now, Script};
 use crate::core::Core;
@@ -19,39 +20,40 @@ use crate::wire::Object;
 
 static CLAIM: Script = Script::new(include_str!("../../scripts/rpc_claim.lua"));
 
-/// How much longer a server waits before it claims, for each call it is running.
-const PER_RUNNING_CALL: Duration = Duration::from_micros(200);
+/// How much longer a server waits before it claims a call, for each call that it runs.
+const DELAY_PER_RUNNING_CALL: Duration = Duration::from_micros(200);
 
-/// Idle servers spread over this time, or the first subscriber would win nearly always. Timers count whole
-/// milliseconds: one alone would leave the order to chance too often.
-const SPREAD: Duration = Duration::from_millis(2);
+/// Idle servers wait a random time up to this one. Without it, the first subscriber would win
+/// nearly always. Timers count whole milliseconds, so one millisecond would not be random enough.
+const CLAIM_SPREAD: Duration = Duration::from_millis(2);
 
-/// The longest a server waits before it claims.
-const LONGEST_WAIT: Duration = Duration::from_millis(5);
+/// The longest time a server waits before it claims.
+const MAX_CLAIM_DELAY: Duration = Duration::from_millis(5);
 
-/// How long a claim outlives the time the caller has: a server that reads its connection late must still find it.
-const CLAIM_OUTLIVES: Duration = Duration::from_secs(30);
+/// How long a claim outlives the caller's timeout. A server that reads its connection late must
+/// still find it.
+const CLAIM_GRACE: Duration = Duration::from_secs(30);
 
-/// How long a claim lives when the caller waits for ever.
-const CLAIM_WITHOUT_END: Duration = Duration::from_secs(600);
+/// How long a claim lives if the caller has no timeout.
+const UNLIMITED_CLAIM_LIFETIME: Duration = Duration::from_secs(600);
 
-/// The most claims under way at once in one process; each holds a request.
+/// The most claims in flight in one process. Each holds a request.
 const MAX_CLAIMS: usize = 4_096;
 
-/// What the served channels of a provider share.
+/// The state that the served channels of a provider share.
 #[derive(Debug)]
-pub(crate) struct Office {
+pub(crate) struct ServerShared {
     pub(crate) core: Core,
-    pub(crate) answers: Answers,
-    /// Tells this process from the other servers.
+    pub(crate) answers: AnswerSender,
+    /// Distinguishes this process from other servers.
     id: u64,
-    /// Requests handed over and not answered yet.
+    /// The number of requests delivered and not answered yet.
     running: Arc<AtomicUsize>,
     claims: Arc<Semaphore>,
 }
 
-impl Office {
-    pub(crate) fn new(core: Core, answers: Answers) -> Self {
+impl ServerShared {
+    pub(crate) fn new(core: Core, answers: AnswerSender) -> Self {
         let (id, _) = uuid::Uuid::new_v4().as_u64_pair();
         Self {
             core,
@@ -66,27 +68,27 @@ impl Office {
 /// One served channel.
 #[derive(Debug)]
 pub(crate) struct Server {
-    office: Arc<Office>,
+    shared: Arc<ServerShared>,
     channel: String,
     inlet: RequestInlet,
 }
 
 impl Server {
-    pub(crate) fn new(office: Arc<Office>, channel: &str, inlet: RequestInlet) -> Arc<Self> {
+    pub(crate) fn new(shared: Arc<ServerShared>, channel: &str, inlet: RequestInlet) -> Arc<Self> {
         Arc::new(Self {
-            office,
+            shared,
             channel: channel.to_owned(),
             inlet,
         })
     }
 
-    /// Takes a request. Never waits: it runs in the task that reads the connection.
+    /// Receives a request. Never waits, because it runs in the task that reads the connection.
     pub(crate) fn receive(self: Arc<Self>, payload: &Bytes, frame: &Object<'_>) {
         let Some(request) = read_request(payload, frame) else {
             tracing::warn!(
                 remote = self.channel,
                 bytes = payload.len(),
-                "a request that cannot be read or answered"
+                "cannot read or answer a request, dropping it"
             );
             return;
         };
@@ -94,27 +96,27 @@ impl Server {
         if request.claim.is_none() {
             match request
                 .begin_by
-                .map(|by| self.office.core.commands.clock().now(by))
+                .map(|by| self.shared.core.commands.clock().now(by))
             {
-                None => return self.hand_over(request, received, None),
-                Some(Now::Before(left)) => return self.hand_over(request, received, Some(left)),
-                Some(Now::After) => return self.pass_over(),
-                // The server has to be asked, which waits.
+                None => return self.deliver(request, received, None),
+                Some(Now::Before(left)) => return self.deliver(request, received, Some(left)),
+                Some(Now::After) => return self.skip(),
+                // The server must be asked, which waits.
                 Some(Now::Unsure) => {}
             }
         } else if self.inlet.is_detached() {
-            // Another one will run it.
+            // Another server runs it.
             return;
         }
-        let Ok(permit) = Arc::clone(&self.office.claims).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.shared.claims).try_acquire_owned() else {
             tracing::warn!(
                 remote = self.channel,
                 call = request.call,
-                "too many requests to claim, left to other servers"
+                "too many requests to claim at once, leaving this one to other servers"
             );
             return;
         };
-        self.office.core.clone().spawn(async move {
+        self.shared.core.clone().spawn(async move {
             let _permit = permit;
             let is_ours = match &request.claim {
                 Some(claim) => self.claim(claim, &request).await,
@@ -123,33 +125,34 @@ impl Server {
             if !is_ours {
                 return;
             }
-            // Again where it was claimed: the answer may have been read late.
+            // Checked after the claim too: its answer may be late.
             match request.begin_by {
-                None => self.hand_over(request, received, None),
+                None => self.deliver(request, received, None),
                 Some(begin_by) => match self.time_left(begin_by).await {
-                    Some(left) => self.hand_over(request, received, Some(left)),
-                    None => self.pass_over(),
+                    Some(left) => self.deliver(request, received, Some(left)),
+                    None => self.skip(),
                 },
             }
         });
     }
 
-    /// Ends the channel: whoever listens gets the error.
+    /// Ends the channel with an error.
     pub(crate) fn end(&self, error: Error) {
         self.inlet.end(error);
     }
 
-    /// Waits its turn and tries to be the one. An error is a no: the call may be somebody else's.
+    /// Waits the claim delay and claims a call. After an error the call is not ours: another server
+    /// may run it.
     async fn claim(&self, name: &str, request: &envelope::Request) -> bool {
-        let core = &self.office.core;
-        let running = self.office.running.load(Ordering::Relaxed);
+        let core = &self.shared.core;
+        let running = self.shared.running.load(Ordering::Relaxed);
         let claim = core.keys.claim(&self.channel, name);
         let nothing = format!("{claim}:-");
         let context = || format!("redis: claim a call of `{}`", self.channel);
-        let turn = async {
-            sleep(turn(running, name, self.office.id)).await;
+        let delayed_claim = async {
+            sleep(claim_delay(running, name, self.shared.id)).await;
             let begin_by = request.begin_by.map(|by| by.to_string());
-            let life = life_in_ms(request.timeout).to_string();
+            let life = claim_lifetime_ms(request.timeout).to_string();
             let (keys, args) = ([claim, nothing], [life, begin_by.unwrap_or_default()]);
             let sent = std::time::Instant::now();
             let (won, time) = core.commands.script(context, &CLAIM, &keys, &args).await?;
@@ -158,46 +161,49 @@ impl Server {
         };
         let won: Result<bool> = tokio::select! {
             () = core.close.cancelled() => return false,
-            won = turn => won,
+            won = delayed_claim => won,
         };
         won.unwrap_or_else(|error| {
             tracing::warn!(
                 remote = self.channel,
                 call = request.call,
                 %error,
-                "a request could not be claimed"
+                "cannot claim a request, leaving it to other servers"
             );
             false
         })
     }
 
-    /// Returns the time left until a request must have begun; none when it is over, or when the server does not tell.
+    /// Returns the time until a request must have begun, or `None` if it is over or not known.
     async fn time_left(&self, begin_by: u64) -> Option<Duration> {
-        let commands = &self.office.core.commands;
-        // Ends: each answer tells the time better, and it passes.
+        let commands = &self.shared.core.commands;
+        // The loop ends: each answer makes the clock more precise, and time passes.
         loop {
             match commands.clock().now(begin_by) {
                 Now::Before(left) => return Some(left),
                 Now::After => return None,
                 Now::Unsure => {}
             }
-            if let Err(fault) = commands.ask_time().await {
+            if let Err(fault) = commands.query_time().await {
                 tracing::warn!(
                     remote = self.channel,
-                    "the server does not tell its time: {fault}"
+                    "dropping a request, as the server does not tell its time: {fault}"
                 );
                 return None;
             }
         }
     }
 
-    /// Passes over a request whose time is over: its caller has given up.
-    fn pass_over(&self) {
-        tracing::debug!(remote = self.channel, "a request came too late to run");
+    /// Drops a request whose time is over: its caller has given up.
+    fn skip(&self) {
+        tracing::debug!(
+            remote = self.channel,
+            "dropping a request that came too late"
+        );
     }
 
-    /// Hands a request to whoever listens. It was received at this time and, by the server's clock, has so much time left.
-    fn hand_over(&self, request: envelope::Request, received: Instant, left: Option<Duration>) {
+    /// Delivers a request that was received at `received` and has `left` by the server's clock.
+    fn deliver(&self, request: envelope::Request, received: Instant, left: Option<Duration>) {
         let envelope::Request {
             call,
             inbox,
@@ -206,15 +212,15 @@ impl Server {
             refusal,
             ..
         } = request;
-        // A caller of an earlier release says no more than the timeout.
+        // The caller of an earlier release sends only the timeout.
         let left = left.or_else(|| timeout.map(|left| left.saturating_sub(received.elapsed())));
         if left.is_some_and(|left| left.is_zero()) {
             return;
         }
-        let running = Arc::clone(&self.office.running);
+        let running = Arc::clone(&self.shared.running);
         running.fetch_add(1, Ordering::Relaxed);
-        let answers = self.office.answers.clone();
-        let limits = self.office.core.limits;
+        let answers = self.shared.answers.clone();
+        let limits = self.shared.core.limits;
         let respond = move |reply: Reply| {
             running.fetch_sub(1, Ordering::Relaxed);
             let mut payload = write_response(&call, reply);
@@ -223,7 +229,7 @@ impl Server {
                 let refusal = RemoteError::new("ValueError", error.to_string());
                 payload = write_response(&call, Reply::Err(refusal));
             }
-            answers.give(Answer { inbox, payload });
+            answers.send(Answer { inbox, payload });
         };
         let request = Request::new(message, respond).with_timeout(left);
         match refusal {
@@ -234,22 +240,23 @@ impl Server {
 }
 
 /// Returns how long a claim lives.
-fn life_in_ms(timeout: Option<Duration>) -> u64 {
-    // Redis refuses a time that overflows its clock; 30 years do not.
+fn claim_lifetime_ms(timeout: Option<Duration>) -> u64 {
+    // Redis refuses a time that overflows its clock. 30 years do not.
     const LONGEST: u64 = 1_000_000_000_000;
-    let life = timeout.map_or(CLAIM_WITHOUT_END, |timeout| {
-        timeout.saturating_add(CLAIM_OUTLIVES)
+    let life = timeout.map_or(UNLIMITED_CLAIM_LIFETIME, |timeout| {
+        timeout.saturating_add(CLAIM_GRACE)
     });
     u64::try_from(life.as_millis()).map_or(LONGEST, |life| life.min(LONGEST))
 }
 
-/// How long a server waits before it claims a call: the busier, the longer.
-fn turn(running: usize, call: &str, server: u64) -> Duration {
+/// Returns how long a server waits before it claims a call: longer the busier it is.
+fn claim_delay(running: usize, call: &str, server: u64) -> Duration {
     let mut hasher = DefaultHasher::new();
     (call, server).hash(&mut hasher);
-    let busy = PER_RUNNING_CALL.saturating_mul(u32::try_from(running).unwrap_or(u32::MAX));
-    let spread = SPREAD.mul_f64(f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX));
-    busy.saturating_add(spread).min(LONGEST_WAIT)
+    let busy = DELAY_PER_RUNNING_CALL.saturating_mul(u32::try_from(running).unwrap_or(u32::MAX));
+    let spread =
+        CLAIM_SPREAD.mul_f64(f64::from((hasher.finish() >> 32) as u32) / f64::from(u32::MAX));
+    busy.saturating_add(spread).min(MAX_CLAIM_DELAY)
 }
 
 #[cfg(test)]
@@ -258,9 +265,9 @@ mod tests {
 
     #[test]
     fn a_busy_server_waits_longer_but_never_long() {
-        assert!(turn(0, "a", 1) <= SPREAD);
-        assert!(turn(20, "a", 1) >= PER_RUNNING_CALL * 20);
-        assert_eq!(turn(usize::MAX, "a", 1), LONGEST_WAIT);
+        assert!(claim_delay(0, "a", 1) <= CLAIM_SPREAD);
+        assert!(claim_delay(20, "a", 1) >= DELAY_PER_RUNNING_CALL * 20);
+        assert_eq!(claim_delay(usize::MAX, "a", 1), MAX_CLAIM_DELAY);
     }
 
     #[test]
@@ -268,7 +275,7 @@ mod tests {
         let mut wins = [0; 3];
         for call in 0..300 {
             let first = (0..3)
-                .min_by_key(|server| turn(0, &call.to_string(), *server))
+                .min_by_key(|server| claim_delay(0, &call.to_string(), *server))
                 .unwrap();
             wins[usize::try_from(first).unwrap()] += 1;
         }

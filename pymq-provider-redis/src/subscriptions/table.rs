@@ -1,6 +1,7 @@
-//! Who in this process listens to what, and what Redis knows of it: a state machine without I/O. Each change marks its
-//! target; [`Table::plan`] says what to tell Redis, and its answers come back as [`joined`](Table::joined),
-//! [`left`](Table::left) and [`refused`](Table::refused).
+//! [`Table`]: the local subscriptions, and what Redis knows of them. A state machine without I/O.
+//! Each change marks its target. [`Table::plan`] returns what to send to Redis, and the answers
+//! come back as [`subscribed`](Table::subscribed), [`unsubscribed`](Table::unsubscribed) and
+//! [`refused`](Table::refused).
 
 mod entry;
 
@@ -11,40 +12,40 @@ use pymq_core::provider::{Detached, Inlet};
 use pymq_core::{Error, Message};
 use tokio::sync::oneshot;
 
-use self::entry::{Entry, Stage, Topic, Wire, tell};
+use self::entry::{Entry, ServerState, Stage, Topic, notify_all};
 use crate::connection::Fault;
 use crate::rpc::Server;
 
-/// What one wire subscription is to, by its whole Redis name.
+/// The target of one Redis subscription, by its Redis name.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Target {
     Channel(String),
     Pattern(String),
 }
 
-/// What one local subscription hands its messages to.
+/// The receiver of the messages of one local subscription.
 #[derive(Clone, Debug)]
 pub(crate) enum Sink {
     Topic(Inlet),
     Remote(Arc<Server>),
 }
 
-/// Tells apart the local subscriptions of one target.
+/// Distinguishes the local subscriptions of one target.
 pub(crate) type Id = u64;
 
-/// What a `subscribe` waits for: Redis' confirmation, or its refusal.
+/// The confirmation of Redis, or its refusal.
 pub(crate) type Confirmed = oneshot::Receiver<Result<(), Fault>>;
 
-/// What Redis is to be told.
+/// The changes to send to Redis.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    pub(crate) join: Vec<Target>,
-    pub(crate) leave: Vec<Target>,
+    pub(crate) subscribe: Vec<Target>,
+    pub(crate) unsubscribe: Vec<Target>,
 }
 
 impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
-        self.join.is_empty() && self.leave.is_empty()
+        self.subscribe.is_empty() && self.unsubscribe.is_empty()
     }
 }
 
@@ -53,7 +54,7 @@ impl Plan {
 pub(crate) struct Table {
     channels: HashMap<String, Entry>,
     patterns: HashMap<String, Entry>,
-    /// Targets that may need to be joined or left.
+    /// Targets that may have to be subscribed or unsubscribed.
     changed: HashSet<Target>,
     /// How many connections there were before this one.
     connection: u64,
@@ -61,7 +62,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds a local subscription, to be waited for.
+    /// Adds a local subscription and returns its confirmation.
     pub(crate) fn attach(
         &mut self,
         target: &Target,
@@ -81,13 +82,13 @@ impl Table {
             Sink::Remote(server) => entry.remotes.push((id, server)),
         }
         let (waiting, confirmed) = oneshot::channel();
-        entry.waiting.push(waiting);
+        entry.unsent.push(waiting);
         self.changed.insert(target.clone());
         Ok(confirmed)
     }
 
-    /// Removes a local subscription; nothing is delivered to it any more. `detached` is let go at once while others
-    /// remain, and else when Redis has confirmed that it was the last.
+    /// Removes a local subscription. It gets no more messages. `detached` is released at once while
+    /// others remain, and otherwise when Redis has confirmed the end of the last one.
     pub(crate) fn detach(&mut self, target: &Target, id: Id, detached: Detached) {
         let Some(entry) = self.entry(target) else {
             return;
@@ -95,82 +96,85 @@ impl Table {
         entry.topics.retain(|topic| topic.id != id);
         if let Some(at) = entry.remotes.iter().position(|(remote, _)| *remote == id) {
             let (_, server) = entry.remotes.remove(at);
-            entry.departed = Some(server);
+            entry.last_remote = Some(server);
         }
         if entry.is_wanted() {
             return;
         }
-        if entry.wire == Wire::Off {
-            // Redis knows nothing of it, as in an outage, whose end nobody should wait for.
+        if entry.server_state == ServerState::Unsubscribed {
+            // Redis does not know it, as in an outage. Its end must not wait for a connection.
             self.remove(target);
             return;
         }
-        entry.leaving.push(detached);
+        entry.detached.push(detached);
         self.changed.insert(target.clone());
     }
 
-    /// Says what has to be told to Redis now, and takes it for being told.
+    /// Returns what to send to Redis now, and takes it for sent.
     pub(crate) fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         for target in std::mem::take(&mut self.changed) {
             let Some(entry) = self.entry(&target) else {
                 continue;
             };
-            match (entry.wire, entry.is_wanted()) {
-                (Wire::Off, true) => plan.join.push(target),
-                // Asked again for those who came since; Redis confirms once more.
-                (Wire::On, true) if !entry.waiting.is_empty() => plan.join.push(target),
-                (Wire::On, false) => plan.leave.push(target),
-                (Wire::Off, false) => self.remove(&target),
-                // On its way: the answer marks the target again.
-                (Wire::Joining | Wire::Leaving, _) | (Wire::On, true) => {}
+            match (entry.server_state, entry.is_wanted()) {
+                (ServerState::Unsubscribed, true) => plan.subscribe.push(target),
+                // Sent again for new subscribers: Redis confirms once more.
+                (ServerState::Subscribed, true) if !entry.unsent.is_empty() => {
+                    plan.subscribe.push(target);
+                }
+                (ServerState::Subscribed, false) => plan.unsubscribe.push(target),
+                (ServerState::Unsubscribed, false) => self.remove(&target),
+                // Already sent: the answer marks the target again.
+                (ServerState::Subscribing | ServerState::Unsubscribing, _)
+                | (ServerState::Subscribed, true) => {}
             }
         }
-        for target in &plan.join {
+        for target in &plan.subscribe {
             if let Some(entry) = self.entry(target) {
-                entry.ask();
+                entry.mark_sent();
             }
         }
-        for target in &plan.leave {
+        for target in &plan.unsubscribe {
             if let Some(entry) = self.entry(target) {
-                entry.wire = Wire::Leaving;
+                entry.server_state = ServerState::Unsubscribing;
             }
         }
         plan
     }
 
-    /// Redis has confirmed a subscription.
-    pub(crate) fn joined(&mut self, targets: &[Target]) {
+    /// Notes that Redis has confirmed subscriptions.
+    pub(crate) fn subscribed(&mut self, targets: &[Target]) {
         for target in targets {
             let Some(entry) = self.entry(target) else {
                 continue;
             };
-            entry.wire = Wire::On;
+            entry.server_state = ServerState::Subscribed;
             for topic in &mut entry.topics {
                 topic.resume();
-                if topic.stage == Stage::Asked {
+                if topic.stage == Stage::Requested {
                     topic.stage = Stage::Live;
                 }
             }
-            tell(&mut entry.asked, &Ok(()));
+            notify_all(&mut entry.sent, &Ok(()));
             self.changed.insert(target.clone());
         }
     }
 
-    /// Redis has confirmed the end of a subscription.
-    pub(crate) fn left(&mut self, targets: &[Target]) {
+    /// Notes that Redis has confirmed the end of subscriptions.
+    pub(crate) fn unsubscribed(&mut self, targets: &[Target]) {
         for target in targets {
             let Some(entry) = self.entry(target) else {
                 continue;
             };
-            entry.wire = Wire::Off;
-            entry.leaving.clear();
-            entry.departed = None;
+            entry.server_state = ServerState::Unsubscribed;
+            entry.detached.clear();
+            entry.last_remote = None;
             self.changed.insert(target.clone());
         }
     }
 
-    /// Redis will not have it: everyone who listens gets the error.
+    /// Notes that Redis has refused a subscription. Every local subscription gets the error.
     pub(crate) fn refused(&mut self, target: &Target, fault: &Fault, error: &Error) {
         if let Some(entry) = self.entry(target) {
             entry.end(fault, error);
@@ -178,27 +182,27 @@ impl Table {
         self.remove(target);
     }
 
-    /// Returns what the messages of the next connection, or of the one there is, are to be delivered with.
+    /// Returns the number of the current or next connection. Its messages are delivered with it.
     pub(crate) fn connection(&self) -> u64 {
         self.connection
     }
 
-    /// The connection is gone, and all subscriptions with it.
-    pub(crate) fn lost(&mut self) {
+    /// Notes that the connection is lost, and all subscriptions with it.
+    pub(crate) fn disconnected(&mut self) {
         self.connection += 1;
         self.channels.retain(|_, entry| entry.is_wanted());
         self.patterns.retain(|_, entry| entry.is_wanted());
         for (name, entry) in &mut self.channels {
-            entry.interrupt();
+            entry.mark_disconnected();
             self.changed.insert(Target::Channel(name.clone()));
         }
         for (name, entry) in &mut self.patterns {
-            entry.interrupt();
+            entry.mark_disconnected();
             self.changed.insert(Target::Pattern(name.clone()));
         }
     }
 
-    /// Ends everything, now and for later.
+    /// Ends all subscriptions, and refuses new ones.
     pub(crate) fn close(&mut self, error: &Error) {
         self.is_closed = true;
         for (_, mut entry) in self.channels.drain().chain(self.patterns.drain()) {
@@ -207,8 +211,9 @@ impl Table {
         self.changed.clear();
     }
 
-    /// Hands a message to every local subscription of the target. A connection that was given up may still bring
-    /// some, which the next one brings as well or the gap stands for: they are dropped.
+    /// Delivers a message to every local subscription of the target. An abandoned connection may
+    /// still bring messages. They are dropped: the next connection brings them too, or the gap
+    /// covers them.
     pub(crate) fn deliver(
         &mut self,
         connection: u64,
@@ -224,7 +229,7 @@ impl Table {
             TargetRef::Pattern(name) => self.patterns.get_mut(name),
         };
         for local in entry.into_iter().flat_map(|entry| &mut entry.topics) {
-            // The first message may be faster than the confirmation is heard of, and the gap is before both.
+            // A message may come before the confirmation is processed. The gap comes before both.
             local.resume();
             if local.stage == Stage::Live {
                 local.inlet.push(topic, message);
@@ -232,14 +237,14 @@ impl Table {
         }
     }
 
-    /// Returns who serves the requests of a channel that this connection brings.
+    /// Returns the server of a channel for requests from this connection.
     pub(crate) fn server(&self, connection: u64, channel: &str) -> Option<Arc<Server>> {
         if connection != self.connection {
             return None;
         }
         let entry = self.channels.get(channel)?;
         let newest = entry.remotes.last().map(|(_, server)| server);
-        newest.or(entry.departed.as_ref()).cloned()
+        newest.or(entry.last_remote.as_ref()).cloned()
     }
 
     fn entry(&mut self, target: &Target) -> Option<&mut Entry> {
@@ -264,7 +269,7 @@ impl Table {
     }
 }
 
-/// A [`Target`] as it stands in a push message.
+/// A borrowed [`Target`], from a push message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TargetRef<'a> {
     Channel(&'a str),

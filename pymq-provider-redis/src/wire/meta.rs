@@ -1,4 +1,5 @@
-//! What travels in the `__pymq` member of a frame: everything about a message that Python does not know.
+//! [`Meta`]: the `__pymq` member of a frame, with everything about a message that Python does not
+//! know.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::Extra;
 
-/// The member, as JSON. Fields that say nothing are left out; fields we do not know are passed over.
+/// The member as JSON. Default values are left out, and unknown fields are ignored.
 #[derive(Debug, Default, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(default)]
 pub(super) struct Meta {
@@ -31,23 +32,23 @@ pub(super) struct Meta {
     pub(super) enc: Option<Enc>,
     #[serde(skip_serializing_if = "is_default")]
     pub(super) form: Option<Form>,
-    /// What was cut out of a body in object form, and where.
+    /// The text that was cut out of a body in object form, and its offset.
     #[serde(skip_serializing_if = "is_default")]
     pub(super) cut: Option<(usize, String)>,
 }
 
-/// How the body is written.
+/// The encoding of the body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 pub(super) enum Enc {
     /// Opaque bytes.
     #[serde(rename = "base64")]
     Base64,
-    /// A body said to be JSON that no Python could read.
+    /// A body in JSON encoding that Python cannot read.
     #[serde(rename = "base64/json")]
     Base64Json,
 }
 
-/// What the members of a frame alone would not tell.
+/// What the members of a frame do not tell.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Form {
@@ -103,7 +104,7 @@ impl<'de> Deserialize<'de> for Map {
             type Value = Map;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map of text to text")
+                formatter.write_str("a map of strings to strings")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Map, A::Error> {

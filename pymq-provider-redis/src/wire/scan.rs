@@ -1,10 +1,10 @@
-//! Where the members of a JSON text are, in the dialect Python reads. Nothing is decoded and nothing copied, so that
-//! what is cut out here can be put back byte for byte.
+//! Finds the members of a JSON text in the dialect that Python reads. It decodes and copies
+//! nothing, so that what is cut out can be put back byte for byte.
 
 use std::ops::Range;
 
-/// Deeper texts may exhaust Python's recursion limit (1,000 frames, some of them in use by the program). What goes
-/// around a text that is no deeper adds two levels at most.
+/// Deeper texts may exceed Python's recursion limit of 1,000 frames, some of which the program
+/// uses. A frame around a text adds at most two levels.
 const MAX_DEPTH: usize = 500;
 
 /// Python refuses to read longer integers.
@@ -15,7 +15,7 @@ const MAX_DIGITS: usize = 4_300;
 pub(crate) struct Object<'a> {
     text: &'a str,
     pub(super) members: Vec<Member>,
-    /// Where the closing brace is.
+    /// The offset of the closing brace.
     pub(super) end: usize,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Member {
 }
 
 impl<'a> Object<'a> {
-    /// Scans a text; none when it is no object.
+    /// Scans a text. Returns `None` if it is not an object.
     pub(crate) fn scan(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner::new(text);
         scanner.space();
@@ -68,7 +68,7 @@ impl<'a> Object<'a> {
         Some(&self.text[member.value.clone()])
     }
 
-    /// Finds a member as Python would, however its key is spelled: the last one of that name.
+    /// Finds a member as Python does, with escapes in its key or not: the last one of that name.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.members.iter().rposition(|member| {
             let quoted = &self.text[member.key.clone()];
@@ -79,7 +79,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Scans a text and returns its first `N` elements; none when it is no array.
+/// Scans a text and returns its first `N` elements. Returns `None` if it is not an array.
 pub(crate) fn elements<const N: usize>(text: &str) -> Option<[Option<&str>; N]> {
     let mut scanner = Scanner::new(text);
     scanner.space();
@@ -113,7 +113,7 @@ pub(crate) fn is_readable(text: &str) -> bool {
     scanner.value().and_then(|()| scanner.finish()).is_some()
 }
 
-/// The same for a text with what we put around one that is readable.
+/// Tells the same for a payload, which may be two levels deeper than a body.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn is_readable_payload(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
@@ -122,7 +122,7 @@ pub(crate) fn is_readable_payload(text: &str) -> bool {
     scanner.value().and_then(|()| scanner.finish()).is_some()
 }
 
-/// What a value is in: a bit for each level, set for an object.
+/// The open objects and arrays around a value: a bit for each level, set for an object.
 #[derive(Default)]
 struct Open {
     depth: usize,
@@ -140,7 +140,7 @@ impl Open {
         self.depth += 1;
     }
 
-    /// Returns what closes the innermost level.
+    /// Returns the closing character of the innermost level.
     fn last(&self) -> Option<u8> {
         let level = self.depth.checked_sub(1)?;
         let is_object = self.objects[level / 64] >> (level % 64) & 1 == 1;
@@ -148,7 +148,7 @@ impl Open {
     }
 }
 
-/// Walks over a text; each step answers none where Python would raise.
+/// Walks over a text. Each step returns `None` where Python would raise.
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
@@ -164,7 +164,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes one value. Not recursive: the depth is that of a hostile text.
+    /// Skips one value. Not recursive, because the depth of a hostile text is unbounded.
     fn value(&mut self) -> Option<()> {
         let mut open = Open::default();
         loop {
@@ -188,7 +188,7 @@ impl<'a> Scanner<'a> {
                 b'-' | b'0'..=b'9' => self.number()?,
                 _ => self.word()?,
             }
-            // A value has ended, and perhaps what it is in.
+            // The value has ended, and perhaps the objects and arrays around it.
             loop {
                 let Some(close) = open.last() else {
                     return Some(());
@@ -210,7 +210,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a key and its colon if we are in an object.
+    /// Skips a key and its colon in an object.
     fn key_in(&mut self, close: u8) -> Option<()> {
         if close == b'}' {
             self.space();
@@ -235,13 +235,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes what is plain in a string, which is nearly all of a text: in steps that compile to vector instructions,
-    /// and the rest byte by byte.
+    /// Skips the plain part of a string, which is nearly all of a text. It runs in steps that
+    /// compile to vector instructions, and byte by byte at the end.
     fn plain(&mut self) {
         let (steps, _) = self.text[self.at..].as_chunks::<16>();
         #[expect(
             clippy::needless_bitwise_bool,
-            reason = "with branches there would be no vectors"
+            reason = "branches would prevent vector instructions"
         )]
         let is_special = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
         let plain = steps.iter().take_while(|step| {
@@ -297,7 +297,7 @@ impl<'a> Scanner<'a> {
         (!is_int || digits <= MAX_DIGITS).then_some(())
     }
 
-    /// Passes one digit or more and returns how many.
+    /// Skips one or more digits and returns how many.
     fn digits(&mut self) -> Option<usize> {
         let start = self.at;
         while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {

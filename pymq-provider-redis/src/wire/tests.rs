@@ -102,7 +102,7 @@ fn what_only_looks_like_a_frame_is_a_plain_message() {
 }
 
 #[test]
-fn a_later_release_may_say_more() {
+fn fields_of_a_later_release_are_ignored() {
     let (message, extra) =
         decode_with(r#"{"__obj": 5, "__pymq": {"attempt": 3, "new": [1]}}"#.into());
 
@@ -190,7 +190,7 @@ proptest! {
 
     #[test]
     fn a_frame_of_any_payload_gives_the_payload_back(payload in json(), attempt in 1_u32..9) {
-        // As when an item that somebody else put is taken and given back.
+        // As when an item of another program is taken and given back.
         let (message, extra) = decode_with(payload.into());
         let again = decode_with(encode_with(&message, &Extra { attempt, ..extra }));
 

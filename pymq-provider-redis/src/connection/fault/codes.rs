@@ -1,4 +1,4 @@
-//! Error codes of Redis, read as faults.
+//! Reads the error codes of Redis.
 
 use pymq_core::ErrorKind;
 
@@ -29,24 +29,29 @@ impl Fault {
             ),
             "OOM" => (
                 ErrorKind::OutOfMemory,
-                "the server is at its maxmemory",
+                "the server has reached its `maxmemory`",
                 Remedy::None,
             ),
-            "NOAUTH" => (ErrorKind::Auth, "the server wants a password", Remedy::None),
+            "NOAUTH" => (
+                ErrorKind::Auth,
+                "the server requires a password",
+                Remedy::None,
+            ),
             "WRONGPASS" => (ErrorKind::Auth, "wrong user or password", Remedy::None),
-            // Only our own hash-only call: an inner command without its right must not run the script twice.
+            // Only our own call by hash. A missing right inside the script must not run the script
+            // twice.
             "NOPERM" if details.contains("'evalsha'") => {
-                (ErrorKind::Permission, NO_RIGHT, Remedy::InFull)
+                (ErrorKind::Permission, NO_RIGHT, Remedy::FullScript)
             }
             "NOPERM" => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
             "NOSCRIPT" => (
                 ErrorKind::Provider,
                 "the server does not know the script",
-                Remedy::InFull,
+                Remedy::FullScript,
             ),
             "WRONGTYPE" => (
                 ErrorKind::WrongType,
-                "the key holds something of another type",
+                "the key holds a value of another type",
                 Remedy::None,
             ),
             "MISCONF" => (
@@ -56,29 +61,30 @@ impl Fault {
             ),
             "MOVED" | "ASK" | "CROSSSLOT" => (
                 ErrorKind::Unsupported,
-                "the server is part of a cluster",
+                "the server is part of a cluster, which is not supported",
                 Remedy::None,
             ),
             "BUSY" => (
                 ErrorKind::Disconnected,
-                "the server is busy with a script",
+                "the server is busy with a slow script",
                 Remedy::Wait,
             ),
-            // To a command that was waiting when the server became a replica. It was not run.
+            // The answer to a command that blocked when the server became a replica. It was not
+            // run.
             "UNBLOCKED" => (
                 ErrorKind::Disconnected,
-                "the server is no longer the one that writes",
+                "the server has become a replica",
                 Remedy::Reconnect,
             ),
-            // Nothing was written: the server has not enough replicas now.
+            // Nothing was written: the server has too few replicas now.
             "NOREPLICAS" => (
                 ErrorKind::Disconnected,
-                "the server has not enough replicas to write",
+                "the server has too few replicas to accept writes",
                 Remedy::Wait,
             ),
-            // Redis 7.0 gives no code of its own to a right that is missing inside a script.
+            // Redis 7.0 has no error code for a right that is missing inside a script.
             _ if details.contains(SCRIPT_USER) => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
-            // Before version 7 the code of an error inside a script stands in the middle of the text.
+            // Before version 7, the code of an error inside a script is in the middle of the text.
             "ERR" if details.contains("user_script") => {
                 match details.split([' ', '-']).find(|word| is_inner(word)) {
                     Some(inner) => return Self::of_code(inner, ""),
@@ -90,11 +96,15 @@ impl Fault {
             {
                 (
                     ErrorKind::Disconnected,
-                    "the server is at its limit of clients",
+                    "the server is at its limit of clients: raise `maxclients`",
                     Remedy::None,
                 )
             }
-            _ => (ErrorKind::Provider, "the server refused", Remedy::None),
+            _ => (
+                ErrorKind::Provider,
+                "the server refused the command",
+                Remedy::None,
+            ),
         };
         Self {
             remedy,
@@ -103,10 +113,10 @@ impl Fault {
     }
 }
 
-/// How Redis speaks of whoever runs a script without a right that a command in it needs: commands, keys, channels.
+/// The words of Redis for a right that a command inside a script needs and the user lacks.
 const SCRIPT_USER: &str = "user executing the script";
 
-const NO_RIGHT: &str = "the user lacks a right (ACL)";
+const NO_RIGHT: &str = "the user lacks a right: check its ACL";
 
 fn is_inner(word: &str) -> bool {
     matches!(

@@ -17,7 +17,7 @@ fn each_code_has_its_kind() {
         ("WRONGPASS", ErrorKind::Auth, Remedy::None),
         ("NOPERM", ErrorKind::Permission, Remedy::None),
         ("WRONGTYPE", ErrorKind::WrongType, Remedy::None),
-        ("NOSCRIPT", ErrorKind::Provider, Remedy::InFull),
+        ("NOSCRIPT", ErrorKind::Provider, Remedy::FullScript),
         ("MASTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
         ("CLUSTERDOWN", ErrorKind::Disconnected, Remedy::Wait),
         ("TRYAGAIN", ErrorKind::Disconnected, Remedy::Wait),
@@ -46,7 +46,7 @@ fn an_error_inside_a_script_of_an_old_server_keeps_its_kind() {
 
 #[test]
 fn a_right_missing_inside_a_script_is_permission_on_every_version() {
-    // 7.0, with and without the code that a script gives on; 6.2 and 7.2 say NOPERM.
+    // 7.0, without the code and with the code that a script adds. 6.2 and 7.2 say NOPERM.
     for text in [
         "ERR The user executing the script can't run this command or subcommand script: 12, on @user_script:1.",
         "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
@@ -68,11 +68,14 @@ fn only_the_hash_only_call_is_repeated_in_full() {
         "User u has no permissions to run the 'rpush' command script: 12, on @user_script:1.",
     );
 
-    assert_eq!((outer.remedy, inner.remedy), (Remedy::InFull, Remedy::None));
+    assert_eq!(
+        (outer.remedy, inner.remedy),
+        (Remedy::FullScript, Remedy::None)
+    );
 }
 
 #[test]
-fn what_hinders_a_connection_is_told_apart() {
+fn causes_of_a_failed_connection_are_distinguished() {
     use std::io::{Error, ErrorKind as Io};
 
     for (error, kind, word) in [
@@ -94,7 +97,7 @@ fn what_hinders_a_connection_is_told_apart() {
         (
             Error::new(Io::ConnectionReset, "Connection reset by peer"),
             ErrorKind::Disconnected,
-            "hung up",
+            "closed",
         ),
         (
             Error::new(Io::TimedOut, "timed out"),
@@ -124,6 +127,6 @@ fn a_broken_connection_leaves_the_outcome_open_and_a_refusal_does_not() {
     assert!(!refused.outcome_unknown());
     assert_eq!(
         refused.to_string(),
-        "redis: put to `q`: the server is at its maxmemory (h:1): out of memory"
+        "redis: put to `q`: the server has reached its `maxmemory` (h:1): out of memory"
     );
 }

@@ -9,34 +9,34 @@ use bytes::Bytes;
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
-use super::{AROUND, TAKES_ALL, fields, push_quoted};
+use super::{ENVELOPE_BYTES, STRING_WRITE, fields, push_quoted};
 use crate::wire::{self, Extra, Object, elements};
 
-/// The tag of a request; `pymq.RpcRequest` is the same class for Python.
+/// The type tag of a request. `pymq.RpcRequest` is the same class in Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
 
-/// A request as a server finds it.
+/// A request as a server reads it.
 #[derive(Debug)]
 pub(crate) struct Request {
-    /// The first element as it came, JSON text: the answer begins with it.
+    /// The first element as JSON text. The answer begins with it.
     pub(crate) call: String,
-    /// Where the answer goes.
+    /// The list for the answer.
     pub(crate) inbox: String,
     pub(crate) message: Message,
-    /// The time the caller has left.
+    /// The time that the caller has left.
     pub(crate) timeout: Option<Duration>,
     /// When it must have begun, in milliseconds of the server's clock.
     pub(crate) begin_by: Option<u64>,
-    /// Several servers have it, and the one that claims it under this name runs it.
+    /// Several servers have it. The one that claims it under this name runs it.
     pub(crate) claim: Option<String>,
-    /// Why it cannot be run; the answer.
+    /// Why it cannot be run. It is sent as the answer.
     pub(crate) refusal: Option<RemoteError>,
 }
 
-/// Returns the frame of a payload on a channel if it is a request; anything else is an event.
+/// Returns the frame of a payload on a channel if it is a request. Any other payload is an event.
 pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
     let text = std::str::from_utf8(payload).ok()?;
-    // The search is quick, and nearly every event ends here.
+    // The search is fast, and ends nearly every event.
     if !text.contains("RpcRequest") {
         return None;
     }
@@ -48,7 +48,7 @@ pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
     Object::scan(text).filter(is_tagged)
 }
 
-/// Reads a request from its frame, or nothing when there is no telling whom to answer.
+/// Reads a request from its frame. Returns `None` if it has no valid inbox.
 pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Request> {
     let (headers, extra) = match frame.get("__pymq") {
         Some(member) => wire::read_extra(member)?,
@@ -56,7 +56,8 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
     };
     let [call, inbox, args, kwargs] = fields(frame, ["fn", "response_channel", "args", "kwargs"])?;
     let inbox: String = serde_json::from_str(inbox?).ok()?;
-    // A name that is none of ours could be anybody's queue: a forged request would push into it and set its end.
+    // A forged request could name any queue: the answer would be pushed into it, and make it
+    // expire.
     if !inbox.starts_with(RESERVED_PREFIX) || inbox.len() > MAX_NAME_BYTES {
         return None;
     }
@@ -87,8 +88,8 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
     })
 }
 
-/// Writes a request of the call `id`, to be answered in `inbox`. The script that publishes it adds the time left, when
-/// it must begin, and the claim.
+/// Writes a request of the call `id`, to be answered in `inbox`. The script that publishes it adds
+/// the time left, when it must begin, and the claim.
 pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message) -> Result<String> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
@@ -104,17 +105,17 @@ pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message)
     };
     let end = wire::end_of_frame(&message.headers, &extra);
     let known = name.len() + inbox.len() + args.len() + end.len();
-    let mut request = String::with_capacity(known + AROUND);
+    let mut request = String::with_capacity(known + ENVELOPE_BYTES);
     request.push_str(r#"{"__obj": ["#);
     push_quoted(&mut request, name);
-    // The closing quote comes behind the id.
+    // The closing quote comes after the id.
     request.pop();
     let tag = REQUEST_TAGS[0];
     write!(
         request,
         r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{end}"#
     )
-    .expect(TAKES_ALL);
+    .expect(STRING_WRITE);
     Ok(request)
 }
 
@@ -123,7 +124,7 @@ fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
         let encoded: String = serde_json::from_str(elements::<1>(args)?[0]?).ok()?;
         return BASE64_STANDARD.decode(encoded).ok().map(Message::bytes);
     }
-    // A value of a frame that has been scanned is whole; its first byte tells what it is.
+    // The scan has checked the value, so its first byte tells its type.
     let is_array = args.starts_with('[');
     is_array.then(|| Message::json(payload.slice_ref(args.as_bytes())))
 }

@@ -7,31 +7,31 @@ use bytes::Bytes;
 use pymq_core::RemoteError;
 use pymq_core::provider::Reply;
 
-use super::{AROUND, TAKES_ALL, fields, push_quoted};
+use super::{ENVELOPE_BYTES, STRING_WRITE, fields, push_quoted};
 use crate::wire::{Object, is_readable};
 
-/// A response as the caller finds it.
+/// A response as the caller reads it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Response {
-    /// The number behind the `#` of the first element.
+    /// The number after the `#` of the first element.
     pub(crate) id: u64,
     pub(crate) reply: Reply,
 }
 
-/// Reads a response, or nothing when it belongs to no call.
+/// Reads a response. Returns `None` if it belongs to no call.
 pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     let frame = Object::scan(std::str::from_utf8(payload).ok()?)?;
     let [call, result, type_name, error] =
         fields(&frame, ["fn", "result", "result_type", "error"])?;
     let (call, result) = (call?, result?);
-    // A number in quotes needs no escape, however the name before it is spelled.
+    // The digits at the end need no unescaping, whatever the name before them contains.
     let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
-    let type_name = type_name.map(name_of_type).unwrap_or_default();
+    let type_name = type_name.map(read_type_name).unwrap_or_default();
     let reply = if error == Some("true") {
         let args = Bytes::from(without_id(result, name, id));
         Reply::Err(
             RemoteError::from_wire(&*type_name, args.clone())
-                .unwrap_or_else(|_| RemoteError::new(&*type_name, beginning(&args))),
+                .unwrap_or_else(|_| RemoteError::new(&*type_name, truncated(&args))),
         )
     } else {
         Reply::Ok {
@@ -45,8 +45,8 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     })
 }
 
-/// Returns the text of arguments that are no array, which a reader may have to look at: of a long one the beginning.
-fn beginning(args: &[u8]) -> String {
+/// Returns the text of arguments that are not an array, for people to read. A long text is cut.
+fn truncated(args: &[u8]) -> String {
     const ENOUGH: usize = 1_024;
     let text = String::from_utf8_lossy(&args[..args.len().min(ENOUGH)]);
     if args.len() <= ENOUGH {
@@ -55,8 +55,8 @@ fn beginning(args: &[u8]) -> String {
     format!("{text}… ({} bytes)", args.len())
 }
 
-/// Reads the name of a type: those that most results have without an allocation.
-pub(super) fn name_of_type(json: &str) -> Cow<'static, str> {
+/// Reads the name of a type. Frequent names need no allocation.
+pub(super) fn read_type_name(json: &str) -> Cow<'static, str> {
     const USUAL: [&str; 9] = [
         "str", "int", "float", "bool", "NoneType", "list", "dict", "tuple", "set",
     ];
@@ -66,7 +66,7 @@ pub(super) fn name_of_type(json: &str) -> Cow<'static, str> {
     }
 }
 
-/// Takes the id out of the one message in which Python quotes the name it was called by; no other text is touched.
+/// Removes the id from the one message in which Python quotes the called name. Other texts stay.
 fn without_id(args: &str, name: &str, id: &str) -> String {
     let quoted = format!("[{name}#{id} takes 0 positional arguments but ");
     match args.strip_prefix(&*quoted) {
@@ -87,7 +87,7 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
         _ => {
             return write_response(
                 call,
-                unanswerable("the reply is of a kind this provider does not know"),
+                unanswerable("the kind of the reply is unknown to this provider"),
             );
         }
     };
@@ -97,14 +97,14 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
     {
         Some(result) => {
             let known = call.len() + result.len() + type_name.len();
-            let mut response = String::with_capacity(known + AROUND);
-            write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(TAKES_ALL);
+            let mut response = String::with_capacity(known + ENVELOPE_BYTES);
+            write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(STRING_WRITE);
             push_quoted(&mut response, &type_name);
             write!(
                 response,
                 r#", {failed}], "__type": "pymq.core.RpcResponse"}}"#
             )
-            .expect(TAKES_ALL);
+            .expect(STRING_WRITE);
             response
         }
         None => write_response(

@@ -5,10 +5,10 @@ use pymq_core::provider::Reply;
 use pymq_core::{Message, RemoteError};
 use serde_json::{Value, json};
 
-use super::response::name_of_type;
+use super::response::read_type_name;
 use super::*;
 
-/// What live Python PyMQ wrote.
+/// Payloads that Python PyMQ wrote.
 const VECTORS: &str = include_str!("../../../../conformance-tests/data/wire-vectors.json");
 
 fn vectors(operation: &str) -> Vec<Value> {
@@ -88,7 +88,7 @@ fn every_python_response_is_read() {
 
         assert_eq!(response.id, 17);
         match response.reply {
-            // NaN: not JSON, and handed on as it came.
+            // NaN is not JSON, and passes unchanged.
             Reply::Ok { body, .. } if expected.is_null() => assert_eq!(body, "NaN"),
             Reply::Ok { body, type_name } => {
                 assert_eq!(
@@ -126,7 +126,7 @@ fn our_responses_are_pythons_byte_for_byte() {
         let text = vector["payload"].as_str().unwrap();
         let frame = Object::scan(text).unwrap();
         let [call, result, type_name, error] = fields(&frame, ["", "", "", ""]).unwrap();
-        let type_name = name_of_type(type_name.unwrap());
+        let type_name = read_type_name(type_name.unwrap());
         let result = Bytes::from(result.unwrap().to_owned());
         let reply = if error == Some("true") {
             Reply::Err(RemoteError::from_wire(type_name, result).unwrap())
@@ -142,7 +142,7 @@ fn our_responses_are_pythons_byte_for_byte() {
 }
 
 #[test]
-fn what_only_we_know_comes_back() {
+fn our_own_fields_are_read_back() {
     let message = Message::bytes(vec![0, 255])
         .with_header("trace", "ä")
         .with_header("a", "");
@@ -163,7 +163,7 @@ fn what_only_we_know_comes_back() {
 }
 
 #[test]
-fn a_request_that_says_nothing_else_can_be_claimed() {
+fn a_request_without_own_fields_can_be_claimed() {
     let text = write_request("f", 9, "__rpc_x", &Message::json("[1]")).unwrap();
 
     let request = read(&claimed(&text)).unwrap();
@@ -174,7 +174,7 @@ fn a_request_that_says_nothing_else_can_be_claimed() {
 }
 
 #[test]
-fn a_name_ends_where_it_ends() {
+fn a_quote_in_a_name_does_not_end_it() {
     for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
         let text = write_request(name, 9, "__rpc_x", &Message::json("[]")).unwrap();
 

@@ -1,4 +1,4 @@
-//! One target of the table: what Redis knows of it, and who listens to it here.
+//! [`Entry`]: one target of the table, what Redis knows of it, and its local subscriptions.
 
 use std::sync::Arc;
 
@@ -10,24 +10,25 @@ use super::Id;
 use crate::connection::Fault;
 use crate::rpc::Server;
 
-/// Who waits to be told.
-pub(super) type Waiting = oneshot::Sender<Result<(), Fault>>;
+/// A local subscriber that waits for its confirmation.
+pub(super) type Waiter = oneshot::Sender<Result<(), Fault>>;
 
-/// One target: one subscription in Redis, any number here.
+/// One target: one subscription in Redis, and any number of local ones.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
-    pub(super) wire: Wire,
+    pub(super) server_state: ServerState,
     pub(super) topics: Vec<Topic>,
-    /// The newest one gets the requests, as Redis counts this process once.
+    /// The newest server gets the requests, because Redis counts this process once.
     pub(super) remotes: Vec<(Id, Arc<Server>)>,
-    /// The last remote to go, until Redis sends no more requests: those on their way are answered, not lost.
-    pub(super) departed: Option<Arc<Server>>,
-    /// Who came since Redis was last asked.
-    pub(super) waiting: Vec<Waiting>,
-    /// Whom the answer of Redis will be for.
-    pub(super) asked: Vec<Waiting>,
-    /// Released once Redis has let go.
-    pub(super) leaving: Vec<Detached>,
+    /// The last server that left. It answers the requests that Redis sent before the
+    /// unsubscription.
+    pub(super) last_remote: Option<Arc<Server>>,
+    /// Subscribers that came since the last command to Redis.
+    pub(super) unsent: Vec<Waiter>,
+    /// Subscribers that wait for the answer to the last command.
+    pub(super) sent: Vec<Waiter>,
+    /// Released once Redis has confirmed the end.
+    pub(super) detached: Vec<Detached>,
 }
 
 #[derive(Debug)]
@@ -37,29 +38,30 @@ pub(super) struct Topic {
     pub(super) stage: Stage,
 }
 
-/// How far a topic's subscription has come. What was published before it was asked for must not reach it, though it may
-/// still be on its way to another one here: so each of them is confirmed by Redis for itself.
+/// The progress of a local subscription to a topic. An event that was published before it was sent
+/// must not reach it, although the event may still be on its way to another local subscription. So
+/// Redis confirms each subscription for itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Stage {
     New,
-    Asked,
+    Requested,
     Live,
-    /// Live, but for an outage.
+    /// Live before an outage, and not yet again.
     Interrupted,
 }
 
 /// What Redis knows of a target.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) enum Wire {
+pub(super) enum ServerState {
     #[default]
-    Off,
-    Joining,
-    On,
-    Leaving,
+    Unsubscribed,
+    Subscribing,
+    Subscribed,
+    Unsubscribing,
 }
 
 impl Topic {
-    /// It hears again, and first of the gap.
+    /// Ends the interruption: the subscriber gets the gap first.
     pub(super) fn resume(&mut self) {
         if self.stage == Stage::Interrupted {
             self.inlet.gap();
@@ -73,32 +75,32 @@ impl Entry {
         !self.topics.is_empty() || !self.remotes.is_empty()
     }
 
-    /// Takes it for asked that Redis joins.
-    pub(super) fn ask(&mut self) {
-        self.wire = Wire::Joining;
-        self.asked.append(&mut self.waiting);
+    /// Notes that the subscription is being sent to Redis.
+    pub(super) fn mark_sent(&mut self) {
+        self.server_state = ServerState::Subscribing;
+        self.sent.append(&mut self.unsent);
         for topic in &mut self.topics {
             if topic.stage == Stage::New {
-                topic.stage = Stage::Asked;
+                topic.stage = Stage::Requested;
             }
         }
     }
 
-    /// The connection is gone: all has to be asked again.
-    pub(super) fn interrupt(&mut self) {
-        self.wire = Wire::Off;
-        self.waiting.append(&mut self.asked);
+    /// Notes that the connection is lost: everything must be sent again.
+    pub(super) fn mark_disconnected(&mut self) {
+        self.server_state = ServerState::Unsubscribed;
+        self.unsent.append(&mut self.sent);
         for topic in &mut self.topics {
             topic.stage = match topic.stage {
-                Stage::New | Stage::Asked => Stage::New,
+                Stage::New | Stage::Requested => Stage::New,
                 Stage::Live | Stage::Interrupted => Stage::Interrupted,
             };
         }
     }
 
     pub(super) fn end(&mut self, fault: &Fault, error: &Error) {
-        tell(&mut self.waiting, &Err(fault.clone()));
-        tell(&mut self.asked, &Err(fault.clone()));
+        notify_all(&mut self.unsent, &Err(fault.clone()));
+        notify_all(&mut self.sent, &Err(fault.clone()));
         for topic in self.topics.drain(..) {
             topic.inlet.end(error.clone());
         }
@@ -108,9 +110,9 @@ impl Entry {
     }
 }
 
-pub(super) fn tell(waiting: &mut Vec<Waiting>, outcome: &Result<(), Fault>) {
-    for waiting in waiting.drain(..) {
-        // Who does not wait any more has detached.
-        drop(waiting.send(outcome.clone()));
+pub(super) fn notify_all(waiters: &mut Vec<Waiter>, outcome: &Result<(), Fault>) {
+    for waiter in waiters.drain(..) {
+        // A subscriber that does not wait any more has detached.
+        drop(waiter.send(outcome.clone()));
     }
 }

@@ -12,8 +12,8 @@ fn topic() -> (Sink, Subscription) {
     (Sink::Topic(inlet), subscription)
 }
 
-/// A subscription that hands out its `Detached` when dropped.
-fn leaver() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
+/// Returns a subscription that sends its `Detached` when it is dropped.
+fn detachable() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
     let (handed, taken) = oneshot::channel();
     let (inlet, subscription) = subscription(&Filter::Topic("c".to_owned()), move |detached| {
         drop(handed.send(detached));
@@ -21,11 +21,11 @@ fn leaver() -> (Sink, Subscription, oneshot::Receiver<Detached>) {
     (Sink::Topic(inlet), subscription, taken)
 }
 
-fn join(table: &mut Table) {
+fn confirm(table: &mut Table) {
     let plan = table.plan();
-    assert_eq!((plan.join.len(), plan.leave.len()), (1, 0));
-    table.joined(&[channel()]);
-    assert!(table.plan().join.is_empty());
+    assert_eq!((plan.subscribe.len(), plan.unsubscribe.len()), (1, 0));
+    table.subscribed(&[channel()]);
+    assert!(table.plan().subscribe.is_empty());
 }
 
 fn deliver(table: &mut Table, connection: u64, text: &'static str) {
@@ -41,40 +41,40 @@ fn incoming(text: &'static str) -> Incoming {
 }
 
 #[test]
-fn each_is_confirmed_for_itself() {
+fn each_subscription_is_confirmed_for_itself() {
     let mut table = Table::default();
     let (first, _first) = topic();
     let (second, _second) = topic();
     let (third, _third) = topic();
 
     let mut first = table.attach(&channel(), 1, first).unwrap();
-    assert_eq!(table.plan().join, [channel()]);
+    assert_eq!(table.plan().subscribe, [channel()]);
     let mut second = table.attach(&channel(), 2, second).unwrap();
     assert!(table.plan().is_empty());
-    table.joined(&[channel()]);
+    table.subscribed(&[channel()]);
     assert!(matches!(first.try_recv(), Ok(Ok(()))));
     assert!(second.try_recv().is_err());
-    join(&mut table);
+    confirm(&mut table);
     assert!(matches!(second.try_recv(), Ok(Ok(()))));
 
     let mut third = table.attach(&channel(), 3, third).unwrap();
-    join(&mut table);
+    confirm(&mut table);
     assert!(matches!(third.try_recv(), Ok(Ok(()))));
 }
 
 #[tokio::test]
-async fn what_was_published_before_reaches_only_who_was_there() {
+async fn an_earlier_event_reaches_only_earlier_subscribers() {
     let mut table = Table::default();
     let (first, mut first_end) = topic();
     let (second, mut second_end) = topic();
     table.attach(&channel(), 1, first).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
     table.attach(&channel(), 2, second).unwrap();
     deliver(&mut table, 0, "1");
-    assert_eq!(table.plan().join, [channel()]);
+    assert_eq!(table.plan().subscribe, [channel()]);
     deliver(&mut table, 0, "2");
-    table.joined(&[channel()]);
+    table.subscribed(&[channel()]);
     deliver(&mut table, 0, "3");
     table.close(&Error::new(ErrorKind::Closed, "test"));
 
@@ -90,38 +90,38 @@ async fn what_was_published_before_reaches_only_who_was_there() {
 }
 
 #[test]
-fn only_the_last_one_leaves() {
+fn only_the_last_subscriber_unsubscribes() {
     let mut table = Table::default();
-    let (first, first_end, mut first_gone) = leaver();
-    let (second, second_end, mut second_gone) = leaver();
+    let (first, first_end, mut first_gone) = detachable();
+    let (second, second_end, mut second_gone) = detachable();
     table.attach(&channel(), 1, first).unwrap();
-    join(&mut table);
+    confirm(&mut table);
     table.attach(&channel(), 2, second).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
     drop((first_end, second_end));
     table.detach(&channel(), 1, first_gone.try_recv().unwrap());
-    assert!(table.plan().leave.is_empty());
+    assert!(table.plan().unsubscribe.is_empty());
     table.detach(&channel(), 2, second_gone.try_recv().unwrap());
 
-    assert_eq!(table.plan().leave, [channel()]);
-    table.left(&[channel()]);
-    assert!(table.plan().join.is_empty());
+    assert_eq!(table.plan().unsubscribe, [channel()]);
+    table.unsubscribed(&[channel()]);
+    assert!(table.plan().subscribe.is_empty());
     assert!(table.channels.is_empty());
 }
 
 #[test]
-fn who_goes_in_an_outage_waits_for_nothing() {
+fn a_subscriber_that_leaves_in_an_outage_waits_for_nothing() {
     let mut table = Table::default();
-    let (first, first_end, mut first_gone) = leaver();
-    let (second, second_end, mut second_gone) = leaver();
+    let (first, first_end, mut first_gone) = detachable();
+    let (second, second_end, mut second_gone) = detachable();
     table.attach(&channel(), 1, first).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
     drop(first_end);
     table.detach(&channel(), 1, first_gone.try_recv().unwrap());
-    assert_eq!(table.plan().leave, [channel()]);
-    table.lost();
+    assert_eq!(table.plan().unsubscribe, [channel()]);
+    table.disconnected();
     assert!(table.channels.is_empty(), "on its way when it began");
     table.attach(&channel(), 2, second).unwrap();
     drop(second_end);
@@ -132,51 +132,51 @@ fn who_goes_in_an_outage_waits_for_nothing() {
 }
 
 #[test]
-fn who_comes_while_the_last_one_leaves_waits_for_a_new_subscription() {
+fn a_subscriber_that_comes_while_the_last_leaves_is_subscribed_anew() {
     let mut table = Table::default();
-    let (first, first_end, mut first_gone) = leaver();
+    let (first, first_end, mut first_gone) = detachable();
     let (second, _second) = topic();
     table.attach(&channel(), 1, first).unwrap();
-    join(&mut table);
+    confirm(&mut table);
     drop(first_end);
     table.detach(&channel(), 1, first_gone.try_recv().unwrap());
-    assert_eq!(table.plan().leave, [channel()]);
+    assert_eq!(table.plan().unsubscribe, [channel()]);
 
     let mut confirmed = table.attach(&channel(), 2, second).unwrap();
-    assert!(table.plan().join.is_empty());
-    table.left(&[channel()]);
+    assert!(table.plan().subscribe.is_empty());
+    table.unsubscribed(&[channel()]);
     assert!(confirmed.try_recv().is_err());
-    join(&mut table);
+    confirm(&mut table);
 
     assert!(matches!(confirmed.try_recv(), Ok(Ok(()))));
 }
 
 #[test]
-fn who_goes_before_the_confirmation_is_unsubscribed_after_it() {
+fn a_subscriber_that_leaves_before_the_confirmation_is_unsubscribed_after_it() {
     let mut table = Table::default();
-    let (sink, end, mut gone) = leaver();
+    let (sink, end, mut gone) = detachable();
     table.attach(&channel(), 1, sink).unwrap();
-    assert_eq!(table.plan().join, [channel()]);
+    assert_eq!(table.plan().subscribe, [channel()]);
 
     drop(end);
     table.detach(&channel(), 1, gone.try_recv().unwrap());
-    assert!(table.plan().leave.is_empty());
-    table.joined(&[channel()]);
+    assert!(table.plan().unsubscribe.is_empty());
+    table.subscribed(&[channel()]);
 
-    assert_eq!(table.plan().leave, [channel()]);
+    assert_eq!(table.plan().unsubscribe, [channel()]);
 }
 
 #[tokio::test]
-async fn an_outage_is_a_gap_for_those_who_were_live() {
+async fn an_outage_is_a_gap_for_live_subscribers() {
     let mut table = Table::default();
     let (live, mut live_end) = topic();
     let (new, mut new_end) = topic();
     table.attach(&channel(), 1, live).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
-    table.lost();
+    table.disconnected();
     table.attach(&channel(), 2, new).unwrap();
-    join(&mut table);
+    confirm(&mut table);
     table.close(&Error::new(ErrorKind::Closed, "test"));
 
     assert_eq!(
@@ -191,12 +191,12 @@ async fn the_gap_comes_before_a_message_that_overtakes_the_confirmation() {
     let mut table = Table::default();
     let (sink, mut end) = topic();
     table.attach(&channel(), 1, sink).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
-    table.lost();
-    assert_eq!(table.plan().join, [channel()]);
+    table.disconnected();
+    assert_eq!(table.plan().subscribe, [channel()]);
     deliver(&mut table, 1, "1");
-    table.joined(&[channel()]);
+    table.subscribed(&[channel()]);
     deliver(&mut table, 1, "2");
     table.close(&Error::new(ErrorKind::Closed, "test"));
 
@@ -208,15 +208,15 @@ async fn the_gap_comes_before_a_message_that_overtakes_the_confirmation() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_given_up_brings_nothing_more() {
+async fn an_abandoned_connection_delivers_nothing_more() {
     let mut table = Table::default();
     let (sink, mut end) = topic();
     table.attach(&channel(), 1, sink).unwrap();
-    join(&mut table);
+    confirm(&mut table);
 
-    table.lost();
+    table.disconnected();
     deliver(&mut table, 0, "late");
-    join(&mut table);
+    confirm(&mut table);
     deliver(&mut table, 1, "1");
     deliver(&mut table, 0, "1");
     table.close(&Error::new(ErrorKind::Closed, "test"));
@@ -229,12 +229,12 @@ async fn a_connection_that_was_given_up_brings_nothing_more() {
 }
 
 #[test]
-fn what_redis_refuses_ends_and_can_be_tried_again() {
+fn a_refused_subscription_ends_and_can_be_tried_again() {
     let mut table = Table::default();
     let (sink, _end) = topic();
     let (again, _again) = topic();
     let mut confirmed = table.attach(&channel(), 1, sink).unwrap();
-    assert_eq!(table.plan().join, [channel()]);
+    assert_eq!(table.plan().subscribe, [channel()]);
 
     let fault = Fault::new(ErrorKind::Permission, "no");
     table.refused(
@@ -248,5 +248,5 @@ fn what_redis_refuses_ends_and_can_be_tried_again() {
         ErrorKind::Permission
     );
     table.attach(&channel(), 2, again).unwrap();
-    assert_eq!(table.plan().join, [channel()]);
+    assert_eq!(table.plan().subscribe, [channel()]);
 }

@@ -1,4 +1,5 @@
-//! Requests on their way to their servers: gathered by one task, so that many calls at once cost few round trips.
+//! [`RequestSender`]: one task sends the requests of all callers, so that many calls take few round
+//! trips.
 
 use bytes::Bytes;
 use pymq_core::provider::ReplyInlet;
@@ -9,51 +10,51 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::take_batch;
-use crate::connection::{BATCH, Clock, Commands, Fault, Script, gather};
+use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Script, send_in_batches};
 use crate::core::Core;
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
 
-/// Where callers put their requests. Cheap to clone.
+/// Sends the requests of callers. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct RequestSender {
     core: Core,
-    /// Bounded: when it is full, callers wait as they would for the connection.
+    /// Bounded. When it is full, callers wait, as they would for the connection.
     queue: mpsc::Sender<Call>,
 }
 
 #[derive(Debug)]
 struct Call {
-    /// By its Redis name.
+    /// The channel by its Redis name.
     channel: String,
     request: Bytes,
     caller: Caller,
-    /// Later it is not sent any more: the end of the `op_timeout`.
+    /// It is not sent after this time: the end of the `op_timeout`.
     until: Instant,
-    /// Later it must not begin, if there is such a time.
+    /// It must not begin after this time, if there is one.
     deadline: Option<Instant>,
 }
 
-/// Who hears what becomes of a request.
+/// The receiver of the outcome of a request.
 #[derive(Debug)]
 pub(crate) enum Caller {
-    /// Wants one server's reply, and hears where that would come if there will be none.
+    /// Waits for the reply of one server. An error takes the place of the reply.
     One(ReplyInlet),
-    /// Wants all replies, and waits for their number first.
+    /// Waits for the number of servers first, then for all replies.
     All(oneshot::Sender<Result<usize>>),
 }
 
-impl Outbox {
-    /// Starts the task that sends; it ends when the provider is closed.
+impl RequestSender {
+    /// Starts the task that sends. It ends when the provider is closed.
     pub(crate) fn start(core: Core) -> Self {
-        let (queue, given) = mpsc::channel(BATCH * 4);
-        core.spawn(run(core.clone(), given));
+        let (queue, receiver) = mpsc::channel(MAX_BATCH * 4);
+        core.spawn(run(core.clone(), receiver));
         Self { core, queue }
     }
 
-    /// Takes a request for a channel, by its Redis name, and tells the caller if it was not sent: within the `op_timeout`,
-    /// or that of the youngest request it was sent with. It must not begin after the deadline, and is not sent after it.
-    /// Dropped early, it is sent or not.
+    /// Sends a request to a channel, by its Redis name. The caller gets an error if it is not sent
+    /// within the `op_timeout`, or within that of the latest request of its batch. The request is
+    /// not sent after its deadline. If the future is dropped, it may be sent or not.
     pub(crate) async fn send(
         &self,
         channel: String,
@@ -72,8 +73,8 @@ impl Outbox {
     }
 }
 
-async fn run(core: Core, given: mpsc::Receiver<Call>) {
-    let send_all = gather(given, CancellationToken::new(), |batch| {
+async fn run(core: Core, receiver: mpsc::Receiver<Call>) {
+    let send_all = send_in_batches(receiver, CancellationToken::new(), |batch| {
         publish_all(&core, batch)
     });
     tokio::select! {
@@ -83,43 +84,43 @@ async fn run(core: Core, given: mpsc::Receiver<Call>) {
 }
 
 async fn publish_all(core: &Core, mut batch: Vec<Call>) {
-    // Those to one channel go together, in their order.
+    // Requests to one channel go together, in their order.
     batch.sort_by(|a, b| a.group().cmp(&b.group()));
     let mut too_late = Vec::new();
     while !batch.is_empty() {
         let part = take_batch(&mut batch, |call| call.request.len());
         too_late.extend(publish(core, part).await);
     }
-    // Their callers still wait: it was a clock that had been set, of which the answer has told.
+    // Their callers still wait, so the server's clock was set. The answer has told the new time.
     while !too_late.is_empty() {
         let part = take_batch(&mut too_late, |call| call.request.len());
         for call in publish(core, part).await {
-            call.tell(core, Err(Fault::timeout().known()));
+            call.finish(core, Err(Fault::timeout().with_known_outcome()));
         }
     }
 }
 
-/// Publishes requests, and returns those that the server found too late although their callers still wait.
+/// Publishes requests, and returns those that the server found late although their callers wait.
 async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     let now = Instant::now();
     let (late, mut batch): (Vec<_>, Vec<_>) =
         batch.into_iter().partition(|call| call.until() <= now);
     for call in late {
-        call.tell(core, Err(Fault::timeout().known()));
+        call.finish(core, Err(Fault::timeout().with_known_outcome()));
     }
-    // The request of a caller that is gone is not sent at all.
-    batch.retain(|call| !call.caller.is_gone());
+    // Requests whose caller has dropped its future are not sent.
+    batch.retain(|call| !call.caller.is_cancelled());
     if batch.is_empty() {
         return batch;
     }
-    // Not the deadlines of the calls: an answer that is late by those says nothing of the connection. The script
-    // and `args` see to it that a late request is not sent.
+    // Not the deadlines of the calls: an answer after those does not mean that the connection is
+    // broken. The script and `args` drop late requests.
     let latest = batch.iter().map(|call| call.until).max();
     let commands = core.commands.until(latest);
     let (sent, published) = if needs_time(&commands, &batch)
-        && let Err(fault) = commands.ask_time().await
+        && let Err(fault) = commands.query_time().await
     {
-        (now, Err(fault.known()))
+        (now, Err(fault.with_known_outcome()))
     } else {
         send(&commands, &batch).await
     };
@@ -143,8 +144,8 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
         };
         for (number, call) in calls.by_ref().take(size) {
             if !late.contains(&number) {
-                call.tell(core, servers.clone());
-            } else if !call.caller.is_gone() {
+                call.finish(core, servers.clone());
+            } else if !call.caller.is_cancelled() {
                 too_late.push(call);
             }
         }
@@ -152,23 +153,24 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     too_late
 }
 
-/// What the script returns: the server's time, what became of each channel, and the numbers of late requests.
+/// The result of the script: the server's time, the outcome of each channel, and the late requests.
 type Published = ((i64, i64), Vec<Value>, Vec<usize>);
 
-/// Publishes requests and tells since when the answer was under way.
+/// Publishes requests, and returns when they were sent with the answer.
 async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published, Fault>) {
     let sent = Instant::now();
     let published = commands.try_script_with(&CALL, || args(commands.clock(), batch));
     (sent, published.await)
 }
 
-/// Tells whether the server's clock has to be asked for first.
+/// Tells whether the time of the server must be asked for first.
 fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
     let is_timed = batch.iter().any(|call| call.deadline.is_some());
     is_timed && commands.clock().at(std::time::Instant::now()).is_none()
 }
 
-/// Returns the arguments of the script, as they are when they are sent: without the requests of callers that are gone.
+/// Returns the arguments of the script. Requests whose caller has left meanwhile are marked as
+/// late.
 fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
     let mut args = Vec::with_capacity(batch.len() * 2 + 3);
     for group in batch.chunk_by(|a, b| a.group() == b.group()) {
@@ -179,7 +181,7 @@ fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
             group.len().to_string().into(),
         ]);
         for call in group {
-            if call.caller.is_gone() {
+            if call.caller.is_cancelled() {
                 args.extend([Bytes::from_static(b"0"), Bytes::new()]);
             } else {
                 args.extend([call.begin_by(clock), call.request.clone()]);
@@ -204,11 +206,13 @@ impl Call {
             .map_or(self.until, |deadline| deadline.min(self.until))
     }
 
-    /// Returns the time by which it must begin as the script takes it: in milliseconds of the server's clock.
+    /// Returns the time by which it must begin for the script: in milliseconds of the server's
+    /// clock.
     fn begin_by(&self, clock: &Clock) -> Bytes {
-        // More than a float can count is for ever.
+        // From here on Lua's numbers are not exact: such a call may begin at any time.
         const LAST: u64 = 1 << 53;
-        // Where the clock is not known any more, it is asked again.
+        // If the clock is not known any more, the script finds the request late, and it is sent
+        // again.
         let begin_by = self
             .deadline
             .map(|deadline| clock.at(deadline.into_std()).unwrap_or(0));
@@ -217,13 +221,14 @@ impl Call {
             .map_or_else(Bytes::new, |begin_by| begin_by.to_string().into())
     }
 
-    /// Returns what it has in common with those that are sent as one: the channel, and whether one server is to run it.
+    /// Returns the key of requests that are sent together: the channel, and whether one server runs
+    /// it.
     fn group(&self) -> (&str, bool) {
         (&self.channel, matches!(self.caller, Caller::One(_)))
     }
 
-    /// Tells the caller how many servers there are, or why it was not sent.
-    fn tell(self, core: &Core, servers: Result<usize, Fault>) {
+    /// Tells the caller how many servers there are, or why the request was not sent.
+    fn finish(self, core: &Core, servers: Result<usize, Fault>) {
         let channel = core.keys.strip(&self.channel).unwrap_or(&self.channel);
         let context = || format!("redis: call `{channel}`");
         let counted = match servers {
@@ -234,14 +239,14 @@ impl Call {
         match (self.caller, counted) {
             (Caller::One(inlet), Err(error)) => inlet.end(error),
             (Caller::One(_), Ok(_)) => {}
-            // A caller that is gone by now does not want to know.
+            // The caller may have dropped its future meanwhile.
             (Caller::All(caller), counted) => drop(caller.send(counted)),
         }
     }
 }
 
 impl Caller {
-    fn is_gone(&self) -> bool {
+    fn is_cancelled(&self) -> bool {
         match self {
             Self::One(inlet) => inlet.is_detached(),
             Self::All(counted) => counted.is_closed(),

@@ -1,4 +1,5 @@
-//! Answers on their way to their callers: gathered by one task, so that many servers at once cost few round trips.
+//! [`AnswerSender`]: one task sends the answers of all servers, so that many answers take few round
+//! trips.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,41 +8,45 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::take_batch;
-use crate::connection::{Script, gather};
+use crate::connection::{Script, send_in_batches};
 use crate::core::Core;
 
 static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua"));
 
-/// An answer and the list it goes to.
+/// An answer, and the list that it goes to.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) inbox: String,
     pub(crate) payload: String,
 }
 
-/// Where servers put their answers; never waits.
+/// Sends the answers of servers. Never waits.
 #[derive(Clone, Debug)]
-pub(crate) struct Answers {
-    /// As good as unbounded, but bounded by what comes in: each request that a server's buffer takes is answered once.
+pub(crate) struct AnswerSender {
+    /// Its bound is never reached: each request in a server's bounded buffer is answered once.
     queue: mpsc::Sender<Answer>,
 }
 
-impl Answers {
-    /// Starts the task that sends; it ends when the provider is closed and what was given before is sent.
+impl AnswerSender {
+    /// Starts the task that sends. It ends when the provider is closed and all earlier answers are
+    /// sent.
     pub(crate) fn start(core: &Core) -> Self {
-        let (queue, given) = mpsc::channel(Semaphore::MAX_PERMITS);
+        let (queue, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
         let send_all = {
             let core = core.clone();
             async move {
-                gather(given, core.close.clone(), |batch| push_batch(&core, batch)).await;
+                send_in_batches(receiver, core.close.clone(), |batch| {
+                    push_batch(&core, batch)
+                })
+                .await;
             }
         };
         core.spawn(send_all);
         Self { queue }
     }
 
-    /// Gives an answer; after `close` it goes nowhere.
-    pub(crate) fn give(&self, answer: Answer) {
+    /// Sends an answer. After `close`, the answer is dropped.
+    pub(crate) fn send(&self, answer: Answer) {
         drop(self.queue.try_send(answer));
     }
 }
@@ -68,8 +73,8 @@ async fn push_all(core: &Core, inbox: String, mut payloads: Vec<String>) {
     }
 }
 
-/// Pushes answers into one inbox. An error is the caller's timeout: an answer is not repeated, as it would count as
-/// another server's.
+/// Pushes answers into one inbox. After an error the caller runs into its timeout: an answer is not
+/// sent again, because a second one would count as the answer of another server.
 async fn push(core: &Core, inbox: &str, payloads: &[String]) {
     let context = || format!("redis: answer to `{inbox}`");
     let sent = Instant::now();
@@ -80,7 +85,12 @@ async fn push(core: &Core, inbox: &str, payloads: &[String]) {
     match pushed {
         Ok(time) => core.commands.clock().learn(sent, time),
         Err(error) => {
-            tracing::warn!(queue = inbox, answers = payloads.len(), %error, "answers to remote calls are lost");
+            tracing::warn!(
+                queue = inbox,
+                answers = payloads.len(),
+                %error,
+                "answers to remote calls are lost, their callers time out"
+            );
         }
     }
 }

@@ -1,0 +1,49 @@
+//! Sends the items of many tasks in batches, with few batches in flight.
+
+use std::future::Future;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio_util::sync::CancellationToken;
+
+/// The most items in one batch.
+pub(crate) const MAX_BATCH: usize = 32;
+
+/// The most batches in flight at once. With one, the server would be idle while its answers are
+/// read. With many, the batches would be small.
+const MAX_IN_FLIGHT: usize = 2;
+
+/// Sends the received items in order until `stop` is cancelled, then those received before.
+/// Dropping the future drops the batches in flight.
+pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
+    mut receiver: mpsc::Receiver<T>,
+    stop: CancellationToken,
+    send: impl Fn(Vec<T>) -> F,
+) {
+    let mut in_flight = FuturesUnordered::new();
+    let mut batch = Vec::with_capacity(MAX_BATCH);
+    loop {
+        tokio::select! {
+            biased;
+            Some(()) = in_flight.next() => {}
+            count = receiver.recv_many(&mut batch, MAX_BATCH), if in_flight.len() < MAX_IN_FLIGHT => {
+                if count == 0 {
+                    break;
+                }
+                // Tasks that were woken by the same answers send at the same time. Let them run
+                // twice: the tasks that are ready now, and then those that they have woken.
+                for _ in 0..2 {
+                    yield_now().await;
+                }
+                while batch.len() < MAX_BATCH && let Ok(item) = receiver.try_recv() {
+                    batch.push(item);
+                }
+                in_flight.push(send(std::mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH))));
+            }
+            () = stop.cancelled(), if !receiver.is_closed() => receiver.close(),
+        }
+    }
+    while in_flight.next().await.is_some() {}
+}

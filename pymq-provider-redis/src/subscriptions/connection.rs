@@ -1,0 +1,195 @@
+//! The connection for subscriptions: it is kept up, gets the planned changes, and is checked by
+//! `PING`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use pymq_core::{Error, ErrorKind};
+use redis::RedisResult;
+use tokio::time::{sleep, timeout};
+
+use super::Subscriptions;
+use super::table::{Plan, Target};
+use crate::connection::{Connection, Fault, Remedy};
+use crate::core::HealthReporter;
+
+/// How long after the last change the connection is checked.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The most targets in one command.
+const MAX_TARGETS: usize = 512;
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// Ends all subscriptions when the task that serves them ends, for any reason.
+struct CloseTableOnDrop<'a>(&'a Subscriptions);
+
+impl Drop for CloseTableOnDrop<'_> {
+    fn drop(&mut self) {
+        let error = Error::new(ErrorKind::Closed, "redis: subscription");
+        self.0.shared.lock().table.close(&error);
+    }
+}
+
+impl Subscriptions {
+    /// Keeps a connection with all subscriptions until the provider is closed.
+    pub(super) async fn run(self) {
+        let ending = CloseTableOnDrop(&self);
+        tokio::select! {
+            () = self.core.close.cancelled() => {}
+            () = self.keep_up() => {}
+        }
+        drop(ending);
+    }
+
+    async fn keep_up(&self) {
+        let mut last = None;
+        let mut health = self.core.health_reporter("subscriptions");
+        loop {
+            let subscriptions = self.clone();
+            let connection = self.shared.lock().table.connection();
+            let on_push = move |push| subscriptions.deliver(connection, push);
+            let report = |fault: Fault| {
+                health.down(fault.clone());
+                self.shared.lock().down = Some(fault);
+            };
+            let connection = self.core.connector.reconnect(last, on_push, report).await;
+            self.shared.lock().down = None;
+            let Err(fault) = self.serve(&connection, &mut health).await;
+            tracing::warn!(
+                address = self.core.connector.address(),
+                "the connection for subscriptions is lost, connecting again: {fault}"
+            );
+            // The connection delivers nothing more from here on.
+            if fault.remedy == Remedy::Lost {
+                connection.lost.cancel();
+            } else {
+                connection.abandon();
+            }
+            self.shared.lock().table.disconnected();
+            health.down(fault);
+            last = Some(connection.history());
+        }
+    }
+
+    /// Sends Redis what is planned, until the connection is lost.
+    async fn serve(
+        &self,
+        connection: &Connection,
+        health: &mut HealthReporter,
+    ) -> Result<Infallible, Fault> {
+        loop {
+            let plan = self.shared.lock().table.plan();
+            if !plan.is_empty() {
+                self.carry_out(&plan, connection).await?;
+                continue;
+            }
+            // Every subscription is confirmed, or was refused and has its error.
+            health.up();
+            tokio::select! {
+                biased;
+                () = connection.lost.cancelled() => return Err(Fault::lost()),
+                () = self.shared.changed.notified() => {}
+                () = sleep(PING_INTERVAL) => self.ping(connection).await?,
+            }
+        }
+    }
+
+    async fn carry_out(&self, plan: &Plan, connection: &Connection) -> Result<(), Fault> {
+        for targets in plan.unsubscribe.chunks(MAX_TARGETS) {
+            self.send(Verb::Unsubscribe, targets, connection).await?;
+            self.shared.lock().table.unsubscribed(targets);
+        }
+        for targets in plan.subscribe.chunks(MAX_TARGETS) {
+            self.subscribe(targets, connection).await?;
+        }
+        Ok(())
+    }
+
+    /// Subscribes. If Redis refuses several targets, only one may be the cause: each is tried
+    /// alone.
+    async fn subscribe(&self, targets: &[Target], connection: &Connection) -> Result<(), Fault> {
+        match (
+            self.send(Verb::Subscribe, targets, connection).await,
+            targets,
+        ) {
+            (Ok(()), _) => self.shared.lock().table.subscribed(targets),
+            (Err(fault), _) if fault.remedy != Remedy::None => return Err(fault),
+            (Err(fault), [target]) => {
+                let error = fault
+                    .clone()
+                    .into_error(&self.context(target), self.core.connector.address());
+                self.shared.lock().table.refused(target, &fault, &error);
+            }
+            (Err(_), several) => {
+                for target in several {
+                    Box::pin(self.subscribe(std::slice::from_ref(target), connection)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn context(&self, target: &Target) -> String {
+        let (Target::Channel(name) | Target::Pattern(name)) = target;
+        format!(
+            "redis: subscription to `{}`",
+            self.core.keys.strip(name).unwrap_or(name)
+        )
+    }
+
+    /// Sends one command for each kind of target and waits for all confirmations.
+    async fn send(
+        &self,
+        verb: Verb,
+        targets: &[Target],
+        connection: &Connection,
+    ) -> Result<(), Fault> {
+        let (mut channels, mut patterns) = (Vec::new(), Vec::new());
+        for target in targets {
+            match target {
+                Target::Channel(name) => channels.push(name.as_str()),
+                Target::Pattern(name) => patterns.push(name.as_str()),
+            }
+        }
+        let mut multiplexed = connection.multiplexed.clone();
+        let sent = async {
+            if !channels.is_empty() {
+                match verb {
+                    Verb::Subscribe => multiplexed.subscribe(channels).await?,
+                    Verb::Unsubscribe => multiplexed.unsubscribe(channels).await?,
+                }
+            }
+            if !patterns.is_empty() {
+                match verb {
+                    Verb::Subscribe => multiplexed.psubscribe(patterns).await?,
+                    Verb::Unsubscribe => multiplexed.punsubscribe(patterns).await?,
+                }
+            }
+            Ok(())
+        };
+        self.answer(sent).await
+    }
+
+    async fn ping(&self, connection: &Connection) -> Result<(), Fault> {
+        let mut multiplexed = connection.multiplexed.clone();
+        let ping = async { redis::cmd("PING").query_async(&mut multiplexed).await };
+        match self.answer(ping).await {
+            Err(fault) if fault.remedy == Remedy::Lost => Err(fault),
+            // A refusal also proves that the connection works.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits for an answer. No answer within the `op_timeout` means a half-open connection.
+    async fn answer(&self, answer: impl Future<Output = RedisResult<()>>) -> Result<(), Fault> {
+        match timeout(self.core.connector.op_timeout(), answer).await {
+            Ok(answer) => answer.map_err(Fault::of_command),
+            Err(_elapsed) => Err(Fault::timeout()),
+        }
+    }
+}
