@@ -1,18 +1,22 @@
--- Puts messages, all or none. The caller bounds how many and how large they are.
+-- Puts messages, all or none. The caller bounds their number and size.
 --
--- KEYS    of the queue; 6 the mark of a put that may be repeated (or anything without a window)
--- ARGV    1 token, 2 maxsize (0 is unbounded), 3 delay in ms, 4 window of the mark in ms (0 is no mark), 5.. payloads
--- Return  1 put, also if it was put by this call sent before; 0 was put by another, -1 full, -2 too many leases have ended to count them: sweep, and ask again
+-- KEYS    of the queue; 6 the mark of the put, or any key if there is no window
+-- ARGV    1 token, 2 maxsize (0 is unbounded), 3 delay in ms, 4 window of the mark in ms (0 is no
+--         mark), 5.. payloads
+-- Return  1 put, also by this call when it was sent before; 0 put by another call with this mark;
+--         -1 full; -2 too many leases have ended to count them: sweep, and call again
 --
--- At maxmemory the first write refuses, and nothing has happened.
-local token, maxsize, delay, window = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- At maxmemory the first write fails, and nothing has changed.
+local token, maxsize = ARGV[1], tonumber(ARGV[2])
+local delay, window = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 if window > 0 and redis.call('EXISTS', KEYS[6]) == 1 then
-  -- The mark holds the token of its put, so a call that is sent again knows its own. It is a hash, since
-  -- no other read of one value is among the rights we ask for. A mark of an older version is a string.
+  -- The mark holds the token of its put, so a call that is sent again finds its own mark. It is a
+  -- hash, because HEXISTS is among the rights we require and no other read of one value is. A mark
+  -- of an older version is a string.
   return redis.pcall('HEXISTS', KEYS[6], token) == 1 and 1 or 0
 end
-local words = {}
+local values = {}
 if delay == 0 then
   if maxsize > 0 then
     local ready = redis.call('LLEN', list) + redis.call('ZCOUNT', delayed, '-inf', now) + #ARGV - 4
@@ -31,16 +35,16 @@ if delay == 0 then
     end
   end
   for i = 5, #ARGV do
-    words[i - 4] = ARGV[i]
+    values[i - 4] = ARGV[i]
   end
-  call_with_all('LPUSH', list, words)
+  call_in_chunks('LPUSH', list, values)
 else
   local due = after(delay)
   for i = 5, #ARGV do
-    words[#words + 1] = due
-    words[#words + 1] = new_id(token, i) .. ':' .. ARGV[i]
+    values[#values + 1] = due
+    values[#values + 1] = new_id(token, i) .. ':' .. ARGV[i]
   end
-  call_with_all('ZADD', delayed, words)
+  call_in_chunks('ZADD', delayed, values)
 end
 if window > 0 then
   redis.call('HSET', KEYS[6], token, '')

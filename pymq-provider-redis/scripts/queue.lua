@@ -1,51 +1,55 @@
--- What the queue scripts share; put before each of them.
+-- Shared by the queue scripts, and prepended to each of them.
 --
--- KEYS of all of them, whichever they use:
---   1 list     everything ready: put at the left, taken at the right; Python's own
+-- KEYS of all queue scripts, used or not:
+--   1 list     the ready messages: put at the left, taken at the right; Python's own
 --   2 delayed  sorted set: "<id>:<payload>" by due time
 --   3 leases   sorted set: lease batches by the end of their lease
---   4 lease    start of the name of the hash of a batch: index to payload
+--   4 lease    start of the name of a batch's hash, from index to payload
 --   5 dead     sorted set, all scores 0: "<id>:<attempt>:<length of reason>:<reason><payload>"
 --
--- Invariants: every message is in exactly one of them. A batch is in `leases` exactly while its hash exists. An id
--- starts with the time it was made, so that the order of ids is the order of time. Time is the server's. What may
--- raise (a key of a wrong type) is read before anything is written, as nothing is rolled back; and where a script must
--- pass at maxmemory its first write is one that Redis always allows, which lets the rest through.
+-- Invariants:
+--   Every message is in exactly one of them.
+--   A batch is in `leases` exactly while its hash exists.
+--   An id starts with the time it was made, so the order of ids is the order of time.
+--   All times are the server's.
+--   A command that may raise (a key of a wrong type) comes before the first write: Redis rolls
+--   nothing back. Where a script must pass at maxmemory, its first write is one that Redis always
+--   allows, and then the other writes pass too.
 --
--- Every script is bounded: see `fits`. The caller asks again for the rest.
+-- Every script is bounded, see `fits`. The caller calls again for the rest.
 local list, delayed, leases, lease, dead = unpack(KEYS)
 
 local clock = redis.call('TIME')
 local micros = clock[1] .. string.format('%06d', clock[2])
 local now = math.floor(tonumber(micros) / 1000)
 
--- The moment so many milliseconds from now: rounded up, so that nothing is ever early.
-local function after(millis)
+-- Returns the time in this many milliseconds, rounded up, so that nothing happens early.
+local function time_in(millis)
   return math.ceil(tonumber(micros) / 1000) + tonumber(millis)
 end
 
--- Ids are 42 bytes long and have no colon. The id of a batch ends with the number of messages it was made with.
+-- Returns an id: 42 bytes without a colon. The id of a batch ends with its number of messages.
 local function new_id(token, index)
   return string.format('%s-%s-%08d', micros, token, index)
 end
 
--- The batch that holds one message, since its lease was extended apart from the rest. The order of names is that of
--- the messages, for leases that end in the same millisecond.
-local function own_batch(batch, index)
+-- Returns the batch that a message moves to when its lease is extended. It holds one message.
+-- Names sort in the order of the messages, for leases that end in the same millisecond.
+local function extended_batch(batch, index)
   return string.format('%s.%08d', batch, index)
 end
 
--- Lua and Redis bound the number of arguments of one call.
-local function call_with_all(command, key, values)
+-- Runs a command on many values. Lua and Redis limit the arguments of one command.
+local function call_in_chunks(command, key, values)
   for first = 1, #values, 1000 do
     redis.call(command, key, unpack(values, first, math.min(first + 999, #values)))
   end
 end
 
--- One script handles at most 1,000 messages of 4 MiB together. A larger message is handled alone.
+-- One script handles at most 1,000 messages of 4 MiB together. It handles a larger message alone.
 local handled, handled_bytes = 0, 0
 
--- Tells whether one more message of this size is within the bound, and counts it if it is.
+-- Tells whether one more message of this size fits, and counts it if so.
 local function fits(bytes)
   if handled >= 1000 or (handled > 0 and handled_bytes + bytes > 4194304) then
     return false
@@ -54,23 +58,23 @@ local function fits(bytes)
   return true
 end
 
--- How many messages a lease batch holds. A key of another type holds none.
+-- Returns how many messages a lease batch holds. A key of another type holds none.
 local function size_of(batch)
   local size = redis.pcall('HLEN', lease .. batch)
   return type(size) == 'number' and size or 0
 end
 
--- How many bytes a leased message has; nil if the batch does not hold it.
+-- Returns the size of a leased message in bytes, or nil if the batch does not hold it.
 local function bytes_of(batch, index)
   local bytes = redis.pcall('HSTRLEN', lease .. batch, index)
   if type(bytes) ~= 'number' then
     return nil
   end
-  -- An empty message is there all the same.
+  -- A field with 0 bytes is an empty message or does not exist.
   return (bytes > 0 or redis.call('HEXISTS', lease .. batch, index) == 1) and bytes or nil
 end
 
--- Raises if a key that will be written is of another type.
+-- Raises if a key that the script writes has another type.
 local function check_types()
   redis.call('LLEN', list)
   redis.call('ZCARD', delayed)

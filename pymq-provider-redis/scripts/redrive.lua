@@ -1,17 +1,17 @@
--- Moves dead letters to the back of the queue as new messages, as far as the bound goes.
+-- Moves dead letters to the back of the queue as new messages, up to the bound.
 --
 -- KEYS    of the queue
--- ARGV    1 `all`: 2 the last id to move, 3 how many letters to look at, 4 how many to pass over; the first time
---                  2 is empty, and what there is now is meant
+-- ARGV    1 `all`: 2 the last id to move, 3 how many letters to examine, 4 how many to skip; in
+--                  the first call, 2 is empty, and the letters that exist then are meant
 --         1 `ids`: 2.. ids, in this order
--- Return  how many were moved, then 2, 3 and 4 for the next call: there is none to be made when 3 is 0
---         for `ids` 3 is how many are left
+-- Return  1 how many were moved, 2 to 4 for the next call; there is none when 3 is 0
+--         for `ids`, 3 is how many are left
 --
 -- Passes at maxmemory: the first write is ZREM.
 check_types()
 local moved = 0
 
--- What a letter is as a new message; nil for what somebody else put there, which stays.
+-- Returns the payload of a letter, or nil if another program wrote it. Such a member stays.
 local function payload_of(member)
   local length, start = string.match(member, '^[^:]+:%d+:(%d+):()')
   if length and #length <= 10 and start + length <= #member + 1 then
@@ -28,8 +28,9 @@ end
 
 if ARGV[1] == 'ids' then
   for i = 2, #ARGV do
-    -- A semicolon follows the colon: everything between the two starts with this id and a colon.
-    local found = redis.call('ZRANGEBYLEX', dead, '[' .. ARGV[i] .. ':', '(' .. ARGV[i] .. ';', 'LIMIT', 0, 1)
+    -- `;` is the byte after `:`: the range holds each member that starts with this id and a colon.
+    local first, past = '[' .. ARGV[i] .. ':', '(' .. ARGV[i] .. ';'
+    local found = redis.call('ZRANGEBYLEX', dead, first, past, 'LIMIT', 0, 1)
     local payload = found[1] and payload_of(found[1])
     if payload then
       if not fits(#found[1]) then
@@ -41,16 +42,16 @@ if ARGV[1] == 'ids' then
   return { moved, '', 0, 0 }
 end
 
-local last, left, passed = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-if last == '' then
-  left = redis.call('ZCARD', dead)
-  last = string.match(redis.call('ZRANGE', dead, -1, -1)[1] or '', '^[^:]*')
+local last_id, remaining, skipped = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if last_id == '' then
+  remaining = redis.call('ZCARD', dead)
+  last_id = string.match(redis.call('ZRANGE', dead, -1, -1)[1] or '', '^[^:]*')
 end
-while left > 0 do
-  local member = redis.call('ZRANGEBYLEX', dead, '-', '(' .. last .. ';', 'LIMIT', passed, 1)[1]
+while remaining > 0 do
+  local member = redis.call('ZRANGEBYLEX', dead, '-', '(' .. last_id .. ';', 'LIMIT', skipped, 1)[1]
   if not member then
-    -- Others moved or removed the rest.
-    left = 0
+    -- Other clients have moved or removed the rest.
+    remaining = 0
     break
   end
   if not fits(#member) then
@@ -60,8 +61,8 @@ while left > 0 do
   if payload then
     move(member, payload)
   else
-    passed = passed + 1
+    skipped = skipped + 1
   end
-  left = left - 1
+  remaining = remaining - 1
 end
-return { moved, last, left, passed }
+return { moved, last_id, remaining, skipped }

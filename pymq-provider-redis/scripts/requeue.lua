@@ -1,10 +1,11 @@
 -- Returns messages whose lease has ended to the front.
 --
 -- KEYS    of the queue
--- ARGV    batch, index and payload of each, the one to be taken last first
--- Return  how many
+-- ARGV    batch, index and payload of each message, the one to be taken last first
+-- Return  how many were returned
 --
--- Passes at maxmemory: the first write is HDEL. Of several processes that try, one returns each message.
+-- Passes at maxmemory: the first write is HDEL. If several processes try, one of them returns each
+-- message.
 check_types()
 local ended, returned = {}, 0
 for at = 1, #ARGV, 3 do

@@ -1,13 +1,13 @@
--- Pushes answers into the reply inbox of a caller.
+-- Pushes answers into the inbox of a caller.
 --
--- KEYS: 1 the inbox, a list
--- ARGV: the answers
--- Returns the result of TIME, from which a server learns for its next requests.
+-- KEYS    1 the inbox, a list
+-- ARGV    the answers
+-- Return  the result of TIME, from which the server of the call learns the time
 --
--- Invariant: an inbox always ends by itself, as its caller may be gone. The LTRIM changes nothing; it is there because a
--- script whose first write is one passes as a whole when memory is short.
+-- Invariant: an inbox always expires, because its caller may have ended. The LTRIM changes nothing.
+-- It is the first write so that the script passes at maxmemory.
 redis.call('LTRIM', KEYS[1], 0, -1)
--- Lua bounds the number of arguments of one call.
+-- Lua limits the arguments of one command.
 for first = 1, #ARGV, 1000 do
   redis.call('LPUSH', KEYS[1], unpack(ARGV, first, math.min(first + 999, #ARGV)))
 end

@@ -1,13 +1,13 @@
 -- Claims a call for one server.
 --
--- KEYS: 1 the claim, 2 a key that never exists
--- ARGV: 1 life of the claim in milliseconds, 2 the time by which the call must begin, in milliseconds of the server's
---       clock, or nothing
--- Returns 1 for the server that runs the call and 0 for all others, and the result of TIME.
+-- KEYS    1 the claim, 2 a key that never exists
+-- ARGV    1 lifetime of the claim in ms, 2 the time by which the call must begin, in ms of the
+--         server's clock, or empty
+-- Return  1 for the server that runs the call and 0 for every other one, and the result of TIME
 --
--- Invariants: a claim is never deleted, or a slow server would win it again. After the time by which the call must
--- begin it is refused, whatever became of the claim. The DEL finds nothing; it is there because a script whose first
--- write is one passes as a whole when memory is short.
+-- Invariants: a claim is never deleted, or a slow server would win it again. After the time by
+-- which the call must begin, every claim is refused. The DEL finds nothing. It is the first write
+-- so that the script passes at maxmemory.
 redis.call('DEL', KEYS[2])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

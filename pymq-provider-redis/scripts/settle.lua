@@ -1,16 +1,17 @@
--- Settles leased messages, one after the other, as far as the bound goes.
+-- Settles leased messages, one after the other, up to the bound.
 --
 -- KEYS    of the queue
--- ARGV    1 token, then for each five: what, batch, index, ms, payload
---           ack            remove it
---           front payload  to the front, before the one given before; as it was if the payload is empty
---           later ms payload  hidden for so long
---           extend ms      the lease ends so long from now
---           bury payload   to the dead letters; the payload is a whole record but for its id
--- Return  1 or 0 for each of those that were looked at; 0 means that the lease is over, and nothing has changed
+-- ARGV    1 token, then five for each message: action, batch, index, ms, payload
+--           ack               remove it
+--           front payload     to the front, before the last one; unchanged without a payload
+--           later ms payload  hidden for this time
+--           extend ms         the lease ends after this time
+--           bury payload      to the dead letters; the payload is the record without its id
+-- Return  1 or 0 for each message that was examined; 0 means that the lease has ended, and nothing
+--         has changed
 --
--- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended lies in a batch of its own
--- from then on; its receipt stays the same.
+-- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended is in a
+-- batch of its own from then on. Its receipt stays the same.
 check_types()
 local alive = {}
 
@@ -22,13 +23,13 @@ local function is_alive(batch)
   return alive[batch]
 end
 
--- The batch in which a message is leased now, and how many bytes it has.
+-- Returns the batch that holds a leased message now, and the size of the message.
 local function holder(batch, index)
-  local own = own_batch(batch, index)
-  for _, held in ipairs({ batch, own }) do
-    local bytes = is_alive(held) and bytes_of(held, index)
+  local extended = extended_batch(batch, index)
+  for _, holding in ipairs({ batch, extended }) do
+    local bytes = is_alive(holding) and bytes_of(holding, index)
     if bytes then
-      return held, bytes
+      return holding, bytes
     end
   end
   return nil, 0
@@ -42,47 +43,48 @@ local function remove(batch, index)
   end
 end
 
-local function extend(held, index, millis, own)
-  if held ~= own then
-    local payload = redis.call('HGET', lease .. held, index)
-    remove(held, index)
-    redis.call('HSET', lease .. own, index, payload)
+local function extend(holding, index, millis, extended)
+  if holding ~= extended then
+    local payload = redis.call('HGET', lease .. holding, index)
+    remove(holding, index)
+    redis.call('HSET', lease .. extended, index, payload)
   end
-  redis.call('ZREM', leases, own)
-  redis.call('ZADD', leases, after(millis), own)
+  redis.call('ZREM', leases, extended)
+  redis.call('ZADD', leases, time_in(millis), extended)
   alive[own] = nil
 end
 
--- Tells whether the key of a batch can be written: nothing may raise halfway.
+-- Tells whether the key of a batch can be written. Nothing may raise after the first write.
 local function is_writable(batch)
   return type(redis.pcall('HLEN', lease .. batch)) == 'number'
 end
 
 local results = {}
 for at = 2, #ARGV, 5 do
-  local what, batch, index, millis, payload = unpack(ARGV, at, at + 4)
-  local held, bytes = holder(batch, index)
-  if what == 'extend' and held and not is_writable(own_batch(batch, index)) then
-    held = nil
+  local action, batch, index, millis, payload = unpack(ARGV, at, at + 4)
+  local holding, bytes = holder(batch, index)
+  if action == 'extend' and holding and not is_writable(extended_batch(batch, index)) then
+    holding = nil
   end
-  if not fits(payload == '' and (what == 'front' or what == 'extend') and bytes or #payload) then
+  local is_kept = payload == '' and (action == 'front' or action == 'extend')
+  if not fits(is_kept and bytes or #payload) then
     break
   end
-  if held and what == 'extend' then
-    extend(held, index, millis, own_batch(batch, index))
-  elseif held then
-    if what == 'front' and payload == '' then
-      payload = redis.call('HGET', lease .. held, index)
+  if holding and action == 'extend' then
+    extend(holding, index, millis, extended_batch(batch, index))
+  elseif holding then
+    if action == 'front' and payload == '' then
+      payload = redis.call('HGET', lease .. holding, index)
     end
-    remove(held, index)
-    if what == 'front' then
+    remove(holding, index)
+    if action == 'front' then
       redis.call('RPUSH', list, payload)
-    elseif what == 'later' then
-      redis.call('ZADD', delayed, after(millis), new_id(ARGV[1], at) .. ':' .. payload)
-    elseif what == 'bury' then
+    elseif action == 'later' then
+      redis.call('ZADD', delayed, time_in(millis), new_id(ARGV[1], at) .. ':' .. payload)
+    elseif action == 'bury' then
       redis.call('ZADD', dead, 0, new_id(ARGV[1], at) .. ':' .. payload)
     end
   end
-  results[#results + 1] = held and 1 or 0
+  results[#results + 1] = holding and 1 or 0
 end
 return results

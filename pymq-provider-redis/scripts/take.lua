@@ -1,7 +1,7 @@
--- Takes up to so many messages from the front on one lease, as far as the bound goes.
+-- Takes messages from the front on one lease, up to the bound.
 --
 -- KEYS    of the queue
--- ARGV    1 token, 2 the most to take, 3 lease in ms
+-- ARGV    1 token, 2 the most messages to take, 3 lease in ms
 -- Return  nothing, or 1 the batch, 2.. its payloads in order; the index of the first is 1
 --
 -- Passes at maxmemory: the first write is a pop.
@@ -23,7 +23,7 @@ if #payloads == 0 then
   return {}
 end
 local batch = new_id(ARGV[1], #payloads)
-call_with_all('HSET', lease .. batch, fields)
-redis.call('ZADD', leases, after(ARGV[3]), batch)
+call_in_chunks('HSET', lease .. batch, fields)
+redis.call('ZADD', leases, time_in(ARGV[3]), batch)
 table.insert(payloads, 1, batch)
 return payloads
