@@ -63,7 +63,12 @@ impl Core {
 
     /// Returns a reporter for a connection without which commands still work.
     pub(crate) fn health_reporter(&self, connection: &'static str) -> HealthReporter {
-        HealthReporter::new(&self.health, connection, Requirement::Optional, &self.connector)
+        HealthReporter::new(
+            &self.health,
+            connection,
+            Requirement::Optional,
+            &self.connector,
+        )
     }
 
     /// Refuses an operation after `close`. `context` is as in [`Commands::query`].

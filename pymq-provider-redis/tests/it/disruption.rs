@@ -12,7 +12,7 @@ use pymq_provider_redis::RedisConfig;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::holes::Holes;
+use crate::freezing_proxy::Holes;
 use crate::server::{Raw, Server, soon};
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod server;
 mod bounds;
 mod connecting;
 mod disruption;
-mod holes;
+mod freezing_proxy;
 mod late;
 mod queues;
 mod rpc;

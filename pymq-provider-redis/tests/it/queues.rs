@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq_core::provider::{
-    Delivery, GetOptions, Part, Provider, PutOptions, Redrive, Settle, Wait,
+    Delivery, GetOptions, MIN_LEASE, Part, Provider, PutOptions, Redrive, Settle, Wait,
 };
 use pymq_core::{Connect, Encoding, ErrorKind, Message};
 use tokio::time::{sleep, timeout};
@@ -470,7 +470,8 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
         .await
         .unwrap();
 
-    // Each in a batch of its own now, and all of them end at once.
+    // Each in a batch of its own now. All of them have ended before the first sweep: one that found
+    // only some of them ended would return these first, and the others in front of them.
     settle_all(
         &provider,
         &leased,
@@ -479,6 +480,7 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
         },
     )
     .await;
+    sleep(2 * MIN_LEASE).await;
     let counted = async {
         while provider.queue_stats("q").await.unwrap().ready < 5_000 {
             sleep(Duration::from_millis(1)).await;
