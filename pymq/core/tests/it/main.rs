@@ -1,5 +1,6 @@
 //! pymq from outside, one module for each part.
 
 mod codec;
+mod floors;
 mod logs;
 mod wire_vectors;
