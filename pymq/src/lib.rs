@@ -84,15 +84,15 @@ pub use self::process::{
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 /// The Rust snippets of the page for Python users; its Python ones run against them in `conformance-tests`.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/FROM_PYTHON.md")]
+#[doc = include_str!("../docs/FROM_PYTHON.md")]
 struct FromPython;
 
 /// The recipes of the page for those who run it.
 #[cfg(doctest)]
-#[doc = include_str!("../../docs/OPERATING.md")]
+#[doc = include_str!("../docs/OPERATING.md")]
 struct Operating;
