@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::remote_error::RemoteError;
 
@@ -203,7 +203,7 @@ impl Requests {
         self.receiver.detach().await;
         self.receiver
             .shared
-            .end(Error::new(crate::ErrorKind::Closed, "serve"));
+            .end(Error::new(ErrorKind::Closed, "serve"));
     }
 }
 
