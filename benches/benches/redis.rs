@@ -3,10 +3,10 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use conformance_tests::python::{self, Python};
-use conformance_tests::{Failure, redis::Server};
 use pymq_benches::raw::{self, FourCommands};
 use pymq_benches::{Case, group, spread};
+use pymq_conformance::python::{self, Python};
+use pymq_conformance::{Failure, redis::Server};
 use pymq_core::{Bus, Raw};
 use pymq_provider_redis::RedisConfig;
 use redis::AsyncCommands;

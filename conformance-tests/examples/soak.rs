@@ -1,10 +1,10 @@
 //! Lets storm after storm of faults rage for as long as one likes, and says at the end what was lost: nothing.
 //!
-//!     cargo run --release -p conformance-tests --example soak -- --minutes 60 --seed 17
+//!     cargo run --release -p pymq-conformance --example soak -- --minutes 60 --seed 17
 
 use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    conformance_tests::faults::soak::run().await
+    pymq_conformance::faults::soak::run().await
 }

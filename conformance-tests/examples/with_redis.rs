@@ -1,10 +1,10 @@
 //! Runs a command with `PYMQ_URL` naming a throw-away Redis, found as the tests find theirs.
 //!
-//!     cargo run -p conformance-tests --example with_redis -- cargo run -p pymq --features redis --example quickstart
+//!     cargo run -p pymq-conformance --example with_redis -- cargo run -p pymq --features redis --example quickstart
 
 use std::process::ExitCode;
 
-use conformance_tests::{Failure, redis};
+use pymq_conformance::{Failure, redis};
 
 #[tokio::main]
 async fn main() -> Result<ExitCode, Failure> {

@@ -3,7 +3,7 @@
 //! A provider's whole test file is a [`Harness`] and one line:
 //!
 //! ```text
-//! conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
+//! pymq_conformance::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
 //! ```
 #![expect(
     clippy::missing_errors_doc,

@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Examples
 ///
 /// ```no_run
-/// # async fn example() -> Result<(), conformance_tests::Failure> {
-/// use conformance_tests::python::Python;
+/// # async fn example() -> Result<(), pymq_conformance::Failure> {
+/// use pymq_conformance::python::Python;
 ///
 /// let python = Python::start("redis://127.0.0.1:6379", "shop").await?;
 ///

@@ -1,5 +1,5 @@
 //! The suite on the memory provider.
 
-use conformance_tests::memory::MemoryHarness;
+use pymq_conformance::memory::MemoryHarness;
 
-conformance_tests::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
+pymq_conformance::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);

@@ -1,5 +1,5 @@
 //! Every mutant is caught by the behaviour that names it.
 
-use conformance_tests::memory::MemoryHarness;
+use pymq_conformance::memory::MemoryHarness;
 
-conformance_tests::mutants!(MemoryHarness::open);
+pymq_conformance::mutants!(MemoryHarness::open);

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use conformance_tests::harness::Wrapped;
-use conformance_tests::memory::MemoryHarness;
-use conformance_tests::twist::{Twist, twisted};
-use conformance_tests::wait::{soon, until};
-use conformance_tests::without::with_remotes_over_topics;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::harness::Wrapped;
+use pymq_conformance::memory::MemoryHarness;
+use pymq_conformance::twist::{Twist, twisted};
+use pymq_conformance::wait::{soon, until};
+use pymq_conformance::without::with_remotes_over_topics;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::provider::{Provider, Put, PutOptions, Reply, RequestOptions, Target};
 use pymq_core::{Connect, Message};
 use pymq_provider_memory::MemoryConfig;
@@ -22,7 +22,7 @@ async fn open(test: &str) -> Result<Wrapped<MemoryHarness>, Failure> {
     ))
 }
 
-conformance_tests::conformance!(paused, open, [patterns, leases, delays]);
+pymq_conformance::conformance!(paused, open, [patterns, leases, delays]);
 
 /// A network between callers and servers of remotes: it can hold requests back and pass them on later.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ macro_rules! cases {
     ($($name:ident,)+) => {
         mod cases {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() -> conformance_tests::Outcome {
+            async fn $name() -> pymq_conformance::Outcome {
                 crate::with_peers(super::$name).await
             })+
         }
@@ -40,8 +40,8 @@ mod python {
 use std::io::{Write, stderr};
 use std::sync::Once;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::{self as peer, Peers};
+use pymq_conformance::Outcome;
+use pymq_conformance::python::{self as peer, Peers};
 
 /// Runs a case, unless the tests are to go without Python; then it says so, past the capture of the test runner.
 async fn with_peers(case: impl AsyncFnOnce(Peers) -> Outcome) -> Outcome {

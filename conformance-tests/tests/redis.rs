@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use ::redis::cmd;
-use conformance_tests::faults::network::Network;
-use conformance_tests::hostile::Payloads;
-use conformance_tests::memory::MemoryHarness;
-use conformance_tests::mutants::{self, Mutant};
-use conformance_tests::properties::transcripts_are_equal;
-use conformance_tests::redis::{RedisHarness, Server};
-use conformance_tests::table::Behaviour;
-use conformance_tests::wait::soon;
-use conformance_tests::{Harness, Outcome};
 use futures_util::StreamExt;
+use pymq_conformance::faults::network::Network;
+use pymq_conformance::hostile::Payloads;
+use pymq_conformance::memory::MemoryHarness;
+use pymq_conformance::mutants::{self, Mutant};
+use pymq_conformance::properties::transcripts_are_equal;
+use pymq_conformance::redis::{RedisHarness, Server};
+use pymq_conformance::table::Behaviour;
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Harness, Outcome};
 use pymq_core::provider::{GetOptions, PutOptions, Wait};
 use pymq_core::{Bus, Connect, ErrorKind, Message, Put, Received};
 use pymq_provider_redis::RedisConfig;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-conformance_tests::conformance!(real, RedisHarness::open, [patterns, leases, delays]);
+pymq_conformance::conformance!(real, RedisHarness::open, [patterns, leases, delays]);
 
 /// What needs no frame is on the list as Python would put it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -198,7 +198,7 @@ async fn hostile_payloads_disturb_nobody() -> Outcome {
 /// Learns where a bus wants its answers, from a request that nobody else gets.
 async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
     let channel = format!("__eventbus:{}:spy", harness.namespace());
-    let mut spy = ::redis::Client::open(conformance_tests::redis::shared().await?.url())?
+    let mut spy = ::redis::Client::open(pymq_conformance::redis::shared().await?.url())?
         .get_async_pubsub()
         .await?;
     spy.subscribe(&channel).await?;
@@ -227,7 +227,7 @@ async fn bounded_retries_are_caught() -> Outcome {
             group: "disruption",
             name: "subscription_survives_disconnect",
             run: |harness| {
-                Box::pin(conformance_tests::disruption::subscription_survives_disconnect(harness))
+                Box::pin(pymq_conformance::disruption::subscription_survives_disconnect(harness))
             },
         },
     };

@@ -3,9 +3,9 @@
 use std::env;
 use std::process::Command;
 
-use conformance_tests::redis::{self, Server, Source};
-use conformance_tests::wait::until;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::redis::{self, Server, Source};
+use pymq_conformance::wait::until;
+use pymq_conformance::{Failure, Outcome};
 use tokio::net::TcpStream;
 
 #[tokio::test]

@@ -5,9 +5,9 @@
 
 use std::env;
 
-use conformance_tests::memory::MemoryHarness;
-use conformance_tests::table::{self, Behaviour};
-use conformance_tests::{Failure, Harness, Outcome};
+use pymq_conformance::memory::MemoryHarness;
+use pymq_conformance::table::{self, Behaviour};
+use pymq_conformance::{Failure, Harness, Outcome};
 use tokio::task::JoinSet;
 
 /// The whole suite, all at once: on a paused clock nobody is late because of another.

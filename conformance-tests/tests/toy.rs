@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use conformance_tests::toy::Hub;
-use conformance_tests::{Clock, Failure, Harness};
+use pymq_conformance::toy::Hub;
+use pymq_conformance::{Clock, Failure, Harness};
 use pymq_core::Result;
 use pymq_core::provider::Provider;
 
@@ -44,4 +44,4 @@ impl Harness for ToyHarness {
     }
 }
 
-conformance_tests::conformance!(paused, ToyHarness::open, []);
+pymq_conformance::conformance!(paused, ToyHarness::open, []);

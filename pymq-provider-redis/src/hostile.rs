@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use conformance_tests::hostile::Payloads;
+use pymq_conformance::hostile::Payloads;
 use pymq_core::provider::Reply;
 use pymq_core::{Message, RemoteError};
 

@@ -35,7 +35,7 @@ pub async fn typed_event_by_default_topic(h: &dyn Harness) -> Outcome {
 
     let reached = sender.publish(&placed).await?;
 
-    assert_eq!(Placed::TOPIC, "conformance_tests.typed.events.Placed");
+    assert_eq!(Placed::TOPIC, "pymq_conformance.typed.events.Placed");
     assert_eq!(reached, 1);
     assert_eq!(next(&mut arrived).await?, placed);
     Ok(())

@@ -1,8 +1,8 @@
 //! Events by their class: which topic a type is on, and what builds it on the other side.
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
 use pymq_core::Event;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;

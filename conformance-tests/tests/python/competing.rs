@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use conformance_tests::python::Peers;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::Bus;
 
 cases! {
@@ -68,7 +68,7 @@ async fn ten_thousand_items_are_neither_lost_nor_doubled(peers: Peers) -> Outcom
     let (other_python, other_bus) = (peers.another_python().await?, peers.another_bus().await?);
     let producer = peers.another_python().await?;
     let ledger = Ledger::default();
-    let in_python = async |python: &conformance_tests::python::Python| -> Outcome<u32> {
+    let in_python = async |python: &pymq_conformance::python::Python| -> Outcome<u32> {
         let taken: Vec<u32> = python.eval(CONSUME).await?;
         let count = u32::try_from(taken.len())?;
         ledger.note(taken);

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use conformance_tests::python::{Peers, interpreter};
-use conformance_tests::redis::shared;
-use conformance_tests::wait::soon;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::{Peers, interpreter};
+use pymq_conformance::redis::shared;
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Failure, Outcome};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};

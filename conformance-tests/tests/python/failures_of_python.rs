@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use conformance_tests::python::Peers;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::{Bus, ErrorKind, RemoteError};
 use serde_json::{Value, json};
 

@@ -4,8 +4,8 @@ use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use conformance_tests::python::Peers;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::RemoteError;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
 use serde_json::json;
 
 use super::hostile::{counting, publish, put, runs_now};

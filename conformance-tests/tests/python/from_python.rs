@@ -4,9 +4,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use conformance_tests::Outcome;
-use conformance_tests::python::{Peers, Python};
-use conformance_tests::wait::until;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::{Peers, Python};
+use pymq_conformance::wait::until;
 
 include!(concat!(env!("OUT_DIR"), "/from_python/sections.rs"));
 
@@ -77,8 +77,8 @@ fn every_section_of_the_page_is_run() {
 }
 
 mod initialize {
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     section!("initialize");
     cases! { both_are_initialized_and_shut_down, }
@@ -97,7 +97,7 @@ mod initialize {
         let was_shut_down = "len(started) == 1 and started[0]._closed and pymq.core._bus is None";
         assert!(peers.python.eval::<bool>(was_shut_down).await?);
 
-        let url = conformance_tests::redis::app_url().await?;
+        let url = pymq_conformance::redis::app_url().await?;
         run(url.as_str()).await?;
         assert!(!pymq::bus().is_attached());
         Ok(())
@@ -107,8 +107,8 @@ mod initialize {
 mod publish_and_subscribe {
     use std::sync::Mutex;
 
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     use super::{MY_EVENT, Printed, listening_and_printing, until_printed};
 
@@ -136,8 +136,8 @@ mod publish_and_subscribe {
 mod queues {
     use std::sync::Mutex;
 
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     use super::{Printed, catch_prints, until_printed};
 
@@ -167,8 +167,8 @@ mod queues {
 }
 
 mod remotes {
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     section!("remotes");
     cases! { each_calls_the_other, }
@@ -189,8 +189,8 @@ mod remotes {
 }
 
 mod methods {
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     section!("methods");
     cases! { each_calls_a_method_of_the_other, }
@@ -212,8 +212,8 @@ mod methods {
 }
 
 mod all_servers_at_once {
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
 
     section!("all_servers_at_once");
     cases! { each_calls_the_servers_of_both, }
@@ -238,8 +238,8 @@ mod all_servers_at_once {
 }
 
 mod the_first_generation {
-    use conformance_tests::Outcome;
-    use conformance_tests::python::Peers;
+    use pymq_conformance::Outcome;
+    use pymq_conformance::python::Peers;
     use serde_json::Value;
 
     use super::super::topics::next;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
 use pymq_core::provider::PutOptions;
 use pymq_core::{ErrorKind, Json, Message, Raw, RemoteError};
 use serde_json::value::RawValue;

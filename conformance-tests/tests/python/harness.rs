@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::{Peers, directory};
+use pymq_conformance::Outcome;
+use pymq_conformance::python::{Peers, directory};
 
 cases! {
     the_peer_is_the_pinned_library,

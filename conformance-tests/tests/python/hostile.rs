@@ -4,9 +4,9 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::codec::Decode;
 use pymq_core::{ErrorKind, Events, Raw};
 use serde::Deserialize;

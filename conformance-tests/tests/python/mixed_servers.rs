@@ -1,8 +1,8 @@
 //! Servers of both kinds under one name.
 
-use conformance_tests::python::{Peers, Python};
-use conformance_tests::wait::soon;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::{Peers, Python};
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::{Bus, RemoteError};
 
 use super::failures_of_python::FAIL;

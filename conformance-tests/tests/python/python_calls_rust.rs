@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use conformance_tests::python::Peers;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::{Json, RemoteError};
 use serde_json::{Value, json};
 
@@ -258,7 +258,7 @@ async fn an_answer_that_nobody_takes_expires(peers: Peers) -> Outcome {
             .query_async(&mut raw)
             .await?)
     };
-    conformance_tests::wait::until("there is an answer", async || {
+    pymq_conformance::wait::until("there is an answer", async || {
         ttl().await.is_ok_and(|ttl| ttl != -2)
     })
     .await?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
-use conformance_tests::{Failure, Outcome};
 use futures_util::StreamExt;
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::ErrorKind;
 use serde_json::{Value, json};
 

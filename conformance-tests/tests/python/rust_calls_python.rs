@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
 use pymq_core::{Bus, RemoteError};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::codec::Decode;
 use pymq_core::{Bus, Events};
 use pymq_provider_redis::RedisConfig;
@@ -268,10 +268,7 @@ async fn another_namespace_hears_nothing(peers: Peers) -> Outcome {
 }
 
 async fn the_stock_python_configuration_meets_our_default_namespace(peers: Peers) -> Outcome {
-    let config: RedisConfig = conformance_tests::redis::app_url()
-        .await?
-        .as_str()
-        .parse()?;
+    let config: RedisConfig = pymq_conformance::redis::app_url().await?.as_str().parse()?;
     let bus = Bus::connect(config).await?;
     // The namespace is everybody's, the names are not.
     let (queue, topic) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());

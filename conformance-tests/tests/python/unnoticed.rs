@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
 use pymq_core::{CallMeta, Queue, Received};
 
 use super::shop::{BASKET, Inner, Line, PLACED, Ping, basket};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
-use conformance_tests::wait::soon;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
+use pymq_conformance::wait::soon;
 use pymq_core::codec::Decode;
 use serde::Deserialize;
 use serde_json::{Value, json};

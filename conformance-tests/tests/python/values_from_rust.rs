@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use conformance_tests::Outcome;
-use conformance_tests::python::Peers;
+use pymq_conformance::Outcome;
+use pymq_conformance::python::Peers;
 use pymq_core::codec::Encode;
 use pymq_core::provider::PutOptions;
 use pymq_core::{Event, Raw};

@@ -1,9 +1,9 @@
 //! The wire vectors once more, with the live decoder: what was written down of Python still holds, and what we write is
 //! read as the value it is. That our writer says them byte for byte is tested without Python.
 
-use conformance_tests::properties::json_survives_python;
-use conformance_tests::python::Peers;
-use conformance_tests::{Failure, Outcome};
+use pymq_conformance::properties::json_survives_python;
+use pymq_conformance::python::Peers;
+use pymq_conformance::{Failure, Outcome};
 use pymq_core::Message;
 use pymq_core::codec::{Decode, Encode};
 use pymq_core::provider::PutOptions;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::redis::FromRedisValue;
 use ::redis::aio::MultiplexedConnection;
-use conformance_tests::redis;
+use pymq_conformance::redis;
 use pymq_core::Connect;
 use pymq_core::provider::Provider;
 use pymq_provider_redis::RedisConfig;

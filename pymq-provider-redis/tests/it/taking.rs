@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conformance_tests::faults::network::{Network, Weather};
+use pymq_conformance::faults::network::{Network, Weather};
 use pymq_core::{Bus, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
