@@ -22,7 +22,7 @@ const DEFAULT_NAMESPACE: &str = "global";
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// use pymq::Connect;
+/// use pymq::provider::Connect;
 /// use pymq_provider_memory::MemoryConfig;
 ///
 /// let config: MemoryConfig = "memory://tests?namespace=shop".parse()?;
@@ -165,7 +165,7 @@ impl Connect for MemoryConfig {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// let registry = pymq::Registry::new().with(pymq_provider_memory::Memory);
+/// let registry = pymq::provider::Registry::new().with(pymq_provider_memory::Memory);
 ///
 /// assert_eq!(registry.provider("memory://shared").await?.name(), "memory");
 /// # Ok(()) }

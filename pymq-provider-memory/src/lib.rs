@@ -12,7 +12,8 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 //! use pymq::provider::{GetOptions, Provider, PutOptions, Wait};
-//! use pymq::{Connect, Message};
+//! use pymq::message::Message;
+//! use pymq::provider::Connect;
 //! use pymq_provider_memory::{MemoryBroker, MemoryConfig};
 //!
 //! let broker = MemoryBroker::new();

@@ -218,7 +218,7 @@ impl fmt::Debug for RedisConfig {
 /// # Examples
 ///
 /// ```
-/// let registry = pymq::Registry::new().with(pymq_provider_redis::Redis);
+/// let registry = pymq::provider::Registry::new().with(pymq_provider_redis::Redis);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Redis;

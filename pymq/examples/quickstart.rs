@@ -7,7 +7,8 @@ use std::future::ready;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq::{Bus, ErrorKind, Meta};
+use pymq::topic::Meta;
+use pymq::{Bus, ErrorKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use pymq::{ItemMeta, Queue};
+use pymq::queue::{ItemMeta, Queue};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Deserialize, Serialize)]

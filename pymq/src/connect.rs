@@ -5,7 +5,7 @@ use pymq_core::{Bus, IntoProviderUrl, Registry, Result};
 #[cfg(not(all(feature = "memory", feature = "redis")))]
 use crate::off::Off;
 
-/// Connects a bus to what a URL names: `memory://`, `redis://127.0.0.1:6379`, or a [`ProviderUrl`](crate::ProviderUrl) out of a
+/// Connects a bus to what a URL names: `memory://`, `redis://127.0.0.1:6379`, or a [`ProviderUrl`](crate::provider::ProviderUrl) out of a
 /// configuration.
 ///
 /// Must be called on a tokio runtime. The bus ends with it.

@@ -6,7 +6,7 @@
 //! | idea | say | promise |
 //! |---|---|---|
 //! | **topics**: everyone who listens gets the event | [`Bus::publish`], [`Bus::subscribe`], [`Bus::topic`], [`Bus::pattern`] | at most once; who lags is told |
-//! | **queues**: each item goes to one taker | [`Bus::queue`] | with [`lease`](Queue::lease) at least once |
+//! | **queues**: each item goes to one taker | [`Bus::queue`] | with [`lease`](queue::Queue::lease) at least once |
 //! | **remotes**: call a function by its name | [`Bus::expose`], [`Bus::stub`] | at most once per server; a call into the void fails at once |
 //!
 //! # Examples
@@ -59,28 +59,90 @@
 //! # Where to look
 //!
 //! - A bus comes from a URL with [`connect`], or from the configuration of a provider with [`Bus::connect`].
-//! - [`init`], [`shutdown`] and the free functions beside them are one bus for the whole process.
-//! - [`Error::kind`] is what to act on; [`Error::outcome_unknown`] tells what may have happened all the same.
-//! - [`provider`] is for the authors of transports, [`codec`] for what crosses the wire.
+//! - [`init`], [`shutdown`] and the functions beside them are one bus for the whole process; [`process`] has the rest of
+//!   them.
+//! - [`topic`](mod@topic), [`queue`](mod@queue) and [`rpc`] hold the types of the three ideas, [`health`] how a bus is.
+//! - [`Error::kind`] is what to act on; [`Error::outcome_unknown`] tells whether an operation that failed may have happened.
+//! - [`provider`] is for the authors of transports, [`codec`] and [`message`] for what crosses the wire.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod connect;
 #[cfg(not(all(feature = "memory", feature = "redis")))]
 mod off;
-mod process;
+pub mod process;
 
 #[cfg(feature = "memory")]
+#[doc(inline)]
 pub use pymq_provider_memory as memory;
 #[cfg(feature = "redis")]
+#[doc(inline)]
 pub use pymq_provider_redis as redis;
 
-pub use pymq_core::*;
+#[doc(inline)]
+pub use pymq_core::{Bus, Error, ErrorKind, Event, Headers, Result, Running, State, event};
+#[doc(inline)]
+pub use pymq_core::{codec, glob, name};
 
 pub use self::connect::{connect, registry};
-pub use self::process::{
-    bus, call_all, expose, header, init, init_with, pattern, ping, publish, queue, shutdown, stub,
-    subscribe, topic,
-};
+pub use self::process::{bus, expose, init, publish, queue, shutdown, stub, subscribe, topic};
+
+/// Topics: events for every subscriber, their handlers and streams.
+pub mod topic {
+    #[doc(inline)]
+    pub use pymq_core::{
+        BufferLimits, Events, Handler, HandlerOutput, Meta, Pattern, Publication, Received,
+        SubscriptionBuilder, Topic, WhenFull,
+    };
+}
+
+/// Queues: items for one taker each, their leases, workers and dead letters.
+pub mod queue {
+    #[doc(inline)]
+    pub use pymq_core::{
+        DeadLetter, DeadLetters, ItemMeta, Items, Lease, Put, Queue, QueueStats, WorkerBuilder,
+    };
+}
+
+/// Remote calls: functions by name, their callers, arguments and results.
+pub mod rpc {
+    #[doc(inline)]
+    pub use pymq_core::{
+        Args, CallMeta, IntoReply, Json, Params, Remote, RemoteError, RemoteFunction, Responses,
+        Stub,
+    };
+}
+
+/// Messages: what a value is on its way.
+pub mod message {
+    #[doc(inline)]
+    pub use pymq_core::{Encoding, Headers, MAX_PAYLOAD, Message, MessageId};
+}
+
+/// How a bus is: its status, its events, its counters.
+pub mod health {
+    #[doc(inline)]
+    pub use pymq_core::{BusStats, Lifecycle, LifecycleEvent, Status};
+}
+
+/// The seam to transports, and from a URL to one of them. For authors of providers, who build on the
+/// crate `pymq-core`.
+pub mod provider {
+    #[doc(inline)]
+    pub use pymq_core::provider::*;
+    #[doc(inline)]
+    pub use pymq_core::{Connect, IntoProviderUrl, Parameters, ProviderUrl, Registry, Scheme};
+}
+
+/// What most programs use, in one import.
+pub mod prelude {
+    pub use pymq_core::{
+        Bus, CallMeta, ErrorKind, Event, ItemMeta, Json, Lease, Meta, Queue, Received, State, Stub,
+        Topic, event,
+    };
+}
+
+#[doc(hidden)]
+pub use pymq_core::__private;
 
 /// The README's examples, run as tests.
 #[cfg(doctest)]

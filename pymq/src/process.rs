@@ -58,7 +58,7 @@ pub async fn init(url: impl IntoProviderUrl) -> Result<()> {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// use pymq::memory::MemoryConfig;
 ///
-/// pymq::init_with(MemoryConfig::default()).await?;
+/// pymq::process::init_with(MemoryConfig::default()).await?;
 ///
 /// assert!(pymq::bus().is_attached());
 /// # Ok(()) }

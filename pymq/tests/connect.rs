@@ -1,6 +1,7 @@
 //! From a URL in a configuration to a bus, in every type in which a program may hold one.
 
-use pymq::{ErrorKind, ProviderUrl, Result};
+use pymq::provider::ProviderUrl;
+use pymq::{ErrorKind, Result};
 use serde::Deserialize;
 
 #[derive(Deserialize)]

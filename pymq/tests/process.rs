@@ -43,7 +43,7 @@ fn fresh() -> String {
 async fn the_functions_do_what_a_bus_does() -> Result<()> {
     let _turn = turn().await;
     pymq::init("memory://").await?;
-    pymq::ping(GRACE).await?;
+    pymq::process::ping(GRACE).await?;
 
     let (seen, mut arrived) = mpsc::unbounded_channel();
     let handler = move |ticked: Ticked| {
@@ -52,12 +52,14 @@ async fn the_functions_do_what_a_bus_does() -> Result<()> {
     };
     let _by_type = pymq::subscribe(handler).await?;
     let mut named = pymq::topic("numbers").stream::<u64>().await?;
-    let mut all = pymq::pattern("num*").stream::<u64>().await?;
+    let mut all = pymq::process::pattern("num*").stream::<u64>().await?;
     let _exposed = pymq::expose("double", async |n: u64| n * 2).await?;
 
     assert_eq!(pymq::publish(&Ticked { n: 1 }).await?, 1);
     assert_eq!(arrived.recv().await, Some(Ticked { n: 1 }));
-    pymq::header("trace", "1").publish(&Ticked { n: 2 }).await?;
+    pymq::process::header("trace", "1")
+        .publish(&Ticked { n: 2 })
+        .await?;
     assert_eq!(arrived.recv().await, Some(Ticked { n: 2 }));
     pymq::topic("numbers").publish(&3).await?;
     assert_eq!(named.recv().await?.into_event(), Some(3));
@@ -66,7 +68,7 @@ async fn the_functions_do_what_a_bus_does() -> Result<()> {
     assert_eq!(pymq::queue::<u64>("jobs").get().await?, 4);
     let double = pymq::stub::<(u64,), u64>("double");
     assert_eq!(double.call((5,)).await?, 10);
-    let doubles = pymq::call_all::<u64>("double", (6,)).await?;
+    let doubles = pymq::process::call_all::<u64>("double", (6,)).await?;
     assert_eq!(doubles.all().await.len(), 1);
     pymq::shutdown(GRACE).await
 }
@@ -77,14 +79,18 @@ async fn nothing_is_silent_before_init() {
 
     let kinds = [
         kind(&pymq::publish(&Ticked { n: 1 }).await),
-        kind(&pymq::header("a", "b").publish(&Ticked { n: 1 }).await),
+        kind(
+            &pymq::process::header("a", "b")
+                .publish(&Ticked { n: 1 })
+                .await,
+        ),
         kind(&pymq::topic("t").publish(&1).await),
         kind(&pymq::topic("t").stream::<u64>().await),
-        kind(&pymq::pattern("t*").stream::<u64>().await),
+        kind(&pymq::process::pattern("t*").stream::<u64>().await),
         kind(&pymq::queue::<i32>("q").put(&1).await),
         kind(&pymq::stub::<(), ()>("f").call(()).await),
-        kind(&pymq::call_all::<()>("f", ()).await),
-        kind(&pymq::ping(GRACE).await),
+        kind(&pymq::process::call_all::<()>("f", ()).await),
+        kind(&pymq::process::ping(GRACE).await),
     ];
 
     assert_eq!(kinds, [Some(ErrorKind::NotInitialized); 9]);
@@ -111,12 +117,12 @@ async fn a_second_init_fails_and_changes_nothing() -> Result<()> {
     let _turn = turn().await;
     let (first, second) = tokio::join!(pymq::init("memory://"), pymq::init("memory://"));
     let config = pymq::memory::MemoryConfig::default();
-    let third = pymq::init_with(config).await;
+    let third = pymq::process::init_with(config).await;
 
     first?;
     assert_eq!(kind(&second), Some(ErrorKind::AlreadyInitialized));
     assert_eq!(kind(&third), Some(ErrorKind::AlreadyInitialized));
-    pymq::ping(GRACE).await?;
+    pymq::process::ping(GRACE).await?;
     pymq::shutdown(GRACE).await
 }
 
@@ -146,7 +152,7 @@ async fn a_shutdown_makes_room_for_another_bus() -> Result<()> {
     let (first, second) = tokio::join!(pymq::shutdown(GRACE), pymq::shutdown(GRACE));
     first?;
     second?;
-    let none = pymq::ping(GRACE).await;
+    let none = pymq::process::ping(GRACE).await;
     assert_eq!(kind(&none), Some(ErrorKind::NotInitialized));
 
     pymq::init(&url).await?;

@@ -273,7 +273,7 @@ impl Bus {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
     /// # use serde::{Deserialize, Serialize};
-    /// use pymq::Meta;
+    /// use pymq::topic::Meta;
     ///
     /// #[derive(Deserialize, Serialize)]
     /// struct Placed {
@@ -297,6 +297,7 @@ impl Bus {
     /// auditing.stop().await;
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "listener", alias = "subscriber", alias = "consumer")]
     pub async fn subscribe<E, Form>(&self, handler: impl Handler<E, Form>) -> Result<Running>
     where
         E: Event + Decode + 'static,
@@ -375,6 +376,7 @@ impl Bus {
     /// exposed.stop().await;
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "rpc", alias = "remote", alias = "serve")]
     pub async fn expose<P: Params, Form>(
         &self,
         name: impl Into<String>,
@@ -467,7 +469,7 @@ impl Bus {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
-    /// use pymq::Status;
+    /// use pymq::health::Status;
     ///
     /// assert_eq!(bus.status(), Status::Ready);
     ///
@@ -494,7 +496,7 @@ impl Bus {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
-    /// use pymq::LifecycleEvent;
+    /// use pymq::health::LifecycleEvent;
     ///
     /// let mut lifecycle = bus.lifecycle();
     /// bus.close().await?;

@@ -124,7 +124,7 @@ pub trait Decode: Sized {
 /// # Examples
 ///
 /// ```
-/// use pymq::Raw;
+/// use pymq::codec::Raw;
 /// use pymq::codec::{Decode, Encode};
 ///
 /// let message = Raw::from("any bytes").encode()?;

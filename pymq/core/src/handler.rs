@@ -24,7 +24,7 @@ use crate::text::cut;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::Meta;
+/// use pymq::topic::Meta;
 ///
 /// async fn audit(order: u64, meta: Meta) {
 ///     println!("{} {order} for {:?}", meta.topic(), meta.headers().get("tenant"));

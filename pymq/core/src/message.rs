@@ -14,7 +14,7 @@ use bytes::Bytes;
 /// # Examples
 ///
 /// ```
-/// use pymq::{Encoding, Message};
+/// use pymq::message::{Encoding, Message};
 ///
 /// let message = Message::json(r#"{"id": 1}"#).with_header("trace", "af01");
 ///

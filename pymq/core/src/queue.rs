@@ -135,6 +135,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     #[must_use]
+    #[doc(alias = "visibility_timeout", alias = "ack_wait")]
     pub fn lease_time(mut self, time: Duration) -> Self {
         self.handle.lease_time = lease_time(time);
         self
@@ -236,6 +237,7 @@ impl<T> Queue<T> {
     /// worker.stop().await;
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "consumer")]
     pub fn worker<Form>(&self, handler: impl Handler<T, Form, ItemMeta>) -> WorkerBuilder
     where
         T: Decode + 'static,
@@ -298,6 +300,7 @@ impl<T> Queue<T> {
     /// }
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "dlq")]
     pub fn dead_letters(&self) -> DeadLetters<T> {
         DeadLetters::new(self.handle.clone())
     }

@@ -17,7 +17,7 @@ use crate::text::cut;
 /// # Examples
 ///
 /// ```
-/// use pymq::RemoteError;
+/// use pymq::rpc::RemoteError;
 ///
 /// let error = RemoteError::new("KeyError", "no such user");
 ///

@@ -27,7 +27,7 @@ use crate::provider::{BufferLimits, Filter, WhenFull};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::Received;
+/// use pymq::topic::Received;
 ///
 /// let news = bus.topic("news");
 /// let mut headlines = news.stream::<String>().await?;
@@ -73,6 +73,7 @@ impl Topic {
     /// # Errors
     ///
     /// As [`Bus::publish`](crate::Bus::publish), and [`InvalidName`](crate::ErrorKind::InvalidName).
+    #[doc(alias = "send", alias = "emit")]
     pub async fn publish<V: Encode + ?Sized>(&self, value: &V) -> Result<usize> {
         let (message, headers) = (value.encode(), self.headers.clone());
         publication::send(&self.client, &self.name, message, headers).await
@@ -127,6 +128,7 @@ impl Topic {
     /// reading.stop().await;
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "listener", alias = "subscriber", alias = "consumer")]
     pub async fn subscribe<E, Form>(&self, handler: impl Handler<E, Form>) -> Result<Running>
     where
         E: Decode + 'static,
@@ -156,7 +158,7 @@ impl Topic {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
-    /// use pymq::{BufferLimits, Received, WhenFull};
+    /// use pymq::topic::{BufferLimits, Received, WhenFull};
     ///
     /// let prices = bus.topic("prices");
     /// let mut latest = prices.buffer(BufferLimits::default().items(1)).stream::<u32>().await?;

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Examples
 ///
 /// ```
-/// let url: pymq::ProviderUrl = "redis://:secret@localhost/0?namespace=shop".parse()?;
+/// let url: pymq::provider::ProviderUrl = "redis://:secret@localhost/0?namespace=shop".parse()?;
 ///
 /// assert_eq!(url.to_string(), "redis://***@localhost/0?namespace=shop");
 /// # Ok::<(), pymq::Error>(())

@@ -20,7 +20,7 @@ use crate::error::Error;
 /// # Examples
 ///
 /// ```
-/// use pymq::BufferLimits;
+/// use pymq::topic::BufferLimits;
 ///
 /// let limits = BufferLimits::default().items(100);
 ///

@@ -23,7 +23,8 @@ use crate::error::{Error, ErrorKind};
 ///
 /// ```
 /// use pymq::provider::{Health, Requirement};
-/// use pymq::{Error, ErrorKind, Status};
+/// use pymq::{Error, ErrorKind};
+/// use pymq::health::Status;
 ///
 /// let health = Health::new();
 /// let mut subscriptions = health.link("subscriptions", Requirement::Optional);

@@ -72,7 +72,8 @@ use crate::provider::{
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// use pymq::provider::{Provider, Reply, RequestOptions, rpc_over_topics};
-/// use pymq::{Connect, Message};
+/// use pymq::message::Message;
+/// use pymq::provider::Connect;
 /// # use pymq::memory::MemoryConfig;
 ///
 /// # let yours = MemoryConfig::default().open()?;

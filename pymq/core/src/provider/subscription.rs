@@ -44,7 +44,7 @@ pub enum Incoming {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// use pymq::Message;
+/// use pymq::message::Message;
 /// use pymq::provider::{Filter, Incoming, subscription};
 ///
 /// let (inlet, mut subscription) = subscription(&Filter::Topic("news".into()), |detached| drop(detached));

@@ -77,6 +77,7 @@ impl<T> Lease<T> {
     /// assert_eq!(jobs.stats().await?.unfinished(), 0);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "delete", alias = "complete")]
     pub async fn ack(self) -> Result<()> {
         self.claim.settle(Settle::Ack).await
     }
@@ -134,6 +135,7 @@ impl<T> Lease<T> {
     /// assert_eq!(jobs.lease().await?.attempt(), 2);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "nak", alias = "reject", alias = "requeue")]
     pub async fn nack(self) -> Result<()> {
         self.nack_after(Duration::ZERO).await
     }

@@ -47,6 +47,7 @@ impl<T: Decode> Queue<T> {
     /// job.ack().await?;
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "reserve", alias = "receive")]
     pub async fn lease(&self) -> Result<Lease<T>> {
         self.lease_until(Deadline::NEVER).await?.ok_or_else(|| {
             let context = format!(

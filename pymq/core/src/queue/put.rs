@@ -49,6 +49,7 @@ impl<T> Queue<T> {
     /// assert_eq!(jobs.get().await?, 2);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "send", alias = "push", alias = "enqueue")]
     pub async fn put<Q>(&self, item: &Q) -> Result<()>
     where
         T: Borrow<Q>,
@@ -89,7 +90,7 @@ impl<T> Queue<T> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
-    /// use pymq::Put;
+    /// use pymq::queue::Put;
     ///
     /// let jobs = bus.queue::<String>("jobs");
     /// let job = "invoice of order 17".to_owned();

@@ -51,6 +51,7 @@ impl<T: Decode> Queue<T> {
     /// assert_eq!(waiting.await.expect("the task ends")?, 7);
     /// # Ok(()) }
     /// ```
+    #[doc(alias = "pop", alias = "receive", alias = "dequeue")]
     pub async fn get(&self) -> Result<T> {
         self.handle
             .get()

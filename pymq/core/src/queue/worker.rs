@@ -72,7 +72,7 @@ const VERB: &str = "work on";
 /// # let bus = pymq::connect("memory://").await?;
 /// use std::time::Duration;
 ///
-/// use pymq::ItemMeta;
+/// use pymq::queue::ItemMeta;
 ///
 /// async fn deliver(mail: String, meta: ItemMeta) -> Result<(), String> {
 ///     if meta.attempt() == 1 { Err("nobody at home".to_owned()) } else { Ok(()) }

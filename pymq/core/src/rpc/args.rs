@@ -18,7 +18,7 @@ use crate::text::cut;
 /// # Examples
 ///
 /// ```
-/// use pymq::Args;
+/// use pymq::rpc::Args;
 ///
 /// assert_eq!(Args::to_json(&("eggs", 12))?, r#"["eggs", 12]"#);
 /// assert_eq!(Args::to_json(&())?, "[]");
@@ -42,12 +42,12 @@ pub trait Args: sealed::Sealed + Send {
 /// # Examples
 ///
 /// ```
-/// use pymq::Params;
+/// use pymq::rpc::Params;
 ///
 /// let (item, count): (String, Option<u32>) = Params::from_json("order", &r#"["eggs"]"#.into())?;
 ///
 /// assert_eq!((item.as_str(), count), ("eggs", None));
-/// # Ok::<(), pymq::RemoteError>(())
+/// # Ok::<(), pymq::rpc::RemoteError>(())
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tuple of parameters",

@@ -23,7 +23,7 @@ use crate::state::{State, States};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::CallMeta;
+/// use pymq::rpc::CallMeta;
 ///
 /// async fn who(greeting: String, meta: CallMeta) -> String {
 ///     format!("{greeting}, {}", meta.headers().get("user").unwrap_or("stranger"))
@@ -75,7 +75,7 @@ impl CallMeta {
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::{CallMeta, Json, RemoteError};
+/// use pymq::rpc::{CallMeta, Json, RemoteError};
 /// use serde::Serialize;
 ///
 /// #[derive(Serialize)]
@@ -96,7 +96,7 @@ impl CallMeta {
     label = "not an async function of up to eight arguments that returns a reply",
     note = "write `async fn add(a: i64, b: i64) -> i64` or `|a: i64, b: i64| async move {{ a + b }}`",
     note = "each argument is `DeserializeOwned + Send`; a `CallMeta` may follow as the last, and a `State<S>` stand before all",
-    note = "the result is `IntoReply` (any other serde type goes in `pymq::Json(..)`), and the future is `Send + 'static`",
+    note = "the result is `IntoReply` (any other serde type goes in `pymq::rpc::Json(..)`), and the future is `Send + 'static`",
     note = "the types of a closure's arguments have to be written out"
 )]
 pub trait RemoteFunction<P, Form>: Send + Sync + 'static {

@@ -28,7 +28,7 @@ use crate::text::cut;
 ///
 /// ```
 /// use pymq::provider::Reply;
-/// use pymq::{IntoReply, RemoteError};
+/// use pymq::rpc::{IntoReply, RemoteError};
 ///
 /// let found: Result<u32, RemoteError> = Ok(7);
 /// assert_eq!(found.into_reply(), Reply::Ok { body: "7".into(), type_name: "int".into() });
@@ -39,7 +39,7 @@ use crate::text::cut;
 #[diagnostic::on_unimplemented(
     message = "a remote cannot return `{Self}`",
     label = "not a reply",
-    note = "wrap a serde type: `pymq::Json(value)`, or make it an event: `pymq::event!({Self});`",
+    note = "wrap a serde type: `pymq::rpc::Json(value)`, or make it an event: `pymq::event!({Self});`",
     note = "in a `Result<T, E>`, `T` must be a reply, and `E` an error, a `String` or a `&str`"
 )]
 pub trait IntoReply {
@@ -54,7 +54,7 @@ pub trait IntoReply {
 /// # Examples
 ///
 /// ```
-/// use pymq::{IntoReply, Json};
+/// use pymq::rpc::{IntoReply, Json};
 /// use serde::Serialize;
 ///
 /// #[derive(Serialize)]

@@ -37,6 +37,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// assert_eq!(product.call((6, 7)).await?, 42);
 /// # Ok(()) }
 /// ```
+#[doc(alias = "rpc", alias = "client", alias = "proxy")]
 pub struct Stub<A, R> {
     client: Client,
     name: String,
@@ -113,7 +114,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
     /// # let bus = pymq::connect("memory://").await?;
-    /// use pymq::{ErrorKind, RemoteError};
+    /// use pymq::ErrorKind;
+    /// use pymq::rpc::RemoteError;
     ///
     /// async fn price(item: String) -> Result<f64, RemoteError> {
     ///     Err(RemoteError::new("KeyError", item))

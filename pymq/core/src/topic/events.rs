@@ -25,7 +25,7 @@ use crate::provider::{Filter, Incoming, Subscription};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::Received;
+/// use pymq::topic::Received;
 ///
 /// let mut news = bus.topic("news").stream::<String>().await?;
 /// bus.topic("news").publish("it rains").await?;
@@ -68,7 +68,7 @@ impl<T> Received<T> {
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
 /// use futures_util::TryStreamExt;
-/// use pymq::Received;
+/// use pymq::topic::Received;
 ///
 /// let mut news = bus.topic("news").stream::<String>().await?;
 /// bus.topic("news").publish("it rains").await?;

@@ -17,7 +17,7 @@ use crate::provider::{BufferLimits, Filter, WhenFull};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::Meta;
+/// use pymq::topic::Meta;
 ///
 /// async fn log(order: u64, meta: Meta) {
 ///     println!("{}: {order}", meta.topic());

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     // Vocabulary, no I/O.
     &["event", "glob", "message", "text", "time"],
     &["error", "isolation", "retry"],
-    &["codec", "name"],
+    &["codec", "name", "state"],
     &["handler", "remote_error"],
     // The seam.
     &["provider"],

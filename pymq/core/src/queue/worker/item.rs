@@ -26,7 +26,7 @@ use crate::state::States;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
 /// # let bus = pymq::connect("memory://").await?;
-/// use pymq::ItemMeta;
+/// use pymq::queue::ItemMeta;
 ///
 /// async fn bill(order: u64, meta: ItemMeta) {
 ///     println!("{} {order}: attempt {} for {:?}", meta.queue(), meta.attempt(), meta.headers().get("tenant"));
