@@ -39,7 +39,7 @@ if delay == 0 then
   end
   call_in_chunks('LPUSH', list, values)
 else
-  local due = after(delay)
+  local due = time_in(delay)
   for i = 5, #ARGV do
     values[#values + 1] = due
     values[#values + 1] = new_id(token, i) .. ':' .. ARGV[i]

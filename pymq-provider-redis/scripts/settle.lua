@@ -51,7 +51,7 @@ local function extend(holding, index, millis, extended)
   end
   redis.call('ZREM', leases, extended)
   redis.call('ZADD', leases, time_in(millis), extended)
-  alive[own] = nil
+  alive[extended] = nil
 end
 
 -- Tells whether the key of a batch can be written. Nothing may raise after the first write.

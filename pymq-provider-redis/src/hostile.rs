@@ -62,11 +62,12 @@ fn ours() -> Vec<Vec<u8>> {
         )
         .to_vec()
     });
-    let request = write_request("f", 1, "__rpc_x", &Message::json("[1]"));
+    let request = write_request("f", 1, "__rpc_x", &Message::json("[1]"), true).unwrap();
+    let request = [&request.head()[..], b"7", &request.end_with_claim()].concat();
     let failure = Reply::Err(RemoteError::new("KeyError", "k"));
     framed
         .into_iter()
-        .chain([request.unwrap().into_bytes()])
+        .chain([request])
         .chain([write_response("\"f#1\"", failure).into_bytes()])
         .collect()
 }

@@ -106,7 +106,7 @@ fn refuse(context: impl FnOnce() -> String, checks: &[(&str, usize, Option<usize
         return Ok(());
     };
     let context = format!(
-        "{}: {size} bytes is too large, `{name}` of the server is {limit}",
+        "{}: {size} bytes, and `{name}` of the server is {limit}: send less, or raise it",
         context()
     );
     Err(Error::new(ErrorKind::TooLarge, context))

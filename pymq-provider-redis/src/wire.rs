@@ -91,13 +91,37 @@ fn may_start_object(first: char) -> bool {
     matches!(first, '{' | ' ' | '\t' | '\n' | '\r')
 }
 
-/// Returns the end of a frame with this data, including the closing brace.
-pub(crate) fn end_of_frame(headers: &Headers, extra: &Extra) -> String {
+/// The end of a frame, left open for more fields in our member.
+#[derive(Debug)]
+pub(crate) struct OpenEnd {
+    /// Our member without its closing brace, or nothing if it has no field yet.
+    pub(crate) text: String,
+    /// What comes before the next field.
+    pub(crate) separator: &'static str,
+    /// What closes the frame if there is no other field.
+    pub(crate) close: &'static str,
+}
+
+/// What closes a frame with our member.
+pub(crate) const CLOSE_MEMBER: &str = "}}";
+
+/// Returns the end of a frame with this data.
+pub(crate) fn open_end_of_frame(headers: &Headers, extra: &Extra) -> OpenEnd {
     let meta = Meta::with(headers, extra);
     if meta == Meta::default() {
-        return "}".to_owned();
+        return OpenEnd {
+            text: String::new(),
+            separator: r#", "__pymq": {"#,
+            close: "}",
+        };
     }
-    [THEN_PYMQ, &json(&meta), "}"].concat()
+    let mut text = [THEN_PYMQ, &json(&meta)].concat();
+    text.pop();
+    OpenEnd {
+        text,
+        separator: ",",
+        close: CLOSE_MEMBER,
+    }
 }
 
 /// Reads our member of a frame, for frames that are parsed elsewhere.

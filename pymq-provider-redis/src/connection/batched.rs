@@ -44,12 +44,12 @@ impl BatchedConnection {
         let writer = send_in_batches(receiver, CancellationToken::new(), move |batch| {
             send_batch(multiplexed.clone(), batch)
         });
-        let line = Self {
+        let batched = Self {
             inner: connection,
             queue,
             in_flight: AtomicUsize::new(0),
         };
-        (Arc::new(line), writer)
+        (Arc::new(batched), writer)
     }
 
     /// Runs a command. If the future is dropped, the command may run or not.

@@ -37,7 +37,7 @@ impl Queue {
         self.check_size("put to", &payloads)?;
         if payloads.len() > MAX_PUT_MESSAGES {
             let context = format!(
-                "{}: {} messages at once, limit {MAX_PUT_MESSAGES}",
+                "{}: {} messages at once, limit {MAX_PUT_MESSAGES}, put fewer at once",
                 self.context("put to"),
                 payloads.len()
             );
@@ -120,7 +120,7 @@ impl Queue {
             return limits.check(|| self.context(operation), sizes);
         }
         let context = format!(
-            "{}: {size} bytes at once, limit {MAX_PUT_BYTES}",
+            "{}: {size} bytes at once, limit {MAX_PUT_BYTES}, put fewer at once",
             self.context(operation)
         );
         Err(Error::new(ErrorKind::TooLarge, context))
@@ -138,7 +138,7 @@ impl Queue {
         }
         let context = format!(
             "{}: {count} messages of {size} bytes at once with options, limit \
-             {MAX_OPTIONS_PUT_MESSAGES} messages and {MAX_OPTIONS_PUT_BYTES} bytes",
+             {MAX_OPTIONS_PUT_MESSAGES} messages and {MAX_OPTIONS_PUT_BYTES} bytes, put fewer at once",
             self.context("put to"),
         );
         Err(Error::new(ErrorKind::TooLarge, context))

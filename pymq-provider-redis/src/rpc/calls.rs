@@ -22,6 +22,10 @@ use crate::core::Core;
 /// this time. By then the server has ended the command, so it cannot take later answers.
 const BLOCK_LIMIT: Duration = Duration::from_secs(2);
 
+/// A longer timeout is none: the times of such a call would not be exact in Lua, whose numbers are
+/// exact up to 2^53.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(1 << 52);
+
 /// The most answers taken at once.
 const MAX_ANSWERS: usize = 256;
 
@@ -76,6 +80,7 @@ impl Calls {
         let context = || format!("redis: call `{channel}`");
         let deadline = opts
             .timeout
+            .filter(|timeout| *timeout <= LONGEST_TIMEOUT)
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let forget = Arc::clone(shared);
@@ -86,7 +91,7 @@ impl Calls {
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
         }
-        let request = write_request(channel, id, &shared.inbox, message)?;
+        let request = write_request(channel, id, &shared.inbox, message, deadline.is_some())?;
         shared.core.limits.check_publish(context, request.len())?;
         let name = shared.core.keys.name(channel);
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());

@@ -11,12 +11,9 @@ use std::fmt::Write;
 
 use pymq_core::codec::to_json;
 
-pub(crate) use self::request::{Request, read_request, request_frame, write_request};
+pub(crate) use self::request::{Request, RequestParts, read_request, request_frame, write_request};
 pub(crate) use self::response::{Response, read_response, write_response};
 use crate::wire::{Object, elements};
-
-/// Room for the text around a name, an inbox and arguments, or around a result.
-const ENVELOPE_BYTES: usize = 96;
 
 /// Why writing to a `String` cannot fail.
 const STRING_WRITE: &str = "writing to a string never fails";

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::envelope::RequestParts;
 use super::take_batch;
 use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Script, send_in_batches};
 use crate::core::Core;
@@ -27,7 +28,7 @@ pub(crate) struct RequestSender {
 struct Call {
     /// The channel by its Redis name.
     channel: String,
-    request: Bytes,
+    request: RequestParts,
     caller: Caller,
     /// It is not sent after this time: the end of the `op_timeout`.
     until: Instant,
@@ -58,13 +59,13 @@ impl RequestSender {
     pub(crate) async fn send(
         &self,
         channel: String,
-        request: String,
+        request: RequestParts,
         caller: Caller,
         deadline: Option<Instant>,
     ) -> Result<(), Fault> {
         let call = Call {
             channel,
-            request: request.into(),
+            request,
             caller,
             until: Instant::now() + self.core.connector.op_timeout(),
             deadline,
@@ -172,7 +173,7 @@ fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
 /// Returns the arguments of the script. Requests whose caller has left meanwhile are marked as
 /// late.
 fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
-    let mut args = Vec::with_capacity(batch.len() * 2 + 3);
+    let mut args = Vec::with_capacity(batch.len() * 5 + 3);
     for group in batch.chunk_by(|a, b| a.group() == b.group()) {
         let (channel, is_to_one) = group[0].group();
         args.extend([
@@ -181,11 +182,7 @@ fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
             group.len().to_string().into(),
         ]);
         for call in group {
-            if call.caller.is_cancelled() {
-                args.extend([Bytes::from_static(b"0"), Bytes::new()]);
-            } else {
-                args.extend([call.begin_by(clock), call.request.clone()]);
-            }
+            args.extend(call.args(clock));
         }
     }
     args
@@ -206,19 +203,35 @@ impl Call {
             .map_or(self.until, |deadline| deadline.min(self.until))
     }
 
-    /// Returns the time by which it must begin for the script: in milliseconds of the server's
-    /// clock.
-    fn begin_by(&self, clock: &Clock) -> Bytes {
-        // From here on Lua's numbers are not exact: such a call may begin at any time.
-        const LAST: u64 = 1 << 53;
-        // If the clock is not known any more, the script finds the request late, and it is sent
-        // again.
-        let begin_by = self
-            .deadline
-            .map(|deadline| clock.at(deadline.into_std()).unwrap_or(0));
-        begin_by
-            .filter(|begin_by| *begin_by < LAST)
-            .map_or_else(Bytes::new, |begin_by| begin_by.to_string().into())
+    /// Returns its five arguments of the script.
+    fn args(&self, clock: &Clock) -> [Bytes; 5] {
+        let none = Bytes::new;
+        if self.caller.is_cancelled() {
+            return [Bytes::from_static(b"0"), none(), none(), none(), none()];
+        }
+        let (begin_by, field) = self.begin_by(clock).unwrap_or_default();
+        let request = &self.request;
+        let end_with_claim = match self.caller {
+            Caller::One(_) => request.end_with_claim(),
+            Caller::All(_) => none(),
+        };
+        [
+            begin_by,
+            request.head(),
+            field,
+            request.end(),
+            end_with_claim,
+        ]
+    }
+
+    /// Returns the time by which it must begin, in milliseconds of the server's clock, and the field of
+    /// the request with this time.
+    fn begin_by(&self, clock: &Clock) -> Option<(Bytes, Bytes)> {
+        const NAME: &str = r#","begin_by":"#;
+        // If the clock is not known any more, the script finds the request late, and it is sent again.
+        let begin_by = clock.at(self.deadline?.into_std()).unwrap_or(0);
+        let field = Bytes::from(format!("{NAME}{begin_by}"));
+        Some((field.slice(NAME.len()..), field))
     }
 
     /// Returns the key of requests that are sent together: the channel, and whether one server runs

@@ -1,6 +1,8 @@
-//! Every script of the queues is bounded in messages, bytes and words, however much there is to do.
+//! Every script of the queues is bounded in messages, bytes and arguments, however large the queue
+//! is.
 //!
-//! With `PYMQ_TEST_SCRIPTS=1000000` the longest script is measured with so many messages and printed.
+//! With `PYMQ_TEST_SCRIPTS=1000000`, the longest script is measured with a million messages and
+//! printed.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ const LIST: &str = "__eventbus:global:q";
 const LONG: Duration = Duration::from_secs(3_600);
 const MIB: usize = 1 << 20;
 
-/// A queue of a server that logs every script.
+/// A queue on a server that logs every script.
 struct Setting {
     _server: Server,
     provider: Arc<dyn Provider>,
@@ -26,7 +28,8 @@ struct Setting {
 
 impl Setting {
     async fn start() -> Self {
-        // The log also holds each command of each script. With so many of them the scripts would be pushed out of it.
+        // The log also holds each command of each script. With many commands, the scripts would
+        // drop out of it.
         let is_by_hand = std::env::var_os("PYMQ_TEST_SCRIPTS").is_some();
         let options = [
             "--slowlog-log-slower-than",
@@ -61,7 +64,7 @@ impl Setting {
         }
     }
 
-    /// Puts so many messages of 16 MiB.
+    /// Puts messages of 16 MiB.
     async fn put_large(&self, count: usize) {
         for n in 0..count {
             let body = format!("\"{n}{}\"", "x".repeat(16 * MIB - 100));
@@ -72,7 +75,7 @@ impl Setting {
         }
     }
 
-    /// Leases what is there, in as many takes as it needs.
+    /// Leases all messages, in as many takes as it needs.
     async fn lease_all(&self, count: usize, lease: Duration) -> Vec<Delivery> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -112,8 +115,8 @@ impl Setting {
         }
     }
 
-    /// Makes every time in a sorted set one that is long past. From here on calls are counted, as the
-    /// provider sweeps by itself too.
+    /// Makes every time in a sorted set long past. Calls are counted from here on, because the
+    /// provider also sweeps by itself.
     async fn let_all_end(&mut self, part: &str) {
         self.forget_calls().await;
         let code =
@@ -136,14 +139,14 @@ impl Setting {
         self.raw.run::<()>(&["SLOWLOG", "RESET"]).await;
     }
 
-    /// Returns the scripts that were called since.
+    /// Returns the scripts that were called since `forget_calls`.
     async fn calls(&mut self) -> Vec<Call> {
         type Entry = (u64, u64, u64, Vec<String>, ::redis::Value, ::redis::Value);
         let entries: Vec<Entry> = self.raw.run(&["SLOWLOG", "GET", "-1"]).await;
         let calls = entries
             .into_iter()
             .filter(|entry| entry.3[0].starts_with("EVAL"))
-            // Not the script of `let_all_end`.
+            // Without the script of `let_all_end`.
             .filter(|entry| !entry.3[1].starts_with("local some"));
         calls
             .map(|(_, _, micros, words, _, _)| Call { micros, words })
@@ -151,11 +154,12 @@ impl Setting {
     }
 }
 
-/// A script call as the server logged it.
+/// A script call in the log of the server.
 #[derive(Debug)]
 struct Call {
     micros: u64,
-    /// At most 32; the last tells how many more there were, and each how many more bytes it had.
+    /// At most 32. The last one tells how many more there were, and each how many more bytes it
+    /// had.
     words: Vec<String>,
 }
 
@@ -183,7 +187,7 @@ fn number(delivery: &Delivery) -> usize {
         .unwrap()
 }
 
-/// Asserts that no call had more words than a script may have, and that there were at least so many.
+/// Asserts that no call had too many arguments, and that there were at least this many calls.
 fn assert_bounded(calls: &[Call], at_least: usize) {
     assert!(calls.len() >= at_least, "{} calls", calls.len());
     for call in calls {
@@ -192,7 +196,7 @@ fn assert_bounded(calls: &[Call], at_least: usize) {
 }
 
 #[tokio::test]
-async fn what_is_due_is_moved_in_bounded_steps_and_in_order() {
+async fn due_messages_are_moved_in_bounded_steps_and_in_order() {
     let mut setting = Setting::start().await;
     let delayed = PutOptions::default().delay(LONG);
     setting.put(0..2_500, &delayed).await;
@@ -208,7 +212,7 @@ async fn ended_leases_are_returned_in_bounded_steps_and_in_order() {
     let mut setting = Setting::start().await;
     setting.put(0..2_500, &PutOptions::default()).await;
     let leased = setting.lease_all(2_500, LONG).await;
-    // Holes in the batch, and some in batches of their own.
+    // Gaps in the batch, and some messages in batches of their own.
     for (n, delivery) in leased.iter().enumerate() {
         if n % 500 == 7 {
             setting
@@ -285,7 +289,7 @@ async fn large_messages_are_moved_one_at_a_time() {
             .len(),
         1
     );
-    // A report and a return for each.
+    // A sweep and a requeue for each.
     assert!(setting.calls().await.len() >= 10);
 
     let leased = setting.lease_all(5, LONG).await;
@@ -325,7 +329,7 @@ async fn large_messages_are_moved_one_at_a_time() {
 }
 
 #[tokio::test]
-async fn what_one_call_gives_back_keeps_its_order_over_many_steps() {
+async fn messages_of_one_release_keep_their_order_over_many_steps() {
     for settle in [
         Settle::Release,
         Settle::Nack {
@@ -368,7 +372,7 @@ async fn a_large_call_settles_each_lease_once_and_answers_in_order() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_redriven_in_bounded_steps_past_what_is_not_ours() {
+async fn dead_letters_are_redriven_in_bounded_steps_past_foreign_members() {
     let mut setting = Setting::start().await;
     setting.put(0..2_500, &PutOptions::default()).await;
     let leased = setting.lease_all(2_500, LONG).await;
@@ -437,7 +441,7 @@ async fn a_put_with_a_bound_counts_any_number_of_ended_leases() {
 }
 
 #[tokio::test]
-async fn a_key_in_the_way_of_one_settlement_spoils_no_other() {
+async fn a_key_in_the_way_of_one_settlement_affects_no_other() {
     let mut setting = Setting::start().await;
     setting.put(0..3, &PutOptions::default()).await;
     let one = GetOptions::default().lease(LONG);
@@ -471,9 +475,10 @@ async fn a_key_in_the_way_of_one_settlement_spoils_no_other() {
     assert_eq!(setting.drain().await, [0, 2]);
 }
 
-/// Prints the server time of the longest script for each operation; by hand with a million messages.
+/// Prints the server time of the longest script for each operation. Run by hand with a million
+/// messages.
 #[tokio::test]
-async fn the_longest_script_is_bounded_whatever_there_is() {
+async fn the_longest_script_is_bounded_in_a_queue_of_any_size() {
     let count = std::env::var("PYMQ_TEST_SCRIPTS").map_or(2_000, |count| count.parse().unwrap());
     let mut setting = Setting::start().await;
     let delayed = PutOptions::default().delay(LONG);
@@ -542,7 +547,7 @@ async fn the_longest_script_is_bounded_whatever_there_is() {
 }
 
 impl Setting {
-    /// Prints the longest script since, and asserts the bounds of all.
+    /// Prints the longest script since the last report, and asserts the bounds of all scripts.
     async fn report(&mut self, operation: &str) {
         let calls = self.calls().await;
         let longest = calls.iter().map(|call| call.micros).max().unwrap_or(0);

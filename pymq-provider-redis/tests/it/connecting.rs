@@ -1,4 +1,4 @@
-//! What can be wrong about a server, and what is said about it.
+//! Errors of connecting: what can be wrong about a server, and what the error says.
 
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -24,16 +24,16 @@ async fn refused(url: &str) -> Error {
 }
 
 #[tokio::test]
-async fn wrong_and_missing_passwords_are_told_apart_from_nobody_there() {
+async fn wrong_and_missing_passwords_differ_from_a_missing_server() {
     let server = Server::start(&["--requirepass", "sesame"]).await;
 
     let missing = refused(&server.url("")).await;
     let wrong = refused(&server.url(":s3cret@")).await;
-    let nobody = refused("redis://:s3cret@127.0.0.1:1").await;
+    let no_server = refused("redis://:s3cret@127.0.0.1:1").await;
 
     assert_eq!(missing.kind(), ErrorKind::Auth, "{missing:?}");
     assert_eq!(wrong.kind(), ErrorKind::Auth, "{wrong:?}");
-    assert_eq!(nobody.kind(), ErrorKind::Disconnected, "{nobody:?}");
+    assert_eq!(no_server.kind(), ErrorKind::Disconnected, "{no_server:?}");
     assert!(
         server
             .url(":sesame@")
@@ -43,8 +43,8 @@ async fn wrong_and_missing_passwords_are_told_apart_from_nobody_there() {
             .await
             .is_ok()
     );
-    assert!(!format!("{missing:?} {wrong:?} {nobody:?} {wrong} {nobody}").contains("s3cret"));
-    assert!(nobody.to_string().contains("127.0.0.1:1"), "{nobody}");
+    assert!(!format!("{missing:?} {wrong:?} {no_server:?} {wrong} {no_server}").contains("s3cret"));
+    assert!(no_server.to_string().contains("127.0.0.1:1"), "{no_server}");
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_mute_server_is_a_timeout_within_the_connect_timeout() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_may_be_a_tls_port() {
+async fn a_server_that_closes_the_connection_may_be_a_tls_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || drop(listener.accept()));
@@ -71,7 +71,7 @@ async fn who_hangs_up_may_be_a_tls_port() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_there_is_a_configuration_error() {
+async fn a_missing_database_is_a_configuration_error() {
     let server = Server::start(&[]).await;
 
     let error = refused(&format!("{}/99", server.url(""))).await;
@@ -80,7 +80,7 @@ async fn a_database_that_is_not_there_is_a_configuration_error() {
 }
 
 #[tokio::test]
-async fn each_missing_right_is_named_and_hurts_only_its_operation() {
+async fn each_missing_right_is_an_error_of_its_operation_alone() {
     let acl = "user app on >pw ~__eventbus:* ~{__eventbus:* &__eventbus:global:ok* +ping +publish +subscribe +lpush";
     let words: Vec<&str> = ["--user"]
         .into_iter()
@@ -136,7 +136,7 @@ async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_said_to_be() {
+async fn a_key_of_another_type_is_a_wrong_type_error() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _: () = raw.run(&["SET", "__eventbus:global:q", "1"]).await;
@@ -178,23 +178,23 @@ async fn a_right_missing_inside_a_script_is_permission() {
         .queue_put("q", vec![Message::json("1")], later)
         .await
         .unwrap_err();
-    let told = provider
+    let reported = provider
         .rpc_request("f", Message::json("[]"), to_all())
         .await
         .unwrap_err();
 
-    for error in [raised, told] {
+    for error in [raised, reported] {
         assert_eq!(error.kind(), ErrorKind::Permission, "{error:?}");
         assert!(!error.is_retryable() && !error.outcome_unknown());
     }
 }
 
-/// A script that its hash does not name is sent again in full, within what is left of the time of the call.
+/// A script that is unknown by its hash is sent in full, within the time that is left of the call.
 #[tokio::test]
 async fn both_ways_of_sending_a_script_share_one_op_timeout() {
     const TIMEOUT: Duration = Duration::from_secs(4);
     let server = Server::start(&[]).await;
-    let (late, mut whole) = late_about_hashes(server.port(), TIMEOUT * 3 / 4).await;
+    let (late, mut whole) = proxy_without_hashes(server.port(), TIMEOUT * 3 / 4).await;
     let config: RedisConfig = format!("redis://127.0.0.1:{late}").parse().unwrap();
     let provider = config.op_timeout(TIMEOUT).connect().await.unwrap();
     let before = Instant::now();
@@ -202,17 +202,17 @@ async fn both_ways_of_sending_a_script_share_one_op_timeout() {
     let error = provider.queue_stats("q").await.unwrap_err();
 
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
-    // With a timeout for each it would be 7 s.
+    // With a timeout for each way it would be 7 s.
     assert!(before.elapsed() < TIMEOUT * 3 / 2, "{:?}", before.elapsed());
     assert_eq!(whole.recv().await, Some(()), "it was sent in full");
 }
 
-/// Starts a proxy that answers a script by its hash late, that it is not known, and a script in full never; tells of
-/// the latter. Returns its port.
-async fn late_about_hashes(target: u16, delay: Duration) -> (u16, mpsc::UnboundedReceiver<()>) {
+/// Starts a proxy. It answers a script by hash late, with the error that the hash is unknown. It
+/// never answers a script in full, and reports it on the channel. Returns its port.
+async fn proxy_without_hashes(target: u16, delay: Duration) -> (u16, mpsc::UnboundedReceiver<()>) {
     let listener = AsyncListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (whole, told) = mpsc::unbounded_channel();
+    let (whole, reported) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
             let whole = whole.clone();
@@ -252,7 +252,7 @@ async fn late_about_hashes(target: u16, delay: Duration) -> (u16, mpsc::Unbounde
             });
         }
     });
-    (port, told)
+    (port, reported)
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn puts_at_their_limit_work_and_larger_ones_are_refused_whole() {
 }
 
 #[tokio::test]
-async fn what_is_put_with_options_is_bounded_in_bytes_unless_it_is_one() {
+async fn a_put_with_options_is_bounded_in_bytes_unless_it_is_one_message() {
     let server = Server::start(&[]).await;
     let provider = server
         .config()
@@ -316,14 +316,15 @@ async fn what_is_put_with_options_is_bounded_in_bytes_unless_it_is_one() {
     assert_eq!(provider.queue_stats("q").await.unwrap().delayed, 1);
 }
 
-/// Of a request to all the outcome is known when it resolves.
+/// The outcome of a request to all is known when its call resolves.
 fn to_all() -> RequestOptions {
     RequestOptions::default().to(Target::All)
 }
 
-/// What would cut a connection is refused before it is sent, with the name of the setting.
+/// A message that would break a connection is refused before it is sent, with the name of the
+/// setting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_beyond_a_limit_of_the_server_is_refused() {
+async fn a_message_beyond_a_limit_of_the_server_is_refused() {
     let options = [
         ["--proto-max-bulk-len", "2mb"],
         ["--client-query-buffer-limit", "4mb"],
@@ -367,7 +368,7 @@ async fn what_is_beyond_a_limit_of_the_server_is_refused() {
         answer.to_string().contains("proto-max-bulk-len"),
         "{answer}"
     );
-    // Nothing was cut.
+    // No connection was broken.
     bus.topic("news").publish(&text(1)).await.unwrap();
     let event = soon(events.recv()).await.unwrap().into_event();
     assert_eq!(event.map(|text| text.len()), Some(1 << 19));
@@ -377,7 +378,7 @@ async fn what_is_beyond_a_limit_of_the_server_is_refused() {
 }
 
 #[tokio::test]
-async fn the_longest_timeouts_are_no_harm() {
+async fn the_longest_timeouts_work() {
     let server = Server::start(&[]).await;
     let config = server
         .config()

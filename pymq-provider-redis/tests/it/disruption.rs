@@ -1,4 +1,4 @@
-//! Connections that go, and servers that come back.
+//! Connections that are lost, and servers that come back.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use pymq_provider_redis::RedisConfig;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::freezing_proxy::Holes;
+use crate::freezing_proxy::FreezingProxy;
 use crate::server::{Raw, Server, soon};
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn killed_connections_come_back_with_one_gap() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_stopped_keeps_one_subscription_and_not_two() {
+async fn a_stopped_server_keeps_one_subscription_and_not_two() {
     let server = Server::start(&["--enable-debug-command", "yes"]).await;
     let config = server.config().op_timeout(Duration::from_millis(200));
     let (provider, mut raw) = (config.connect().await.unwrap(), server.raw().await);
@@ -50,7 +50,8 @@ async fn a_server_that_was_stopped_keeps_one_subscription_and_not_two() {
         .await
         .unwrap();
 
-    // It is silent for longer than the connection is trusted, which is then given up on our side alone.
+    // The silence is longer than the provider waits, so the connection is abandoned on our side
+    // alone.
     let _: () = raw.run(&["DEBUG", "SLEEP", "3"]).await;
     assert_eq!(
         soon(events.recv()).await.unwrap(),
@@ -82,7 +83,7 @@ async fn an_idle_handle_does_not_notice_that_its_connection_was_killed() {
             .await;
         assert!(killed >= 1);
         soon(async {
-            // The killed connection is read to its end before anything is sent on it.
+            // The killed connection is read to its end before a command is sent on it.
             while raw.run::<String>(&["CLIENT", "LIST"]).await.lines().count() < 2 {
                 sleep(Duration::from_millis(1)).await;
             }
@@ -161,7 +162,7 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
     soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
 }
 
-/// Makes a server answer nothing for so many seconds; resolves when that has begun.
+/// Stops a server from answering for some seconds. Returns when that has begun.
 async fn silence(server: &Server, seconds: &'static str) -> JoinHandle<()> {
     let mut raw = server.raw().await;
     let asleep = tokio::spawn(async move {
@@ -171,7 +172,7 @@ async fn silence(server: &Server, seconds: &'static str) -> JoinHandle<()> {
     asleep
 }
 
-/// Calls `f`, lets something happen to the server, and only then answers; the answer must arrive.
+/// Calls `f`, disturbs the server, and answers only then. The answer must arrive.
 async fn an_open_call_outlives<F: Future<Output = ()>>(
     provider: &dyn Provider,
     mishap: impl FnOnce() -> F,
@@ -234,7 +235,8 @@ async fn an_open_call_outlives_a_server_that_is_a_replica_for_a_while() {
     an_open_call_outlives(&*provider, || async move {
         let before = accepted(&mut raw).await;
         let _: () = raw.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
-        // A read-only server is left for a new connection, which may lead to another one.
+        // The provider leaves a read-only server for a new connection, which may reach another
+        // server.
         soon(async {
             while accepted(&mut raw).await < before + 3 {
                 sleep(Duration::from_millis(20)).await;
@@ -242,15 +244,15 @@ async fn an_open_call_outlives_a_server_that_is_a_replica_for_a_while() {
         })
         .await;
         sleep(Duration::from_secs(1)).await;
-        let dialed = accepted(&mut raw).await - before;
-        assert!(dialed < 40, "{dialed} connections in about a second");
+        let opened = accepted(&mut raw).await - before;
+        assert!(opened < 40, "{opened} connections in about a second");
         let _: () = raw.run(&["REPLICAOF", "NO", "ONE"]).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_subscription_that_may_not_come_back_ends_and_says_why() {
+async fn a_subscription_that_is_refused_after_an_outage_ends_with_the_cause() {
     let acl = "--user app on >pw ~* &* +@all";
     let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
     let config: RedisConfig = server.url("app:pw@").parse().unwrap();
@@ -259,7 +261,7 @@ async fn a_subscription_that_may_not_come_back_ends_and_says_why() {
     let mut kept = provider.subscribe(topic("kept")).await.unwrap();
     let mut taken = provider.subscribe(topic("taken")).await.unwrap();
 
-    // Redis cuts who listens where it no longer may.
+    // Redis disconnects subscribers that lose their right.
     let _: () = raw
         .run(&[
             "ACL",
@@ -301,7 +303,7 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
     let request = soon(requests.recv()).await.unwrap();
     let asleep = silence(&server, "6").await;
 
-    // An answer, a sweep and the end of the inbox are on their way.
+    // An answer, a sweep and the deletion of the inbox are in flight.
     request.respond(Reply::Ok {
         body: "1".into(),
         type_name: "int".into(),
@@ -320,7 +322,7 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
 }
 
 #[tokio::test]
-async fn a_call_that_waits_behind_others_has_no_more_time_than_they() {
+async fn a_call_that_waits_behind_others_gets_no_more_time() {
     let server = Server::start(&["--enable-debug-command", "yes"]).await;
     let provider = server
         .config()
@@ -331,7 +333,7 @@ async fn a_call_that_waits_behind_others_has_no_more_time_than_they() {
     let _requests = provider.rpc_listen("f").await.unwrap();
     let asleep = silence(&server, "5").await;
 
-    // Far more than are sent at once.
+    // Far more calls than are sent at once.
     let calls = (0..2_000).map(|_| async {
         let options = RequestOptions::default();
         let mut replies = provider
@@ -352,28 +354,28 @@ async fn a_call_that_waits_behind_others_has_no_more_time_than_they() {
     asleep.await.unwrap();
 }
 
-/// Freezes what passes through a proxy in front of a server: the connections stay, and nothing moves on them.
-async fn black_hole() -> (Server, Holes) {
+/// Returns a server behind a proxy that can freeze: its connections stay open, and no bytes pass.
+async fn behind_freezing_proxy() -> (Server, FreezingProxy) {
     let server = Server::start(&[]).await;
-    let holes = Holes::start(server.port()).await;
-    (server, holes)
+    let proxy = FreezingProxy::start(server.port()).await;
+    (server, proxy)
 }
 
 #[tokio::test]
 async fn a_ping_does_not_wait_for_a_command_to_give_up() {
     const TIMEOUT: Duration = Duration::from_millis(300);
-    let (server, holes) = black_hole().await;
-    let config: RedisConfig = format!("redis://127.0.0.1:{}", holes.port())
+    let (server, proxy) = behind_freezing_proxy().await;
+    let config: RedisConfig = format!("redis://127.0.0.1:{}", proxy.port())
         .parse()
         .unwrap();
-    // Longer than `soon` waits: a ping that takes as long as a command fails the test.
+    // Longer than `soon` waits. A ping that takes as long as a command fails the test.
     let config = config.op_timeout(Duration::from_secs(60));
     let bus = Bus::connect(config).await.unwrap();
     soon(bus.ping(Duration::MAX)).await.unwrap();
 
-    holes.freeze();
+    proxy.freeze();
     let silent = soon(bus.ping(TIMEOUT)).await.unwrap_err();
-    drop((server, holes));
+    drop((server, proxy));
     let gone = soon(bus.ping(TIMEOUT)).await.unwrap_err();
 
     assert_eq!(silent.kind(), ErrorKind::Timeout);
@@ -404,8 +406,8 @@ async fn a_ping_of_a_server_that_is_gone_ends_in_time() {
 
 #[tokio::test]
 async fn half_open_connections_are_found_on_every_kind() {
-    let (_server, holes) = black_hole().await;
-    let config: RedisConfig = format!("redis://127.0.0.1:{}", holes.port())
+    let (_server, proxy) = behind_freezing_proxy().await;
+    let config: RedisConfig = format!("redis://127.0.0.1:{}", proxy.port())
         .parse()
         .unwrap();
     let provider = config
@@ -427,16 +429,16 @@ async fn half_open_connections_are_found_on_every_kind() {
         tokio::spawn(async move { provider.queue_get("q", wait).await })
     };
     soon(async {
-        while holes.open() < 4 {
+        while proxy.open() < 4 {
             sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
     let mut lifecycle = provider.health().lifecycle();
 
-    holes.freeze();
+    proxy.freeze();
 
-    // Commands by two timeouts, the others by their own questions.
+    // Commands by two timeouts, the other connections by their own checks.
     for _ in 0..2 {
         let error = provider.publish("u", Message::json("1")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");

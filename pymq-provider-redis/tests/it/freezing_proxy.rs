@@ -1,4 +1,4 @@
-//! A proxy whose connections can become half open: they stay, and nothing moves on them any more.
+//! A proxy whose connections can become half open: they stay open, and no bytes pass any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,17 +8,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// A proxy on a free port of the loopback; gone when it is dropped.
+/// A proxy on a free port of the loopback. It ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Holes {
+pub(crate) struct FreezingProxy {
     port: u16,
-    /// How often it was frozen: what was open by then moves no more.
+    /// How often it was frozen. Connections from before the last time pass no bytes.
     frozen: watch::Sender<usize>,
     open: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
-impl Holes {
+impl FreezingProxy {
     pub(crate) async fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -42,13 +42,13 @@ impl Holes {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Freezes the connections there are; new ones work.
+    /// Freezes the open connections. New ones work.
     pub(crate) fn freeze(&self) {
         self.frozen.send_modify(|times| *times += 1);
     }
 }
 
-impl Drop for Holes {
+impl Drop for FreezingProxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
@@ -66,10 +66,10 @@ async fn accept(
         tokio::spawn(async move {
             let mut server = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
             tokio::select! {
-                // Either side ends it.
+                // Either side ends the connection.
                 _ = copy_bidirectional(&mut client, &mut server) => {}
                 _ = freezes.changed() => {
-                    // Held, and never read again.
+                    // Kept open, and never read again.
                     std::future::pending::<()>().await;
                 }
             }

@@ -1,4 +1,5 @@
-//! Requests that arrive late: behind a network or a server that held them back. None runs after its time.
+//! Requests that arrive late, because a network or a server held them back. None runs after its
+//! time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,16 +15,17 @@ use tokio::time::{sleep, timeout};
 
 use crate::server::{Server, soon};
 
-/// The timeout of a call that is held back for longer.
+/// The timeout of a call that is held back longer.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A proxy that can hold everything back and pass it on later, as the kernel does for a process that is stopped.
-struct Dam {
+/// A proxy that can hold all bytes back and pass them on later, as the kernel does for a stopped
+/// process.
+struct HoldingProxy {
     url: String,
     is_open: watch::Sender<bool>,
 }
 
-impl Dam {
+impl HoldingProxy {
     async fn start(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap());
@@ -62,7 +64,7 @@ async fn pass(
     }
 }
 
-/// What each server ran, in order.
+/// The requests that each server ran, in order.
 type Runs = Arc<Mutex<Vec<String>>>;
 
 /// Serves `f` with its arguments as the result, and notes them.
@@ -84,7 +86,7 @@ async fn serve(provider: &Arc<dyn Provider>) -> Runs {
     runs
 }
 
-/// Calls `f` and waits for one answer, for no longer than the request says.
+/// Calls `f` and waits for one answer until the timeout of the request.
 async fn call(
     caller: &Arc<dyn Provider>,
     args: &str,
@@ -107,7 +109,7 @@ async fn call(
     }
 }
 
-/// Calls all servers so often that whatever they had read before has been decided.
+/// Calls all servers until every request that they have read before is decided.
 async fn settle(caller: &Arc<dyn Provider>, servers: usize) {
     for _ in 0..50 {
         let called = call(caller, "[\"now\"]", Target::All, Duration::from_secs(9)).await;
@@ -124,15 +126,15 @@ fn late(runs: &Runs) -> Vec<String> {
 #[tokio::test]
 async fn a_request_that_arrives_after_its_time_is_not_run() {
     let server = Server::start(&[]).await;
-    let dam = Dam::start(&server).await;
-    let (caller, callee) = (server.connect().await, dam.connect().await);
+    let proxy = HoldingProxy::start(&server).await;
+    let (caller, callee) = (server.connect().await, proxy.connect().await);
     let runs = serve(&callee).await;
     for to in [Target::One, Target::All] {
         settle(&caller, 1).await;
 
-        dam.is_open.send_replace(false);
+        proxy.is_open.send_replace(false);
         let called = call(&caller, "[1]", to, SHORT).await;
-        dam.is_open.send_replace(true);
+        proxy.is_open.send_replace(true);
         settle(&caller, 1).await;
 
         assert_eq!(called, Err(ErrorKind::Timeout));
@@ -141,15 +143,15 @@ async fn a_request_that_arrives_after_its_time_is_not_run() {
 }
 
 #[tokio::test]
-async fn a_server_that_has_just_come_asks_how_late_it_is() {
+async fn a_new_server_asks_for_the_time() {
     let server = Server::start(&[]).await;
-    let dam = Dam::start(&server).await;
-    let (caller, callee) = (server.connect().await, dam.connect().await);
+    let proxy = HoldingProxy::start(&server).await;
+    let (caller, callee) = (server.connect().await, proxy.connect().await);
     let runs = serve(&callee).await;
 
-    dam.is_open.send_replace(false);
+    proxy.is_open.send_replace(false);
     let called = call(&caller, "[1]", Target::One, SHORT).await;
-    dam.is_open.send_replace(true);
+    proxy.is_open.send_replace(true);
     settle(&caller, 1).await;
 
     assert_eq!(called, Err(ErrorKind::Timeout));
@@ -159,16 +161,16 @@ async fn a_server_that_has_just_come_asks_how_late_it_is() {
 #[tokio::test]
 async fn a_call_that_another_server_answered_is_not_run_again_though_its_claim_is_gone() {
     let server = Server::start(&[]).await;
-    let dam = Dam::start(&server).await;
+    let proxy = HoldingProxy::start(&server).await;
     let (caller, quick, stopped) = (
         server.connect().await,
         server.connect().await,
-        dam.connect().await,
+        proxy.connect().await,
     );
     let (by_quick, by_stopped) = (serve(&quick).await, serve(&stopped).await);
     settle(&caller, 2).await;
 
-    dam.is_open.send_replace(false);
+    proxy.is_open.send_replace(false);
     for _ in 0..5 {
         assert_eq!(call(&caller, "[1]", Target::One, SHORT).await, Ok(1));
     }
@@ -178,7 +180,7 @@ async fn a_call_that_another_server_answered_is_not_run_again_though_its_claim_i
     for claim in &claims {
         let _: usize = raw.run(&["DEL", claim]).await;
     }
-    dam.is_open.send_replace(true);
+    proxy.is_open.send_replace(true);
     settle(&caller, 2).await;
 
     assert_eq!((late(&by_quick).len(), claims.len()), (5, 5));
@@ -196,7 +198,7 @@ async fn a_request_that_redis_reads_after_its_time_is_not_published() {
         let mut raw = server.raw().await;
         let asleep = tokio::spawn(async move { raw.run::<()>(&["DEBUG", "SLEEP", "1"]).await });
         sleep(Duration::from_millis(100)).await;
-        // What is asked first goes out alone and what is asked next waits for it.
+        // The first command is sent alone, and the next one waits for it.
         drop(caller.publish("t", Message::json("1")).now_or_never());
         let called = call(&caller, "[1]", to, SHORT).await;
         soon(asleep).await.unwrap();

@@ -1,4 +1,4 @@
-//! What only Redis can show: its errors, its connections, what lies in it, and what Python would send.
+//! Tests that need Redis: its errors, its connections, its data, and messages from Python.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

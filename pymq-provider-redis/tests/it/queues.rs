@@ -1,4 +1,5 @@
-//! Queues in Redis: what lies in the lists, what Python finds there, and what becomes of it when things go wrong.
+//! Queues in Redis: the data in the lists, what Python reads there, and what happens after
+//! failures.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ async fn the_list_is_pythons() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_python_reads_as_before() {
+async fn python_reads_nacked_messages_as_before() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let point = r#"{"x": 1, "__type": "m.Point"}"#;
@@ -118,7 +119,7 @@ async fn what_is_given_back_python_reads_as_before() {
 }
 
 #[tokio::test]
-async fn what_is_released_is_as_it_was() {
+async fn a_released_message_is_unchanged() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..5).await;
@@ -131,7 +132,7 @@ async fn what_is_released_is_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_done_leaves_no_key() {
+async fn an_empty_queue_leaves_no_key() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..5).await;
@@ -291,9 +292,9 @@ async fn at_maxmemory_only_puts_are_refused() {
     assert_eq!(bodies(&soon(waiting).await.unwrap()), [2]);
 }
 
-/// What somebody else put among the dead letters is passed over, and stays.
+/// A redrive skips members that another program put among the dead letters, and keeps them.
 #[tokio::test]
-async fn a_redrive_passes_over_what_is_no_dead_letter() {
+async fn a_redrive_skips_members_that_are_no_dead_letters() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, [1, 2]).await;
@@ -321,7 +322,7 @@ async fn a_take_dropped_on_the_way_goes_back_in_order() {
         put(&provider, 0..5).await;
         raw.run::<()>(&["CLIENT", "PAUSE", "200", "WRITE"]).await;
 
-        // The command is sent, and its answer comes when nobody is there any more.
+        // The command is sent, and its answer comes after the caller has left.
         assert!(
             timeout(
                 Duration::from_millis(50),
@@ -332,7 +333,7 @@ async fn a_take_dropped_on_the_way_goes_back_in_order() {
         );
 
         raw.run::<()>(&["CLIENT", "UNPAUSE"]).await;
-        // Served in this order: when this put is done the abandoned take is, too.
+        // The server keeps this order: when this put is done, the abandoned take is done too.
         put(&provider, 5..6).await;
         until_len(&mut raw, 6).await;
         let all = get(&provider, up_to(9)).await;
@@ -353,14 +354,14 @@ async fn a_take_whose_answer_is_late_loses_nothing() {
 
     assert_eq!(error.kind(), ErrorKind::Timeout);
     raw.run::<()>(&["CLIENT", "UNPAUSE"]).await;
-    // Sent on the same connection: when it is answered the abandoned take has happened.
+    // Sent on the same connection: when it is answered, the abandoned take has happened.
     provider.queue_stats("q").await.unwrap();
     until_len(&mut raw, 3).await;
     assert_eq!(bodies(&get(&provider, up_to(9)).await), [0, 1, 2]);
 }
 
 #[tokio::test]
-async fn closing_gives_back_what_is_on_its_way() {
+async fn closing_gives_undelivered_messages_back() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..3).await;
@@ -416,7 +417,7 @@ async fn a_waiting_take_outlives_its_connections() {
 }
 
 #[tokio::test]
-async fn all_who_wait_share_one_connection_which_ends_after_them() {
+async fn waiting_callers_share_one_connection_that_ends_after_them() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let waiting: Vec<_> = (0..20)
@@ -436,7 +437,7 @@ async fn all_who_wait_share_one_connection_which_ends_after_them() {
         }
     };
     soon(blocked).await;
-    // Commands, waiting, and the one of this test.
+    // Commands, waiting, and the connection of this test.
     assert_eq!(clients(raw.run(&["CLIENT", "LIST"]).await), 3);
 
     put(&provider, 0..20).await;
@@ -470,8 +471,8 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
         .await
         .unwrap();
 
-    // Each in a batch of its own now. All of them have ended before the first sweep: one that found
-    // only some of them ended would return these first, and the others in front of them.
+    // Each message is in a batch of its own now. All leases have ended before the first sweep. A sweep
+    // that found only some of them ended would return these first, and the others in front of them.
     settle_all(
         &provider,
         &leased,

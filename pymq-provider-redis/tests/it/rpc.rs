@@ -1,4 +1,4 @@
-//! Remote calls on the wire: with ourselves, with what Python sends, and with what nobody should.
+//! Remote calls on the wire: with this provider, with payloads of Python, and with forged payloads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::server::{Raw, Server, soon};
 
 const PREFIX: &str = "__eventbus:global:";
 
-/// Serves `channel` with the arguments themselves as the result.
+/// Serves `channel` with the arguments as the result.
 async fn echo(
     provider: &Arc<dyn Provider>,
     channel: &str,
@@ -81,7 +81,7 @@ async fn a_call_comes_back_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_no_such_remote_and_nothing_is_sent() {
+async fn a_call_without_a_server_is_no_such_remote_and_nothing_is_sent() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
 
@@ -102,7 +102,7 @@ async fn nobody_there_is_no_such_remote_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn one_runs_once_wherever_and_all_run_everywhere() {
+async fn a_call_to_one_runs_once_and_a_call_to_all_runs_everywhere() {
     let server = Server::start(&[]).await;
     let caller = server.connect().await;
     let runs: [Arc<AtomicUsize>; 3] = Default::default();
@@ -182,7 +182,7 @@ async fn python_is_answered_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_answer_nobody_takes_ends_by_itself() {
+async fn an_answer_that_is_not_taken_expires() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
     let _serving = echo(&provider, "f", Arc::default()).await;
@@ -367,7 +367,7 @@ async fn no_call_finds_its_remote_missing_while_a_subscription_reconnects() {
     for n in 0..40 {
         calls.spawn(call(n));
         let _: usize = raw.run(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
-        // Below the bus, the gap shows.
+        // Without the bus, the gap is visible.
         let probe =
             caller
                 .provider()
@@ -386,7 +386,7 @@ async fn no_call_finds_its_remote_missing_while_a_subscription_reconnects() {
                 assert_eq!(answer, n * 2);
                 answered += 1;
             }
-            // The connection was cut with the request in it.
+            // The connection was broken with the request in it.
             Err(kind) => assert_eq!(kind, ErrorKind::Timeout),
         }
     }

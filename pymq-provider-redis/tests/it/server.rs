@@ -1,4 +1,4 @@
-//! A Redis server of a test's own, gone when the test is, however it ends.
+//! A Redis server for one test. It ends with the test, however the test ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ impl Server {
         Self(redis::Server::start(options).await.unwrap())
     }
 
-    /// Starts a server on the port of one that is gone, as after an outage.
+    /// Starts a server on the port of an earlier one, as after an outage.
     pub(crate) async fn start_on(port: u16) -> Self {
         Self(redis::Server::start_on(port, &[]).await.unwrap())
     }
@@ -30,7 +30,7 @@ impl Server {
         port.parse().unwrap()
     }
 
-    /// Returns the URL with this before the host, such as `user:password@`.
+    /// Returns the URL with a prefix before the host, such as `user:password@`.
     pub(crate) fn url(&self, user: &str) -> String {
         self.0.url().replace("://", &format!("://{user}"))
     }
@@ -43,7 +43,7 @@ impl Server {
         self.config().connect().await.unwrap()
     }
 
-    /// Connects past the provider.
+    /// Connects without the provider.
     pub(crate) async fn raw(&self) -> Raw {
         let client = ::redis::Client::open(self.url("")).unwrap();
         let config = ::redis::AsyncConnectionConfig::new()
@@ -55,12 +55,12 @@ impl Server {
     }
 }
 
-/// A connection past the provider.
+/// A connection without the provider.
 #[derive(Clone)]
 pub(crate) struct Raw(MultiplexedConnection);
 
 impl Raw {
-    /// Runs a command given as words.
+    /// Runs a command of these arguments.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
         let mut cmd = ::redis::Cmd::new();
         cmd.arg(words);
@@ -74,7 +74,7 @@ impl Raw {
     }
 }
 
-/// Awaits what must happen, and soon.
+/// Awaits a future that must resolve soon.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future)
         .await

@@ -1,5 +1,5 @@
-//! Takes over slow networks, and takes where the queue cannot be watched: messages stay in order, and
-//! a failure is not reported as an empty queue.
+//! Takes over slow networks, and takes from queues that cannot be watched. Messages stay in order,
+//! and a failure is not reported as an empty queue.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::server::{Server, soon};
 
-/// Connects through a network of its own.
+/// Connects through a slow network.
 async fn through(server: &Server, params: &str) -> (Network, Bus) {
     let target = format!("127.0.0.1:{}", server.port());
     let network = Network::start(target).await.unwrap();
@@ -19,7 +19,8 @@ async fn through(server: &Server, params: &str) -> (Network, Bus) {
     (network, bus)
 }
 
-/// The round trip is half the time of each take, so most takes are given up under way.
+/// The round trip is half the time of each take, so most takes end while their command is in
+/// flight.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn takes_with_a_timeout_keep_the_order_at_150_ms_round_trip() {
     let server = Server::start(&[]).await;
@@ -68,7 +69,7 @@ async fn a_large_message_over_a_slow_link_comes_first_and_once() {
     let queue = far.queue::<String>("q");
     let mut got = Vec::new();
     while got.len() < 3 {
-        // Given up several times while the large one is under way.
+        // Several takes end while the large message is on its way.
         if let Ok(item) = timeout(Duration::from_millis(300), queue.get()).await {
             got.push(item.unwrap());
         }
@@ -82,7 +83,7 @@ async fn a_large_message_over_a_slow_link_comes_first_and_once() {
     );
 }
 
-/// At the limit of clients the queue cannot be watched; it is polled, and the status says so.
+/// At the limit of clients the queue cannot be watched. It is polled, and the status says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_cannot_be_watched_is_polled() {
     let server = Server::start(&[]).await;
@@ -112,7 +113,7 @@ async fn a_queue_that_cannot_be_watched_is_polled() {
     soon(lease).await.unwrap().unwrap().ack().await.unwrap();
 }
 
-/// Without a connection an ended wait is an error.
+/// Without a connection, the end of a wait is an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_that_ends_in_an_outage_is_an_error() {
     let server = Server::start(&[]).await;
@@ -139,6 +140,6 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
     network.turn(Weather::Fair);
     let near = Bus::connect(server.config()).await.unwrap();
     near.queue::<i32>("q").put(&1).await.unwrap();
-    // However long the pause is before it connects again.
+    // However long the pause before the next connection is.
     assert_eq!(soon(queue.get()).await.unwrap(), 1);
 }

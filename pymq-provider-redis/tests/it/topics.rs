@@ -131,7 +131,7 @@ async fn a_dropped_subscribe_leaves_nothing() {
         }
     }
 
-    // What is told to Redis is told in order: when the marker is gone, so is all before it.
+    // Commands to Redis are in order: when the marker is gone, the earlier ones are done too.
     let marker = provider.subscribe(topic("marker")).await.unwrap();
     soon(marker.unsubscribe()).await;
     let channels: Vec<String> = raw.run(&["PUBSUB", "CHANNELS"]).await;

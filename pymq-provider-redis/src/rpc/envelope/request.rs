@@ -9,11 +9,14 @@ use bytes::Bytes;
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
-use super::{ENVELOPE_BYTES, STRING_WRITE, fields, push_quoted};
-use crate::wire::{self, Extra, Object, elements};
+use super::{STRING_WRITE, fields, push_quoted};
+use crate::wire::{self, CLOSE_MEMBER, Extra, Object, OpenEnd, elements};
 
 /// The type tag of a request. `pymq.RpcRequest` is the same class in Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
+
+/// Room for the text around a name, two inboxes and arguments.
+const REQUEST_BYTES: usize = 160;
 
 /// A request as a server reads it.
 #[derive(Debug)]
@@ -88,9 +91,48 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
     })
 }
 
-/// Writes a request of the call `id`, to be answered in `inbox`. The script that publishes it adds
-/// the time left, when it must begin, and the claim.
-pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message) -> Result<String> {
+/// A request in the parts that `rpc_call.lua` joins. The script alone knows how many milliseconds are
+/// left, and whether several servers make a claim necessary.
+#[derive(Debug)]
+pub(crate) struct RequestParts {
+    /// The head, and then the end with a claim.
+    text: Bytes,
+    head_bytes: usize,
+    end: &'static str,
+}
+
+impl RequestParts {
+    /// Returns the number of bytes that may be published.
+    pub(crate) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Returns the request up to the number of milliseconds that are left, or up to its end if it has
+    /// no deadline.
+    pub(crate) fn head(&self) -> Bytes {
+        self.text.slice(..self.head_bytes)
+    }
+
+    /// Returns the end of the request.
+    pub(crate) fn end(&self) -> Bytes {
+        Bytes::from_static(self.end.as_bytes())
+    }
+
+    /// Returns the end of the request with a claim: the server that sets it runs the call.
+    pub(crate) fn end_with_claim(&self) -> Bytes {
+        self.text.slice(self.head_bytes..)
+    }
+}
+
+/// Writes a request of the call `id`, to be answered in `inbox`. If it `has_deadline`, its head ends
+/// where the milliseconds that are left belong.
+pub(crate) fn write_request(
+    name: &str,
+    id: u64,
+    inbox: &str,
+    message: &Message,
+    has_deadline: bool,
+) -> Result<RequestParts> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
@@ -103,20 +145,38 @@ pub(crate) fn write_request(name: &str, id: u64, inbox: &str, message: &Message)
         is_opaque,
         ..Extra::default()
     };
-    let end = wire::end_of_frame(&message.headers, &extra);
-    let known = name.len() + inbox.len() + args.len() + end.len();
-    let mut request = String::with_capacity(known + ENVELOPE_BYTES);
-    request.push_str(r#"{"__obj": ["#);
-    push_quoted(&mut request, name);
+    let OpenEnd {
+        text: member,
+        separator,
+        close,
+    } = wire::open_end_of_frame(&message.headers, &extra);
+    let known = name.len() + 2 * inbox.len() + args.len() + member.len();
+    let mut text = String::with_capacity(known + REQUEST_BYTES);
+    text.push_str(r#"{"__obj": ["#);
+    push_quoted(&mut text, name);
     // The closing quote comes after the id.
-    request.pop();
+    text.pop();
     let tag = REQUEST_TAGS[0];
     write!(
-        request,
-        r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{end}"#
+        text,
+        r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{member}"#
     )
     .expect(STRING_WRITE);
-    Ok(request)
+    if has_deadline {
+        write!(text, r#"{separator}"timeout":"#).expect(STRING_WRITE);
+    }
+    let head_bytes = text.len();
+    let (separator, end) = if has_deadline {
+        (",", CLOSE_MEMBER)
+    } else {
+        (separator, close)
+    };
+    write!(text, r#"{separator}"claim":"{inbox}#{id}"{CLOSE_MEMBER}"#).expect(STRING_WRITE);
+    Ok(RequestParts {
+        text: text.into(),
+        head_bytes,
+        end,
+    })
 }
 
 fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {

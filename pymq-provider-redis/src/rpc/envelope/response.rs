@@ -7,8 +7,11 @@ use bytes::Bytes;
 use pymq_core::RemoteError;
 use pymq_core::provider::Reply;
 
-use super::{ENVELOPE_BYTES, STRING_WRITE, fields, push_quoted};
+use super::{STRING_WRITE, fields, push_quoted};
 use crate::wire::{Object, is_readable};
+
+/// Room for the text around a result.
+const RESPONSE_BYTES: usize = 96;
 
 /// A response as the caller reads it.
 #[derive(Debug, PartialEq)]
@@ -97,7 +100,7 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
     {
         Some(result) => {
             let known = call.len() + result.len() + type_name.len();
-            let mut response = String::with_capacity(known + ENVELOPE_BYTES);
+            let mut response = String::with_capacity(known + RESPONSE_BYTES);
             write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(STRING_WRITE);
             push_quoted(&mut response, &type_name);
             write!(

@@ -31,16 +31,31 @@ fn failure(type_name: &str, message: &str) -> Reply {
     Reply::Err(RemoteError::new(type_name, message))
 }
 
-/// Does what the publishing script does for several servers.
-fn claimed(request: &str) -> Bytes {
-    let claim = r#""timeout":2,"begin_by":1700000000000,"claim":"__rpc_x#9"}}"#;
-    let text = if let Some(start) = request.strip_suffix("}}") {
-        format!("{start},{claim}")
+/// Writes the request of the call `f#9`, joined as `rpc_call.lua` does.
+fn published(message: &Message, has_deadline: bool, is_claimed: bool) -> Bytes {
+    let request = write_request("f", 9, "__rpc_x", message, has_deadline).unwrap();
+    joined(&request, has_deadline, is_claimed)
+}
+
+fn joined(request: &RequestParts, has_deadline: bool, is_claimed: bool) -> Bytes {
+    let (left, begin_by) = if has_deadline {
+        ("2", r#","begin_by":1700000000000"#)
     } else {
-        let start = request.strip_suffix('}').unwrap();
-        format!(r#"{start}, "__pymq": {{{claim}"#)
+        ("", "")
     };
-    text.into()
+    let end = if is_claimed {
+        request.end_with_claim()
+    } else {
+        request.end()
+    };
+    [
+        &request.head()[..],
+        left.as_bytes(),
+        begin_by.as_bytes(),
+        &end,
+    ]
+    .concat()
+    .into()
 }
 
 fn parsed(text: &[u8]) -> Value {
@@ -113,8 +128,9 @@ fn our_requests_are_pythons_byte_for_byte() {
         let request = read(&payload(&vector)).unwrap();
         let name = vector["expected_decoded_json"]["fn"].as_str().unwrap();
 
-        let written = write_request(name, 3, &request.inbox, &request.message).unwrap();
+        let written = write_request(name, 3, &request.inbox, &request.message, false).unwrap();
 
+        let written = String::from_utf8(joined(&written, false, false).into()).unwrap();
         let without_id = written.replacen("#3", "", 1);
         assert_eq!(without_id, vector["payload"].as_str().unwrap());
     }
@@ -146,29 +162,76 @@ fn our_own_fields_are_read_back() {
     let message = Message::bytes(vec![0, 255])
         .with_header("trace", "ä")
         .with_header("a", "");
-    let request = write_request("f", 9, "__rpc_x", &message).unwrap();
 
-    for (payload, claim) in [
-        (claimed(&request), Some("__rpc_x#9")),
-        (request.into(), None),
-    ] {
-        let request = read(&payload).unwrap();
+    for (has_deadline, is_claimed) in [(true, true), (true, false), (false, true), (false, false)] {
+        let request = read(&published(&message, has_deadline, is_claimed)).unwrap();
 
         assert_eq!((&*request.call, &*request.inbox), ("\"f#9\"", "__rpc_x"));
         assert_eq!(request.message, message);
-        assert_eq!(request.claim.as_deref(), claim);
-        let times = claim.map(|_| (Duration::from_millis(2), 1_700_000_000_000));
+        assert_eq!(request.claim.is_some(), is_claimed);
+        assert!(request.claim.is_none_or(|claim| claim == "__rpc_x#9"));
+        let times = has_deadline.then_some((Duration::from_millis(2), 1_700_000_000_000));
         assert_eq!(request.timeout.zip(request.begin_by), times);
     }
 }
 
 #[test]
+fn the_parts_of_a_request_join_to_the_same_bytes_as_ever() {
+    let plain = Message::json("[1]");
+    let with_header = plain.clone().with_header("a", "b");
+    let start = r#"{"__obj": ["f#9", "__rpc_x", [1], {}], "__type": "pymq.core.RpcRequest""#;
+    let time = r#""timeout":2,"begin_by":1700000000000"#;
+    let claim = r#""claim":"__rpc_x#9""#;
+    let header = r#""headers":{"a":"b"}"#;
+
+    for (message, has_deadline, is_claimed, end) in [
+        (&plain, false, false, "}".to_owned()),
+        (&plain, false, true, format!(r#", "__pymq": {{{claim}}}}}"#)),
+        (&plain, true, false, format!(r#", "__pymq": {{{time}}}}}"#)),
+        (
+            &plain,
+            true,
+            true,
+            format!(r#", "__pymq": {{{time},{claim}}}}}"#),
+        ),
+        (
+            &with_header,
+            false,
+            false,
+            format!(r#", "__pymq": {{{header}}}}}"#),
+        ),
+        (
+            &with_header,
+            false,
+            true,
+            format!(r#", "__pymq": {{{header},{claim}}}}}"#),
+        ),
+        (
+            &with_header,
+            true,
+            false,
+            format!(r#", "__pymq": {{{header},{time}}}}}"#),
+        ),
+        (
+            &with_header,
+            true,
+            true,
+            format!(r#", "__pymq": {{{header},{time},{claim}}}}}"#),
+        ),
+    ] {
+        let request = published(message, has_deadline, is_claimed);
+
+        assert_eq!(request, format!("{start}{end}"));
+    }
+}
+
+#[test]
 fn a_request_without_own_fields_can_be_claimed() {
-    let text = write_request("f", 9, "__rpc_x", &Message::json("[1]")).unwrap();
+    let text = published(&Message::json("[1]"), false, false);
 
-    let request = read(&claimed(&text)).unwrap();
+    let request = read(&published(&Message::json("[1]"), true, true)).unwrap();
 
-    assert!(!text.ends_with("}}"));
+    assert!(!text.ends_with(b"}}"));
     assert_eq!(request.claim.as_deref(), Some("__rpc_x#9"));
     assert_eq!(request.message, Message::json("[1]"));
 }
@@ -176,9 +239,9 @@ fn a_request_without_own_fields_can_be_claimed() {
 #[test]
 fn a_quote_in_a_name_does_not_end_it() {
     for name in ["f", "", "\"", "\\", "a\"\"", "größe\n", "\u{7f}", "a#1"] {
-        let text = write_request(name, 9, "__rpc_x", &Message::json("[]")).unwrap();
+        let text = write_request(name, 9, "__rpc_x", &Message::json("[]"), false).unwrap();
 
-        let request = read(&text.into()).unwrap();
+        let request = read(&joined(&text, false, false)).unwrap();
 
         assert_eq!(parsed(request.call.as_bytes()), format!("{name}#9"));
     }
