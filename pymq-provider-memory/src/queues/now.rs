@@ -24,7 +24,7 @@ impl Now {
     }
 }
 
-/// Removes and returns the first value whose time has come.
+/// Removes and returns the first value that is due.
 pub(super) fn pop_due<T>(by_time: &mut BTreeMap<(Instant, u64), T>, now: &Now) -> Option<T> {
     let entry = by_time
         .first_entry()

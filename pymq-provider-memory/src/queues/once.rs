@@ -26,7 +26,7 @@ impl OnceIds {
         self.known.insert(id);
     }
 
-    /// Removes the ids whose window has ended.
+    /// Removes the ids with a window that has ended.
     pub(super) fn remove_expired(&mut self, now: &Now) {
         while let Some(id) = pop_due(&mut self.by_end, now) {
             self.known.remove(&id);

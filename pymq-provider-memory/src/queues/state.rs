@@ -38,7 +38,7 @@ impl State {
     /// Brings the queue up to date.
     ///
     /// Due messages join the back, earliest due time first. The messages of expired leases return
-    /// to the front, earliest deadline first. Ids of `once` whose window has ended are removed.
+    /// to the front, earliest deadline first. Ids of `once` are removed after their window.
     pub(super) fn advance(&mut self, now: &Now) {
         while let Some(item) = pop_due(&mut self.delayed, now) {
             self.ready.push_back(item);

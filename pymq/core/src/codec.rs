@@ -14,12 +14,14 @@
 //! | scalars, strings, lists, maps, structs, enums | as in `serde_json` |
 //! | `()` and `None` | `{"__obj": null, "__type": "NoneType"}` |
 //! | tuples, tuple structs, arrays | `{"__obj": [..], "__type": "tuple"}` |
-//! | a list with an element `"__type"`, `"__obj"` or `"__list"` | `{"__obj": [..], "__type": "list"}` |
-//! | a map or struct with such a key | `{"__obj": {..}, "__type": "dict"}` |
+//! | a list with a reserved element | `{"__obj": [..], "__type": "list"}` |
+//! | a map or struct with a reserved key | `{"__obj": {..}, "__type": "dict"}` |
 //! | an [`Event`] with a [`CLASS`](Event::CLASS) | `{.., "__type": CLASS}` |
 //! | such an event that is not an object | `{"__obj": .., "__type": CLASS}` |
 //! | a list of such events, [`Tagged`] | `{"__list": [..], "__type": CLASS}` |
 //! | an empty list of such events | `[]` |
+//!
+//! The reserved elements and keys are `"__type"`, `"__obj"` and `"__list"`.
 //!
 //! The codec refuses NaN and the infinities at any depth, and values that are nested deeper than
 //! [`MAX_DEPTH`]. serde does not distinguish sets from lists, so a set is written as a list. Only

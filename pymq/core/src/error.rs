@@ -143,7 +143,7 @@ impl Error {
         self
     }
 
-    /// Creates the error of a call whose remote function failed.
+    /// Creates the error of a call to a remote function that failed.
     pub fn from_remote(context: impl Into<Box<str>>, remote: RemoteError) -> Self {
         let mut error = Self::new(remote.kind(), context);
         error.0.remote = Some(remote);

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// A value whose type names its topic.
+/// A value with a type that names its topic.
 ///
 /// [`event!`](crate::event!) implements it; by hand it takes one or two constants. A subscription
 /// also needs [`DeserializeOwned`](serde::de::DeserializeOwned).
@@ -78,17 +78,21 @@ macro_rules! event {
     ($name:ident $(, class = $class:expr)? $(,)?) => {
         impl $crate::Event for $name {
             const TOPIC: &'static str = {
-                const PATH: &str = ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name));
-                const DOTTED: [u8; $crate::__private::dotted_len(PATH)] = $crate::__private::dotted(PATH);
+                const PATH: &str =
+                    ::core::concat!(::core::module_path!(), "::", ::core::stringify!($name));
+                const DOTTED: [u8; $crate::__private::dotted_len(PATH)] =
+                    $crate::__private::dotted(PATH);
                 $crate::__private::as_str(&DOTTED)
             };
-            $(const CLASS: ::core::option::Option<&'static str> = ::core::option::Option::Some($class);)?
+            $(const CLASS: ::core::option::Option<&'static str> =
+                ::core::option::Option::Some($class);)?
         }
     };
     ($name:ty, topic = $topic:expr $(, class = $class:expr)? $(,)?) => {
         impl $crate::Event for $name {
             const TOPIC: &'static str = $topic;
-            $(const CLASS: ::core::option::Option<&'static str> = ::core::option::Option::Some($class);)?
+            $(const CLASS: ::core::option::Option<&'static str> =
+                ::core::option::Option::Some($class);)?
         }
     };
 }

@@ -89,7 +89,7 @@ fn text(panic: &(dyn Any + Send)) -> String {
     cut(text.unwrap_or("a value that is not text")).into_owned()
 }
 
-/// Drops a panic payload, whose `drop` may panic with another payload.
+/// Drops a panic payload. Its `drop` may panic with another payload.
 fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..MAX_PAYLOAD_DROPS {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -179,7 +179,7 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Returns up to `max` messages of a part of the queue, in the order in which they leave it. It
     /// takes nothing.
     ///
-    /// Due messages, and messages whose lease has ended, are in the ready part, as in
+    /// Due messages, and messages after the end of their lease, are in the ready part, as in
     /// [`queue_stats`](Self::queue_stats).
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
 
@@ -197,12 +197,12 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Removes all messages of a part of the queue and returns how many. Leased messages stay
     /// leased.
     ///
-    /// Due messages, and messages whose lease has ended, are in the ready part, as in
+    /// Due messages, and messages after the end of their lease, are in the ready part, as in
     /// [`queue_stats`](Self::queue_stats).
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
-    /// Counts the messages in each part of the queue. Due messages, and messages whose lease has
-    /// ended, count as ready.
+    /// Counts the messages in each part of the queue. Due messages, and messages after the end of
+    /// their lease, count as ready.
     ///
     /// A provider may count more than 1,000 leases in several steps. A message that moves between
     /// the steps may be counted twice or not at all.

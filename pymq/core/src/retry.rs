@@ -25,7 +25,7 @@ impl Backoff {
         Self::new(Duration::from_millis(5), Duration::from_millis(250))
     }
 
-    /// For a worker whose provider refuses an operation or cannot be reached.
+    /// For a worker, while its provider refuses operations or cannot be reached.
     pub(crate) const fn worker() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(5))
     }
@@ -95,7 +95,7 @@ impl MaxAttempts {
         Self(NonZeroU32::new(max))
     }
 
-    /// Returns the reason to bury a message whose `attempt` has failed, or `None` to retry it.
+    /// Returns the reason to bury a message after a failed `attempt`, or `None` to retry it.
     ///
     /// The reason names the attempt, the error, and the origin: where the attempt failed.
     pub(crate) fn bury_reason_on_failure(

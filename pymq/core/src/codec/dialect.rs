@@ -132,8 +132,9 @@ impl<'a, S: Serializer> Serializer for Dialect<'a, S> {
 
     forward! {
         serialize_bool(bool)
-        serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64) serialize_i128(i128)
-        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64) serialize_u128(u128)
+        serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64)
+        serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64)
+        serialize_i128(i128) serialize_u128(u128)
         serialize_char(char) serialize_bytes(&[u8])
     }
 
@@ -342,7 +343,11 @@ macro_rules! fields {
             type Ok = C::Ok;
             type Error = C::Error;
 
-            fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), C::Error> {
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                key: &'static str,
+                value: &T,
+            ) -> Result<(), C::Error> {
                 self.place.note_text(key);
                 self.inner.serialize_field(key, &Dialect::inside(value))
             }

@@ -16,7 +16,11 @@ pub(super) struct Exact<X>(pub(super) X);
 /// Forwards the methods of a deserializer, with a visitor that does not round integers.
 macro_rules! deserialize {
     ($($method:ident($($arg:ident: $kind:ty),*))+) => {$(
-        fn $method<V: Visitor<'de>>(self, $($arg: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
+        fn $method<V: Visitor<'de>>(
+            self,
+            $($arg: $kind,)*
+            visitor: V,
+        ) -> Result<V::Value, D::Error> {
             self.0.$method($($arg,)* Exact(visitor))
         }
     )+};
@@ -30,7 +34,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Exact<D> {
         deserialize_bool()
         deserialize_i8() deserialize_i16() deserialize_i32() deserialize_i64() deserialize_i128()
         deserialize_u8() deserialize_u16() deserialize_u32() deserialize_u64() deserialize_u128()
-        deserialize_char() deserialize_str() deserialize_string() deserialize_bytes() deserialize_byte_buf()
+        deserialize_char() deserialize_str() deserialize_string()
+        deserialize_bytes() deserialize_byte_buf()
         deserialize_option() deserialize_unit() deserialize_seq() deserialize_map()
         deserialize_identifier() deserialize_ignored_any()
         deserialize_unit_struct(name: &'static str)

@@ -56,7 +56,8 @@ impl FromStr for ProviderUrl {
         Url::parse(text).map(Self).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidConfig,
-                "cannot read the provider URL, expected one such as `redis://localhost:6379` or `memory://`",
+                "cannot read the provider URL, expected one such as \
+                 `redis://localhost:6379` or `memory://`",
             )
             .with_source(error)
         })

@@ -7,7 +7,7 @@
 //! # One server runs a request
 //!
 //! A request for one server reaches every server. Each server tries to claim it with a put with
-//! `maxsize` 1 on a queue that is named after the call. The server whose put succeeds runs the
+//! `maxsize` 1 on a queue that is named after the call. The server with the accepted put runs the
 //! request. To distribute the work, an idle server waits a random time of up to 3 ms before it
 //! claims, and a busy server waits a little longer.
 //!
@@ -80,7 +80,8 @@ use crate::provider::{
 /// let provider = rpc_over_topics(yours);
 ///
 /// let mut requests = provider.rpc_listen("double").await?;
-/// let mut replies = provider.rpc_request("double", Message::json("[21]"), RequestOptions::default()).await?;
+/// let request = Message::json("[21]");
+/// let mut replies = provider.rpc_request("double", request, RequestOptions::default()).await?;
 /// let answer = Reply::Ok { body: "42".into(), type_name: "int".into() };
 /// requests.recv().await?.respond(answer.clone());
 ///

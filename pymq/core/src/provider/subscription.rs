@@ -47,7 +47,8 @@ pub enum Incoming {
 /// use pymq::message::Message;
 /// use pymq::provider::{Filter, Incoming, subscription};
 ///
-/// let (inlet, mut subscription) = subscription(&Filter::Topic("news".into()), |detached| drop(detached));
+/// let filter = Filter::Topic("news".into());
+/// let (inlet, mut subscription) = subscription(&filter, |detached| drop(detached));
 /// inlet.push(&"news".into(), &Message::json("1"));
 ///
 /// assert!(matches!(subscription.recv().await?, Incoming::Message { .. }));

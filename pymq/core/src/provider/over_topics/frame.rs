@@ -187,7 +187,8 @@ mod tests {
             is_json: bool,
         ) {
             let mut message = if is_json { Message::json(body) } else { Message::bytes(body) };
-            message.headers = headers.into_iter().chain([(HEADER.to_owned(), "mine".to_owned())]).collect();
+            let mine = (HEADER.to_owned(), "mine".to_owned());
+            message.headers = headers.into_iter().chain([mine]).collect();
             let call = Call::new("__rpc_inbox", 7, true, Some(Duration::from_secs(2)));
 
             let (read, opened) = Call::open(call.seal(message.clone()).unwrap()).unwrap();
