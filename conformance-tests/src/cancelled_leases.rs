@@ -8,7 +8,7 @@ use crate::cancellation::{POLLS, dropped_after, leaves_nothing, open_halting};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A time nobody waits out, for waits and leases: what is not given back would stay leased.
+/// Longer than any test, for waits and leases. An item that is not given back stays leased.
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// Dropped leases of every kind give their item back, uncounted.

@@ -11,7 +11,7 @@ use crate::moment::parked;
 use crate::wait::until;
 use crate::{Harness, Outcome};
 
-/// Before it is due a message is not in line; when it is, whoever waits gets it.
+/// Before it is due a message is not in line. When it is due, a take that waits gets it.
 pub async fn delayed_put_is_hidden_until_due(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let put = Instant::now();
@@ -71,7 +71,7 @@ pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is due first leaves first, in whatever order it was put.
+/// What is due first leaves first, also when it was put last.
 pub async fn delayed_items_ordered_by_due_time(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -123,7 +123,7 @@ pub async fn due_items_join_at_the_back(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is due is in line for everyone who counts, looks or clears, without anybody taking.
+/// What is due is in line for a count, a look or a clear, before any take.
 pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put_with([1, 2], after(SHORT)).await?;
@@ -136,7 +136,7 @@ pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is counted in line can be taken at once, whoever else is about to notice that it is due.
+/// What is counted in line can be taken at once, also while other takes notice that it is due.
 pub async fn due_items_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -206,7 +206,7 @@ pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delayed nack wakes who waits, when it is due.
+/// A delayed nack wakes a take that waits, when it is due.
 pub async fn waiting_get_wakes_when_a_nack_is_due(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;

@@ -1,4 +1,4 @@
-//! X: what lives through a cut of every connection. Where there is nothing to cut, nothing may be missing either.
+//! X: what survives a cut of every connection. Where there is nothing to cut, nothing is missing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub async fn subscription_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A reader is told once of what may be missing, before anything newer; and never when nothing was cut.
+/// A reader receives one gap before anything newer, and none when nothing was cut.
 pub async fn gap_is_reported_once(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut subscription = subscriber.subscribe(topic("t")).await?;
@@ -111,7 +111,7 @@ pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
 
         cut(h).await?;
 
-        // Until the server is back it is nobody, and what is on its way in the cut is lost.
+        // Until the server is back there is none, and what is on its way in the cut is lost.
         until("it can be called", async || {
             double.call((round,)).await.ok() == Some(2 * round)
         })
@@ -120,8 +120,8 @@ pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Whatever one can do works again after a cut. What was not sent yet when the connection broke is not even delayed by an
-/// error.
+/// Every operation works again after a cut. What was not sent when the connection broke is sent
+/// without an error.
 pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
     let (provider, server) = (h.connect().await?, h.connect().await?);
     let _requests = server.rpc_listen("n").await?;
@@ -141,7 +141,7 @@ pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A cut is told as it happens and is over when the status says so; what it may have cost is counted.
+/// A cut is reported when it happens and is over when the status says so. What it may have lost is counted.
 pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(h.connect().await?);
     let mut stream = bus.topic("t").stream::<usize>().await?;
@@ -153,8 +153,10 @@ pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
         let gap = soon("the gap", stream.recv()).await??;
         assert!(matches!(gap, Received::Lagged(None)), "{gap:?}");
         until("the handler is told too", async || bus.stats().gaps == 2).await?;
-        until("both connections are back", async || {
-            bus.stats().reconnects == 2 && bus.status() == Status::Ready
+        until("every connection is back", async || {
+            // A connection that nothing used may not know yet that it was cut.
+            let answers = bus.ping(PATIENCE).await.is_ok();
+            answers && bus.stats().reconnects > 0 && bus.status() == Status::Ready
         })
         .await?;
     }
@@ -178,18 +180,20 @@ pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
         "{statuses:?}"
     );
     assert_eq!(statuses.len() > 2, was_cut, "{statuses:?}");
-    assert_eq!((lost, back), if was_cut { (2, 2) } else { (0, 0) });
+    // A provider has one connection or several.
+    assert_eq!(lost > 0, was_cut);
+    assert_eq!(lost, back);
     assert_eq!(bus.stats().reconnects, back);
     Ok(())
 }
 
-/// Nobody there at the start: one error, in time, that says where nobody is.
+/// No server at the start: one error, in time, that names the address.
 pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome {
     let began = Instant::now();
     let Some(connected) = h.connect_despite(Fault::Down).await else {
         return not_shared(h).await;
     };
-    let error: Error = connected.expect_err("it connected to nobody");
+    let error: Error = connected.expect_err("it connected without a server");
 
     assert!(
         began.elapsed() < PATIENCE,

@@ -1,4 +1,4 @@
-//! X: leases through a cut of every connection: what was accepted is worked on, whatever breaks in between.
+//! X: leases through a cut of every connection: what was accepted is worked on, and no break in between loses it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::disruption::cut;
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// A lease outlives a cut: it is extended and acked afterwards by who holds it, and nobody else got it.
+/// A lease outlives a cut: its holder extends and acks it afterwards, and no other taker got the item.
 pub async fn leases_survive_disconnect(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(h.connect().await?);
     let jobs = bus

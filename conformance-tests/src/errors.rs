@@ -1,4 +1,4 @@
-//! E: an error says who failed at what, whether to try again, and no secret.
+//! E: an error names the provider and the operation, says whether to try again, and shows no secret.
 
 use std::error::Error as _;
 
@@ -32,7 +32,7 @@ pub async fn provider_errors_name_provider_and_operation(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// Where nobody answers, trying again later may help, and the error says so within the connect timeout.
+/// Where no server answers, a later try may help, and the error says so within the connect timeout.
 pub async fn transient_errors_are_retryable(h: &dyn Harness) -> Outcome {
     for fault in [Fault::Down, Fault::Mute] {
         let Some(error) = connect_error(h, fault).await? else {
@@ -66,7 +66,7 @@ pub async fn permanent_errors_are_not(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Who may not do a thing is told `Permission`, at connect or at the first try.
+/// A user without the right gets `Permission`, at connect or at the first try.
 pub async fn missing_rights_are_permission(h: &dyn Harness) -> Outcome {
     let Some(connected) = h.connect_despite(Fault::NoRights).await else {
         return not_shared(h).await;

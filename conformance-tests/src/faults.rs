@@ -13,7 +13,7 @@
 //! # To add one
 //!
 //! 1. A file here with `pub async fn run(setting: Setting) -> Outcome<Report>`, which says in its first lines what
-//!    is done to whom and what must hold all the same.
+//!    is broken and what must still hold.
 //! 2. A line in [`table::FAULTS`].
 //! 3. Everything random comes from [`Setting::dice`], so that a seed repeats it.
 

@@ -1,10 +1,16 @@
 //! What a behaviour is run against: handles on one backend, in a namespace of the test's own.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq_core::provider::Provider;
+use pymq_core::provider::{Provider, QueueStats};
+use tokio::runtime::Builder;
+use tokio::time::sleep;
+
+use crate::twist::{Twist, twisted};
 
 /// Why a behaviour failed, or could not be run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -29,7 +35,9 @@ pub trait Harness: fmt::Debug + Send + Sync {
     }
 
     /// Tells how time passes on this backend.
-    fn clock(&self) -> Clock;
+    fn clock(&self) -> Clock {
+        Clock::Real
+    }
 
     /// Cuts every connection there is to the backend, once. Answers false where there is nothing to cut.
     async fn disrupt(&self) -> bool {
@@ -38,6 +46,25 @@ pub trait Harness: fmt::Debug + Send + Sync {
 
     /// Lists what the backend still holds for this namespace, to prove that nothing leaks.
     async fn leftovers(&self) -> Vec<String>;
+
+    /// Returns how long nothing must happen to a queue until it is counted exactly. Asked only where
+    /// [`exact_stats`](pymq_core::provider::Capabilities::exact_stats) is not declared.
+    fn rest(&self) -> Duration {
+        Duration::from_millis(10)
+    }
+
+    /// Lets each count of a provider that does not count exactly wait for the [`rest`](Self::rest).
+    /// So the behaviors demand that the counts become exact, and need not know that they were not.
+    fn at_rest(self) -> Wrapped<Self>
+    where
+        Self: Sized,
+    {
+        let rest = self.rest();
+        Wrapped::new(
+            self,
+            Box::new(move |provider| counted_after(rest, provider)),
+        )
+    }
 }
 
 /// How time passes on a backend.
@@ -49,12 +76,32 @@ pub enum Clock {
     Real,
 }
 
+/// Runs a test on a runtime of its own: one thread with a paused clock, or two threads with a real one.
+///
+/// # Errors
+///
+/// Those of the test.
+pub fn run(clock: Clock, test: impl Future<Output = Outcome>) -> Outcome {
+    let mut builder = match clock {
+        Clock::Paused => Builder::new_current_thread(),
+        Clock::Real => Builder::new_multi_thread(),
+    };
+    if clock == Clock::Paused {
+        builder.start_paused(true);
+    }
+    builder
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(test)
+}
+
 /// What can be wrong with a server when one connects to it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// Nobody listens at the address.
+    /// No server listens at the address.
     Down,
-    /// Somebody listens and never says a word.
+    /// A server accepts the connection and never answers.
     Mute,
     /// The server wants a password and gets none.
     NoPassword,
@@ -74,6 +121,29 @@ pub type Wrap = Box<dyn Fn(Arc<dyn Provider>) -> Arc<dyn Provider> + Send + Sync
 pub struct Wrapped<H> {
     harness: H,
     wrap: Wrap,
+}
+
+/// Returns the provider itself where it counts exactly, else one that waits before it counts.
+fn counted_after(rest: Duration, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+    if provider.capabilities().exact_stats {
+        return provider;
+    }
+    twisted(provider, CountedAfter(rest))
+}
+
+#[derive(Debug)]
+struct CountedAfter(Duration);
+
+#[async_trait]
+impl Twist for CountedAfter {
+    async fn queue_stats(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+    ) -> pymq_core::Result<QueueStats> {
+        sleep(self.0).await;
+        inner.queue_stats(queue).await
+    }
 }
 
 impl<H: Harness> Wrapped<H> {
@@ -107,6 +177,10 @@ impl<H: Harness> Harness for Wrapped<H> {
 
     async fn leftovers(&self) -> Vec<String> {
         self.harness.leftovers().await
+    }
+
+    fn rest(&self) -> Duration {
+        self.harness.rest()
     }
 }
 

@@ -94,7 +94,7 @@ pub async fn the_lifecycle_of_a_closed_bus_is_over(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Who only listens to the lifecycle does not keep the bus alive, and hears of its end.
+/// A listener to the lifecycle does not keep the bus alive, and receives its end.
 pub async fn a_dropped_bus_ends_its_lifecycle(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut lifecycle = bus.lifecycle();
@@ -186,7 +186,7 @@ pub async fn late_replies_are_counted(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// A request that nobody waits for any more when it could run is counted by the server's bus.
+/// A request whose caller no longer waits when it could run is counted by the bus of the server.
 pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, open(h).await?);
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));

@@ -1,4 +1,4 @@
-//! Payloads nobody should send: noise, and what Python sends with something broken in it. The same seed makes the same ones.
+//! Malformed payloads: noise, and what Python sends with a part broken. One seed makes one sequence.
 
 use std::env;
 
@@ -9,7 +9,7 @@ use crate::Failure;
 /// What live Python PyMQ wrote, and what it was tried on.
 const VECTORS: &str = include_str!("../data/wire-vectors.json");
 
-/// Pieces with a meaning to somebody.
+/// Pieces that mean something to a decoder.
 const PIECES: &[&[u8]] = &[
     b"{",
     b"}",
@@ -115,7 +115,7 @@ impl Payloads {
         }
     }
 
-    /// Opens more than anyone closes, or closes.
+    /// Opens more than it closes, or closes more.
     fn nested(&mut self) -> Vec<u8> {
         let depth = [1, 100, 127, 129, 499, 501, 1_200][self.below(7)];
         let (open, close): (&[u8], &[u8]) = if self.below(2) == 0 {

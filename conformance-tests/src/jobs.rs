@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pymq_core::Message;
 use pymq_core::provider::{
-    Delivery, GetOptions, Part, Provider, Put, PutOptions, QueueStats, Receipt, Settle, Wait,
+    Capabilities, Delivery, GetOptions, Part, Provider, Put, PutOptions, QueueStats, Receipt,
+    Settle, Wait,
 };
 use tokio::time::Instant;
 
@@ -128,6 +129,28 @@ impl Jobs {
             items.push(item);
         }
         Ok(items)
+    }
+
+    /// Gets what is in line now, and demands these items: in this order where the provider gives back to
+    /// the front, else in any.
+    pub async fn assert_drained(&self, expected: &[u32]) -> Outcome {
+        let drained = self.drain().await?;
+        assert_eq!(self.in_line(drained), expected);
+        Ok(())
+    }
+
+    /// Returns items in the order in which they were taken where the provider gives back to the front,
+    /// else sorted: then they come again, and the order says nothing.
+    pub fn in_line<T: Ord>(&self, mut taken: Vec<T>) -> Vec<T> {
+        if !self.declares().front {
+            taken.sort();
+        }
+        taken
+    }
+
+    /// Returns what the provider declares.
+    pub fn declares(&self) -> Capabilities {
+        self.provider.capabilities()
     }
 
     /// Leases one item, waiting for it.

@@ -1,4 +1,4 @@
-//! M: a message arrives as it was sent, by every way there is, whatever is in it.
+//! M: a message arrives as it was sent, in every way of sending and with any content.
 
 use pymq_core::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
 use pymq_core::{Encoding, Message};

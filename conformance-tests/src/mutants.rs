@@ -1,4 +1,4 @@
-//! Providers broken on purpose. Each names the behaviour that must notice; a suite that does not is the one that fails.
+//! Providers broken on purpose. Each names the behavior that must fail on it.
 
 pub mod delays;
 pub mod disruption;

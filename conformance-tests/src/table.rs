@@ -3,7 +3,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use crate::{Harness, Outcome};
+use pymq_core::provider::Capabilities;
+
+use crate::{Clock, Harness, Outcome};
 
 /// A behaviour as a value, for runs over the whole list: stress, mutants.
 #[derive(Clone, Copy)]
@@ -16,7 +18,7 @@ pub struct Behaviour {
     pub run: Run,
 }
 
-/// A behaviour's function, whatever its future is.
+/// The function of a behavior. Its future is boxed.
 pub type Run = for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 impl std::fmt::Debug for Behaviour {
@@ -569,23 +571,44 @@ macro_rules! behaviours {
     };
 }
 
-/// Emits a named test for each behaviour a provider must show.
+/// Emits a named test for each behavior that a provider must show: the whole test file of a provider.
 ///
-/// `conformance!(paused | real, open, [capability, ...])`: how its time passes; an async function from the name of the
-/// test to a [`Harness`](crate::Harness); which of `patterns`, `leases`, `delays` the provider declares. A test of its
-/// own fails when that is not what it declares, so that nothing is left out in silence.
+/// ```text
+/// pymq_conformance::suite!(MyHarness::open);
+/// pymq_conformance::suite!(MyHarness::open, [patterns, leases, delays]);
+/// pymq_conformance::suite!(MyHarness::open, paused, [patterns]);
+/// ```
+///
+/// 1. An async function from the name of the test to a [`Harness`](crate::Harness).
+/// 2. `paused`, when [`Harness::clock`](crate::Harness::clock) is [`Clock::Paused`](crate::Clock::Paused).
+/// 3. Those of `patterns`, `leases` and `delays` that the provider declares. A test of its own
+///    fails when this list differs from what the provider declares.
 #[macro_export]
-macro_rules! conformance {
-    ($clock:ident, $open:expr, [$($capability:ident),* $(,)?]) => {
+macro_rules! suite {
+    (@ $clock:ident, $open:expr, [$($capability:ident),*]) => {
         $crate::behaviours!(required, emit_tests, $clock, $open);
         $($crate::behaviours!($capability, emit_tests, $clock, $open);)*
-        $crate::emit_test! {
-            $clock, declared_capabilities_are_the_tested_ones,
-            async {
+
+        #[test]
+        fn declared_capabilities_are_the_tested_ones() -> $crate::Outcome {
+            $crate::run($crate::Clock::$clock, async {
                 let harness = $open("declared_capabilities_are_the_tested_ones").await?;
-                $crate::table::check_capabilities(&harness, &[$(stringify!($capability)),*]).await
-            }
+                let tested = [$(stringify!($capability)),*];
+                $crate::table::check_capabilities(&harness, $crate::Clock::$clock, &tested).await
+            })
         }
+    };
+    ($open:expr $(,)?) => {
+        $crate::suite!(@ Real, $open, []);
+    };
+    ($open:expr, paused $(,)?) => {
+        $crate::suite!(@ Paused, $open, []);
+    };
+    ($open:expr, [$($capability:ident),* $(,)?] $(,)?) => {
+        $crate::suite!(@ Real, $open, [$($capability),*]);
+    };
+    ($open:expr, paused, [$($capability:ident),* $(,)?] $(,)?) => {
+        $crate::suite!(@ Paused, $open, [$($capability),*]);
     };
 }
 
@@ -595,31 +618,15 @@ macro_rules! emit_tests {
     ([$clock:ident, $open:expr] $($group:ident { $($name:ident,)* })*) => {
         $(mod $group {
             use super::*;
-            $($crate::emit_test! {
-                $clock, $name,
-                async {
-                    let harness = $open(concat!(stringify!($group), "::", stringify!($name))).await?;
+            $(#[test]
+            fn $name() -> $crate::Outcome {
+                $crate::run($crate::Clock::$clock, async {
+                    let test = concat!(stringify!($group), "::", stringify!($name));
+                    let harness = $crate::Harness::at_rest($open(test).await?);
                     $crate::$group::$name(&harness).await
-                }
+                })
             })*
         })*
-    };
-}
-
-#[doc(hidden)]
-#[macro_export]
-macro_rules! emit_test {
-    (paused, $name:ident, $body:expr) => {
-        #[tokio::test(start_paused = true)]
-        async fn $name() -> $crate::Outcome {
-            $body.await
-        }
-    };
-    (real, $name:ident, $body:expr) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() -> $crate::Outcome {
-            $body.await
-        }
     };
 }
 
@@ -637,13 +644,27 @@ macro_rules! emit_list {
 
 /// Returns the whole table as values, capabilities included.
 pub fn all() -> Vec<Behaviour> {
-    let parts: [Vec<Behaviour>; 4] = [
-        crate::behaviours!(required, emit_list,),
-        crate::behaviours!(patterns, emit_list,),
-        crate::behaviours!(leases, emit_list,),
-        crate::behaviours!(delays, emit_list,),
-    ];
-    parts.concat()
+    declared_by(
+        Capabilities::none()
+            .with_patterns()
+            .with_leases()
+            .with_delays(),
+    )
+}
+
+/// Returns the part of the table that a provider of these capabilities must show.
+pub fn declared_by(capabilities: Capabilities) -> Vec<Behaviour> {
+    let mut behaviours: Vec<Behaviour> = crate::behaviours!(required, emit_list,);
+    if capabilities.patterns {
+        behaviours.extend(crate::behaviours!(patterns, emit_list,));
+    }
+    if capabilities.leases {
+        behaviours.extend(crate::behaviours!(leases, emit_list,));
+    }
+    if capabilities.delays {
+        behaviours.extend(crate::behaviours!(delays, emit_list,));
+    }
+    behaviours
 }
 
 /// Compares the capabilities that a test file names with those the provider declares.
@@ -655,7 +676,12 @@ pub fn all() -> Vec<Behaviour> {
 /// # Panics
 ///
 /// When they differ.
-pub async fn check_capabilities(harness: &dyn Harness, tested: &[&str]) -> Outcome {
+pub async fn check_capabilities(harness: &dyn Harness, clock: Clock, tested: &[&str]) -> Outcome {
+    assert_eq!(
+        harness.clock(),
+        clock,
+        "is `paused` named, and is it the harness' clock?"
+    );
     let declared = harness.connect().await?.capabilities();
     for (name, is_declared) in [
         ("patterns", declared.patterns),

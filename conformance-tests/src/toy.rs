@@ -1,7 +1,11 @@
-//! A provider such as a third party would write, from the documentation of `Provider` alone: topics and
-//! queues in one locked struct, remotes by `rpc_over_topics`, and no optional capability.
+//! A provider such as a third party would write, from the documentation of `Provider` alone.
+//!
+//! Topics and queues are one locked struct, and remotes come from `rpc_over_topics`. Patterns and
+//! delays are missing. What it declares beyond that, and so how it behaves, is a parameter.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod queue;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,20 +14,28 @@ use async_trait::async_trait;
 use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
-    Wait, once_window, rpc_over_topics, subscription,
+    Wait, rpc_over_topics, subscription,
 };
-use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// A backend in this process; all clones are one.
-#[derive(Clone, Debug, Default)]
+use self::queue::Queue;
+use crate::twist::{Twist, twisted};
+use crate::{Clock, Failure, Harness};
+
+/// A time that ends after every test, and that no clock overflows by.
+const FOREVER: Duration = Duration::from_secs(1 << 32);
+
+/// A backend in this process. All clones are one backend.
+#[derive(Clone, Debug)]
 pub struct Hub(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    capabilities: Capabilities,
     state: Mutex<State>,
-    /// Tells whoever waits for a message, or for its handle to close, to look again.
+    /// Wakes every take that waits: for a message, for the end of a lease, for its handle to close.
     changed: Notify,
     next: AtomicU64,
 }
@@ -31,9 +43,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     listeners: Vec<Listener>,
-    queues: HashMap<String, VecDeque<Message>>,
-    /// The ids of put-onces, each with when it is forgotten.
-    once: HashMap<(String, MessageId), Instant>,
+    queues: HashMap<String, Queue>,
 }
 
 #[derive(Debug)]
@@ -44,16 +54,50 @@ struct Listener {
     inlet: Inlet,
 }
 
+impl Default for Hub {
+    /// Creates a backend of topics and queues, without leases.
+    fn default() -> Self {
+        Self::new(exact(Capabilities::none()))
+    }
+}
+
+/// Adds every promise about how exact a provider is.
+fn exact(capabilities: Capabilities) -> Capabilities {
+    capabilities
+        .with_counted()
+        .with_exact_stats()
+        .with_front()
+        .with_fenced()
+        .with_atomic_batches()
+}
+
 impl Hub {
+    /// Creates a backend that declares these capabilities, leases among them or not. Patterns and
+    /// delays it cannot have.
+    pub fn new(capabilities: Capabilities) -> Self {
+        Self(Arc::new(Shared {
+            capabilities,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            next: AtomicU64::new(0),
+        }))
+    }
+
     /// Opens a handle, with remote calls.
     pub fn connect(&self) -> Arc<dyn Provider> {
         let (hub, id) = (self.clone(), self.number());
-        Arc::new(rpc_over_topics(Toy {
+        let is_counted = self.0.capabilities.counted;
+        // The remotes need a provider that counts.
+        let provider = Arc::new(rpc_over_topics(Toy {
             hub,
             id,
             is_closed: AtomicBool::new(false),
             health: Health::new(),
-        }))
+        }));
+        if is_counted {
+            return provider;
+        }
+        twisted(provider, Uncounted)
     }
 
     /// Lists what the hub still holds.
@@ -63,7 +107,8 @@ impl Hub {
                 .listeners
                 .iter()
                 .map(|it| format!("topic `{}`", it.topic));
-            let queues = state.queues.keys().map(|name| format!("queue `{name}`"));
+            let queues = state.queues.iter().filter(|(_, queue)| !queue.is_empty());
+            let queues = queues.map(|(name, _)| format!("queue `{name}`"));
             topics.chain(queues).collect()
         })
     }
@@ -78,43 +123,21 @@ impl Hub {
     }
 }
 
-impl State {
-    fn put(
-        &mut self,
-        queue: &str,
-        messages: Vec<Message>,
-        opts: PutOptions,
-    ) -> Result<Put, ErrorKind> {
-        if messages.is_empty() {
-            return Ok(Put::New);
-        }
-        let now = Instant::now();
-        self.once.retain(|_, until| *until > now);
-        let once = opts.once.map(|id| (queue.to_owned(), id));
-        if once.as_ref().is_some_and(|id| self.once.contains_key(id)) {
-            return Ok(Put::Known);
-        }
-        let after = self.queues.get(queue).map_or(0, VecDeque::len) + messages.len();
-        if opts.maxsize.is_some_and(|maxsize| after > maxsize.get()) {
-            return Err(ErrorKind::Full);
-        }
-        let until = now + once_window(opts.window);
-        self.once.extend(once.map(|id| (id, until)));
-        let line = self.queues.entry(queue.to_owned()).or_default();
-        line.extend(messages);
-        Ok(Put::New)
-    }
+/// Says of a publish only whether it reached any subscriber.
+#[derive(Debug)]
+struct Uncounted;
 
-    fn take(&mut self, queue: &str, max: usize) -> Vec<Delivery> {
-        let Some(messages) = self.queues.get_mut(queue) else {
-            return Vec::new();
-        };
-        let front = messages.drain(..max.min(messages.len()));
-        let taken = front.map(|it| Delivery::new(it, 1, None)).collect();
-        if messages.is_empty() {
-            self.queues.remove(queue);
-        }
-        taken
+#[async_trait]
+impl Twist for Uncounted {
+    async fn publish(
+        &self,
+        inner: &Arc<dyn Provider>,
+        topic: &str,
+        message: Message,
+    ) -> Result<usize> {
+        let reached = inner.publish(topic, message).await?;
+        // A number that looks like a count.
+        Ok(if reached > 0 { 7 } else { 0 })
     }
 }
 
@@ -138,6 +161,25 @@ impl Toy {
     fn refuse<T>(&self, operation: &str, name: &str) -> Result<T> {
         self.check(operation, name)?;
         Err(error(ErrorKind::Unsupported, operation, name))
+    }
+
+    /// Refuses what needs leases, where there are none.
+    fn lease_check(&self, is_needed: bool, operation: &str, name: &str) -> Result<()> {
+        self.check(operation, name)?;
+        if is_needed && !self.capabilities().leases {
+            return self.refuse(operation, name);
+        }
+        Ok(())
+    }
+
+    /// Runs a step on a queue, after the leases that are over have ended in it.
+    fn on<R>(&self, queue: &str, step: impl FnOnce(&mut Queue) -> R) -> R {
+        let capabilities = self.capabilities();
+        self.hub.with(|state| {
+            let queue = state.queues.entry(queue.to_owned()).or_default();
+            queue.end_leases(capabilities, Instant::now());
+            step(queue)
+        })
     }
 
     /// Ends what this handle has open and wakes what waits on it.
@@ -172,7 +214,7 @@ impl Provider for Toy {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none()
+        self.hub.0.capabilities
     }
 
     fn health(&self) -> &Health {
@@ -227,75 +269,92 @@ impl Provider for Toy {
         if !opts.delay.is_zero() {
             return self.refuse("put to", queue);
         }
-        let put = self.hub.with(|state| state.put(queue, messages, opts));
-        let put = put.map_err(|kind| error(kind, "put to", queue))?;
+        let capabilities = self.capabilities();
+        let put = self.on(queue, |it| it.put(capabilities, messages, opts));
         self.hub.0.changed.notify_waiters();
-        Ok(put)
+        put.map_err(|kind| error(kind, "put to", queue))
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        self.check("get from", queue)?;
-        if opts.lease.is_some() {
-            return self.refuse("lease from", queue);
-        }
-        let deadline = match opts.wait {
-            // Further than a century there is no need to look.
-            Wait::For(time) => Some(Instant::now() + time.min(Duration::from_secs(1 << 32))),
-            Wait::Forever => None,
-            _ => Some(Instant::now()),
-        };
+        self.lease_check(opts.lease.is_some(), "lease from", queue)?;
+        let deadline = Instant::now()
+            + match opts.wait {
+                Wait::For(time) => time.min(FOREVER),
+                Wait::Forever => FOREVER,
+                _ => Duration::ZERO,
+            };
         loop {
             // From here on every change is noticed, also one before the await.
             let changed = self.hub.0.changed.notified();
             self.check("get from", queue)?;
-            let taken = self.hub.with(|state| state.take(queue, opts.max.get()));
-            if !taken.is_empty() || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            let number = || self.hub.number();
+            let (taken, next_end) = self.on(queue, |it| {
+                (it.take(opts.max.get(), opts.lease, number), it.next_end())
+            });
+            if !taken.is_empty() {
+                // The takes that wait learn when the new leases end.
+                self.hub.0.changed.notify_waiters();
                 return Ok(taken);
             }
-            match deadline {
-                // At the deadline it looks once more.
-                Some(deadline) => drop(timeout_at(deadline, changed).await),
-                None => changed.await,
+            if deadline <= Instant::now() {
+                return Ok(Vec::new());
             }
+            // At the deadline it looks once more.
+            let until = next_end.map_or(deadline, |end| end.min(deadline));
+            drop(timeout_at(until, changed).await);
         }
     }
 
     async fn queue_settle(
         &self,
         queue: &str,
-        _: Vec<(Receipt, Settle)>,
+        settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        self.refuse("settle in", queue)
+        self.lease_check(true, "settle in", queue)?;
+        let capabilities = self.capabilities();
+        let is_delayed = |how: &Settle| matches!(how, Settle::Nack { delay } if !delay.is_zero());
+        if settlements.iter().any(|(_, how)| is_delayed(how)) {
+            return self.refuse("settle in", queue);
+        }
+        let number = || self.hub.number();
+        let settled = self.on(queue, |it| it.settle(capabilities, settlements, number));
+        self.hub.0.changed.notify_waiters();
+        let lost = || error(ErrorKind::LeaseLost, "settle in", queue);
+        Ok(settled
+            .into_iter()
+            .map(|it| it.then_some(()).ok_or_else(lost))
+            .collect())
     }
 
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        self.check("peek at", queue)?;
-        if part != Part::Ready {
-            return self.refuse("peek at", queue);
+        self.lease_check(part == Part::Dead, "peek at", queue)?;
+        match part {
+            Part::Ready => Ok(self.on(queue, |it| it.ready(max))),
+            Part::Dead => Ok(self.on(queue, |it| it.dead(max))),
+            _ => self.refuse("peek at", queue),
         }
-        Ok(self.hub.with(|state| {
-            let front = state.queues.get(queue).into_iter().flatten().take(max);
-            front.map(|it| Stored::new(it.clone(), 0)).collect()
-        }))
     }
 
-    async fn queue_redrive(&self, queue: &str, _: Redrive) -> Result<usize> {
-        self.refuse("redrive", queue)
+    async fn queue_redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
+        self.lease_check(true, "redrive", queue)?;
+        let moved = self.on(queue, |it| it.redrive(which));
+        self.hub.0.changed.notify_waiters();
+        Ok(moved)
     }
 
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
-        self.check("clear", queue)?;
-        if part != Part::Ready {
-            return self.refuse("clear", queue);
+        self.lease_check(part == Part::Dead, "clear", queue)?;
+        match part {
+            Part::Ready => Ok(self.on(queue, Queue::clear_ready)),
+            Part::Dead => Ok(self.on(queue, Queue::clear_dead)),
+            _ => self.refuse("clear", queue),
         }
-        let cleared = self.hub.with(|state| state.queues.remove(queue));
-        Ok(cleared.map_or(0, |messages| messages.len()))
     }
 
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
         self.check("count", queue)?;
-        let count = |state: &mut State| state.queues.get(queue).map_or(0, VecDeque::len);
-        Ok(QueueStats::new(self.hub.with(count), 0, 0, 0))
+        let capabilities = self.capabilities();
+        Ok(self.on(queue, |it| it.stats(capabilities)))
     }
 
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
@@ -309,5 +368,56 @@ impl Provider for Toy {
     async fn close(&self) -> Result<()> {
         self.shut();
         Ok(())
+    }
+}
+
+/// A hub for each test, and another for the other namespace.
+#[derive(Debug)]
+pub struct ToyHarness {
+    here: Hub,
+    elsewhere: Hub,
+}
+
+impl ToyHarness {
+    /// Creates the hubs for the test of this name: with leases, and exact in every way.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    #[expect(
+        clippy::unused_async,
+        reason = "a harness opens as the others do, which start a server"
+    )]
+    pub async fn open(_test: &str) -> Result<Self, Failure> {
+        Ok(Self::lacking(|_| {}))
+    }
+
+    /// Creates hubs that lack what `remove` takes from their capabilities.
+    pub fn lacking(remove: impl FnOnce(&mut Capabilities)) -> Self {
+        let mut capabilities = exact(Capabilities::none().with_leases());
+        remove(&mut capabilities);
+        Self {
+            here: Hub::new(capabilities),
+            elsewhere: Hub::new(capabilities),
+        }
+    }
+}
+
+#[async_trait]
+impl Harness for ToyHarness {
+    async fn connect(&self) -> Result<Arc<dyn Provider>> {
+        Ok(self.here.connect())
+    }
+
+    async fn connect_elsewhere(&self) -> Result<Arc<dyn Provider>> {
+        Ok(self.elsewhere.connect())
+    }
+
+    fn clock(&self) -> Clock {
+        Clock::Paused
+    }
+
+    async fn leftovers(&self) -> Vec<String> {
+        [self.here.leftovers(), self.elsewhere.leftovers()].concat()
     }
 }

@@ -1,7 +1,9 @@
 //! The small words behaviours share: what is sent, and what is received of it.
 
+use std::sync::Arc;
+
 use pymq_core::Message;
-use pymq_core::provider::{Filter, Incoming, Subscription};
+use pymq_core::provider::{Filter, Incoming, Provider, Subscription};
 
 use crate::Failure;
 use crate::wait::soon;
@@ -24,6 +26,17 @@ pub fn numbered(number: usize) -> Message {
 /// Reads the number of a [`numbered`] message.
 pub fn number(message: &Message) -> Result<usize, Failure> {
     Ok(std::str::from_utf8(&message.body)?.parse()?)
+}
+
+/// Demands that a publish says how many subscribers it reached. A provider that does not count says
+/// at least whether it reached any.
+#[track_caller]
+pub fn assert_reached(provider: &Arc<dyn Provider>, reached: usize, expected: usize) {
+    if provider.capabilities().counted {
+        assert_eq!(reached, expected, "how many were reached");
+    } else {
+        assert_eq!(reached > 0, expected > 0, "was any reached of {expected}?");
+    }
 }
 
 /// Receives the next message with its topic.

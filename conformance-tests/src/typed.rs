@@ -6,6 +6,7 @@ mod events;
 mod handlers;
 mod hurried;
 mod limits;
+mod runtimes;
 mod slow;
 mod state;
 
@@ -20,23 +21,24 @@ pub use self::events::*;
 pub use self::handlers::*;
 pub use self::hurried::*;
 pub use self::limits::*;
+pub use self::runtimes::*;
 pub use self::slow::*;
 pub use self::state::*;
 use crate::wait::soon;
 use crate::{Failure, Harness};
 
 /// Opens a bus on a handle of its own, as another process would.
-pub(crate) async fn open(h: &dyn Harness) -> Result<Bus> {
+pub async fn open(h: &dyn Harness) -> Result<Bus> {
     h.connect().await.map(Bus::new)
 }
 
 /// Returns the kind of the error, if it is one.
-pub(crate) fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
+pub fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
     result.as_ref().err().map(Error::kind)
 }
 
 /// Creates a handler that passes on what it gets, and what receives it.
-pub(crate) fn recorder<T: Send + 'static>() -> (
+pub fn recorder<T: Send + 'static>() -> (
     impl Fn(T) -> Ready<()> + Send + Sync + 'static,
     UnboundedReceiver<T>,
 ) {
@@ -50,7 +52,7 @@ pub(crate) fn recorder<T: Send + 'static>() -> (
 }
 
 /// Receives what must come.
-pub(crate) async fn next<T>(arrived: &mut UnboundedReceiver<T>) -> Result<T, Failure> {
+pub async fn next<T>(arrived: &mut UnboundedReceiver<T>) -> Result<T, Failure> {
     let received = soon("a value to arrive", arrived.recv()).await?;
     received.ok_or_else(|| "whoever was to send it is gone".into())
 }

@@ -11,7 +11,7 @@ use crate::typed::{next, open};
 use crate::wait::{soon, until};
 use crate::{Clock, Harness, Outcome};
 
-/// While a failed item rests nobody holds it, and others pass it, also where items are worked on one at a time.
+/// While a failed item waits for its retry it is not leased, and others pass it, also with one handler.
 pub async fn a_failed_item_rests_and_lets_others_pass(h: &dyn Harness) -> Outcome {
     let rest = Duration::from_secs(1);
     let bus = open(h).await?;

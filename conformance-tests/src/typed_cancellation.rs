@@ -70,7 +70,7 @@ pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A lease that is dropped while it buries a spent item buries it all the same, or leaves it to the next.
+/// A lease that is dropped while it buries an item out of attempts buries it, or leaves it to the next.
 pub async fn a_cancelled_lease_keeps_no_spent_item(h: &dyn Harness) -> Outcome {
     let bus = open_slow(h).await?;
     let jobs = bus

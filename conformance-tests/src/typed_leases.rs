@@ -12,7 +12,7 @@ use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A time nobody waits out: what is asked for with it must come earlier.
+/// Longer than any test: what is asked for with it must come earlier.
 const LONG: Duration = Duration::from_secs(60);
 /// A lease that is waited out.
 const SHORT_LEASE: Duration = Duration::from_millis(200);
@@ -46,12 +46,16 @@ pub async fn into_inner_acks_and_returns_the_item(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nacked, an item goes back to the front, with its attempt counted and everything it was put with.
+/// Nacked, an item goes back to the front, with its attempt counted and everything it was put with. Where it
+/// goes elsewhere, it comes back when it is the only one.
 pub async fn nack_returns_the_item_to_the_front(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
+    let to_front = bus.provider()?.capabilities().front;
     jobs.header("tenant", "a").put(&1).await?;
-    jobs.put(&2).await?;
+    if to_front {
+        jobs.put(&2).await?;
+    }
 
     jobs.lease().await?.nack().await?;
     let again = jobs.lease().await?;
@@ -60,7 +64,7 @@ pub async fn nack_returns_the_item_to_the_front(h: &dyn Harness) -> Outcome {
     assert_eq!(again.headers().get("tenant"), Some("a"));
     assert_eq!(again.message().body, "1");
     again.ack().await?;
-    assert_eq!(jobs.try_get().await?, Some(2));
+    assert_eq!(jobs.try_get().await?, to_front.then_some(2));
     Ok(())
 }
 
@@ -125,7 +129,8 @@ pub async fn a_lease_may_be_dropped_on_any_thread(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Settling after the lease is over changes nothing and says so; the other taker's lease is untouched.
+/// Settling after the lease is over changes nothing and says so; the other taker's lease is untouched. Where a stale
+/// receipt may succeed, both acks finish the one item.
 pub async fn a_late_ack_is_lease_lost(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs").lease_time(SHORT_LEASE);
@@ -135,9 +140,14 @@ pub async fn a_late_ack_is_lease_lost(h: &dyn Harness) -> Outcome {
     let current = soon("lease", other.queue::<u32>("jobs").lease()).await??;
 
     assert_eq!(current.attempt(), 2, "a lease that ran out counts");
-    assert_eq!(kind(&late.extend(LONG).await), Some(ErrorKind::LeaseLost));
-    assert_eq!(kind(&late.ack().await), Some(ErrorKind::LeaseLost));
-    current.ack().await?;
+    if bus.provider()?.capabilities().fenced {
+        assert_eq!(kind(&late.extend(LONG).await), Some(ErrorKind::LeaseLost));
+        assert_eq!(kind(&late.ack().await), Some(ErrorKind::LeaseLost));
+        current.ack().await?;
+    } else {
+        let acks = [late.ack().await, current.ack().await];
+        assert!(acks.iter().any(|ack| kind(ack).is_none()), "{acks:?}");
+    }
     assert_eq!(jobs.stats().await?.unfinished(), 0);
     Ok(())
 }
@@ -256,7 +266,10 @@ pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
 
     let jobs = other.queue::<u64>("jobs");
     let (first, second) = (jobs.try_lease().await?, jobs.try_lease().await?);
-    let seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
+    let mut seen = [first, second].map(|lease| lease.map(|lease| (*lease, lease.attempt())));
+    if !other.provider()?.capabilities().front {
+        seen.sort_unstable();
+    }
     assert_eq!(seen, [Some((1, 1)), Some((2, 1))]);
     drop(held);
     Ok(())
@@ -284,11 +297,16 @@ pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome
     down??;
     acked?;
     let jobs = other.queue::<u32>("jobs");
-    for item in 2..=4 {
+    let mut again = Vec::new();
+    for _ in 2..=4 {
         let job = soon("lease", jobs.lease()).await??;
-        assert_eq!((*job, job.attempt()), (item, 1));
+        again.push((*job, job.attempt()));
         job.ack().await?;
     }
+    if !other.provider()?.capabilities().front {
+        again.sort_unstable();
+    }
+    assert_eq!(again, [(2, 1), (3, 1), (4, 1)]);
     let [late, dropped] = held;
     assert!(kind(&late.ack().await).is_some());
     drop(dropped);
@@ -296,7 +314,7 @@ pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Once a shutdown has begun nothing is taken any more, not even by who waits already; leases held are waited for.
+/// Once a shutdown has begun nothing is taken, not even by a take that waits already. It waits for held leases.
 pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (jobs, mail) = (bus.queue::<u32>("jobs"), bus.queue::<u32>("mail"));

@@ -58,7 +58,7 @@ pub async fn put_once_may_be_repeated_when_its_outcome_is_unknown(h: &dyn Harnes
     Ok(())
 }
 
-/// Answers the first put with an error, whatever became of it.
+/// Answers the first put with an error, whether it was made or not.
 #[derive(Debug)]
 struct Mumbling {
     got_through: bool,

@@ -2,4 +2,4 @@
 
 use pymq_conformance::memory::MemoryHarness;
 
-pymq_conformance::conformance!(paused, MemoryHarness::open, [patterns, leases, delays]);
+pymq_conformance::suite!(MemoryHarness::open, paused, [patterns, leases, delays]);

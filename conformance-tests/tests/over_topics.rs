@@ -22,7 +22,7 @@ async fn open(test: &str) -> Result<Wrapped<MemoryHarness>, Failure> {
     ))
 }
 
-pymq_conformance::conformance!(paused, open, [patterns, leases, delays]);
+pymq_conformance::suite!(open, paused, [patterns, leases, delays]);
 
 /// A network between callers and servers of remotes: it can hold requests back and pass them on later.
 #[derive(Clone, Debug, Default)]

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-pymq_conformance::conformance!(real, RedisHarness::open, [patterns, leases, delays]);
+pymq_conformance::suite!(RedisHarness::open, [patterns, leases, delays]);
 
 /// What needs no frame is on the list as Python would put it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

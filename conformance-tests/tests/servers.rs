@@ -30,6 +30,16 @@ async fn the_shared_server_comes_from_where_it_should() -> Outcome {
     Ok(())
 }
 
+/// The tests run as the user of the guide, so a right that the guide forgets fails one of them.
+#[test]
+fn the_rights_of_the_tests_are_those_of_the_guide() {
+    let guide = include_str!("../../docs/REDIS.md");
+    let (_, rights) = guide.split_once("ACL SETUSER").expect("the guide has one");
+    let (rights, _) = rights.split_once("```").expect("its block ends");
+
+    assert_eq!(rights.trim(), redis::RIGHTS.trim());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_of_ones_own_takes_options() -> Outcome {
     let server = Server::start(&["--requirepass", "sesame"]).await?;

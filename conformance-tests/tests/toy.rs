@@ -1,47 +1,25 @@
-//! The suite on a provider such as a third party would write in an afternoon.
+//! The suite on a provider such as a third party would write in an afternoon: as exact as it can be,
+//! and without each promise.
 
-use std::sync::Arc;
+use pymq_conformance::toy::ToyHarness;
 
-use async_trait::async_trait;
-use pymq_conformance::toy::Hub;
-use pymq_conformance::{Clock, Failure, Harness};
-use pymq_core::Result;
-use pymq_core::provider::Provider;
+pymq_conformance::suite!(ToyHarness::open, paused, [leases]);
 
-/// A hub of its own for each test, and another for the other namespace.
-#[derive(Debug, Default)]
-struct ToyHarness {
-    here: Hub,
-    elsewhere: Hub,
-}
+/// Nothing beyond what every provider must show.
+mod plain {
+    use pymq_conformance::Failure;
+    use pymq_conformance::toy::ToyHarness;
+    use pymq_core::provider::Capabilities;
 
-impl ToyHarness {
     #[expect(
         clippy::unused_async,
-        reason = "a harness opens as the others do, which start a server"
+        reason = "a harness is opened by an async function"
     )]
-    async fn open(_test: &str) -> Result<Self, Failure> {
-        Ok(Self::default())
+    async fn open(_test: &str) -> Result<ToyHarness, Failure> {
+        Ok(ToyHarness::lacking(|declared| {
+            *declared = Capabilities::none();
+        }))
     }
+
+    pymq_conformance::suite!(open, paused);
 }
-
-#[async_trait]
-impl Harness for ToyHarness {
-    async fn connect(&self) -> Result<Arc<dyn Provider>> {
-        Ok(self.here.connect())
-    }
-
-    async fn connect_elsewhere(&self) -> Result<Arc<dyn Provider>> {
-        Ok(self.elsewhere.connect())
-    }
-
-    fn clock(&self) -> Clock {
-        Clock::Paused
-    }
-
-    async fn leftovers(&self) -> Vec<String> {
-        [self.here.leftovers(), self.elsewhere.leftovers()].concat()
-    }
-}
-
-pymq_conformance::conformance!(paused, ToyHarness::open, []);

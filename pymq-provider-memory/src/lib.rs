@@ -89,6 +89,11 @@ impl Provider for MemoryProvider {
             .with_patterns()
             .with_leases()
             .with_delays()
+            .with_counted()
+            .with_exact_stats()
+            .with_front()
+            .with_fenced()
+            .with_atomic_batches()
     }
 
     fn health(&self) -> &Health {

@@ -103,6 +103,11 @@ impl Provider for RedisProvider {
             .with_delays()
             .with_shared()
             .with_durable()
+            .with_counted()
+            .with_exact_stats()
+            .with_front()
+            .with_fenced()
+            .with_atomic_batches()
     }
 
     fn health(&self) -> &Health {

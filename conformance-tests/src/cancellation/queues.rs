@@ -9,7 +9,7 @@ use super::{POLLS, dropped_after, leaves_nothing, open_halting};
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// A time nobody waits out.
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Dropped puts put everything or nothing, once.
@@ -66,7 +66,7 @@ pub async fn dropped_waiting_puts_keep_the_bound(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// Dropped takes of every kind lose nothing and double nothing: what they took for nobody goes to the next.
+/// Dropped takes of every kind lose nothing and double nothing: what they took goes to the next.
 pub async fn dropped_takes_lose_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let queue = bus.queue::<u32>("q");

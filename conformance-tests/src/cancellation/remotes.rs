@@ -30,7 +30,7 @@ pub async fn dropped_exposes_leave_nothing(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A dropped unexpose unexposes all the same.
+/// A dropped unexpose still unexposes.
 pub async fn dropped_unexposes_happen(h: &dyn Harness) -> Outcome {
     let (bus, caller) = (open_halting(h).await?, open(h).await?);
 

@@ -28,7 +28,7 @@ const RECOVERY: Duration = Duration::from_secs(6);
 pub async fn run(setting: Setting) -> Outcome<Report> {
     let server = setting.server(&[]).await?;
     let mut admin = server.raw().await?;
-    let rights: Vec<&str> = app_user()?.collect();
+    let rights: Vec<&str> = app_user().collect();
     allow(&mut admin, &rights, &[]).await?;
     let mut cases = Cases::default();
     passwords(&server, &mut cases).await?;

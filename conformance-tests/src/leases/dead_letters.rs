@@ -13,12 +13,13 @@ use crate::{Harness, Outcome};
 /// A buried message leaves the line for the dead letters of its queue, with the reason and how often it was taken.
 pub async fn bury_keeps_it_with_reason_and_count(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
-    jobs.put([1, 2]).await?;
+    jobs.put([1]).await?;
     for _ in 0..2 {
         let held = jobs.lease(LONG).await?;
         jobs.settle(&held, nack()).await?;
     }
 
+    jobs.put([2]).await?;
     let held = jobs.lease(LONG).await?;
     jobs.settle(&held, bury("it said \"no\"\n")).await?;
 
@@ -189,7 +190,7 @@ async fn bury_some(jobs: &Jobs) -> Outcome<u32> {
     Ok(u32::try_from(some.len())?)
 }
 
-/// A redriven message can die again, and who waits is woken by it.
+/// A redriven message can die again, and a take that waits is woken by it.
 pub async fn waiting_get_is_woken_by_redrive(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 

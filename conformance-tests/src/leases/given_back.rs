@@ -10,7 +10,8 @@ use crate::moment::parked;
 use crate::wait::{PATIENCE, soon};
 use crate::{Harness, Outcome};
 
-/// Nacked without a delay, a message is the next to be taken.
+/// Nacked without a delay, a message is the next to be taken. Where it does not go to the front, it is
+/// in line again.
 pub async fn nack_returns_it_to_the_front(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2, 3]).await?;
@@ -19,8 +20,7 @@ pub async fn nack_returns_it_to_the_front(h: &dyn Harness) -> Outcome {
     jobs.settle(&held, nack()).await?;
 
     assert_eq!(jobs.stats().await?, QueueStats::new(3, 0, 0, 0));
-    assert_eq!(jobs.drain().await?, [1, 2, 3]);
-    Ok(())
+    jobs.assert_drained(&[1, 2, 3]).await
 }
 
 /// Released, a message is the next to be taken, and its attempt was none.
@@ -30,12 +30,12 @@ pub async fn release_returns_it_uncounted(h: &dyn Harness) -> Outcome {
 
     for _ in 0..3 {
         let held = jobs.lease(LONG).await?;
-        assert_eq!((held.item, held.attempt), (1, 1));
+        assert_eq!(held.attempt, 1);
+        assert!(held.item == 1 || !jobs.declares().front);
         jobs.settle(&held, Settle::Release).await?;
     }
 
-    assert_eq!(jobs.drain().await?, [1, 2]);
-    Ok(())
+    jobs.assert_drained(&[1, 2]).await
 }
 
 /// A batch given back in one call keeps its order at the front.
@@ -49,8 +49,7 @@ pub async fn given_back_together_keeps_its_order(h: &dyn Harness) -> Outcome {
         answer?;
     }
 
-    assert_eq!(jobs.drain().await?, [1, 2, 4, 5, 6]);
-    Ok(())
+    jobs.assert_drained(&[1, 2, 4, 5, 6]).await
 }
 
 /// Given back one by one, each goes before the one given back earlier.
@@ -62,8 +61,11 @@ pub async fn given_back_last_is_taken_first(h: &dyn Harness) -> Outcome {
     jobs.settle(&batch[0], nack()).await?;
     jobs.settle(&batch[1], nack()).await?;
 
-    assert_eq!(jobs.drain().await?, [2, 1, 3]);
-    Ok(())
+    if jobs.declares().front {
+        assert_eq!(jobs.drain().await?, [2, 1, 3]);
+        return Ok(());
+    }
+    jobs.assert_drained(&[1, 2, 3]).await
 }
 
 /// The attempt grows with each nack and each lease that ends, and not with a release.
@@ -89,7 +91,7 @@ pub async fn attempt_counts_up(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Who waits for a message is woken by one that is given back.
+/// A take that waits is woken by a message that is given back.
 pub async fn waiting_get_is_woken_by_what_is_given_back(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 

@@ -94,7 +94,7 @@ pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
             .map_err(|error| error.kind()),
         Err(ErrorKind::Closed)
     );
-    // A backend may take a moment to notice who is gone.
+    // A backend may take a moment to notice that a handle is gone.
     until("nobody is called", async || {
         let all = RequestOptions::default().to(Target::All);
         let call = caller
@@ -129,7 +129,7 @@ pub async fn replies_given_before_close_are_sent(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handle that is dropped without a close ends what it opened all the same.
+/// A handle that is dropped without a close also ends what it opened.
 pub async fn dropping_a_handle_closes_it(h: &dyn Harness) -> Outcome {
     let (publisher, dropped) = (h.connect().await?, h.connect().await?);
     let mut subscription = dropped.subscribe(topic("t")).await?;
@@ -148,7 +148,7 @@ pub async fn dropping_a_handle_closes_it(h: &dyn Harness) -> Outcome {
             .map_err(|e| e.kind()),
         Err(ErrorKind::Closed)
     );
-    until("nobody is reached", async || {
+    until("no subscriber is reached", async || {
         publisher
             .publish("t", numbered(1))
             .await

@@ -46,7 +46,7 @@ pub fn ignores_the_delay_of_a_nack() -> Wrap {
     })
 }
 
-/// Nobody passes a message that is not due.
+/// No message passes one that is not due.
 pub fn delay_blocks_the_line() -> Wrap {
     each(|| Blocking)
 }
@@ -69,7 +69,7 @@ impl Twist for Blocking {
     }
 }
 
-/// Who waits looks once a second.
+/// A take that waits looks once a second.
 pub fn polls_every_second() -> Wrap {
     each(|| Polling)
 }

@@ -77,7 +77,7 @@ impl Twist for AckedAtOnce {
     }
 }
 
-/// A lease that is dropped while it is waited for is given, and held by nobody.
+/// A lease that is dropped while it is waited for is given, and has no holder.
 pub fn cancelled_lease_is_held() -> Wrap {
     each(|| TakesOn)
 }
@@ -251,7 +251,7 @@ impl Twist for PutsAgain {
     }
 }
 
-/// A receipt names the message and not who holds it: whoever had it once may settle it for its holder.
+/// A receipt names the message and not its lease: an earlier holder can settle it for the current one.
 pub fn no_owner_token() -> Wrap {
     let latest = Arc::default();
     each(move || NoOwner {
@@ -264,7 +264,7 @@ struct NoOwner {
     latest: Arc<Mutex<Holders>>,
 }
 
-/// What was taken, by its receipt, and the receipt of who holds it now.
+/// What was taken, by its receipt, and the receipt of its current holder.
 #[derive(Debug, Default)]
 struct Holders {
     bodies: HashMap<Receipt, Bytes>,
@@ -272,7 +272,7 @@ struct Holders {
 }
 
 impl NoOwner {
-    /// Returns the receipt of who holds the message now.
+    /// Returns the receipt of the current holder of the message.
     fn holder(&self, receipt: Receipt) -> Receipt {
         let holders = self.latest.lock().expect("nothing panics under it");
         let body = holders.bodies.get(&receipt);
@@ -316,7 +316,7 @@ impl Twist for NoOwner {
     }
 }
 
-/// Nobody looks for leases that have ended.
+/// Leases that have ended are not found.
 pub fn never_sweeps() -> Wrap {
     each(|| Endless)
 }

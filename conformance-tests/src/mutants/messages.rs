@@ -10,7 +10,7 @@ use super::each;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// Every message is changed by this before it is sent, whatever the way.
+/// Changes every message before it is sent, in every way of sending.
 #[derive(Debug)]
 struct Changed(fn(Message) -> Message);
 

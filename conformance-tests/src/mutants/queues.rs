@@ -98,7 +98,7 @@ impl Twist for Hundredth {
     }
 }
 
-/// A get waits for ever, whatever its timeout.
+/// A get ignores its timeout and waits for ever.
 pub fn get_ignores_timeout() -> Wrap {
     waits(|wait| match wait {
         Wait::For(time) if !time.is_zero() => Wait::Forever,
@@ -106,7 +106,7 @@ pub fn get_ignores_timeout() -> Wrap {
     })
 }
 
-/// A get does not wait, whatever its timeout.
+/// A get ignores its timeout and does not wait.
 pub fn get_gives_up_at_once() -> Wrap {
     waits(|_| Wait::No)
 }
@@ -195,7 +195,7 @@ impl Twist for OneByOne {
     }
 }
 
-/// A get that is dropped goes on, and takes what nobody will have.
+/// A get that is dropped goes on, and what it takes is lost.
 pub fn cancelled_get_eats() -> Wrap {
     each(|| TakesOn)
 }
@@ -312,7 +312,7 @@ impl Twist for AlwaysNew {
     }
 }
 
-/// An id is known for two minutes, whatever its window.
+/// An id is known for two minutes, and its window is ignored.
 pub fn ignores_the_window() -> Wrap {
     each(|| TwoMinutes)
 }
@@ -334,7 +334,7 @@ impl Twist for TwoMinutes {
     }
 }
 
-/// An id is remembered whatever becomes of its put.
+/// An id is remembered also when its put is refused.
 pub fn refused_put_uses_up_its_id() -> Wrap {
     each(RemembersTooEarly::default)
 }

@@ -47,7 +47,7 @@ pub fn replies_mixed_up() -> Wrap {
     each(MixedUp::default)
 }
 
-/// Who waits for a partner to swap answers with.
+/// The call that waits for another to swap answers with.
 #[derive(Debug, Default)]
 struct MixedUp {
     waiting: Arc<Mutex<Option<(Request, Reply)>>>,
@@ -80,7 +80,7 @@ impl Twist for MixedUp {
     }
 }
 
-/// A call that reaches nobody waits for an answer all the same.
+/// A call that reaches no server waits for an answer.
 pub fn no_server_times_out() -> Wrap {
     each(|| Hopeful)
 }

@@ -76,7 +76,7 @@ impl Twist for NoDetach {
     }
 }
 
-/// What overflows is gone, and nobody is told.
+/// What overflows is gone, without a lag.
 pub fn silent_overflow() -> Wrap {
     each(|| Silent)
 }
@@ -122,7 +122,7 @@ impl Twist for Hoarding {
     }
 }
 
-/// A publish waits until there are fewer than three messages that somebody has not read.
+/// A publish waits while three messages are unread by a subscriber.
 pub fn slow_subscriber_blocks() -> Wrap {
     let unread = Arc::new(Semaphore::new(3));
     each(move || Blocking(Arc::clone(&unread)))
@@ -161,7 +161,7 @@ impl Twist for Blocking {
     }
 }
 
-/// Whoever publishes is told that it reached somebody.
+/// A publish returns that it reached at least one subscriber.
 pub fn always_reaches_one() -> Wrap {
     each(|| Optimist)
 }

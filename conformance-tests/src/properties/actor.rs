@@ -17,7 +17,7 @@ use crate::{Harness, Outcome};
 /// The time of a tick, to begin with. Half of it is what a machine may lose in one.
 const TICK: Duration = Duration::from_millis(400);
 
-/// After so many doublings a tick is longer than anyone's patience.
+/// After so many doublings of the tick the play fails.
 const DOUBLINGS: u32 = 5;
 
 /// What a script was answered, step by step.
@@ -25,8 +25,8 @@ pub(super) type Transcript = Vec<(Op, Answer)>;
 
 /// Plays a script on a queue of its own, through two handles in turn.
 ///
-/// When the machine is so slow that a tick was missed, what came first is anybody's guess: then the script is played again
-/// with longer ticks.
+/// When the machine was so slow that a tick was missed, the order is unknown. Then the script is played
+/// again with longer ticks.
 pub(super) async fn play(h: &dyn Harness, queue: &str, script: &[Op]) -> Outcome<Transcript> {
     let mut handles = [h.connect().await?, h.connect().await?];
     for doubling in 0..DOUBLINGS {
@@ -152,7 +152,7 @@ impl Actor {
             Op::Tick => {
                 self.ticks += 1;
                 sleep_until(self.started + self.tick * self.ticks).await;
-                // Whatever a provider does late about due messages and ended leases, it has done once it is looked at.
+                // A provider moves due messages and ended leases at the latest when it is looked at.
                 Answer::Items(self.peek(handle, Part::Ready).await?)
             }
         })

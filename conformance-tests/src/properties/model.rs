@@ -34,7 +34,7 @@ pub(super) enum Op {
     RedriveOne(usize),
     /// Counts.
     Stats,
-    /// The handle whose turn it is goes without a word, and another one takes its place.
+    /// The handle of this turn is dropped without a close, and another one takes its place.
     Crash,
     /// Lets a tick pass, then looks at what is in line.
     Tick,

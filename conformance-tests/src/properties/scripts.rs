@@ -1,4 +1,4 @@
-//! Random work on a queue: it does what the model does, on every provider, for any number of hands.
+//! Random work on a queue: it does what the model does, on every provider, through any handle.
 
 use std::fmt::{self, Write};
 
@@ -17,7 +17,7 @@ use crate::{Harness, Outcome};
 const SCRIPTS: u64 = 64;
 const STEPS: usize = 60;
 
-/// Whatever is done to a queue, it answers as the plainest queue there is.
+/// A queue answers every operation as the model does.
 pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
     let capabilities = h.connect().await?.capabilities();
 
@@ -47,7 +47,7 @@ pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
 
 /// Two providers answer the same to the same: what was tested on the one holds on the other.
 ///
-/// Not a line of the table: it takes two harnesses, whose time passes alike.
+/// Not a line of the table, as it takes two harnesses. Their time must pass alike.
 pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Outcome {
     let capabilities = one.connect().await?.capabilities();
 
@@ -72,7 +72,7 @@ pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Ou
     .await
 }
 
-/// Two consumers that take batches of any size share the items: each has some or none, nobody has another's.
+/// Two consumers that take batches of any size share the items: no item is taken twice or lost.
 pub async fn two_consumers_partition_the_items(h: &dyn Harness) -> Outcome {
     let puts = || vec(0..=7_u32, 0..12);
     let takes = || vec((any::<bool>(), 1..=5_usize), 0..40);
@@ -124,8 +124,8 @@ fn queue() -> String {
     format!("case-{}", uuid::Uuid::new_v4())
 }
 
-fn differs(steps: &[(Op, Answer)], expected: &str, whose: &str) -> String {
-    let mut text = format!("{whose} answers {expected} at the end of");
+fn differs(steps: &[(Op, Answer)], expected: &str, reference: &str) -> String {
+    let mut text = format!("{reference} answers {expected} at the end of");
     for (op, answer) in steps {
         // Writing to a string cannot fail.
         write!(text, "\n  {op:?} -> {answer:?}").expect("a string grows");
@@ -136,12 +136,15 @@ fn differs(steps: &[(Op, Answer)], expected: &str, whose: &str) -> String {
 /// What a provider of these capabilities can be asked.
 fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
     let (leases, delays) = (
-        u32::from(capabilities.leases),
+        // Without these two the model cannot know the order in the queue, or which receipt succeeds.
+        u32::from(capabilities.leases && capabilities.front && capabilities.fenced),
         u32::from(capabilities.delays),
     );
+    // In part put, a batch is as long as the model cannot know.
+    let batch = if capabilities.atomic_batches { 3 } else { 1 };
     let op = weighted(vec![
-        (5, put(Just(None)).boxed()),
-        (3 * delays, put((0..4_usize).prop_map(Some)).boxed()),
+        (5, put(batch, Just(None)).boxed()),
+        (3 * delays, put(batch, (0..4_usize).prop_map(Some)).boxed()),
         (3, (1..=3_usize).prop_map(|max| Op::Get { max }).boxed()),
         (
             6 * leases,
@@ -166,10 +169,10 @@ fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
     vec(op, 1..2 * STEPS).prop_map(pulled_apart)
 }
 
-fn put(delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op> {
+fn put(batch: usize, delay: impl Strategy<Value = Option<usize>>) -> impl Strategy<Value = Op> {
     let maxsize = prop_oneof![3 => Just(None), 1 => (1..8_usize).prop_map(Some)];
     let once = prop_oneof![4 => Just(None), 1 => (0..4_u8).prop_map(Some)];
-    (1..=3_usize, delay, maxsize, once).prop_map(|(count, delay, maxsize, once)| Op::Put {
+    (1..=batch, delay, maxsize, once).prop_map(|(count, delay, maxsize, once)| Op::Put {
         count,
         delay,
         maxsize,

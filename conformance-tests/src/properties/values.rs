@@ -1,4 +1,4 @@
-//! Arbitrary values, messages and globs, with a taste for what has a meaning to somebody.
+//! Arbitrary values, messages and globs, often such that mean something to a decoder.
 
 use proptest::num::f64;
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ pub(super) fn any_message() -> impl Strategy<Value = Message> {
     let body = prop_oneof![
         json_text().prop_map(|text| (Encoding::Json, text.into_bytes())),
         proptest::collection::vec(any::<u8>(), 0..64).prop_map(|bytes| (Encoding::Bytes, bytes)),
-        // Opaque all the same.
+        // Still opaque.
         json_text().prop_map(|text| (Encoding::Bytes, text.into_bytes())),
     ];
     let headers = proptest::collection::vec((name(), text()), 0..4);

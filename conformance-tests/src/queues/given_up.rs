@@ -10,7 +10,8 @@ use crate::{Harness, Outcome};
 
 const ITEMS: u32 = 200;
 
-/// One consumer that gives up its takes at any moment gets the items in order, each once.
+/// One consumer that gives up its takes at any moment gets the items in order, each once. Where what is
+/// given back does not go to the front, it gets each once.
 pub async fn takes_given_up_keep_the_order(h: &dyn Harness) -> Outcome {
     let kinds = [
         GetOptions::default(),
@@ -51,6 +52,7 @@ pub(crate) async fn in_order_with(h: &dyn Harness, kinds: &[GetOptions]) -> Outc
         }
     }
 
+    let got = getter.in_line(got);
     assert!(got.iter().copied().eq(0..ITEMS), "{got:?}");
     assert_eq!(getter.try_get().await?, None);
     Ok(())

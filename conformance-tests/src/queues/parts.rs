@@ -24,7 +24,7 @@ pub async fn len_counts_ready_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A queue nobody ever used is empty in every respect, and asking does not make it one that is used.
+/// A queue that was never used is empty in every respect, and asking leaves nothing of it.
 pub async fn get_from_never_used_queue_is_empty(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 

@@ -54,7 +54,7 @@ pub async fn competing_consumers_no_duplicates(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Each of many producers sees its own items leave in its own order, whoever else puts.
+/// The items of each of many producers leave in the order of that producer.
 pub async fn order_is_kept_for_each_producer(h: &dyn Harness) -> Outcome {
     let mut producers = JoinSet::new();
     for producer in 0..4 {
@@ -138,7 +138,7 @@ pub async fn queue_survives_without_handles(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put needs nobody who takes.
+/// A put needs no consumer.
 pub async fn put_does_not_need_a_consumer(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 

@@ -91,7 +91,7 @@ pub async fn put_beside_a_starting_get_wakes_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A wait of two seconds is not cut short by anybody's default, and the item at its end is received.
+/// A wait of two seconds is not cut short by a default, and the item at its end is received.
 pub async fn long_wait_survives(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let long = Duration::from_secs(2);

@@ -35,7 +35,7 @@ pub async fn call_returns_the_result(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A function without a result answers all the same.
+/// A function without a result also answers.
 pub async fn void_result(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let _guard = bus.expose("nothing", async || {}).await?;

@@ -16,7 +16,7 @@ use crate::{Harness, Outcome};
 /// A time that is waited out.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// A call that nobody can answer fails at once, and so does one to all.
+/// A call to a remote without a server fails at once, and so does one to all.
 pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let stub = bus.stub::<(), ()>("missing");
@@ -65,7 +65,7 @@ pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Once `unexpose` has returned, nobody answers to the name.
+/// Once `unexpose` has returned, no server answers to the name.
 pub async fn call_after_unexpose_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let stub = caller.stub::<(), ()>("f");

@@ -36,7 +36,7 @@ pub async fn timeout_is_timeout_not_remote(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An answer that comes too late is taken for nobody's, least of all for that of the next call.
+/// An answer that comes too late reaches no call, and not the next one either.
 pub async fn late_reply_is_dropped(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let mut f = Gated::expose(&server).await?;
@@ -121,7 +121,7 @@ pub async fn caller_drop_does_not_hurt_the_server(h: &dyn Harness) -> Outcome {
     let stub = caller.stub::<(), ()>("f");
 
     for _ in 0..20 {
-        // Sent or not, nobody waits for the answer.
+        // Sent or not, no call waits for the answer.
         drop(Box::pin(stub.call(())).now_or_never());
     }
     let gone = open(h).await?;
@@ -133,7 +133,7 @@ pub async fn caller_drop_does_not_hurt_the_server(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// More requests than a server takes are answered "overloaded", and what it took is answered all the same.
+/// More requests than a server takes are answered "overloaded", and what it took is still answered.
 pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     // 64 may run and 1,024 wait.
     const CALLS: usize = 1_200;

@@ -1,4 +1,4 @@
-//! Who gets a request: one of the servers or all of them, from the moment they listen, and nobody else.
+//! A request goes to one of the servers or to all of them, from the moment they listen.
 
 use futures_util::future::{join_all, select_all};
 use pymq_core::Message;
@@ -41,7 +41,7 @@ pub async fn listen_is_a_barrier(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Who listens again right after the old server was dropped gets the next request, not the old one.
+/// A server that listens right after the old one was dropped gets the next request.
 pub async fn a_new_server_takes_over_at_once(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
 

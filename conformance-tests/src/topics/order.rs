@@ -1,4 +1,4 @@
-//! Topics: what keeps its order, and what happens to who is slow.
+//! Topics: what keeps its order, and what happens to slow subscribers.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub async fn order_per_publisher_with_many_publishers(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// Who does not read keeps no message from who does.
+/// A subscriber that does not read keeps no message from another.
 pub async fn slow_subscriber_does_not_block_others(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut slow = subscriber.subscribe(topic("t")).await?;
@@ -75,7 +75,7 @@ pub async fn slow_subscriber_does_not_block_others(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Who does not read does not hold up who writes, nor grow without end.
+/// A subscriber that does not read neither delays the publisher nor grows without end.
 pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut slow = provider.subscribe(topic("t")).await?;

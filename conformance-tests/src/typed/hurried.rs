@@ -1,4 +1,4 @@
-//! Callers in a hurry: whoever gives up early must not leave an answer for somebody else.
+//! Callers that give up early. Their answers must not reach another caller.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ pub async fn hurried_calls_get_their_own_answer(h: &dyn Harness) -> Outcome {
     tasks.join_all().await.into_iter().collect::<Outcome>()?;
 
     let unhurried = caller.stub::<(u32,), u32>("echo");
-    // As soon as those are through that nobody waits for.
+    // After those whose callers are gone.
     until("a call is answered", async || {
         unhurried.call((7,)).await.is_ok_and(|answer| answer == 7)
     })

@@ -1,4 +1,4 @@
-//! Slow readers: each loses what its own buffer cannot hold, is told exactly how much and where, and hurts nobody else.
+//! Slow readers: each loses what its own buffer cannot hold, is told exactly how much and where, and delays no other.
 
 use std::sync::Arc;
 
@@ -43,7 +43,7 @@ pub async fn a_stream_may_keep_the_oldest(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Bytes bound what waits as well, and one event is kept whatever its size.
+/// Bytes bound what waits as well, and one event of any size is kept.
 pub async fn a_stream_keeps_as_many_bytes_as_it_is_told(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let little = BufferLimits::default().bytes(1_000);

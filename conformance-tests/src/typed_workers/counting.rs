@@ -48,7 +48,7 @@ pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outc
         .backoff(Duration::ZERO, Duration::ZERO)
         .start()?;
 
-    // Longer than the patience of `until`, and bounded by it all the same: something has to be finished in each.
+    // All together may take longer than one `until`. Each `until` demands that something finishes.
     let mut unfinished = jobs.stats().await?.unfinished();
     while unfinished > 0 {
         let jobs = &jobs;

@@ -29,7 +29,8 @@ pub async fn one_at_a_time_keeps_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// With no backoff a failed item goes before all others, those taken together with it included.
+/// With no backoff a failed item goes before all others, those taken together with it included. Where what is given
+/// back goes elsewhere, each item has its attempts one after the other, among those of others.
 pub async fn with_no_backoff_a_failed_item_holds_the_line(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(3);
@@ -45,12 +46,19 @@ pub async fn with_no_backoff_a_failed_item_holds_the_line(h: &dyn Harness) -> Ou
         .backoff(Duration::ZERO, Duration::ZERO)
         .start()?;
 
+    let mut expected = Vec::new();
     for item in 0..100 {
         let attempts = if item % 10 == 5 { 3 } else { 1 };
-        for attempt in 1..=attempts {
-            assert_eq!(next(&mut begun).await?, (item, attempt));
-        }
+        expected.extend((1..=attempts).map(|attempt| (item, attempt)));
     }
+    let mut seen = Vec::new();
+    for _ in &expected {
+        seen.push(next(&mut begun).await?);
+    }
+    if !bus.provider()?.capabilities().front {
+        seen.sort_by_key(|(item, _)| *item);
+    }
+    assert_eq!(seen, expected);
     soon("join", jobs.join()).await??;
     assert_eq!(jobs.dead_letters().len().await?, 10);
     Ok(())

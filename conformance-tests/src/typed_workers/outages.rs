@@ -19,7 +19,7 @@ use crate::{Harness, Outcome};
 struct Failing {
     left: AtomicU32,
     kind: ErrorKind,
-    /// Whether a settlement that fails was done all the same.
+    /// Whether a settlement that fails was made.
     settles: bool,
 }
 
@@ -83,7 +83,7 @@ impl Twist for FailingSettlements {
     }
 }
 
-/// No error of a take ends a worker, whatever its kind; it goes on when takes do.
+/// No error of a take ends a worker. It goes on when takes succeed.
 pub async fn a_refused_take_does_not_end_the_worker(h: &dyn Harness) -> Outcome {
     for kind in [
         ErrorKind::Disconnected,

@@ -4,6 +4,7 @@ use pymq_core::{Bus, BusStats, ErrorKind, Status};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::traffic::assert_reached;
 use crate::typed::{kind, next, recorder};
 use crate::wait::PATIENCE;
 use crate::{Harness, Outcome};
@@ -26,7 +27,7 @@ pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
     let _by_name = bus.topic("numbers").subscribe(record).await?;
     let _exposed = bus.expose("double", async |n: u64| n * 2).await?;
 
-    assert_eq!(bus.publish(&Ticked { n: 1 }).await?, 1);
+    assert_reached(bus.provider()?, bus.publish(&Ticked { n: 1 }).await?, 1);
     assert_eq!(next(&mut arrived).await?, Ticked { n: 1 });
     bus.header("trace", "1").publish(&Ticked { n: 2 }).await?;
     assert_eq!(next(&mut arrived).await?, Ticked { n: 2 });

@@ -8,6 +8,7 @@ use pymq_core::{Bus, Error, ErrorKind, Meta, Result};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::unbounded_channel;
 
+use crate::traffic::assert_reached;
 use crate::twist::{Twist, twisted};
 use crate::typed::{kind, next, recorder};
 use crate::wait::PATIENCE;
@@ -129,8 +130,8 @@ pub async fn subscribe_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
 
     bus.attach(h.connect().await?).await?;
 
-    assert_eq!(bus.publish(&Rung { n: 1 }).await?, 1);
-    assert_eq!(bus.topic("numbers").publish(&2).await?, 1);
+    assert_reached(bus.provider()?, bus.publish(&Rung { n: 1 }).await?, 1);
+    assert_reached(bus.provider()?, bus.topic("numbers").publish(&2).await?, 1);
     assert_eq!(next(&mut typed).await?, Rung { n: 1 });
     assert_eq!(next(&mut named).await?, (2, "numbers".to_owned()));
     bus.shutdown(PATIENCE).await?;
@@ -172,7 +173,7 @@ pub async fn a_guard_from_before_attach_unsubscribes_after_it(h: &dyn Harness) -
     let bus = Bus::unconnected();
     let guard = bus.topic("numbers").subscribe(async |_: u64| {}).await?;
     bus.attach(h.connect().await?).await?;
-    assert_eq!(bus.topic("numbers").publish(&1).await?, 1);
+    assert_reached(bus.provider()?, bus.topic("numbers").publish(&1).await?, 1);
 
     guard.stop().await;
 
@@ -240,7 +241,7 @@ pub async fn a_failed_attach_keeps_what_was_registered(h: &dyn Harness) -> Outco
     assert!(!bus.is_attached());
     drop(bad);
     bus.attach(h.connect().await?).await?;
-    assert_eq!(bus.topic("numbers").publish(&7).await?, 1);
+    assert_reached(bus.provider()?, bus.topic("numbers").publish(&7).await?, 1);
     assert_eq!(next(&mut arrived).await?, 7);
     bus.shutdown(PATIENCE).await?;
     Ok(())

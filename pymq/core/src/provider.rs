@@ -17,7 +17,7 @@
 //!    for your URLs.
 //! 5. Create one [`Health`]. Report the state of your connections to it, and close it in
 //!    [`close`](Provider::close).
-//! 6. Run the conformance suite on the provider.
+//! 6. Run the conformance suite on the provider: the crate `pymq-conformance`, as a dev-dependency.
 //!
 //! # Errors
 //!
@@ -84,7 +84,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Sends a message to all current subscribers of the topic, and returns how many it reached.
     ///
     /// Each provider handle counts once for all its subscriptions to the topic, and once for each
-    /// of its patterns that matches.
+    /// of its patterns that matches. The number is
+    /// exact where [`counted`](Capabilities::counted) is declared.
     ///
     /// # Delivery
     ///
@@ -107,7 +108,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// If the future is dropped early, nothing stays subscribed.
     async fn subscribe(&self, filter: Filter) -> Result<Subscription>;
 
-    /// Appends messages to the back of a queue, in order. It puts all of them or none.
+    /// Appends messages to the back of a queue, in order: all or none where
+    /// [`atomic_batches`](Capabilities::atomic_batches) is declared.
     ///
     /// It never waits for space. If the ready messages and these together would exceed
     /// [`PutOptions::maxsize`], it fails with [`Full`](crate::ErrorKind::Full). The check and the
@@ -157,6 +159,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Settles leased messages one after the other. Returns one result for each, in order.
     ///
+    /// Where [`front`](Capabilities::front) is declared, what is given back goes to the front.
+    /// Without it, it may go anywhere in the queue. Where [`fenced`](Capabilities::fenced) is
+    /// declared, a receipt whose lease has ended never succeeds.
+    ///
     /// The messages that one call gives back to the front keep the order of the call: the first of
     /// them is the next to be taken. So a prefetched batch that is released stays first in, first
     /// out.
@@ -201,7 +207,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// [`queue_stats`](Self::queue_stats).
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
-    /// Counts the messages in each part of the queue. Due messages, and messages after the end of
+    /// Counts the messages in each part of the queue, exactly where
+    /// [`exact_stats`](Capabilities::exact_stats) is declared. Due messages, and messages after the end of
     /// their lease, count as ready.
     ///
     /// A provider may count more than 1,000 leases in several steps. A message that moves between

@@ -8,7 +8,12 @@ use std::time::Duration;
 use super::times::ONCE_WINDOW;
 use crate::message::MessageId;
 
-/// What a provider can do besides topics, queues and RPC channels.
+/// What a provider can do besides topics, queues and RPC channels, and what it promises of them.
+///
+/// The first five say what a provider offers: what it does not declare it refuses with
+/// [`Unsupported`](crate::ErrorKind::Unsupported). The other five say how exact it is: where one is
+/// missing the operation works, and its field says what still holds. The conformance suite demands
+/// of a provider what it declares, and of the others what still holds.
 ///
 /// # Examples
 ///
@@ -23,7 +28,7 @@ use crate::message::MessageId;
 #[non_exhaustive]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "five independent facts, read by name"
+    reason = "ten independent facts, read by name"
 )]
 pub struct Capabilities {
     /// Subscriptions to patterns.
@@ -36,6 +41,34 @@ pub struct Capabilities {
     pub shared: bool,
     /// Queues survive this process.
     pub durable: bool,
+    /// [`publish`](super::Provider::publish) returns exactly how many subscribers it reached.
+    ///
+    /// Without it, the number is 0 when the message reached no subscriber, and at least 1 when it
+    /// reached some. [`rpc_over_topics`](super::rpc_over_topics) needs a provider that counts.
+    pub counted: bool,
+    /// [`queue_stats`](super::Provider::queue_stats) counts what is in the queue at this moment.
+    ///
+    /// Without it, the counts may be those of an earlier moment. They become exact when the queue
+    /// rests: when it is asked again and again and nothing else happens to it.
+    pub exact_stats: bool,
+    /// A message that is given back goes to the front of its queue: by a nack without a delay, by a
+    /// release, by the end of its lease. Several that are given back in one call keep their order.
+    ///
+    /// Without it, such a message joins its queue anywhere. It can be taken at once, its attempt is
+    /// counted as with it, and no message is lost.
+    pub front: bool,
+    /// A stale receipt never succeeds: a settlement with the receipt of a lease that is over is
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing.
+    ///
+    /// Without it, such a settlement may succeed, also while another taker has the message. The
+    /// message is then settled as told, and no other message is touched. A message is gone only
+    /// when a settlement that succeeded acked it.
+    pub fenced: bool,
+    /// [`queue_put`](super::Provider::queue_put) puts all messages of a call or none.
+    ///
+    /// Without it, a put that fails, or that is dropped, may have put the first messages of its
+    /// batch. It never puts others, and never one twice.
+    pub atomic_batches: bool,
 }
 
 impl Capabilities {
@@ -47,6 +80,11 @@ impl Capabilities {
             delays: false,
             shared: false,
             durable: false,
+            counted: false,
+            exact_stats: false,
+            front: false,
+            fenced: false,
+            atomic_batches: false,
         }
     }
 
@@ -82,6 +120,41 @@ impl Capabilities {
     #[must_use]
     pub const fn with_durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Adds exact counts of what a publish reached.
+    #[must_use]
+    pub const fn with_counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
+    /// Adds exact counts of what is in a queue.
+    #[must_use]
+    pub const fn with_exact_stats(mut self) -> Self {
+        self.exact_stats = true;
+        self
+    }
+
+    /// Adds the front of the queue as the place of what is given back.
+    #[must_use]
+    pub const fn with_front(mut self) -> Self {
+        self.front = true;
+        self
+    }
+
+    /// Adds that stale receipts never succeed.
+    #[must_use]
+    pub const fn with_fenced(mut self) -> Self {
+        self.fenced = true;
+        self
+    }
+
+    /// Adds batches that are put as a whole or not at all.
+    #[must_use]
+    pub const fn with_atomic_batches(mut self) -> Self {
+        self.atomic_batches = true;
         self
     }
 }
