@@ -26,7 +26,7 @@ use crate::{Failure, Outcome};
 /// The longest a piece of Python may take: generous, as it costs nothing when it does not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Python process with an initialised `pymq`. Ends when this is dropped, or our process ends in whatever way.
+/// A Python process with an initialized `pymq`. Ends when this is dropped, or our process ends in whatever way.
 ///
 /// # Examples
 ///
