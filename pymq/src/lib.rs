@@ -5,7 +5,7 @@
 //!
 //! | idea | say | promise |
 //! |---|---|---|
-//! | **topics**: everyone who listens gets the event | [`Bus::publish`], [`Bus::subscribe`], [`Bus::topic`], [`Bus::pattern`] | at most once; who lags is told |
+//! | **topics**: every subscriber gets the event | [`Bus::publish`], [`Bus::subscribe`], [`Bus::topic`], [`Bus::pattern`] | at most once; a subscriber that lags is told |
 //! | **queues**: each item goes to one taker | [`Bus::queue`] | with [`lease`](queue::Queue::lease) at least once |
 //! | **remotes**: call a function by its name | [`Bus::expose`], [`Bus::stub`] | at most once per server; a call into the void fails at once |
 //!
@@ -124,8 +124,8 @@ pub mod health {
     pub use pymq_core::{BusStats, Lifecycle, LifecycleEvent, Status};
 }
 
-/// The seam to transports, and from a URL to one of them. For authors of providers, who build on the
-/// crate `pymq-core`.
+/// The seam to transports, and from a URL to one of them. Authors of providers build on the crate
+/// `pymq-core`.
 pub mod provider {
     #[doc(inline)]
     pub use pymq_core::provider::*;
@@ -154,7 +154,7 @@ struct Readme;
 #[doc = include_str!("../docs/FROM_PYTHON.md")]
 struct FromPython;
 
-/// The recipes of the page for those who run it.
+/// The recipes of the page about operating it.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/OPERATING.md")]
 struct Operating;

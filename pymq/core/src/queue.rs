@@ -118,7 +118,7 @@ impl<T> Queue<T> {
     }
 
     /// Sets how long a lease lasts unless it is extended; 30 seconds unless set. A lease lasts at least 10 ms
-    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)), whatever is set.
+    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)); a shorter one is raised to it.
     ///
     /// # Examples
     ///
@@ -143,7 +143,7 @@ impl<T> Queue<T> {
 
     /// Sets how long the id of a [`put_once`](Self::put_once) is known; 2 minutes unless set. An id is known for at least
     /// 1 second ([`MIN_ONCE_WINDOW`](crate::provider::MIN_ONCE_WINDOW)) and at most 30 days
-    /// ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)), whatever is set.
+    /// ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)).
     ///
     /// The window of an id is that of the put that was [`New`](crate::Put::New), and begins with it. Each known id takes
     /// memory of the provider.
@@ -248,7 +248,7 @@ impl<T> Queue<T> {
     /// Closes this queue for every handle of this bus on it, now and later. Other buses go on.
     ///
     /// Puts fail with [`Closed`](crate::ErrorKind::Closed), those that wait for space too. Gets and leases still take
-    /// what is there, and answer `Closed` once nothing is; nobody waits any more. Leases held are not touched.
+    /// what is there, and answer `Closed` once nothing is; no take waits any more. Leases held are not touched.
     ///
     /// # Examples
     ///

@@ -48,7 +48,7 @@ impl Bus {
         Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
     }
 
-    /// Returns how the bus is at the moment; asks nobody.
+    /// Returns how the bus is at the moment, without asking the server.
     ///
     /// # Examples
     ///

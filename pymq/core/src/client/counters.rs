@@ -1,4 +1,4 @@
-//! What a bus counts about its handlers and queues, as it reaches nobody else.
+//! What a bus counts about its handlers and queues: what no caller is told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -33,7 +33,7 @@ pub struct BusStats {
     pub dead_lettered: u64,
     /// Leases that were over before the handler of a worker was.
     pub leases_lost: u64,
-    /// Replies to calls that came when nobody waited for them any more.
+    /// Replies that came after their callers had stopped waiting.
     pub late_replies: u64,
     /// Handlers of events and items that returned an error.
     pub handler_failures: u64,

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::{Error, ErrorKind};
 use crate::provider::Provider;
 
-/// Why everything is closed on a bus that nobody has shut down.
+/// Why a bus is closed that was not shut down.
 const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that several `#[tokio::test]`s \
     share, such as that of `pymq::init`, ends with the first of them";
 
@@ -161,7 +161,8 @@ impl Drop for Lookout {
         tracing::warn!(provider = provider.name(), "{RUNTIME_ENDED}");
         // First, so that a provider around another one knows that there is nothing to wait for.
         provider.health().close();
-        // The first poll ends whatever waits on it elsewhere; there is no runtime for another one.
+        // The first poll ends what waits for the provider on other runtimes. No runtime is left for a
+        // second poll.
         let close = provider
             .close()
             .as_mut()

@@ -174,7 +174,7 @@ impl Handle {
             );
             match claim.bury(reason).await {
                 Ok(()) => session.counters().dead_lettered.add(1),
-                // Lost: it took so long that the message is somebody else's to bury.
+                // Lost: it took so long that another taker has the message.
                 Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
                 Err(error) => {
                     lost += 1;

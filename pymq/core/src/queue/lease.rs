@@ -115,7 +115,7 @@ impl<T> Lease<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item is given back all the same.
+    /// Dropped early, the item is given back as well.
     ///
     /// # Errors
     ///

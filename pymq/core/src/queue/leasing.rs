@@ -1,4 +1,4 @@
-//! Taking under a lease: what is returned stays somebody's duty until it is settled.
+//! Taking under a lease: an item comes back until a taker has settled it.
 
 use std::time::Duration;
 

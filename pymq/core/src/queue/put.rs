@@ -19,7 +19,7 @@ impl<T> Queue<T> {
     /// # Delivery
     ///
     /// Once `Ok` is returned the item is in the queue. A put is never repeated after an error, since the item may be
-    /// in it all the same: see [`Error::outcome_unknown`].
+    /// in the queue nevertheless: see [`Error::outcome_unknown`].
     ///
     /// # Cancel safety
     ///

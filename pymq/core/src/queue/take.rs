@@ -22,7 +22,7 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Delivery
     ///
-    /// At most once: an item returned is gone from the queue, whatever becomes of its taker. Use
+    /// At most once: an item returned is gone from the queue, also if its taker fails. Use
     /// [`lease`](Self::lease) for work that must not be lost.
     ///
     /// # Cancel safety
@@ -178,7 +178,7 @@ impl<T: Decode> Queue<T> {
     /// Returns the items as they come, each taken as [`get`](Self::get) does when the stream is polled for it.
     ///
     /// The stream ends when the queue is [closed](Self::close) and used up, or the bus shuts down. After any other
-    /// error the next item is taken all the same.
+    /// error the next item is still taken.
     ///
     /// # Delivery
     ///

@@ -1,4 +1,5 @@
-//! One take from a queue: by a handle, or by a worker, whose task has no handle as it must not keep its bus alive.
+//! One take from a queue: by a handle, or by a worker. The task of a worker has no handle: it
+//! must not keep its bus alive.
 
 use crate::client::counters::Counters;
 use crate::client::{LocalQueue, Tasks};

@@ -54,7 +54,7 @@ const VERB: &str = "work on";
 /// - **Order.** One item at a time, the default, begins them in the order of the queue. One that fails steps aside for its
 ///   backoff and lets others pass; with a backoff of zero it goes back to the front, and none is begun before it is done
 ///   or dead. Several at a time keep no order, and neither do several workers.
-/// - **Leases** are extended every third of their time, for as long as the handler runs. If one is lost all the same, as
+/// - **Leases** are extended every third of their time, for as long as the handler runs. If one is lost, as
 ///   after a long outage, another worker may have the item: what the handler returns is then dropped, logged and counted.
 /// - **Taking ahead.** A worker takes when a handler is free, one item for each that is, and as many more as its handlers will
 ///   have come to within 20 ms, judged by how long the last ones took; at most 64, and none where an item takes longer. What
@@ -132,7 +132,7 @@ impl WorkerBuilder {
     /// chance, so a test sees the same each time. A backoff of zero tries again at once, from the front of the queue: without a
     /// [limit of attempts](crate::Queue::max_attempts) that is for ever and without a pause.
     ///
-    /// While it rests nobody holds the item, but on a provider without delays: there the worker keeps it under its
+    /// While it rests no worker holds the item. On a provider without delays the worker keeps it under its
     /// lease for so long.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.retry_delay = RetryDelay::new(first, longest);

@@ -159,7 +159,7 @@ pub(crate) fn context(name: &str) -> String {
     format!("call `{name}`")
 }
 
-/// The error of a server that did not answer in time: it may run all the same.
+/// The error of a server that did not answer in time. The function may still run.
 pub(crate) fn timed_out(name: &str) -> Error {
     Error::new(ErrorKind::Timeout, context(name)).with_outcome_unknown()
 }

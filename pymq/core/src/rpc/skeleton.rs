@@ -1,6 +1,6 @@
 //! The server's side of a remote: the guard of an exposed function, and the task that runs its calls.
 //!
-//! Every request that arrives is answered exactly once, whatever becomes of the function.
+//! Every request that arrives is answered exactly once, also when the function fails, panics or never ends.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ impl Skeleton {
         self.serve(&mut requests).await;
     }
 
-    /// Runs calls until there are no more, each in a task of its own: whatever a function does, it does not hold up the
+    /// Runs calls until there are no more, each in a task of its own: no function can hold up the
     /// loop that takes requests.
     ///
     /// Cancel safe: a request is taken only when it is run.

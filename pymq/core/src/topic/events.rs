@@ -42,8 +42,8 @@ use crate::provider::{Filter, Incoming, Subscription};
 pub enum Received<T> {
     /// An event, and what is known about it.
     Event(T, Meta),
-    /// Events are missing here, as the reader was too slow or the connection broke: so many, or none when nobody
-    /// can know.
+    /// Events are missing here, as the reader was too slow or the connection broke: so many, or none when
+    /// the number is unknown.
     Lagged(Option<u64>),
 }
 
@@ -119,7 +119,7 @@ impl<T: Decode> Events<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, it unsubscribes all the same, only nobody waits for it.
+    /// Dropped early, it still unsubscribes, without waiting.
     pub async fn unsubscribe(self) {
         self.subscription.unsubscribe().await;
     }

@@ -40,7 +40,7 @@ impl Claim {
 
     /// Settles the delivery. Dropped before the provider answers, it is settled as a drop does.
     ///
-    /// If the settlement got through all the same, the second one finds the lease gone and changes nothing.
+    /// If the first settlement succeeded, the second one finds the lease gone and changes nothing.
     pub(crate) async fn settle(mut self, settlement: Settle) -> Result<()> {
         let answer = self.send(settlement).await;
         // After an error too: what did not get through is over when the lease is.

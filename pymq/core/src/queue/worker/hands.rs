@@ -1,4 +1,4 @@
-//! The items in hand: leased by this worker, and not settled yet. Pure state: who waits, who runs, whose lease is to be
+//! The items in hand: leased by this worker, and not settled yet. Pure state: which wait, which run, which lease is to be
 //! extended when.
 //!
 //! Every item is in one [`Stage`], and leaves by [`Hands::drop_item`] alone, once it is nothing of ours any more.

@@ -132,7 +132,7 @@ pub(super) async fn work(handler: ItemFn, meta: ItemMeta, mut report: Report) {
 /// dropped, past everything that catches.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Unbounded, and bounded all the same: the worker begins no more items than it has handlers.
+    /// Unbounded. The worker bounds it: it begins no more items than it has handlers.
     to: UnboundedSender<Finished>,
     ticket: Ticket,
     message: Message,
@@ -160,7 +160,7 @@ impl Drop for Report {
             took: self.began.elapsed(),
             message: std::mem::take(&mut self.message),
         };
-        // Where the worker is gone, nobody settles any more: its leases are given back by the bus, or run out.
+        // If the worker is gone, the bus gives its leases back, or they run out.
         drop(self.to.send(finished));
     }
 }

@@ -1,4 +1,4 @@
-//! The task of a worker: one loop that takes, begins, settles and extends, and waits for whatever comes first.
+//! The task of a worker: one loop that takes, begins, settles and extends, and waits for what comes first.
 //!
 //! It never waits for one thing alone: a take, a settlement and an extension are under way beside each other, at most one of
 //! each. What finishes while a settlement is under way is settled together by the next, so that acks gather by themselves

@@ -85,8 +85,8 @@ impl Worker {
         self.forget(letter.ticket);
     }
 
-    /// The lease was over when its settlement came. If it was told before, that one may have ended it: then all is well,
-    /// and if not nobody can know.
+    /// The lease was over when its settlement came. If it was told before, that one may have ended it: the
+    /// retry succeeded, or the outcome is unknown.
     fn was_lost(&mut self, letter: &Letter) {
         if !letter.is_unsure && letter.settle != Settle::Release {
             self.count_loss(letter.ticket);
@@ -147,7 +147,7 @@ impl Worker {
             Loss::Unbegun => self.forget(ticket),
             Loss::Running => {
                 self.count_loss(ticket);
-                // The handler runs on, and nobody waits for its settlement.
+                // The handler runs on. Its result will not be settled.
                 self.leases.let_go(ticket);
             }
             // If its settlement is with the provider, that one's answer tells.

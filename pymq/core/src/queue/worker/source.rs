@@ -37,7 +37,7 @@ impl Source {
         self.provider.capabilities().delays
     }
 
-    /// Waits for items and leases up to `max` of them. Cancel safe: what was taken for nobody goes back.
+    /// Waits for items and leases up to `max` of them. Cancel safe: what was taken for a dropped future goes back.
     pub(super) async fn take(self, max: NonZeroUsize, lease: Duration) -> Result<Vec<Delivery>> {
         let opts = GetOptions::default()
             .max(max)
