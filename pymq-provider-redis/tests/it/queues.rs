@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pymq_core::provider::{
-    Delivery, GetOptions, MIN_LEASE, Part, Provider, PutOptions, Redrive, Settle, Wait,
+    Delivery, GetOptions, Part, Provider, PutOptions, Redrive, Settle, Wait,
 };
 use pymq_core::{Connect, Encoding, ErrorKind, Message};
 use tokio::time::{sleep, timeout};
@@ -459,7 +459,7 @@ async fn waiting_callers_share_one_connection_that_ends_after_them() {
 #[tokio::test]
 async fn more_than_one_sweep_can_move_keeps_its_order() {
     let server = Server::start(&[]).await;
-    let provider = server.connect().await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
     put(&provider, 0..2_500).await;
     let mut leased = Vec::new();
     while leased.len() < 2_500 {
@@ -471,17 +471,15 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
         .await
         .unwrap();
 
-    // Each message is in a batch of its own now. All leases have ended before the first sweep. A sweep
-    // that found only some of them ended would return these first, and the others in front of them.
-    settle_all(
-        &provider,
-        &leased,
-        &Settle::Extend {
-            lease: Duration::from_millis(1),
-        },
-    )
-    .await;
-    sleep(2 * MIN_LEASE).await;
+    // Each message is in a batch of its own now, and all leases end in one step: the provider sweeps
+    // by itself, too, and one that found only some of them ended would return these first.
+    settle_all(&provider, &leased, &Settle::Extend { lease: LONG }).await;
+    let end_all = "local all = redis.call('ZRANGE', KEYS[1], 0, -1)
+        for i, one in ipairs(all) do redis.call('ZADD', KEYS[1], i, one) end
+        return #all";
+    let key = "{__eventbus:global:q}:v1:leases";
+    let ended: usize = raw.run(&["EVAL", end_all, "1", key]).await;
+    assert_eq!(ended, 2_500);
     let counted = async {
         while provider.queue_stats("q").await.unwrap().ready < 5_000 {
             sleep(Duration::from_millis(1)).await;
