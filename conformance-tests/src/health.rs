@@ -186,7 +186,7 @@ pub async fn late_replies_are_counted(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// A request whose caller no longer waits when it could run is counted by the bus of the server.
+/// The bus of a server counts each request that expired before it could run.
 pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, open(h).await?);
     let (gate, started) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));

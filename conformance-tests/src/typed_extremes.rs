@@ -40,7 +40,7 @@ pub async fn a_lease_of_no_time_ends_in_the_dead_letters(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// A worker whose leases last no time still works on its items, and finishes.
+/// A worker with leases of no time still works on its items, and finishes.
 pub async fn a_worker_with_leases_of_no_time_finishes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus

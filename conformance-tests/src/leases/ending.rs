@@ -9,7 +9,7 @@ use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took};
 use crate::wait::{PATIENCE, until};
 use crate::{Harness, Outcome};
 
-/// A message whose lease ends unsettled is delivered to a take that waits: not before the end, and as the next attempt.
+/// When a lease ends unsettled, a waiting take gets the message: not earlier, and as the next attempt.
 pub async fn expired_lease_redelivers(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;
@@ -23,7 +23,7 @@ pub async fn expired_lease_redelivers(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A get without a lease receives a message whose lease has ended.
+/// A get without a lease receives a message after its lease has ended.
 pub async fn expired_lease_reaches_a_plain_get(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;

@@ -137,7 +137,7 @@ impl Queue {
         self.leased.iter().map(|it| it.ends).min()
     }
 
-    /// Gives back the items whose leases are over.
+    /// Gives back the items after the end of their leases.
     pub(super) fn end_leases(&mut self, capabilities: Capabilities, now: Instant) {
         let mut ended: Vec<_> = self.leased.extract_if(.., |it| it.ends <= now).collect();
         // Each goes before those that ended earlier. Those that end together keep their order.

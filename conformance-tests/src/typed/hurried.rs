@@ -71,7 +71,7 @@ pub async fn hurried_calls_get_their_own_answer(h: &dyn Harness) -> Outcome {
     tasks.join_all().await.into_iter().collect::<Outcome>()?;
 
     let unhurried = caller.stub::<(u32,), u32>("echo");
-    // After those whose callers are gone.
+    // After the waiters that their callers have left.
     until("a call is answered", async || {
         unhurried.call((7,)).await.is_ok_and(|answer| answer == 7)
     })

@@ -33,7 +33,7 @@ impl Twist for Noting {
     }
 }
 
-/// A worker whose items take long leases only what it works on. Other workers can begin the rest.
+/// A worker with slow items leases only those it works on. Other workers can begin the rest.
 pub async fn slow_items_are_left_to_other_workers(h: &dyn Harness) -> Outcome {
     let (busy, idle) = (open(h).await?, open(h).await?);
     let jobs = busy.queue::<u32>("jobs");

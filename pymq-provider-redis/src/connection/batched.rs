@@ -103,7 +103,7 @@ impl Drop for InFlight<'_> {
 
 /// Sends one pipeline and distributes its answers.
 async fn send_batch(mut connection: MultiplexedConnection, mut batch: Vec<PendingCommand>) {
-    // Commands whose caller has dropped its future are not sent.
+    // A command is not sent if its caller has dropped the future.
     batch.retain(|pending| !pending.answer.is_closed());
     if batch.is_empty() {
         return;
