@@ -49,9 +49,15 @@ end
 -- One script handles at most 1,000 messages of 4 MiB together. It handles a larger message alone.
 local handled, handled_bytes = 0, 0
 
+-- Tells whether no more message fits, before the next one is read. To read a large message in vain
+-- takes as long as to move it.
+local function is_full()
+  return handled >= 1000 or handled_bytes >= 4194304
+end
+
 -- Tells whether one more message of this size fits, and counts it if so.
 local function fits(bytes)
-  if handled >= 1000 or (handled > 0 and handled_bytes + bytes > 4194304) then
+  if is_full() or (handled > 0 and handled_bytes + bytes > 4194304) then
     return false
   end
   handled, handled_bytes = handled + 1, handled_bytes + bytes

