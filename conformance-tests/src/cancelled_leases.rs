@@ -14,7 +14,10 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// Dropped leases of every kind give their item back, uncounted.
 pub async fn dropped_leases_are_given_back_uncounted(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
-    let jobs = bus.queue::<u32>("jobs").lease_time(LONG).max_attempts(0);
+    let jobs = bus
+        .queue::<u32>("jobs")
+        .lease_time(LONG)
+        .unlimited_attempts();
     jobs.put_all(&[1, 2]).await?;
 
     for polls in 1..=POLLS {
@@ -55,7 +58,10 @@ pub async fn dropped_leases_are_given_back_uncounted(h: &dyn Harness) -> Outcome
 /// A dropped settlement of any kind finishes the item or gives it back.
 pub async fn dropped_settlements_leave_no_lease(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
-    let jobs = bus.queue::<u32>("jobs").lease_time(LONG).max_attempts(0);
+    let jobs = bus
+        .queue::<u32>("jobs")
+        .lease_time(LONG)
+        .unlimited_attempts();
 
     for polls in 1..=POLLS {
         let mut is_last = true;

@@ -83,7 +83,9 @@ pub async fn no_item_lost_under_disruption(h: &dyn Harness) -> Outcome {
 
 /// Takes, notes and acks, until the queue is closed. What cannot be acked comes back by itself.
 async fn work(jobs: Queue<u32>) -> Result<Vec<u32>, Failure> {
-    let jobs = jobs.lease_time(Duration::from_millis(500)).max_attempts(0);
+    let jobs = jobs
+        .lease_time(Duration::from_millis(500))
+        .unlimited_attempts();
     let mut worked = Vec::new();
     while let Ok(job) = jobs.lease().await {
         worked.push(*job);

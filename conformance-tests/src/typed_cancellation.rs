@@ -18,7 +18,7 @@ use crate::{Clock, Harness, Outcome};
 /// Leases dropped while they wait, or just when they have taken something, lose nothing and count no attempt.
 pub async fn cancelled_leases_count_no_attempt(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
-    let jobs = bus.queue::<u32>("jobs").max_attempts(0);
+    let jobs = bus.queue::<u32>("jobs").unlimited_attempts();
     jobs.put(&1).await?;
     let mut handed_out = 0;
 
@@ -46,7 +46,7 @@ pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
     let bus = open_slow(h).await?;
     let jobs = bus
         .queue::<u32>("jobs")
-        .max_attempts(0)
+        .unlimited_attempts()
         .lease_time(Duration::from_secs(3_600));
 
     for polls in 0..12 {

@@ -46,7 +46,7 @@ pub async fn a_worker_with_leases_of_no_time_finishes(h: &dyn Harness) -> Outcom
     let jobs = bus
         .queue::<u32>("jobs")
         .lease_time(Duration::ZERO)
-        .max_attempts(0);
+        .unlimited_attempts();
     jobs.put_all(&[1, 2, 3]).await?;
 
     let worker = jobs.worker(async |_: u32| {}).start()?;

@@ -173,7 +173,7 @@ async fn work(
         .queue::<Job>(&orders.order.queue)
         .lease_time(orders.order.lease)
         // How often a message meets a process that is killed is for the schedule to decide.
-        .max_attempts(0);
+        .unlimited_attempts();
     loop {
         let lease = tokio::select! {
             lease = queue.lease() => lease?,

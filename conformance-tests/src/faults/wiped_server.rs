@@ -195,7 +195,7 @@ async fn load(bus: &Bus, diary: &Diary) -> Result<JoinSet<Outcome>, Failure> {
 }
 
 async fn work(bus: Bus, diary: Diary, name: String) -> Outcome {
-    let queue = bus.queue::<u32>(&name).max_attempts(0);
+    let queue = bus.queue::<u32>(&name).unlimited_attempts();
     loop {
         let put = queue.put(&1).await;
         diary.note("put", &put);

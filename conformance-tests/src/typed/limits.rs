@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pymq_core::codec::MAX_DEPTH;
-use pymq_core::{BufferLimits, Bus, ErrorKind, Json, Raw, RemoteError, Result};
+use pymq_core::{BufferLimits, Bus, ErrorKind, Json, Queue, Raw, RemoteError, Result};
 use serde_json::{Value, json};
 
 use super::{kind, next, open, recorder};
@@ -111,13 +111,15 @@ pub async fn payloads_pass_up_to_the_limit_and_no_further(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// Limits and timeouts of nothing and without end are the nearest ones there are.
+/// The smallest and the largest limits and timeouts are accepted. Zero is the nearest possible buffer or
+/// concurrency. A queue refuses it: no item would fit, or none could be leased.
 pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     soon("a ping", bus.ping(Duration::MAX)).await??;
 
     for (n, limit) in [0, usize::MAX].into_iter().enumerate() {
-        let queue = bus.queue::<u32>(&format!("items {n}")).maxsize(limit);
+        let queue = bus.queue::<u32>(&format!("items {n}"));
+        let queue = queue.maxsize(limit.max(1)).max_attempts(u32::MAX);
         soon("a put", queue.put_timeout(&1, Duration::MAX)).await??;
         assert!(queue.get_many(0).await?.is_empty());
         let taken = soon("a take", queue.get_many(usize::MAX)).await??;
@@ -139,7 +141,38 @@ pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
         );
         soon("unsubscribe", handler.stop()).await?;
     }
+    let queue = bus.queue::<u32>("items");
+    assert_zero_is_refused(&queue.clone().maxsize(0), "unbounded()").await?;
+    assert_zero_is_refused(&queue.clone().max_attempts(0), "unlimited_attempts()").await?;
+    queue.maxsize(0).maxsize(1).put(&1).await?;
     soon("the shutdown", bus.shutdown(Duration::MAX)).await??;
+    Ok(())
+}
+
+/// Each operation of a queue with a limit of zero fails before anything is sent, and names the method that removes
+/// the limit.
+async fn assert_zero_is_refused(queue: &Queue<u32>, instead: &str) -> Outcome {
+    let refused = [
+        soon("put", queue.put(&1)).await?,
+        queue.try_put(&1).await,
+        queue.put_all(&[1]).await,
+        queue.put_after(&1, Duration::ZERO).await,
+        soon("get", queue.get()).await?.map(drop),
+        queue.try_get().await.map(drop),
+        queue.get_many(2).await.map(drop),
+        soon("lease", queue.lease()).await?.map(drop),
+        queue.try_lease().await.map(drop),
+        queue.len().await.map(drop),
+        queue.worker(async |_: u32| {}).start().map(drop),
+    ];
+
+    for (n, refused) in refused.into_iter().enumerate() {
+        let Err(error) = refused else {
+            return Err(format!("operation {n} was not refused").into());
+        };
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+        assert!(error.to_string().contains(instead), "{error}");
+    }
     Ok(())
 }
 

@@ -75,7 +75,7 @@ pub enum ErrorKind {
     TooLarge,
     /// A name is empty, too long or reserved, or contains control characters.
     InvalidName,
-    /// A configuration or a URL is invalid.
+    /// A configuration, a URL or a limit of a queue is invalid.
     InvalidConfig,
     /// The provider does not have the capability.
     Unsupported,

@@ -6,6 +6,7 @@ mod dead_letters;
 mod handle;
 mod lease;
 mod leasing;
+mod limits;
 mod put;
 mod take;
 mod taking;
@@ -13,14 +14,12 @@ mod worker;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::client::Client;
 use crate::codec::{Decode, Tag, Tagged};
 use crate::handler::Handler;
 use crate::provider::{lease_time, once_window};
-use crate::retry::MaxAttempts;
 
 pub use self::dead_letters::{DeadLetter, DeadLetters};
 use self::handle::Handle;
@@ -70,51 +69,6 @@ impl<T> Queue<T> {
             tag: None,
             item: PhantomData,
         }
-    }
-
-    /// Bounds the queue for puts by this handle; zero, the default, is no bound.
-    ///
-    /// Items in line count; leased and delayed ones do not. The bound is checked in one step with the put, so
-    /// racing puts keep it. Items that come back or become due may exceed it, and puts by Python ignore it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-    /// # let bus = pymq::connect("memory://").await?;
-    /// let jobs = bus.queue::<u32>("jobs").maxsize(1);
-    ///
-    /// jobs.try_put(&1).await?;
-    ///
-    /// assert_eq!(jobs.try_put(&2).await.unwrap_err().kind(), pymq::ErrorKind::Full);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn maxsize(mut self, maxsize: usize) -> Self {
-        self.handle.maxsize = NonZeroUsize::new(maxsize);
-        self
-    }
-
-    /// Sets how often an item may be leased before it becomes a dead letter; 5 unless set, zero is no limit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-    /// # let bus = pymq::connect("memory://").await?;
-    /// let jobs = bus.queue::<u32>("jobs").max_attempts(1);
-    /// jobs.put(&1).await?;
-    ///
-    /// jobs.lease().await?.nack().await?;
-    ///
-    /// assert!(jobs.try_lease().await?.is_none());
-    /// assert_eq!(jobs.dead_letters().len().await?, 1);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn max_attempts(mut self, max: u32) -> Self {
-        self.handle.max_attempts = MaxAttempts::new(max);
-        self
     }
 
     /// Sets how long a lease lasts unless it is extended; 30 seconds unless set. A lease lasts at least 10 ms

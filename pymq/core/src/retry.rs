@@ -1,7 +1,6 @@
 //! When to retry and when to give up: pure state, without a clock and without a network.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::text::cut;
@@ -87,12 +86,20 @@ pub(crate) fn jitter(of: impl Hash) -> f64 {
 
 /// How often a message may be taken with a lease before it becomes a dead letter.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct MaxAttempts(Option<NonZeroU32>);
+pub(crate) struct MaxAttempts(Option<u32>);
 
 impl MaxAttempts {
-    /// Creates a limit; zero means no limit.
+    /// No limit.
+    pub(crate) const UNLIMITED: Self = Self(None);
+
+    /// Creates a limit.
     pub(crate) const fn new(max: u32) -> Self {
-        Self(NonZeroU32::new(max))
+        Self(Some(max))
+    }
+
+    /// Tells whether the limit is zero, which would let no message be taken.
+    pub(crate) fn is_zero(self) -> bool {
+        self.0 == Some(0)
     }
 
     /// Returns the reason to bury a message after a failed `attempt`, or `None` to retry it.
@@ -104,7 +111,7 @@ impl MaxAttempts {
         error: &str,
         origin: &str,
     ) -> Option<String> {
-        let max = self.0.filter(|max| attempt >= max.get())?;
+        let max = self.0.filter(|&max| attempt >= max)?;
         let error = cut(error);
         Some(format!(
             "out of attempts: attempt {attempt} of {max} failed with `{error}` in {origin}"
@@ -114,8 +121,8 @@ impl MaxAttempts {
     /// Returns the reason to bury a message that is taken for the `attempt`-th time, or `None` to
     /// hand it out.
     pub(crate) fn bury_reason(self, attempt: u32) -> Option<String> {
-        let max = self.0.filter(|max| attempt > max.get())?;
-        let times = if max.get() == 1 { "time" } else { "times" };
+        let max = self.0.filter(|&max| attempt > max)?;
+        let times = if max == 1 { "time" } else { "times" };
         Some(format!(
             "out of attempts: handed out {max} {times} and never acked"
         ))
@@ -215,7 +222,10 @@ mod tests {
                 .as_deref(),
             Some("out of attempts: attempt 3 of 3 failed with `disk full` in here")
         );
-        assert_eq!(MaxAttempts::new(0).bury_reason_on_failure(9, "", ""), None);
+        assert_eq!(
+            MaxAttempts::UNLIMITED.bury_reason_on_failure(u32::MAX, "", ""),
+            None
+        );
 
         let endless = "ä".repeat(10_000);
         let reason = three.bury_reason_on_failure(4, &endless, "here");
@@ -223,7 +233,8 @@ mod tests {
     }
 
     #[test]
-    fn zero_means_no_limit() {
-        assert_eq!(MaxAttempts::new(0).bury_reason(u32::MAX), None);
+    fn without_a_limit_nothing_is_buried() {
+        assert_eq!(MaxAttempts::UNLIMITED.bury_reason(u32::MAX), None);
+        assert!(!MaxAttempts::UNLIMITED.is_zero());
     }
 }

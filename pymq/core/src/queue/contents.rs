@@ -66,10 +66,7 @@ impl<T> Queue<T> {
     /// ```
     pub async fn is_full(&self) -> Result<bool> {
         let len = self.len().await?;
-        Ok(self
-            .handle
-            .maxsize
-            .is_some_and(|maxsize| len >= maxsize.get()))
+        Ok(self.handle.maxsize.is_some_and(|maxsize| len >= maxsize))
     }
 
     /// Counts the items in each state: in line, delayed, leased, dead.

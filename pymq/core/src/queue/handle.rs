@@ -26,7 +26,7 @@ const MOST_LOST: u32 = 8;
 pub(crate) struct Handle {
     pub(super) client: Client,
     pub(crate) local: Arc<LocalQueue>,
-    pub(super) maxsize: Option<NonZeroUsize>,
+    pub(super) maxsize: Option<usize>,
     pub(crate) max_attempts: MaxAttempts,
     pub(crate) lease_time: Duration,
     pub(super) once_window: Duration,
@@ -46,8 +46,9 @@ impl Handle {
         }
     }
 
-    /// Returns the name, which may be used only if it is valid.
+    /// Returns the name. Fails if the name or a limit is invalid.
     pub(crate) fn name(&self) -> Result<&str> {
+        self.check_limits()?;
         self.local.checked_name()
     }
 
@@ -58,6 +59,7 @@ impl Handle {
 
     /// Says what was done to which queue, as every error does.
     pub(super) fn session(&self, verb: &str) -> Result<&Arc<Session>> {
+        self.check_limits()?;
         self.client.session(|| self.context(verb))
     }
 
@@ -91,10 +93,10 @@ impl Handle {
         let Some(maxsize) = self.maxsize else {
             return self.ask(name, messages, opts).await;
         };
-        if messages.len() > maxsize.get() {
+        if messages.len() > maxsize {
             return Err(self.error(ErrorKind::Full, "put to"));
         }
-        let opts = opts.maxsize(self.maxsize);
+        let opts = opts.maxsize(NonZeroUsize::new(maxsize));
         let mut backoff = Backoff::put();
         loop {
             // Listening before trying: a place that becomes free in between is not overheard.
