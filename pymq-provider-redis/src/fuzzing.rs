@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use pymq_core::codec::Decode;
+use pymq_core::codec::json::{Object, is_readable_payload};
 use pymq_core::provider::Reply;
 use pymq_core::{Message, Params, Raw, RemoteError};
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use crate::queues;
 use crate::rpc::envelope::{read_request, read_response, request_frame, write_response};
-use crate::wire::{Extra, Object, decode_with, encode_with, is_readable_payload};
+use crate::wire::{Extra, decode_with, encode_with};
 
 #[derive(Deserialize)]
 struct Placed {

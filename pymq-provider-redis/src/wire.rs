@@ -15,28 +15,21 @@
 //! payload that is not valid UTF-8 ends Python's event loop for good.
 
 mod meta;
-mod scan;
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use pymq_core::codec::json::{LIST, OBJ, OPEN_OBJ, Object, THEN_TYPE, TYPE, is_readable};
 use pymq_core::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
-#[cfg(any(test, fuzzing))]
-pub(crate) use self::scan::is_readable_payload;
-pub(crate) use self::scan::{Object, elements, is_readable};
 
-const OBJ: &str = "__obj";
-const LIST: &str = "__list";
-const TYPE: &str = "__type";
-const PYMQ: &str = "__pymq";
+/// The key of our member in a frame.
+pub(crate) const PYMQ: &str = "__pymq";
 
-/// The texts of a frame before a value, before its type, and before our member.
-const OPEN: &str = r#"{"__obj": "#;
-const THEN_TYPE: &str = r#", "__type": "#;
+/// The text of a frame before our member.
 const THEN_PYMQ: &str = r#", "__pymq": "#;
 
 /// What a payload holds besides the message.
@@ -157,10 +150,10 @@ fn frame_object(message: &Message, text: &str, object: &Object<'_>, mut meta: Me
         return message.body.clone();
     }
     if object.position(OBJ).is_some() || object.position(LIST).is_some() {
-        if object.members.len() == 1 && object.position(OBJ).is_some() {
+        if object.members().len() == 1 && object.position(OBJ).is_some() {
             meta.form = Some(Form::Obj);
         }
-        let (body, close) = text.split_at(object.end);
+        let (body, close) = text.split_at(object.end());
         return concat(&[body, THEN_PYMQ, &json(&meta), close]);
     }
     match object.position(TYPE) {
@@ -170,21 +163,22 @@ fn frame_object(message: &Message, text: &str, object: &Object<'_>, mut meta: Me
 }
 
 fn wrap(text: &str, meta: &Meta) -> Bytes {
-    concat(&[OPEN, text, THEN_PYMQ, &json(meta), "}"])
+    concat(&[OPEN_OBJ, text, THEN_PYMQ, &json(meta), "}"])
 }
 
 /// Moves the type tag from an object to the frame around it, and notes what was cut out and where.
 fn retag(text: &str, object: &Object<'_>, tag: usize, mut meta: Meta) -> Bytes {
-    let member = &object.members[tag];
-    let (start, end) = match (tag.checked_sub(1), object.members.get(tag + 1)) {
+    let members = object.members();
+    let member = &members[tag];
+    let (start, end) = match (tag.checked_sub(1), members.get(tag + 1)) {
         (_, Some(next)) => (member.key.start, next.key.start),
-        (Some(previous), None) => (object.members[previous].value.end, member.value.end),
+        (Some(previous), None) => (members[previous].value.end, member.value.end),
         (None, None) => (member.key.start, member.value.end),
     };
     meta.cut = Some((start, text[start..end].to_owned()));
     let tag = &text[member.value.clone()];
     concat(&[
-        OPEN,
+        OPEN_OBJ,
         &text[..start],
         &text[end..],
         THEN_TYPE,
@@ -210,7 +204,7 @@ fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
         return None;
     }
     let object = Object::scan(text)?;
-    let (last, others) = object.members.split_last()?;
+    let (last, others) = object.members().split_last()?;
     let head = text[..last.key.end]
         .strip_suffix("\"__pymq\"")?
         .strip_suffix(", ")?;
@@ -220,7 +214,7 @@ fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
     }
     let meta: Meta = serde_json::from_str(&text[last.value.clone()]).ok()?;
 
-    let inside = head.strip_prefix(OPEN);
+    let inside = head.strip_prefix(OPEN_OBJ);
     let (encoding, body) = match (others, inside, &meta) {
         ([_], Some(inside), Meta { enc: Some(enc), .. }) => {
             let encoded = inside.strip_prefix('"')?.strip_suffix('"')?;
@@ -242,7 +236,7 @@ fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
                 ..
             },
         ) => {
-            let object = inside.get(..tag.key.start.checked_sub(OPEN.len() + 2)?)?;
+            let object = inside.get(..tag.key.start.checked_sub(OPEN_OBJ.len() + 2)?)?;
             let (before, after) = object.split_at_checked(*at)?;
             (Encoding::Json, concat(&[before, cut, after]))
         }

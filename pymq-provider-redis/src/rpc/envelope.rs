@@ -9,11 +9,11 @@ mod response;
 
 use std::fmt::Write;
 
+use pymq_core::codec::json::{OBJ, Object, elements};
 use pymq_core::codec::to_json;
 
 pub(crate) use self::request::{Request, RequestParts, read_request, request_frame, write_request};
 pub(crate) use self::response::{Response, read_response, write_response};
-use crate::wire::{Object, elements};
 
 /// Why writing to a `String` cannot fail.
 const STRING_WRITE: &str = "writing to a string never fails";
@@ -23,7 +23,7 @@ fn fields<'a, const N: usize>(
     frame: &Object<'a>,
     names: [&str; N],
 ) -> Option<[Option<&'a str>; N]> {
-    let Some(object) = frame.get("__obj") else {
+    let Some(object) = frame.get(OBJ) else {
         return Some(names.map(|name| frame.get(name)));
     };
     if let Some(elements) = elements(object) {

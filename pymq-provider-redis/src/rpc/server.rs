@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pymq_core::codec::json::Object;
 use pymq_core::provider::{Reply, Request, RequestInlet};
 use pymq_core::{Error, RemoteError, Result};
 use tokio::sync::Semaphore;
@@ -16,7 +17,6 @@ use super::answer_sender::{Answer, AnswerSender};
 use super::envelope::{self, read_request, write_response};
 use crate::connection::{Now, Script};
 use crate::core::Core;
-use crate::wire::Object;
 
 static CLAIM: Script = Script::new(include_str!("../../scripts/rpc_claim.lua"));
 

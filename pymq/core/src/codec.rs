@@ -59,9 +59,9 @@
 mod dialect;
 mod envelope;
 mod exact;
+pub mod json;
 mod python;
 mod read;
-mod scan;
 mod write;
 
 use std::any::type_name;
@@ -85,10 +85,7 @@ pub const MAX_DEPTH: usize = 127;
 
 /// The keys that have a meaning at the top level of a payload. Python cannot read a list without an
 /// envelope that contains one of them.
-const RESERVED: [&str; 3] = [TYPE, OBJ, LIST];
-const TYPE: &str = "__type";
-const OBJ: &str = "__obj";
-const LIST: &str = "__list";
+const RESERVED: [&str; 3] = [json::TYPE, json::OBJ, json::LIST];
 
 /// A value that can be encoded as a payload: every serde type, and [`Raw`].
 pub trait Encode {

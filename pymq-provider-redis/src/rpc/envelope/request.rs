@@ -6,11 +6,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, TYPE, elements};
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
 use super::{STRING_WRITE, fields, push_quoted};
-use crate::wire::{self, CLOSE_MEMBER, Extra, Object, OpenEnd, elements};
+use crate::wire::{self, CLOSE_MEMBER, Extra, OpenEnd, PYMQ};
 
 /// The type tag of a request. `pymq.RpcRequest` is the same class in Python.
 const REQUEST_TAGS: [&str; 2] = [r#""pymq.core.RpcRequest""#, r#""pymq.RpcRequest""#];
@@ -45,7 +46,7 @@ pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
     }
     let is_tagged = |frame: &Object<'_>| {
         frame
-            .get("__type")
+            .get(TYPE)
             .is_some_and(|tag| REQUEST_TAGS.contains(&tag))
     };
     Object::scan(text).filter(is_tagged)
@@ -53,7 +54,7 @@ pub(crate) fn request_frame(payload: &[u8]) -> Option<Object<'_>> {
 
 /// Reads a request from its frame. Returns `None` if it has no valid inbox.
 pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Request> {
-    let (headers, extra) = match frame.get("__pymq") {
+    let (headers, extra) = match frame.get(PYMQ) {
         Some(member) => wire::read_extra(member)?,
         None => Default::default(),
     };
@@ -66,7 +67,7 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
     }
     let call = call.filter(|call| call.starts_with('"'))?.to_owned();
     let has_names = |kwargs: &str| {
-        kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.is_empty())
+        kwargs != "null" && !Object::scan(kwargs).is_some_and(|names| names.members().is_empty())
     };
     let read = match args.and_then(|args| arguments(payload, args, extra.is_opaque)) {
         _ if kwargs.is_some_and(has_names) => Err("keyword arguments are not supported"),
@@ -152,14 +153,15 @@ pub(crate) fn write_request(
     } = wire::open_end_of_frame(&message.headers, &extra);
     let known = name.len() + 2 * inbox.len() + args.len() + member.len();
     let mut text = String::with_capacity(known + REQUEST_BYTES);
-    text.push_str(r#"{"__obj": ["#);
+    text.push_str(OPEN_OBJ);
+    text.push('[');
     push_quoted(&mut text, name);
     // The closing quote comes after the id.
     text.pop();
     let tag = REQUEST_TAGS[0];
     write!(
         text,
-        r#"#{id}", "{inbox}", {args}, {{}}], "__type": {tag}{member}"#
+        r#"#{id}", "{inbox}", {args}, {{}}]{THEN_TYPE}{tag}{member}"#
     )
     .expect(STRING_WRITE);
     if has_deadline {

@@ -5,10 +5,10 @@ use std::fmt::Write;
 
 use bytes::Bytes;
 use pymq_core::RemoteError;
+use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, is_readable};
 use pymq_core::provider::Reply;
 
 use super::{STRING_WRITE, fields, push_quoted};
-use crate::wire::{Object, is_readable};
 
 /// Room for the text around a result.
 const RESPONSE_BYTES: usize = 96;
@@ -101,11 +101,11 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
         Some(result) => {
             let known = call.len() + result.len() + type_name.len();
             let mut response = String::with_capacity(known + RESPONSE_BYTES);
-            write!(response, r#"{{"__obj": [{call}, {result}, "#).expect(STRING_WRITE);
+            write!(response, "{OPEN_OBJ}[{call}, {result}, ").expect(STRING_WRITE);
             push_quoted(&mut response, &type_name);
             write!(
                 response,
-                r#", {failed}], "__type": "pymq.core.RpcResponse"}}"#
+                r#", {failed}]{THEN_TYPE}"pymq.core.RpcResponse"}}"#
             )
             .expect(STRING_WRITE);
             response

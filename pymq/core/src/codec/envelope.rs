@@ -2,79 +2,44 @@
 //! at the tag.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Error as _, IgnoredAny};
 use serde_json::Error;
-use serde_json::value::RawValue;
 
-use super::{LIST, OBJ, TYPE};
+use super::json::{LIST, OBJ, Object, TYPE};
 
 /// Returns the value inside an envelope, or a text without an envelope unchanged. The text must be
 /// an object.
 pub(super) fn open(text: &str) -> Result<Cow<'_, str>, Error> {
-    let Members(members) = serde_json::from_str(text)?;
-    // If a key repeats, the last one counts.
-    let last = |name| {
-        members
-            .iter()
-            .rfind(|(key, _)| spells(key, name))
-            .map(|(_, value)| value.get())
-    };
-    if let Some(content) = last(OBJ).or_else(|| last(LIST)) {
+    let object = Object::scan(text)
+        .filter(Object::is_strict)
+        .ok_or_else(|| syntax_error(text))?;
+    if let Some(content) = object.get(OBJ).or_else(|| object.get(LIST)) {
         return Ok(Cow::Borrowed(content));
     }
-    if last(TYPE).is_none() {
+    if object.position(TYPE).is_none() {
         return Ok(Cow::Borrowed(text));
     }
 
-    let mut object = String::with_capacity(text.len());
-    for (key, value) in members.iter().filter(|(key, _)| !spells(key, TYPE)) {
-        object.push_str(if object.is_empty() { "{" } else { "," });
-        object.push_str(key.get());
-        object.push(':');
-        object.push_str(value.get());
-    }
-    object.push_str(if object.is_empty() { "{}" } else { "}" });
-    Ok(Cow::Owned(object))
-}
-
-/// Tells whether a JSON key is this name. The key may be written with escapes.
-fn spells(key: &RawValue, name: &str) -> bool {
-    let quoted = key.get();
-    let plain = quoted
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    plain == Some(name)
-        || quoted.contains('\\')
-            && serde_json::from_str::<String>(quoted).is_ok_and(|key| key == name)
-}
-
-/// The members of an object, as written in the text.
-struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MembersVisitor)
-    }
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
+    let mut rest = String::with_capacity(text.len());
+    for member in object.members() {
+        if !object.is_named(member, TYPE) {
+            rest.push_str(if rest.is_empty() { "{" } else { "," });
+            rest.push_str(&text[member.key.clone()]);
+            rest.push(':');
+            rest.push_str(&text[member.value.clone()]);
         }
-        Ok(Members(members))
     }
+    rest.push_str(if rest.is_empty() { "{}" } else { "}" });
+    Ok(Cow::Owned(rest))
+}
+
+/// Returns what `serde_json` says about a text that is not an object.
+fn syntax_error(text: &str) -> Error {
+    let parsed = serde_json::from_str::<IgnoredAny>(text);
+    parsed
+        .err()
+        .unwrap_or_else(|| Error::custom("not an object"))
 }
 
 #[cfg(test)]

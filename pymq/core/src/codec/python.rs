@@ -6,7 +6,7 @@ use std::io;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use super::MAX_DEPTH;
-use super::scan::{Fault, scan};
+use super::json::{self, Fault};
 
 /// Makes `serde_json` write as Python does. The methods that are not here write the same in both.
 ///
@@ -33,8 +33,8 @@ impl PythonForm {
         }
     }
 
-    fn check_text(&self, json: &str) -> io::Result<()> {
-        let findings = scan(json).map_err(refused)?;
+    fn check_text(&self, text: &str) -> io::Result<()> {
+        let findings = json::check(text).map_err(refused)?;
         self.check_depth(findings.depth)
     }
 }

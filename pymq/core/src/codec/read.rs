@@ -7,7 +7,7 @@ use serde_json::Error;
 use super::MAX_DEPTH;
 use super::envelope;
 use super::exact::Exact;
-use super::scan::{Fault, Findings, scan};
+use super::json::{self, Fault, Findings};
 
 /// Reads a value that has no envelope.
 pub(super) fn bare<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
@@ -25,7 +25,7 @@ pub(super) fn payload<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     // One level too many may be the envelope.
     let findings = match findings.depth {
         0..=MAX_DEPTH => findings,
-        _ => scan(&content).map_err(Error::custom)?,
+        _ => json::check(&content).map_err(Error::custom)?,
     };
     value(&content, findings).or_else(|error| {
         // An envelope with nothing but a tag is an object without attributes. It may be a unit
@@ -40,7 +40,7 @@ pub(super) fn payload<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
 
 fn check(json: &[u8]) -> Result<(&str, Findings), Error> {
     let text = str::from_utf8(json).map_err(Error::custom)?;
-    let findings = scan(text).map_err(Error::custom)?;
+    let findings = json::check(text).map_err(Error::custom)?;
     Ok((text, findings))
 }
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 use serde_json::Error;
 
 use super::dialect::{Dialect, Form, Top};
+use super::json::{OPEN_OBJ, THEN_TYPE};
 use super::python::PythonForm;
 
 /// The start of an envelope around a value.
-const HEAD: &[u8] = br#"{"__obj": "#;
+const HEAD: &[u8] = OPEN_OBJ.as_bytes();
 
 /// The start of an envelope around a list of instances.
 const LIST_HEAD: &[u8] = br#"{"__list": "#;
@@ -49,7 +50,6 @@ pub(super) fn list<T: Serialize + ?Sized>(list: &T, class: &str) -> Result<Bytes
         if json[LIST_HEAD.len()..] == *b"[]" {
             return Ok(LIST_HEAD.len());
         }
-        json.extend_from_slice(b", ");
         close_with_tag(json, class)?;
         Ok(0)
     })
@@ -101,7 +101,6 @@ fn write_payload<T: Serialize + ?Sized>(
         (Form::Reserved, None) if is_object => "dict",
         (Form::Reserved, None) => "list",
     };
-    json.extend_from_slice(b", ");
     close_with_tag(json, tag)?;
     Ok(0)
 }
@@ -115,15 +114,13 @@ fn tagged_object(json: &mut Vec<u8>, class: &str) -> Result<usize, Error> {
         .trim_ascii_end()
         .len();
     json.truncate(members);
-    if !json.ends_with(b"{") {
-        json.extend_from_slice(b", ");
-    }
     close_with_tag(json, class)?;
     Ok(HEAD.len())
 }
 
 fn close_with_tag(json: &mut Vec<u8>, tag: &str) -> Result<(), Error> {
-    json.extend_from_slice(br#""__type": "#);
+    let separator = if json.ends_with(b"{") { ", ".len() } else { 0 };
+    json.extend_from_slice(&THEN_TYPE.as_bytes()[separator..]);
     tag.serialize(&mut serializer(json))?;
     json.push(b'}');
     Ok(())

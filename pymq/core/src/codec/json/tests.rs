@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::scanner::{MAX_DEPTH, MAX_DIGITS, plain_len};
 use super::*;
 
 #[test]
@@ -123,6 +124,21 @@ fn what_is_open_closes_in_turn_at_any_depth() {
     }
 }
 
+#[test]
+fn the_end_of_a_plain_text_is_found_at_any_offset() {
+    for len in 0..40 {
+        for end in ['"', '\\', '\0', '\u{1f}'] {
+            let text = format!(
+                "{}{end}{}",
+                "é".repeat(len % 3) + &"a".repeat(len),
+                "\"\\\n".repeat(9)
+            );
+            assert_eq!(plain_len(text.as_bytes()), text.find(end).unwrap());
+        }
+        assert_eq!(plain_len(" b\u{7f}".repeat(len).as_bytes()), 3 * len);
+    }
+}
+
 proptest! {
     #[test]
     fn agrees_with_serde_json_where_the_dialects_do(text in "[\\[\\]{}:,\"a\\\\ 0-9.eE+-]{0,16}") {
@@ -131,6 +147,7 @@ proptest! {
         let in_range = !strict.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
         prop_assume!(in_range);
         prop_assert_eq!(is_readable(&text), strict.is_ok());
+        prop_assert!(Object::scan(&text).is_none_or(|object| object.is_strict()));
         prop_assert_eq!(Object::scan(&text).is_some(), strict.is_ok_and(|value| value.is_object()));
     }
 

@@ -1,0 +1,283 @@
+//! Walks over a JSON text in the dialect that Python reads.
+
+use std::ops::Range;
+
+/// Deeper texts may exceed Python's recursion limit of 1,000 frames, some of which the program
+/// uses.
+pub(super) const MAX_DEPTH: usize = 500;
+
+/// The levels that a payload adds to the value inside.
+const PAYLOAD_LEVELS: usize = 2;
+
+/// Python refuses to read longer integers.
+pub(super) const MAX_DIGITS: usize = 4_300;
+
+/// The open objects and arrays around a value: a bit for each level, set for an object.
+#[derive(Default)]
+struct Open {
+    depth: usize,
+    objects: [u64; (MAX_DEPTH + PAYLOAD_LEVELS).div_ceil(64)],
+}
+
+impl Open {
+    fn push(&mut self, close: u8) {
+        let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
+        if close == b'}' {
+            self.objects[word] |= bit;
+        } else {
+            self.objects[word] &= !bit;
+        }
+        self.depth += 1;
+    }
+
+    /// Returns the closing character of the innermost level.
+    fn last(&self) -> Option<u8> {
+        let level = self.depth.checked_sub(1)?;
+        let is_object = self.objects[level / 64] >> (level % 64) & 1 == 1;
+        Some(if is_object { b'}' } else { b']' })
+    }
+}
+
+/// Walks over a text. Each step returns `None` where Python would raise.
+pub(super) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    max_depth: usize,
+    is_strict: bool,
+}
+
+impl<'a> Scanner<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+            max_depth: MAX_DEPTH,
+            is_strict: true,
+        }
+    }
+
+    /// Walks over a payload, which may be deeper than a value.
+    pub(super) fn payload(text: &'a str) -> Self {
+        Self {
+            max_depth: MAX_DEPTH + PAYLOAD_LEVELS,
+            ..Self::new(text)
+        }
+    }
+
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Tells whether there was no word so far that only Python reads.
+    pub(super) fn is_strict(&self) -> bool {
+        self.is_strict
+    }
+
+    /// Tells whether the whole text is one value.
+    pub(super) fn is_value(mut self) -> bool {
+        self.space();
+        self.value().and_then(|()| self.finish()).is_some()
+    }
+
+    /// Skips one value. Not recursive, because the depth of a hostile text is unbounded.
+    pub(super) fn value(&mut self) -> Option<()> {
+        let mut open = Open::default();
+        loop {
+            self.space();
+            match self.peek()? {
+                start @ (b'{' | b'[') => {
+                    let close = if start == b'{' { b'}' } else { b']' };
+                    self.at += 1;
+                    self.space();
+                    if self.peek()? == close {
+                        self.at += 1;
+                    } else if open.depth + 1 >= self.max_depth {
+                        return None;
+                    } else {
+                        open.push(close);
+                        self.key_in(close)?;
+                        continue;
+                    }
+                }
+                b'"' => self.string()?,
+                b'-' | b'0'..=b'9' => self.number()?,
+                _ => self.word()?,
+            }
+            // The value has ended, and perhaps the objects and arrays around it.
+            loop {
+                let Some(close) = open.last() else {
+                    return Some(());
+                };
+                if self.goes_on(close)? {
+                    self.key_in(close)?;
+                    break;
+                }
+                self.at += 1;
+                open.depth -= 1;
+            }
+        }
+    }
+
+    /// Skips the comma after a member or an element. Returns false before the closing character.
+    pub(super) fn goes_on(&mut self, close: u8) -> Option<bool> {
+        self.space();
+        match self.peek()? {
+            b',' => {
+                self.at += 1;
+                Some(true)
+            }
+            byte => (byte == close).then_some(false),
+        }
+    }
+
+    /// Skips a key and its colon in an object.
+    fn key_in(&mut self, close: u8) -> Option<()> {
+        if close == b'}' {
+            self.space();
+            self.string()?;
+            self.space();
+            self.eat(b':')?;
+        }
+        Some(())
+    }
+
+    pub(super) fn string(&mut self) -> Option<()> {
+        self.eat(b'"')?;
+        loop {
+            self.at += plain_len(&self.text[self.at..]);
+            let byte = self.peek()?;
+            self.at += 1;
+            match byte {
+                b'"' => return Some(()),
+                b'\\' => self.escape()?,
+                _ => return None,
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        let byte = self.peek()?;
+        self.at += 1;
+        match byte {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
+            b'u' => {
+                let digits = self.text.get(self.at..self.at + 4)?;
+                self.at += 4;
+                digits.iter().all(u8::is_ascii_hexdigit).then_some(())
+            }
+            _ => None,
+        }
+    }
+
+    fn number(&mut self) -> Option<()> {
+        if self.peek()? == b'-' {
+            self.at += 1;
+            if self.peek()? == b'I' {
+                self.is_strict = false;
+                return self.literal("Infinity");
+            }
+        }
+        let leading_zero = self.peek()? == b'0';
+        let digits = self.digits()?;
+        if leading_zero && digits > 1 {
+            return None;
+        }
+        let mut is_int = true;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+            is_int = false;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+            is_int = false;
+        }
+        (!is_int || digits <= MAX_DIGITS).then_some(())
+    }
+
+    /// Skips one or more digits and returns how many.
+    fn digits(&mut self) -> Option<usize> {
+        let start = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(self.at - start)
+    }
+
+    fn word(&mut self) -> Option<()> {
+        ["true", "false", "null"]
+            .iter()
+            .find_map(|word| self.literal(word))
+            .or_else(|| {
+                self.is_strict = false;
+                self.literal("NaN").or_else(|| self.literal("Infinity"))
+            })
+    }
+
+    fn literal(&mut self, word: &str) -> Option<()> {
+        self.text[self.at..]
+            .starts_with(word.as_bytes())
+            .then(|| self.at += word.len())
+    }
+
+    pub(super) fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Option<()> {
+        self.space();
+        (self.at == self.text.len()).then_some(())
+    }
+
+    pub(super) fn span(
+        &mut self,
+        pass: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> Option<Range<usize>> {
+        let start = self.at;
+        pass(self)?;
+        Some(start..self.at)
+    }
+
+    pub(super) fn eat(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+}
+
+/// Counts the bytes before the first quote, backslash or control character, eight at a time.
+pub(super) fn plain_len(text: &[u8]) -> usize {
+    let (chunks, _) = text.as_chunks();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let word = u64::from_le_bytes(*chunk);
+        let found = bytes_below(word ^ repeat(b'"'), 1)
+            | bytes_below(word ^ repeat(b'\\'), 1)
+            | bytes_below(word, 0x20);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let seen = chunks.len() * 8;
+    let tail = text[seen..]
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+    tail.map_or(text.len(), |at| seen + at)
+}
+
+/// Sets the high bit of each byte that is less than `limit`, which is at most 128. The result is
+/// exact up to the lowest such byte.
+const fn bytes_below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(repeat(limit)) & !word & repeat(0x80)
+}
+
+const fn repeat(byte: u8) -> u64 {
+    u64::from_le_bytes([byte; 8])
+}
