@@ -15,7 +15,8 @@ quietly() { "$@" >"$repository/log" 2>&1 || { cat "$repository/log" >&2; return 
 
 # The providers are optional dependencies of the suite; without them its lock file cannot be made.
 quietly cargo package --no-verify --allow-dirty \
-    -p pymq-core -p pymq-conformance -p pymq-provider-memory -p pymq-provider-redis
+    -p pymq-core -p pymq-rpc-over-topics -p pymq-conformance \
+    -p pymq-provider-memory -p pymq-provider-redis
 target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 cp -r conformance-tests/stranger/. "$repository"
 # The versions that this repository is tested with.
@@ -23,7 +24,7 @@ cp Cargo.lock "$repository"
 {
     echo
     echo '[patch.crates-io]'
-    for crate in pymq-core pymq-conformance; do
+    for crate in pymq-core pymq-rpc-over-topics pymq-conformance; do
         file=$(ls -t "$target/package/$crate"-[0-9]*.crate | head -n 1)
         # With the time of now: the time in a package is always the same, and cargo compares times.
         tar -xmzf "$file" -C "$repository"

@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Health, Inlet, Part, Provider, Put, PutOptions,
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
-    Wait, rpc_over_topics, subscription,
+    Wait, subscription,
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
+use pymq_rpc_over_topics::rpc_over_topics;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use pymq_core::provider::{
     Capabilities, Delivery, Filter, GetOptions, Part, Provider, Put, PutOptions, Receipt, Redrive,
-    Replies, RequestOptions, Requests, Settle, Stored, Subscription, rpc_over_topics,
+    Replies, RequestOptions, Requests, Settle, Stored, Subscription,
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
+use pymq_rpc_over_topics::rpc_over_topics;
 
 use crate::twist::{Twist, Twisted, twisted};
 

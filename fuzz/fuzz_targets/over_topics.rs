@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|note: &str| pymq_core::provider::fuzzing::open_frames(note));
+fuzz_target!(|note: &str| pymq_rpc_over_topics::open_frames(note));

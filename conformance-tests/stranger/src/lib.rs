@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pymq_core::provider::*;
 use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_rpc_over_topics::rpc_over_topics;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 

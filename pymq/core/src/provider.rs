@@ -11,8 +11,8 @@
 //! 2. Create each subscription with [`subscription`]. Push messages into its [`Inlet`] from the
 //!    task that reads your transport. A push never waits.
 //! 3. For remote calls, implement the two RPC methods with [`requests`] and [`replies`]. Or return
-//!    [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from both, and wrap the provider in
-//!    [`rpc_over_topics`].
+//!    [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) from both, and wrap the provider
+//!    with the crate `pymq-rpc-over-topics`.
 //! 4. Implement [`Connect`](crate::Connect) for your configuration, and [`Scheme`](crate::Scheme)
 //!    for your URLs.
 //! 5. Create one [`Health`]. Report the state of your connections to it, and close it in
@@ -31,17 +31,10 @@ mod contents;
 mod delivery;
 mod health;
 mod options;
-mod over_topics;
 mod replies;
 mod requests;
 mod subscription;
 mod times;
-
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing {
-    pub use super::over_topics::open_frames;
-}
 
 use std::fmt;
 
@@ -54,7 +47,6 @@ pub use self::health::{Health, Lifecycle, LifecycleEvent, Link, Requirement, Sta
 pub use self::options::{
     Capabilities, Filter, GetOptions, Put, PutOptions, RequestOptions, Target, Wait,
 };
-pub use self::over_topics::{RpcOverTopics, rpc_over_topics};
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};

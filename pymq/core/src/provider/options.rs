@@ -44,7 +44,7 @@ pub struct Capabilities {
     /// [`publish`](super::Provider::publish) returns exactly how many subscribers it reached.
     ///
     /// Without it, the number is 0 when the message reached no subscriber, and at least 1 when it
-    /// reached some. [`rpc_over_topics`](super::rpc_over_topics) needs a provider that counts.
+    /// reached some. The crate `pymq-rpc-over-topics` needs a provider that counts.
     pub counted: bool,
     /// [`queue_stats`](super::Provider::queue_stats) counts what is in the queue at this moment.
     ///

@@ -147,8 +147,12 @@ impl Subscription {
     }
 
     /// Stops new messages and resolves when the provider no longer delivers. Buffered messages can
-    /// still be read.
-    pub(super) async fn detach(&mut self) {
+    /// still be read, then the result is `Closed`.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the subscription still stops to receive new messages.
+    pub async fn detach(&mut self) {
         self.receiver.detach().await;
         self.receiver
             .shared

@@ -7,26 +7,23 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pymq_core::provider::{Provider, PutOptions, Reply};
+use pymq_core::{Error, ErrorKind, Headers, Message, RemoteError, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Headers, Message};
-use crate::provider::{Provider, PutOptions, Reply};
-use crate::remote_error::RemoteError;
 
 const HEADER: &str = "__rpc";
 
 /// What a request carries besides its arguments.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Call {
+pub(crate) struct Call {
     /// The queue on which the caller waits for answers.
-    pub(super) inbox: String,
+    pub(crate) inbox: String,
     /// The number that the caller gave the call.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Whether only the server with the claim may run the request.
-    pub(super) is_claimed: bool,
+    pub(crate) is_claimed: bool,
     /// The time that the caller had left when it sent the request. Not a point in time, because
     /// clocks may differ.
     remaining_micros: Option<u64>,
@@ -34,8 +31,8 @@ pub(super) struct Call {
 
 /// What a server answers. The body of the message is the result, or the arguments of the error.
 #[derive(Debug, Deserialize, Serialize)]
-pub(super) struct Answer {
-    pub(super) number: u64,
+pub(crate) struct Answer {
+    pub(crate) number: u64,
     outcome: Outcome,
 }
 
@@ -50,7 +47,7 @@ enum Outcome {
 }
 
 impl Call {
-    pub(super) fn new(
+    pub(crate) fn new(
         inbox: &str,
         number: u64,
         is_claimed: bool,
@@ -65,47 +62,51 @@ impl Call {
         }
     }
 
-    pub(super) fn remaining(&self) -> Option<Duration> {
+    pub(crate) fn remaining(&self) -> Option<Duration> {
         self.remaining_micros.map(Duration::from_micros)
     }
 
     /// Tells whether the caller has given up on a request that arrived at `since`.
-    pub(super) fn is_expired(&self, since: Instant) -> bool {
+    pub(crate) fn is_expired(&self, since: Instant) -> bool {
         self.remaining()
             .is_some_and(|remaining| since.elapsed() >= remaining)
     }
 
     /// Returns the queue on which a server claims this call.
-    pub(super) fn claim(&self) -> String {
+    pub(crate) fn claim(&self) -> String {
         claim(&self.inbox, self.number)
     }
 
     /// Puts the request into its frame, to be published.
-    pub(super) fn seal(&self, request: Message) -> Result<Message> {
+    pub(crate) fn seal(&self, request: Message) -> Result<Message> {
         seal(self, request)
     }
 
     /// Takes a published request out of its frame.
-    pub(super) fn open(message: Message) -> Result<(Self, Message)> {
+    pub(crate) fn open(message: Message) -> Result<(Self, Message)> {
         open(message)
     }
 }
 
 impl Answer {
     /// Puts a reply into its frame, for the queue of the caller.
-    pub(super) fn reply(number: u64, reply: Reply) -> Result<Message> {
+    pub(crate) fn reply(number: u64, reply: Reply) -> Result<Message> {
         let (outcome, body) = match reply {
             Reply::Ok { body, type_name } => (Outcome::Ok(type_name), body),
             Reply::Err(error) => (
                 Outcome::Err(error.type_name().to_owned()),
                 error.args_json().clone(),
             ),
+            _ => {
+                let why = "the kind of the reply is unknown to this provider";
+                return Self::reply(number, Reply::Err(RemoteError::new("RuntimeError", why)));
+            }
         };
         seal(&Self { number, outcome }, Message::json(body))
     }
 
     /// Creates the answer that this server does not run the call.
-    pub(super) fn declined(number: u64) -> Result<Message> {
+    pub(crate) fn declined(number: u64) -> Result<Message> {
         seal(
             &Self {
                 number,
@@ -116,7 +117,7 @@ impl Answer {
     }
 
     /// Reads an answer: the number of the call, and the reply, or `None` if the server declined.
-    pub(super) fn open(message: Message) -> Result<(u64, Option<Reply>)> {
+    pub(crate) fn open(message: Message) -> Result<(u64, Option<Reply>)> {
         let (Self { number, outcome }, message) = open(message)?;
         let reply = match outcome {
             Outcome::Ok(type_name) => Some(Reply::Ok {
@@ -133,7 +134,7 @@ impl Answer {
 }
 
 /// Reads a text as each kind of frame, for the fuzzer.
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
 pub fn open_frames(note: &str) {
     let message = Message::json("[1]").with_header(HEADER, note);
     drop(Call::open(message.clone()));
@@ -141,12 +142,12 @@ pub fn open_frames(note: &str) {
 }
 
 /// Returns the queue on which the servers claim a call.
-pub(super) fn claim(inbox: &str, number: u64) -> String {
+pub(crate) fn claim(inbox: &str, number: u64) -> String {
     format!("{inbox}:{number}")
 }
 
 /// Tries to claim a call. The queue holds one message, so `Full` means that the call is claimed.
-pub(super) async fn try_claim(provider: &impl Provider, claim: &str) -> Result<()> {
+pub(crate) async fn try_claim(provider: &impl Provider, claim: &str) -> Result<()> {
     let one = PutOptions::default().maxsize(Some(NonZeroUsize::MIN));
     provider
         .queue_put(claim, vec![Message::json("1")], one)

@@ -1,5 +1,8 @@
 //! [`rpc_over_topics`]: both RPC methods for a provider that has topics and queues.
 //!
+//! A provider without remote calls of its own lets both methods fail with `Unsupported`, and wraps
+//! itself.
+//!
 //! Each channel has a topic of its own, to which only its servers subscribe. A request is
 //! published on it; if it reaches no server, the call fails with `NoSuchRemote`. Each caller has
 //! one queue for the answers, which one task reads.
@@ -24,6 +27,7 @@
 //!
 //! If all servers decline, as when the only server has just stopped, the caller gets an error at
 //! once.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod caller;
 mod frame;
@@ -33,21 +37,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use pymq_core::provider::{
+    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
+    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Status, Stored,
+    Subscription,
+};
+use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::caller::Calls;
-#[cfg(fuzzing)]
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
 pub use self::frame::open_frames;
 use self::server::{Outbox, Served};
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
-use crate::provider::{
-    Capabilities, Delivery, Filter, GetOptions, Health, Part, Provider, Put, PutOptions,
-    QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Status, Stored,
-    Subscription,
-};
 
 /// Adds both RPC methods to a provider.
 ///
@@ -60,22 +64,22 @@ use crate::provider::{
 ///
 /// # Delivery
 ///
-/// At most once for each server. [`Target::One`](crate::provider::Target::One) runs on exactly one.
+/// At most once for each server. [`Target::One`](pymq_core::provider::Target::One) runs on exactly one.
 ///
 /// Servers are counted as the provider counts subscribers. If its publish also counts patterns for
 /// reserved names, a call without a server may time out instead of failing with `NoSuchRemote`. A
 /// handle can serve a channel once: a second [`rpc_listen`](Provider::rpc_listen) fails with
-/// [`AlreadyExposed`](crate::ErrorKind::AlreadyExposed) until the first has ended.
+/// [`AlreadyExposed`](ErrorKind::AlreadyExposed) until the first has ended.
 ///
 /// # Examples
 ///
 /// ```
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// use pymq::provider::{Provider, Reply, RequestOptions, rpc_over_topics};
-/// use pymq::message::Message;
-/// use pymq::provider::Connect;
-/// # use pymq::memory::MemoryConfig;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq_core::Result<()> {
+/// use pymq_core::Message;
+/// use pymq_core::provider::{Provider, Reply, RequestOptions};
+/// use pymq_rpc_over_topics::rpc_over_topics;
 ///
+/// # use pymq::memory::MemoryConfig;
 /// # let yours = MemoryConfig::default().open()?;
 /// let provider = rpc_over_topics(yours);
 ///

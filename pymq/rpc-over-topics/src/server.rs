@@ -8,24 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use pymq_core::provider::{
+    BufferLimits, Detached, Filter, Incoming, Provider, PutOptions, Request, RequestInlet,
+    Requests, Subscription, requests,
+};
+use pymq_core::{ErrorKind, Message, Result};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::frame::{self, Answer, Call};
-use super::{Shared, topic_of};
-use crate::error::{ErrorKind, Result};
-use crate::message::Message;
-use crate::provider::{
-    BufferLimits, Detached, Filter, Incoming, Provider, PutOptions, Request, RequestInlet,
-    Requests, Subscription, requests,
-};
+use crate::frame::{self, Answer, Call};
+use crate::{Shared, topic_of};
 
 /// The channel to the task that puts the answers into the queues of their callers.
 ///
 /// It is unbounded, because an answer must not wait. There is at most one answer for each request,
 /// and the number of requests is bounded.
-pub(super) type Outbox = mpsc::UnboundedSender<(String, Message)>;
+pub(crate) type Outbox = mpsc::UnboundedSender<(String, Message)>;
 
 /// How many requests of a channel are claimed at once. More wait in the buffer of the subscription.
 const MAX_CLAIMING: usize = 1_024;
@@ -33,7 +32,7 @@ const MAX_CLAIMING: usize = 1_024;
 /// The channels that a handle serves, each once, because a publish counts the handle and not its
 /// servers.
 #[derive(Clone, Default)]
-pub(super) struct Served(Arc<Mutex<HashSet<String>>>);
+pub(crate) struct Served(Arc<Mutex<HashSet<String>>>);
 
 /// A served channel. Dropping it makes the channel free again.
 struct Serving {
@@ -42,7 +41,7 @@ struct Serving {
 }
 
 /// Serves a channel until the requests are dropped or the decorator closes.
-pub(super) async fn listen<P: Provider>(
+pub(crate) async fn listen<P: Provider>(
     shared: &Shared<P>,
     in_use: &Served,
     channel: &str,
@@ -56,10 +55,7 @@ pub(super) async fn listen<P: Provider>(
         .subscribe(Filter::Topic(topic_of(channel)))
         .await?;
     // Limited by bytes only. The task reads without delay, and an overflow would lose requests.
-    subscription.set_limits(BufferLimits {
-        items: usize::MAX,
-        ..BufferLimits::default()
-    });
+    subscription.set_limits(BufferLimits::default().items(usize::MAX));
     let (detach, detached) = oneshot::channel();
     let (inlet, requests) = requests(move |token| {
         // The channel is free first, so that another server can start. The task may have ended
@@ -88,7 +84,7 @@ pub(super) async fn listen<P: Provider>(
 }
 
 /// Starts the task that sends the answers. At close it sends the remaining answers and ends.
-pub(super) fn start_outbox<P: Provider>(shared: &Shared<P>) -> Outbox {
+pub(crate) fn start_outbox<P: Provider>(shared: &Shared<P>) -> Outbox {
     const BATCH: usize = 256;
     let (outbox, mut given) = mpsc::unbounded_channel();
     let (provider, closing) = (Arc::clone(&shared.provider), shared.closing.clone());

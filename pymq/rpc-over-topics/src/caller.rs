@@ -6,17 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use pymq_core::provider::{
+    GetOptions, Part, Provider, Replies, Reply, ReplyInlet, RequestOptions, Target, Wait, replies,
+};
+use pymq_core::{Error, ErrorKind, Message, RemoteError, Result};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::frame::{self, Answer, Call};
-use super::{Shared, topic_of};
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
-use crate::provider::{
-    GetOptions, Part, Provider, Replies, Reply, ReplyInlet, RequestOptions, Target, Wait, replies,
-};
-use crate::remote_error::RemoteError;
+use crate::frame::{self, Answer, Call};
+use crate::{Shared, topic_of};
 
 /// How long an abandoned call waits for servers that have not answered.
 const ABANDONED_CALL_LIMIT: Duration = Duration::from_secs(600);
@@ -25,7 +23,7 @@ const ABANDONED_CALL_LIMIT: Duration = Duration::from_secs(600);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The open calls, and the queue for their answers.
-pub(super) struct Calls {
+pub(crate) struct Calls {
     inbox: String,
     next: AtomicU64,
     state: Mutex<State>,
@@ -52,7 +50,7 @@ struct OpenCall {
 }
 
 /// Sends a request.
-pub(super) async fn request<P: Provider>(
+pub(crate) async fn request<P: Provider>(
     shared: &Shared<P>,
     calls: &Arc<Calls>,
     channel: &str,
@@ -89,7 +87,7 @@ pub(super) async fn request<P: Provider>(
 }
 
 /// Starts the task that reads the answers until the decorator closes.
-pub(super) fn start_reading<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>) {
+pub(crate) fn start_reading<P: Provider>(shared: &Shared<P>, calls: &Arc<Calls>) {
     let (task_shared, calls) = (shared.clone(), Arc::clone(calls));
     shared.spawn(async move {
         let closing = task_shared.closing.clone();
@@ -195,7 +193,7 @@ struct AnswerOutcome {
 }
 
 impl Calls {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             inbox: format!("__rpc_{}", Uuid::new_v4().simple()),
             next: AtomicU64::new(0),
@@ -203,12 +201,12 @@ impl Calls {
         }
     }
 
-    pub(super) fn inbox(&self) -> &str {
+    pub(crate) fn inbox(&self) -> &str {
         &self.inbox
     }
 
     /// Ends all calls and refuses new ones.
-    pub(super) fn close(&self, error: impl Fn(&str) -> Error) {
+    pub(crate) fn close(&self, error: impl Fn(&str) -> Error) {
         let mut state = self.lock();
         state.is_closed = true;
         let open = std::mem::take(&mut state.open);
