@@ -7,6 +7,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pymq_core::codec::Decode;
@@ -17,7 +18,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::queues;
-use crate::rpc::envelope::{read_request, read_response, request_frame, write_response};
+use crate::rpc::envelope::{
+    read_request, read_response, request_frame, write_request, write_response,
+};
 use crate::wire::{Extra, decode_with, encode_with};
 
 #[derive(Deserialize)]
@@ -71,6 +74,39 @@ pub fn decode_all(payload: &[u8]) {
             reply => panic!("{reply:?}"),
         }
     }
+}
+
+/// Returns payloads that this crate writes, for a test that changes them.
+pub fn samples() -> Vec<Vec<u8>> {
+    let extra = Extra {
+        begin_by: Some(7),
+        attempt: 3,
+        timeout: Some(Duration::from_secs(1)),
+        claim: Some("__rpc_x#1".to_owned()),
+        is_opaque: false,
+    };
+    let messages = [
+        Message::json("5"),
+        Message::json(r#"{"order": 17, "__type": "shop.Placed"}"#),
+        Message::json(r#"{"__obj": 5}"#),
+        Message::json("{"),
+        Message::bytes(&b"\xff\x00"[..]),
+    ];
+    let framed = messages.map(|message| {
+        encode_with(
+            &message.with_header("trace", "ä").with_header("b", ""),
+            &extra,
+        )
+        .to_vec()
+    });
+    let request = write_request("f", 1, "__rpc_x", &Message::json("[1]"), true).unwrap();
+    let request = [&request.head()[..], b"7", &request.end_with_claim()].concat();
+    let failure = Reply::Err(RemoteError::new("KeyError", "k"));
+    framed
+        .into_iter()
+        .chain([request])
+        .chain([write_response("\"f#1\"", failure).into_bytes()])
+        .collect()
 }
 
 fn decode_values(message: &Message) {

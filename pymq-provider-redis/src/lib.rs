@@ -33,11 +33,9 @@
 mod config;
 mod connection;
 mod core;
-#[cfg(any(test, fuzzing))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-#[cfg(test)]
-mod hostile;
 mod keys;
 mod limits;
 mod provider;

@@ -43,7 +43,7 @@ use self::waiters::WaitersByQueue;
 use crate::core::Core;
 
 /// Reads a receipt and issues it again, for the fuzzer.
-#[cfg(any(test, fuzzing))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn read_receipt(bytes: &bytes::Bytes) -> Option<Receipt> {
     let receipt = Receipt::new(bytes.clone());
     let (batch, index) = receipt::read(&receipt)?;
@@ -53,7 +53,7 @@ pub(crate) fn read_receipt(bytes: &bytes::Bytes) -> Option<Receipt> {
 }
 
 /// Reads a dead letter, for the fuzzer.
-#[cfg(any(test, fuzzing))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn read_dead_letter(bytes: &bytes::Bytes) -> Option<Stored> {
     dead_letter::read(bytes)
 }
