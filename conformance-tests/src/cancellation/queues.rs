@@ -15,14 +15,20 @@ const LONG: Duration = Duration::from_secs(60);
 /// Dropped puts put everything or nothing, once.
 pub async fn dropped_puts_are_all_or_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
+    let is_atomic = bus.provider()?.capabilities().atomic_batches;
 
     for polls in 1..=POLLS {
         let queue = bus.queue::<u32>("q").maxsize(10);
+        let batches = if is_atomic {
+            queue.clone()
+        } else {
+            queue.clone().unbounded()
+        };
         let runs = [
             dropped_after(polls, queue.put(&1)).await,
             dropped_after(polls, queue.put_timeout(&2, LONG)).await,
             dropped_after(polls, queue.try_put(&3)).await,
-            dropped_after(polls, queue.put_all(&[4, 5, 6])).await,
+            dropped_after(polls, batches.put_all(&[4, 5, 6])).await,
         ];
         queue.put(&7).await?;
 
@@ -134,7 +140,7 @@ pub async fn dropped_looks_change_nothing(h: &dyn Harness) -> Outcome {
     let queue = bus.queue::<u32>("q").maxsize(2);
 
     for polls in 1..=POLLS {
-        queue.put_all(&[1, 2]).await?;
+        queue.clone().unbounded().put_all(&[1, 2]).await?;
         let looks = [
             dropped_after(polls, queue.len()).await.is_last,
             dropped_after(polls, queue.is_empty()).await.is_last,

@@ -67,7 +67,8 @@ pub struct Capabilities {
     /// [`queue_put`](super::Provider::queue_put) puts all messages of a call or none.
     ///
     /// Without it, a put that fails, or that is dropped, may have put the first messages of its
-    /// batch. It never puts others, and never one twice.
+    /// batch. It never puts others, and never one twice. A bus refuses to put several items with a
+    /// maxsize then: it would wait for space, and its next try would put the first ones again.
     pub atomic_batches: bool,
 }
 

@@ -199,7 +199,10 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Full`](ErrorKind::Full) at once when they are more than the queue may ever hold; else as [`put`](Self::put).
+    /// [`Full`](ErrorKind::Full) at once when they are more than the queue may ever hold.
+    /// [`Unsupported`](ErrorKind::Unsupported) for several items with a [`maxsize`](Self::maxsize), before anything is
+    /// sent, if the provider may put a part of a batch
+    /// ([`atomic_batches`](crate::provider::Capabilities::atomic_batches)). Otherwise as [`put`](Self::put).
     ///
     /// # Examples
     ///
@@ -221,7 +224,8 @@ impl<T> Queue<T> {
         let messages = items
             .into_iter()
             .map(|item| self.message(item))
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<_>>>()?;
+        self.check_batch(messages.len())?;
         self.handle
             .put(messages, PutOptions::default(), Deadline::NEVER)
             .await?;
@@ -268,6 +272,24 @@ impl<T> Queue<T> {
         let message = self.message(item)?;
         self.handle.put_delayed(message, delay).await?;
         Ok(())
+    }
+
+    /// Refuses a batch that may wait for space, where the provider may put a part of it: the next try
+    /// would put that part again.
+    fn check_batch(&self, len: usize) -> Result<()> {
+        if len < 2 || self.handle.maxsize.is_none() {
+            return Ok(());
+        }
+        // If there is no provider, the put says why.
+        match self.handle.live("put to") {
+            Ok(provider) if !provider.capabilities().atomic_batches => {
+                let context = self.handle.context("put several items with a maxsize to");
+                let why =
+                    "the provider may put a part of a batch, and a second try would repeat it";
+                Err(Error::new(ErrorKind::Unsupported, context).with_source(why))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn message<Q: Encode + ?Sized>(&self, item: &Q) -> Result<Message> {
