@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pymq_core::provider::Provider;
+use pymq_core::provider::{MAX_DURATION, Provider};
 use pymq_core::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
 
 use crate::RedisProvider;
-use crate::core::LONGEST_DURATION;
 
 /// How to reach a Redis server, and which namespace of it to use.
 ///
@@ -109,8 +108,8 @@ impl RedisConfig {
 
     pub(crate) fn timeouts(&self) -> (Duration, Duration) {
         (
-            self.connect_timeout.min(LONGEST_DURATION),
-            self.op_timeout.min(LONGEST_DURATION),
+            self.connect_timeout.min(MAX_DURATION),
+            self.op_timeout.min(MAX_DURATION),
         )
     }
 

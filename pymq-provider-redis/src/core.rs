@@ -1,7 +1,6 @@
 //! [`Core`]: what the parts of a provider share.
 
 use std::future::Future;
-use std::time::Duration;
 
 use pymq_core::provider::{Health, Link, Requirement};
 use pymq_core::{Error, ErrorKind, Result};
@@ -13,9 +12,7 @@ use crate::connection::{Commands, Connector, Fault, Version};
 use crate::keys::Keys;
 use crate::limits::Limits;
 
-/// The longest duration that this provider uses: 100 years. Adding it to an `Instant` does not
-/// overflow.
-pub(crate) const LONGEST_DURATION: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+pub(crate) use pymq_core::provider::MAX_DURATION as LONGEST_DURATION;
 
 /// The state that topics, queues and remote calls share. Cheap to clone.
 #[derive(Clone, Debug)]
