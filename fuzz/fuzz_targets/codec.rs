@@ -1,4 +1,4 @@
-//! The codec: nothing panics, and what was read is written as something that is read as the same.
+//! The codec: nothing panics, and a value that was read is the same after it is written and read.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Globs: nothing panics or takes for ever, and an escaped text matches itself alone.
+//! Globs: nothing panics or runs without end, and an escaped text matches only itself.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! What the Redis provider reads: frames, requests, responses, receipts, dead letters.
+//! Everything that the Redis provider reads: frames, requests, responses, receipts, dead letters.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

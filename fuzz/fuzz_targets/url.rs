@@ -1,4 +1,4 @@
-//! URLs of providers: nothing panics, and no password is in any text.
+//! URLs of providers: nothing panics, and no text contains a password.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -8,7 +8,7 @@ const SECRET: &str = "sEcReT-1948";
 
 fuzz_target!(|text: &str| {
     look(text);
-    // The same with a password where one may stand.
+    // The same with a password where a URL may contain one.
     look(&format!("redis://user:{SECRET}@{text}"));
     let next = if text.contains('?') { '&' } else { '?' };
     look(&format!("{text}{next}pass={SECRET}"));

@@ -55,7 +55,7 @@ impl Rpc {
         Ok(requests)
     }
 
-    /// Counts the calls whose replies a caller still waits for.
+    /// Counts the calls that still wait for replies.
     pub(crate) fn calls_in_flight(&self) -> usize {
         self.calls.in_flight()
     }

@@ -166,7 +166,8 @@ fn wrap(text: &str, meta: &Meta) -> Bytes {
     concat(&[OPEN_OBJ, text, THEN_PYMQ, &json(meta), "}"])
 }
 
-/// Moves the type tag from an object to the frame around it, and notes what was cut out and where.
+/// Moves the type tag from an object to the frame around it. Notes the text that was cut out, and
+/// its offset.
 fn retag(text: &str, object: &Object<'_>, tag: usize, mut meta: Meta) -> Bytes {
     let members = object.members();
     let member = &members[tag];

@@ -22,8 +22,8 @@ use crate::core::Core;
 /// this time. By then the server has ended the command, so it cannot take later answers.
 const BLOCK_LIMIT: Duration = Duration::from_secs(2);
 
-/// A longer timeout is none: the times of such a call would not be exact in Lua, whose numbers are
-/// exact up to 2^53.
+/// A call with a longer timeout has no deadline. Lua could not compute its times exactly, because
+/// its numbers are exact up to 2^53.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(1 << 52);
 
 /// The most answers taken at once.

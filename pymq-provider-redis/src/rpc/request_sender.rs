@@ -92,7 +92,8 @@ async fn publish_all(core: &Core, mut batch: Vec<Call>) {
         let part = take_batch(&mut batch, |call| call.request.len());
         too_late.extend(publish(core, part).await);
     }
-    // Their callers still wait, so the server's clock was set. The answer has told the new time.
+    // Their callers still wait, so the clock of the server was set. The answer contained the new
+    // time.
     while !too_late.is_empty() {
         let part = take_batch(&mut too_late, |call| call.request.len());
         for call in publish(core, part).await {
@@ -101,7 +102,7 @@ async fn publish_all(core: &Core, mut batch: Vec<Call>) {
     }
 }
 
-/// Publishes requests, and returns those that the server found late although their callers wait.
+/// Publishes requests. Returns those that the server refused as late although their callers wait.
 async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     let now = Instant::now();
     let (late, mut batch): (Vec<_>, Vec<_>) =
@@ -109,7 +110,7 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
     for call in late {
         call.finish(core, Err(Fault::timeout().with_known_outcome()));
     }
-    // Requests whose caller has dropped its future are not sent.
+    // If a caller has dropped its future, its request is not sent.
     batch.retain(|call| !call.caller.is_cancelled());
     if batch.is_empty() {
         return batch;
@@ -170,7 +171,7 @@ fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
     is_timed && commands.clock().at(std::time::Instant::now()).is_none()
 }
 
-/// Returns the arguments of the script. Requests whose caller has left meanwhile are marked as
+/// Returns the arguments of the script. If a caller has left meanwhile, its request is marked as
 /// late.
 fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
     let mut args = Vec::with_capacity(batch.len() * 5 + 3);
@@ -224,11 +225,12 @@ impl Call {
         ]
     }
 
-    /// Returns the time by which it must begin, in milliseconds of the server's clock, and the field of
-    /// the request with this time.
+    /// Returns the time by which it must begin, in milliseconds of the server's clock, and the
+    /// field of the request with this time.
     fn begin_by(&self, clock: &Clock) -> Option<(Bytes, Bytes)> {
         const NAME: &str = r#","begin_by":"#;
-        // If the clock is not known any more, the script finds the request late, and it is sent again.
+        // If the clock is not known any more, the script finds the request late, and it is sent
+        // again.
         let begin_by = clock.at(self.deadline?.into_std()).unwrap_or(0);
         let field = Bytes::from(format!("{NAME}{begin_by}"));
         Some((field.slice(NAME.len()..), field))

@@ -1,5 +1,5 @@
-//! [`Server`]: one served channel. It reads requests, claims those that several servers have, and
-//! delivers them.
+//! [`Server`]: one served channel. It reads requests, claims those that reached several servers,
+//! and delivers them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -194,7 +194,7 @@ impl Server {
         }
     }
 
-    /// Drops a request whose time is over: its caller has given up.
+    /// Drops an expired request. Its caller has given up.
     fn skip(&self) {
         tracing::debug!(
             remote = self.channel,

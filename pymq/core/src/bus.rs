@@ -1,4 +1,4 @@
-//! [`Bus`]: the handle everything starts from.
+//! [`Bus`]: the handle from which a program gets all others.
 
 mod ideas;
 mod life;
@@ -13,9 +13,12 @@ use crate::provider::Provider;
 
 /// A connection to the bus: topics, queues and remotes.
 ///
-/// Cheap to clone; all clones are one bus, and guards, streams, queues and stubs are handles to it as well. When the
-/// last of them is dropped its tasks end, without waiting; [`shutdown`](Self::shutdown) lets them finish. A handler
-/// that holds a clone keeps its bus alive until then.
+/// Cheap to clone. All clones are one bus. Guards, streams, queues and stubs are handles of the bus
+/// too.
+///
+/// When the last handle is dropped, the tasks of the bus end without waiting.
+/// [`shutdown`](Self::shutdown) lets them finish. A handler that owns a clone keeps the bus alive
+/// until a shutdown.
 ///
 /// # Examples
 ///
@@ -38,19 +41,25 @@ pub struct Bus {
 impl Bus {
     /// Connects with the configuration of a provider.
     ///
-    /// The bus lives no longer than the runtime on which it is connected, as said at [`new`](Self::new).
+    /// The bus ends with the current runtime: see [`new`](Self::new).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, nothing stays connected.
     ///
     /// # Errors
     ///
-    /// What the provider answers within its connect timeout.
+    /// The error with which the provider fails within its connect timeout.
     pub async fn connect(config: impl Connect) -> Result<Self> {
         Ok(Self::new(config.connect().await?))
     }
 
-    /// Creates a bus on a connected provider. Must be called on a tokio runtime, which the bus uses for its tasks.
+    /// Creates a bus on a connected provider. Call it on a tokio runtime: the tasks of the bus run
+    /// there.
     ///
-    /// When that runtime ends, so does the bus: what it has open ends, the provider is closed, and every operation
-    /// answers [`Closed`](ErrorKind::Closed), whose source says why.
+    /// The bus ends with that runtime. Its handlers and streams end, the provider is closed, and
+    /// every operation fails with [`Closed`](ErrorKind::Closed). The source of the error names the
+    /// cause.
     pub fn new(provider: Arc<dyn Provider>) -> Self {
         Self {
             client: Client::connected(provider),
@@ -59,10 +68,10 @@ impl Bus {
 
     /// Creates a bus that is not connected yet, such as one in a `static`.
     ///
-    /// It holds handlers, workers and functions that are registered on it, and starts them in
-    /// [`attach`](Self::attach). Every other operation answers
-    /// [`NotInitialized`](ErrorKind::NotInitialized) until then. Handles made before, such as topics
-    /// and queues, work once it is connected.
+    /// Handlers, workers and functions can be registered on it, and start in
+    /// [`attach`](Self::attach). Until then every other operation fails with
+    /// [`NotInitialized`](ErrorKind::NotInitialized). Handles that are created before, such as
+    /// topics and queues, work when the bus is connected.
     ///
     /// # Examples
     ///
@@ -86,39 +95,42 @@ impl Bus {
         }
     }
 
-    /// Connects an [unconnected](Self::unconnected) bus, and starts what was registered on it. All
-    /// of that is live when it returns.
+    /// Connects an [unconnected](Self::unconnected) bus, and starts everything that was registered
+    /// on it. All of that is live when it returns.
     ///
-    /// As with [`new`](Self::new), the bus lives no longer than the current runtime. A provider that
-    /// is connected already is a configuration, too.
+    /// The bus ends with the current runtime: see [`new`](Self::new). A connected provider is a
+    /// configuration too.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the bus is unconnected as before, and holds what it held.
+    /// If the future is dropped early, the bus is unconnected and keeps its registrations, as
+    /// before.
     ///
     /// # Errors
     ///
-    /// [`AlreadyInitialized`](ErrorKind::AlreadyInitialized) for a bus that is or was connected, or
-    /// is being connected. Else what the provider answers to the connection or to a registration;
-    /// the bus is unconnected then as before, and holds what it held.
+    /// [`AlreadyInitialized`](ErrorKind::AlreadyInitialized) if the bus is or was connected, or is
+    /// being connected. Otherwise the error of the provider. Then the bus is unconnected and keeps
+    /// its registrations, as before.
     pub async fn attach(&self, config: impl Connect) -> Result<()> {
         self.client.attach(config.connect()).await
     }
 
-    /// Tells whether the bus was connected. It may be closed since.
+    /// Tells whether the bus was connected. It may have been closed since.
     pub fn is_attached(&self) -> bool {
         self.client.any_session().is_some()
     }
 
-    /// Tells whether both are handles of one bus.
+    /// Tells whether both are handles of the same bus.
     pub fn is_same(&self, other: &Self) -> bool {
         self.client.is_same(&other.client)
     }
 
-    /// Sets the largest payload this handle sends, and what is made from it: clones, topics, queues, stubs, remotes.
+    /// Sets the largest payload that this handle sends. It is [`MAX_PAYLOAD`](crate::MAX_PAYLOAD)
+    /// unless set.
     ///
-    /// A payload is the body with its headers; [`MAX_PAYLOAD`](crate::MAX_PAYLOAD) unless set. A larger one is
-    /// [`TooLarge`](ErrorKind::TooLarge) before anything is sent; a larger reply is answered as an error.
+    /// Clones, topics, queues, stubs and remotes from this handle have the same limit. The body and
+    /// the headers count. A larger payload fails with [`TooLarge`](ErrorKind::TooLarge) before
+    /// anything is sent. In place of a larger reply, the caller gets an error.
     ///
     /// # Examples
     ///
@@ -139,10 +151,10 @@ impl Bus {
         self
     }
 
-    /// Gives a value to the handlers, workers and functions that are registered by this handle, and
-    /// by what is made from it. They take it as a [`State`](crate::State).
+    /// Gives a value to the handlers, workers and functions that are registered through this
+    /// handle, and through handles from it. They take it as a [`State`](crate::State).
     ///
-    /// There is one value of each type; a later one takes the place of the first.
+    /// There is one value of each type. A later value replaces the earlier one.
     ///
     /// # Examples
     ///
@@ -173,11 +185,11 @@ impl Bus {
         self
     }
 
-    /// Returns the provider under this bus.
+    /// Returns the provider of this bus.
     ///
     /// # Errors
     ///
-    /// [`NotInitialized`](ErrorKind::NotInitialized) on a bus that is not connected yet.
+    /// [`NotInitialized`](ErrorKind::NotInitialized) if the bus is not connected yet.
     pub fn provider(&self) -> Result<&Arc<dyn Provider>> {
         let operation = || "the provider of the bus".to_owned();
         let session = self.client.any_session();
@@ -190,6 +202,10 @@ impl Registry {
     /// Connects a bus to the provider that a URL names.
     ///
     /// The URL is a text, or a [`ProviderUrl`](crate::ProviderUrl) from a configuration.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, nothing stays connected.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
-//! [`Client`]: what every handle of a bus shares. Topics, queues, stubs and the bus itself hold one.
+//! [`Client`]: what every handle of a bus shares. Topics, queues, stubs and the bus itself hold
+//! one.
 //!
-//! A client has a [`Session`] from the moment it is connected. Before that it holds what was
-//! registered, and every other operation answers `NotInitialized`.
+//! A client has a [`Session`] when it is connected. Before that it keeps what is registered, and
+//! every other operation fails with `NotInitialized`.
 
 pub(crate) mod counters;
 mod exposed;
@@ -33,7 +34,7 @@ use crate::message::Message;
 use crate::provider::Provider;
 use crate::state::States;
 
-/// The largest payload a bus sends unless told otherwise: 16 MiB.
+/// The largest payload that a bus sends by default: 16 MiB.
 pub const MAX_PAYLOAD: usize = 16 << 20;
 
 /// A handle of one bus. Cheap to clone.
@@ -44,7 +45,7 @@ pub(crate) struct Client {
     states: States,
 }
 
-/// What all handles share. No task holds it: such a task would keep an unused bus alive.
+/// What all handles share. No task holds it, because that task would keep an unused bus alive.
 #[derive(Default)]
 struct Shared {
     session: OnceLock<Arc<Session>>,
@@ -52,7 +53,7 @@ struct Shared {
     queues: LocalQueues,
 }
 
-/// What waits for a session.
+/// Registrations that wait for a session.
 #[derive(Default)]
 struct Waiting {
     is_attaching: bool,
@@ -65,7 +66,7 @@ struct Held {
     alive: Arc<Alive>,
 }
 
-/// What became of a registration.
+/// Where a registration goes.
 enum Place<'a> {
     /// It can be started now.
     Session(&'a Arc<Session>),
@@ -100,7 +101,7 @@ impl Client {
         self.max_payload = bytes;
     }
 
-    /// Adds a state for what is registered by this handle.
+    /// Adds a state for everything that is registered through this handle.
     pub(crate) fn add_state<S: Send + Sync + 'static>(&mut self, state: S) {
         self.states = self.states.with(state);
     }
@@ -113,12 +114,12 @@ impl Client {
         self.max_payload
     }
 
-    /// Returns the session, if the bus was connected. It may have ended since.
+    /// Returns the session if the bus was connected. It may have ended since.
     pub(crate) fn any_session(&self) -> Option<&Arc<Session>> {
         self.shared.session.get()
     }
 
-    /// Returns the session. During a shutdown it still serves what finishes.
+    /// Returns the session, also during a shutdown, because running handlers still use it.
     pub(crate) fn session(&self, operation: impl FnOnce() -> String) -> Result<&Arc<Session>> {
         let Some(session) = self.any_session() else {
             return Err(Error::new(ErrorKind::NotInitialized, operation()));
@@ -146,7 +147,7 @@ impl Client {
         &self.shared.queues
     }
 
-    /// Tells whether both are handles of one bus.
+    /// Tells whether both are handles of the same bus.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
@@ -169,7 +170,7 @@ impl Client {
         Err(Error::new(ErrorKind::TooLarge, context))
     }
 
-    /// Starts a registration, or holds it until there is a session.
+    /// Starts a registration, or keeps it until there is a session.
     pub(crate) async fn register(&self, registration: Registration) -> Result<Running> {
         match self.place(&registration)? {
             Place::Held(running) => Ok(running),
@@ -182,7 +183,7 @@ impl Client {
         }
     }
 
-    /// As [`register`](Self::register), for what starts without waiting.
+    /// As [`register`](Self::register), for a start that does not wait.
     pub(crate) fn register_now(
         &self,
         registration: &Registration,
@@ -204,7 +205,7 @@ impl Client {
             return Ok(Place::Session(session));
         }
         let mut waiting = self.waiting();
-        // Set under the same lock.
+        // Checked again under the lock under which it is set.
         if let Some(session) = self.any_session() {
             return Ok(Place::Session(session));
         }
@@ -224,7 +225,7 @@ impl Client {
         Ok(Place::Held(running))
     }
 
-    /// Forgets what waits for a session and was stopped.
+    /// Removes stopped registrations that wait for a session.
     fn forget_stopped(&self) {
         if self.any_session().is_some() {
             return;
@@ -235,14 +236,14 @@ impl Client {
             .partition(|held| held.alive.is_stopped());
         waiting.held = held;
         drop(waiting);
-        // Outside the lock: a handler may own a guard of its own.
+        // Outside the lock, because a handler may own a guard.
         drop::<Vec<Held>>(stopped);
     }
 
-    /// Connects an unconnected bus, and starts what it holds.
+    /// Connects an unconnected bus, and starts its registrations.
     ///
-    /// If `connect` or a registration fails, and if this future is dropped, the bus is unconnected
-    /// as before and holds what it held.
+    /// If `connect` or a registration fails, or if this future is dropped early, the bus is
+    /// unconnected and keeps its registrations, as before.
     pub(crate) async fn attach(
         &self,
         connect: impl Future<Output = Result<Arc<dyn Provider>>>,
@@ -251,7 +252,7 @@ impl Client {
         let session = Session::new(connect.await?);
         attaching.session = Some(Arc::clone(&session));
         if let Err(error) = attaching.start_held(&session).await {
-            // The first error says why. A second one could only say that closing failed as well.
+            // Only the first error is returned. It names the cause.
             drop(session.shutdown(Duration::ZERO).await);
             return Err(error);
         }
@@ -274,11 +275,11 @@ impl fmt::Debug for Client {
     }
 }
 
-/// An attachment under way. Dropped before it is done, it takes back what it started.
+/// An attachment in progress. If it is dropped early, it ends what it has started.
 struct Attaching<'a> {
     client: &'a Client,
     session: Option<Arc<Session>>,
-    /// Started so far. Held again if this fails.
+    /// The registrations that were started. They wait again if this attachment fails.
     started: Vec<Held>,
     is_done: bool,
 }
@@ -288,7 +289,7 @@ impl<'a> Attaching<'a> {
         let taken = || Error::new(ErrorKind::AlreadyInitialized, "connect the bus");
         let mut waiting = client.waiting();
         if let Some(session) = client.any_session() {
-            // A session that ended by itself says why.
+            // If the session ended with its runtime, the source names that cause.
             let ended = session.check_runtime(|| "the bus".to_owned()).err();
             return Err(ended.into_iter().fold(taken(), Error::with_source));
         }
@@ -304,7 +305,8 @@ impl<'a> Attaching<'a> {
         })
     }
 
-    /// Starts what is held until nothing is. Then the client has the session, in the same step.
+    /// Starts all waiting registrations. The client gets the session in the same step in which none
+    /// is left.
     async fn start_held(&mut self, session: &Arc<Session>) -> Result<()> {
         while let Some(held) = self.next_or_done(session) {
             let (registration, alive) = (held.registration.clone(), Arc::clone(&held.alive));
@@ -322,7 +324,7 @@ impl<'a> Attaching<'a> {
             return Some(waiting.held.remove(0));
         }
         waiting.is_attaching = false;
-        // It is empty: one attachment at a time, and this one has not been done.
+        // It is empty, because there is one attachment at a time.
         drop(self.client.shared.session.set(Arc::clone(session)));
         self.is_done = true;
         None

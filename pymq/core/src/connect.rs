@@ -24,6 +24,10 @@ use crate::provider::Provider;
 #[async_trait]
 pub trait Connect: Send {
     /// Connects within the connect timeout of the configuration.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, nothing stays connected.
     async fn connect(self) -> Result<Arc<dyn Provider>>;
 }
 
@@ -42,6 +46,10 @@ pub trait Scheme: fmt::Debug + Send + Sync + 'static {
     fn schemes(&self) -> &'static [&'static str];
 
     /// Connects to the server or broker that the URL names.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, nothing stays connected.
     async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>>;
 }
 
@@ -79,6 +87,10 @@ impl Registry {
     /// Connects the provider that a URL names, without a [`Bus`](crate::Bus) around it.
     ///
     /// Most programs use [`connect`](Self::connect) instead.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`connect`](Self::connect).
     ///
     /// # Errors
     ///

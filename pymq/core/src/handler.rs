@@ -1,6 +1,6 @@
-//! From async functions to handlers: what a subscriber may look like, and the one shape it has inside.
+//! Async functions as handlers: the forms that they may have, and the one form that is used inside.
 //!
-//! A handler's failure is its own: it is logged and counted, and the next event still arrives.
+//! The failure of a handler is logged and counted. The next event still arrives.
 
 use std::any::type_name;
 use std::error::Error as StdError;
@@ -17,7 +17,7 @@ use crate::text::cut;
 
 /// What is known about an event besides its value.
 ///
-/// A handler gets it by a second argument.
+/// A handler gets it as a second argument.
 ///
 /// # Examples
 ///
@@ -46,27 +46,28 @@ impl Meta {
         Self { topic, headers }
     }
 
-    /// Returns the concrete topic the event was published on, also for a handler of a pattern.
+    /// Returns the topic on which the event was published, also for a handler of a pattern.
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Returns the headers the event was published with.
+    /// Returns the headers of the event.
     pub fn headers(&self) -> &Headers {
         &self.headers
     }
 }
 
-/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`, with a [`State`] as its
-/// first argument or without.
+/// An async function that handles values of type `E`: `Fn(E)` or `Fn(E, M)`. A [`State`] may be its
+/// first argument.
 ///
-/// `M` is what is known about a value besides itself: [`Meta`] for the events of a subscription,
+/// `M` is what is known about the value: [`Meta`] for the events of a subscription,
 /// [`ItemMeta`](crate::ItemMeta) for the items of a [worker](crate::Queue::worker).
 ///
-/// Implemented for plain `async fn`s and for closures that return futures; it returns `()` or a
-/// `Result<(), E>`, where `E` is an error type, `anyhow::Error`, a `String` or a `&str`. The parameter `Form` only keeps the two forms apart: there is never a need to name it.
+/// It is implemented for plain `async fn`s and for closures that return futures. They return `()`
+/// or a `Result<(), E>`, where `E` is an error type, `anyhow::Error`, a `String` or a `&str`. The
+/// parameter `Form` only distinguishes the forms, and never needs a name.
 ///
-/// A closure that captures something clones it for each value, as its future has to live on its own.
+/// A closure clones what it captures for each value, because its future must own it.
 ///
 /// # Examples
 ///
@@ -93,21 +94,23 @@ impl Meta {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
-    label = "not an async function of one value, or of one and a `{M}`, with a `State` before it or not",
-    note = "write `async fn handle(event: Placed)` or `|event: Placed, meta: {M}| async move {{ .. }}`",
-    note = "a `State<S>` may stand before them, where `S: Clone + Send + Sync + 'static`",
-    note = "a handler returns `()` or `Result<(), E>`, where `E` is an error, a `String` or a `&str`; its future is `Send + 'static`",
-    note = "the type of a closure's argument has to be written out"
+    label = "not an async function of a value, with an optional `State` before and `{M}` after",
+    note = "write `async fn handle(event: Placed)`",
+    note = "or `|event: Placed, meta: {M}| async move {{ .. }}`",
+    note = "a `State<S>` may come before them, where `S: Clone + Send + Sync + 'static`",
+    note = "it returns `()` or `Result<(), E>`, where `E` is an error, a `String` or a `&str`",
+    note = "its future is `Send + 'static`",
+    note = "a closure must name the types of its arguments"
 )]
 pub trait Handler<E, Form, M = Meta>: Send + Sync + 'static {
     #[doc(hidden)]
     fn bind(self, states: &States) -> Result<impl Fn(E, M) -> Handling + Send + Sync + 'static>;
 }
 
-/// A handler at work.
+/// A running handler.
 pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
-/// Runs what a handler returned to its result.
+/// Runs the future of a handler, and makes the result.
 fn handling(returned: impl Future<Output: HandlerOutput> + Send + 'static) -> Handling {
     Box::pin(async { returned.await.into_result() })
 }
@@ -156,7 +159,7 @@ where
     }
 }
 
-/// What a handler may return: `()`, or a `Result<(), E>` whose error is logged and counted with its
+/// What a handler may return: `()`, or a `Result<(), E>`. An error is counted, and logged with its
 /// causes.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
@@ -195,13 +198,14 @@ pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
     cut(&text).into_owned()
 }
 
-/// A handler with its types erased: decodes, then handles.
+/// A handler without its types. It decodes the message and handles the value.
 pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Outcome + Send + Sync>;
 
-/// One event being handled.
+/// An event that is being handled.
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
-/// Why an event was not handled, in words: an error of the user does not leave the place where it is caught.
+/// Why an event was not handled, as text. The error itself is a type of the user, and is dropped
+/// where it is caught.
 pub(crate) enum Failure {
     Undecodable(String),
     Failed(String),
@@ -224,7 +228,7 @@ where
     }))
 }
 
-/// Decodes an event; the error names the type and the topic, and carries the payload.
+/// Decodes an event. The error names the type and the topic, and contains the payload.
 pub(crate) fn decode<E: Decode>(topic: &str, message: &Message) -> Result<E> {
     E::decode(message).map_err(|error| {
         let context = format!("event on `{topic}` as {}", type_name::<E>());

@@ -2,9 +2,10 @@
 //!
 //! An application uses the crate `pymq`, which holds all of this and the providers behind features.
 //!
-//! - [`provider`] is the seam: [`Provider`](provider::Provider), its options, and what a provider may build on.
-//! - [`codec`] says what crosses the wire.
-//! - [`Bus`] is the typed layer above a provider.
+//! - [`provider`] is the seam: [`Provider`](provider::Provider), its options and its building
+//!   blocks.
+//! - [`codec`] converts values to payloads. [`codec::json`] finds the parts of a payload.
+//! - [`Bus`] is the typed layer on a provider.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bus;

@@ -76,8 +76,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Sends a message to all current subscribers of the topic, and returns how many it reached.
     ///
     /// Each provider handle counts once for all its subscriptions to the topic, and once for each
-    /// of its patterns that matches. The number is
-    /// exact where [`counted`](Capabilities::counted) is declared.
+    /// of its patterns that matches. The number is exact where [`counted`](Capabilities::counted)
+    /// is declared.
     ///
     /// # Delivery
     ///
@@ -151,9 +151,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
 
     /// Settles leased messages one after the other. Returns one result for each, in order.
     ///
-    /// Where [`front`](Capabilities::front) is declared, what is given back goes to the front.
-    /// Without it, it may go anywhere in the queue. Where [`fenced`](Capabilities::fenced) is
-    /// declared, a receipt whose lease has ended never succeeds.
+    /// Where [`front`](Capabilities::front) is declared, messages that are given back go to the
+    /// front. Without it, it may go anywhere in the queue. Where [`fenced`](Capabilities::fenced)
+    /// is declared, the receipt of a lease that has ended never succeeds.
     ///
     /// The messages that one call gives back to the front keep the order of the call: the first of
     /// them is the next to be taken. So a prefetched batch that is released stays first in, first
@@ -179,6 +179,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// Due messages, and messages after the end of their lease, are in the ready part, as in
     /// [`queue_stats`](Self::queue_stats).
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. It changes nothing.
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>>;
 
     /// Moves dead letters to the back of the queue, as new messages without attempts. Returns how
@@ -197,14 +201,22 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// Due messages, and messages after the end of their lease, are in the ready part, as in
     /// [`queue_stats`](Self::queue_stats).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the messages may or may not be removed.
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize>;
 
     /// Counts the messages in each part of the queue, exactly where
-    /// [`exact_stats`](Capabilities::exact_stats) is declared. Due messages, and messages after the end of
-    /// their lease, count as ready.
+    /// [`exact_stats`](Capabilities::exact_stats) is declared. Due messages, and messages after the
+    /// end of their lease, count as ready.
     ///
     /// A provider may count more than 1,000 leases in several steps. A message that moves between
     /// the steps may be counted twice or not at all.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. It changes nothing.
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats>;
 
     /// Starts to serve an RPC channel. All requests that are sent after this future resolves reach
@@ -245,5 +257,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// When the runtime of a bus ends, this future is polled once, after the
     /// [`health`](Self::health) was closed. That poll should end everything that callers wait for.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the handle may be closed in part. A second call closes it.
     async fn close(&self) -> Result<()>;
 }

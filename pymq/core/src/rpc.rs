@@ -1,4 +1,4 @@
-//! Remote calls: what callers and servers say to each other.
+//! Remote calls: stubs on the side of the caller, remotes on the side of the server.
 
 mod args;
 mod function;

@@ -10,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// A value that a handler, a worker or a remote function takes as its first argument.
 ///
 /// [`Bus::with_state`](crate::Bus::with_state) gives the value. Each event, item or call gets a
-/// clone of it, so share what is large in an `Arc`. A function whose state the bus does not have is
-/// refused when it is registered.
+/// clone of it, so put a large value into an `Arc`. If the bus does not have the state of a
+/// function, the registration of the function fails.
 ///
 /// # Examples
 ///

@@ -64,7 +64,8 @@ use self::server::{Outbox, Served};
 ///
 /// # Delivery
 ///
-/// At most once for each server. [`Target::One`](pymq_core::provider::Target::One) runs on exactly one.
+/// At most once for each server. [`Target::One`](pymq_core::provider::Target::One) runs on exactly
+/// one.
 ///
 /// Servers are counted as the provider counts subscribers. If its publish also counts patterns for
 /// reserved names, a call without a server may time out instead of failing with `NoSuchRemote`. A

@@ -92,8 +92,8 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
     })
 }
 
-/// A request in the parts that `rpc_call.lua` joins. The script alone knows how many milliseconds are
-/// left, and whether several servers make a claim necessary.
+/// A request in the parts that `rpc_call.lua` joins. The script alone knows how many milliseconds
+/// are left, and whether several servers make a claim necessary.
 #[derive(Debug)]
 pub(crate) struct RequestParts {
     /// The head, and then the end with a claim.
@@ -108,8 +108,8 @@ impl RequestParts {
         self.text.len()
     }
 
-    /// Returns the request up to the number of milliseconds that are left, or up to its end if it has
-    /// no deadline.
+    /// Returns the request up to the number of milliseconds that are left, or up to its end if it
+    /// has no deadline.
     pub(crate) fn head(&self) -> Bytes {
         self.text.slice(..self.head_bytes)
     }
@@ -125,8 +125,8 @@ impl RequestParts {
     }
 }
 
-/// Writes a request of the call `id`, to be answered in `inbox`. If it `has_deadline`, its head ends
-/// where the milliseconds that are left belong.
+/// Writes a request of the call `id`, to be answered in `inbox`. If it `has_deadline`, its head
+/// ends where the milliseconds that are left belong.
 pub(crate) fn write_request(
     name: &str,
     id: u64,

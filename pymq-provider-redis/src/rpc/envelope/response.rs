@@ -27,7 +27,7 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     let [call, result, type_name, error] =
         fields(&frame, ["fn", "result", "result_type", "error"])?;
     let (call, result) = (call?, result?);
-    // The digits at the end need no unescaping, whatever the name before them contains.
+    // The digits at the end have no escapes, even if the name before them has.
     let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
     let type_name = type_name.map(read_type_name).unwrap_or_default();
     let reply = if error == Some("true") {

@@ -16,22 +16,24 @@ use crate::rpc::{Args, Params, Remote, RemoteFunction, Responses, Stub};
 use crate::topic::{Pattern, Publication, SubscriptionBuilder, Topic};
 
 impl Bus {
-    /// Publishes an event on the topic of its type, and returns how many it reached.
+    /// Publishes an event on the topic of its type. Returns how many subscribers it reached.
     ///
-    /// Every bus counts once for its handlers of the topic and once for each of its patterns that match.
+    /// Each bus counts once for all its handlers of the topic, and once for each of its patterns
+    /// that matches.
     ///
     /// # Delivery
     ///
-    /// At most once to everyone subscribed now, in order for this publisher. Nothing is stored.
+    /// At most once to each current subscriber, in order for each publisher. Nothing is stored.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the event may or may not have been sent.
+    /// If the future is dropped early, the event may or may not be sent.
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec) before anything is sent;
-    /// [`Disconnected`](ErrorKind::Disconnected), [`Timeout`](ErrorKind::Timeout) and [`Closed`](ErrorKind::Closed).
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec) before anything is sent.
+    /// [`Disconnected`](ErrorKind::Disconnected), [`Timeout`](ErrorKind::Timeout) and
+    /// [`Closed`](ErrorKind::Closed).
     ///
     /// # Examples
     ///
@@ -48,14 +50,14 @@ impl Bus {
     ///
     /// let reached = bus.publish(&Placed { order: 7 }).await?;
     ///
-    /// assert_eq!(reached, 0, "nobody has subscribed");
+    /// assert_eq!(reached, 0, "there is no subscriber");
     /// # Ok(()) }
     /// ```
     pub async fn publish<E: Event>(&self, event: &E) -> Result<usize> {
         self.header_free().publish(event).await
     }
 
-    /// Starts a publication that carries a header: `bus.header("trace", "af01").publish(&event)`.
+    /// Prepares a publication with a header: `bus.header("trace", "af01").publish(&event)`.
     ///
     /// # Examples
     ///
@@ -71,7 +73,7 @@ impl Bus {
         self.header_free().header(name, value)
     }
 
-    /// Starts a publication that carries headers.
+    /// Prepares a publication with headers.
     pub fn headers<K: Into<String>, V: Into<String>>(
         &self,
         headers: impl IntoIterator<Item = (K, V)>,
@@ -83,19 +85,21 @@ impl Bus {
         Publication::new(self.client.clone())
     }
 
-    /// Subscribes a handler to the topic of the event it takes; resolves once it is live.
+    /// Subscribes a handler to the topic of its event. Resolves when it is live.
     ///
-    /// Events are handled one after the other, in order; for several at once say
-    /// `bus.topic(Placed::TOPIC).concurrency(4).subscribe(handler)`. A handler that fails or panics, and an event that
-    /// does not decode, are logged and counted; the next event still arrives.
+    /// Events are handled one after the other, in order. To handle several at once, call
+    /// `bus.topic(Placed::TOPIC).concurrency(4).subscribe(handler)`. A handler that fails or
+    /// panics, and an event that cannot be decoded, are logged and counted. The next event still
+    /// arrives.
     ///
     /// # Delivery
     ///
-    /// At most once. A handler too slow for its topic loses the oldest of what waits: that is logged and counted too.
+    /// At most once. If a handler is too slow for its topic, the oldest waiting events are dropped.
+    /// That is logged and counted too.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, nothing stays subscribed.
+    /// If the future is dropped early, nothing stays subscribed.
     ///
     /// # Errors
     ///
@@ -142,20 +146,20 @@ impl Bus {
             .await
     }
 
-    /// Names a topic, to publish on and to subscribe to.
+    /// Returns a topic, to publish on and to subscribe to.
     pub fn topic(&self, name: impl Into<String>) -> Topic {
         Topic::new(self.client.clone(), name.into())
     }
 
-    /// Names all topics a glob matches, to subscribe to.
+    /// Returns all topics that match a glob, to subscribe to.
     pub fn pattern(&self, glob: impl Into<String>) -> Pattern {
         Pattern::new(self.client.clone(), glob.into())
     }
 
-    /// Returns a handle on the queue `name`, whose items are `T`s.
+    /// Returns a handle of the queue `name` with items of type `T`.
     ///
-    /// Nothing is created and nothing is sent: a queue exists while something is in it. The name is checked by
-    /// the first operation.
+    /// It creates nothing and sends nothing: a queue exists while it contains items. The first
+    /// operation checks the name.
     ///
     /// # Examples
     ///
@@ -173,15 +177,18 @@ impl Bus {
         Queue::new(&self.client, name.as_ref())
     }
 
-    /// Exposes a function under a name; resolves once it can be called.
+    /// Exposes a function under a name. Resolves when it can be called.
     ///
-    /// The function takes up to eight arguments, and a [`CallMeta`](crate::CallMeta) as its last one if it wants to know
-    /// headers and remaining time. It returns anything that is [`IntoReply`](crate::IntoReply), a `Result` of it
-    /// included. 64 calls run at once; 1,024 more may wait, the next are answered "overloaded". A panic and
-    /// wrong arguments are answered as errors, and a request whose caller has given up is not run.
+    /// The function takes up to eight arguments. A [`CallMeta`](crate::CallMeta) as one more
+    /// argument at the end gives it the headers and the remaining time. It returns any
+    /// [`IntoReply`](crate::IntoReply) type, or a `Result` of one.
     ///
-    /// A call runs where it is received until it first waits, so it must not block its thread on another call of the same
-    /// function. Calls that compute for long still run side by side.
+    /// 64 calls run at once and 1,024 more may wait. Further calls fail with
+    /// [`Overloaded`](ErrorKind::Overloaded). The caller gets an error for a panic and for wrong
+    /// arguments. If the caller has given up before the call starts, the function does not run.
+    ///
+    /// Each call runs in a task of its own, so a function that blocks its thread does not delay the
+    /// next call.
     ///
     /// # Delivery
     ///
@@ -189,11 +196,12 @@ impl Bus {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, nothing stays exposed.
+    /// If the future is dropped early, nothing stays exposed.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExposed`](ErrorKind::AlreadyExposed) when this bus already exposes the name; other buses may.
+    /// [`AlreadyExposed`](ErrorKind::AlreadyExposed) if this bus already exposes the name. Other
+    /// buses may expose it too.
     ///
     /// # Examples
     ///
@@ -219,19 +227,22 @@ impl Bus {
         self.remote(name).expose(function).await
     }
 
-    /// Names a remote that is to be exposed, to say how many of its calls run and wait at once.
+    /// Prepares a remote, to set how many of its calls may run and wait at once.
     pub fn remote(&self, name: impl Into<String>) -> Remote {
         Remote::new(self.client.clone(), name.into())
     }
 
-    /// Creates the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.
+    /// Returns the caller's side of a remote: `bus.stub::<(i64, i64), i64>("product")`.
     pub fn stub<A, R>(&self, name: impl Into<String>) -> Stub<A, R> {
         Stub::new(self.client.clone(), name.into())
     }
 
-    /// Calls every server that exposes the name, with the default timeout of 10 seconds.
+    /// Calls all servers that expose the name, with the default timeout of 10 seconds, as
+    /// [`Stub::call_all`] does.
     ///
-    /// Short for [`Stub::call_all`].
+    /// # Cancel safety
+    ///
+    /// As [`Stub::call_all`].
     ///
     /// # Errors
     ///

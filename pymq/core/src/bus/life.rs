@@ -1,4 +1,4 @@
-//! How a [`Bus`] is, and its end.
+//! The status of a [`Bus`], and its end.
 
 use std::time::Duration;
 
@@ -7,24 +7,25 @@ use crate::client::BusStats;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{Health, Lifecycle, Status};
 
-/// The name that [`Bus::ping`] asks for: a reserved one, which no application can put to.
+/// The queue that [`Bus::ping`] asks for. The name is reserved, so no application puts to it.
 const PING_QUEUE: &str = "__rpc_ping";
 
 impl Bus {
     /// Checks that the provider answers within `timeout`: the connection, the rights, the scripts.
     ///
-    /// It asks once. A provider with a limit of its own for each command, such as the `op_timeout` of Redis, may give up
-    /// earlier. [`Duration::MAX`] leaves it to that limit. With a timeout of zero, only an answer that is there at once
-    /// counts. [`status`](Self::status) tells what is known without asking.
+    /// It sends one request. A provider with a limit of its own for each command, such as the
+    /// `op_timeout` of Redis, may fail earlier. With [`Duration::MAX`], only that limit counts.
+    /// With zero, it succeeds only if the answer is available at once. [`status`](Self::status)
+    /// returns what is known without a request.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it changes nothing.
+    /// Cancel safe. It changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Timeout`](ErrorKind::Timeout) when the time is over, whose source tells the status of the bus;
-    /// [`Closed`](ErrorKind::Closed); else what the provider answers, such as
+    /// [`Timeout`](ErrorKind::Timeout) at the end of the timeout. The source of the error names the
+    /// status of the bus. [`Closed`](ErrorKind::Closed), or another error of the provider, such as
     /// [`Disconnected`](ErrorKind::Disconnected).
     ///
     /// # Examples
@@ -48,7 +49,7 @@ impl Bus {
         Err(Error::new(ErrorKind::Timeout, operation()).with_source(why))
     }
 
-    /// Returns how the bus is at the moment, without asking the server.
+    /// Returns the current status of the bus, without a request to the server.
     ///
     /// # Examples
     ///
@@ -72,10 +73,10 @@ impl Bus {
         }
     }
 
-    /// Listens to what happens to the connections of this bus: a stream that begins with the status of now and ends with
-    /// [`Status::Closed`], which comes when a shutdown is over.
+    /// Returns a stream of the changes of the connections of this bus.
     ///
-    /// It does not keep the bus alive.
+    /// It begins with the current status. It ends with [`Status::Closed`], at the end of a
+    /// shutdown. It does not keep the bus alive.
     ///
     /// # Examples
     ///
@@ -90,7 +91,9 @@ impl Bus {
     /// while let Some(event) = lifecycle.recv().await {
     ///     match event {
     ///         LifecycleEvent::Status(status) => println!("the bus is {status}"),
-    ///         LifecycleEvent::Disconnected { connection, error } => println!("{connection}: {error}"),
+    ///         LifecycleEvent::Disconnected { connection, error } => {
+    ///             println!("{connection}: {error}");
+    ///         }
     ///         other => println!("{other:?}"),
     ///     }
     /// }
@@ -103,7 +106,7 @@ impl Bus {
         }
     }
 
-    /// Returns what this bus has counted so far: failures, lag, redeliveries and the like.
+    /// Returns the counters of this bus: failures, lag, redeliveries and others.
     pub fn stats(&self) -> BusStats {
         self.client
             .any_session()
@@ -112,36 +115,41 @@ impl Bus {
             })
     }
 
-    /// Shuts the bus down: takes no new work, lets what has arrived finish within `grace`, ends the rest, gives back
-    /// the leases that are not settled by then, and closes the provider. When it returns nothing runs any more.
+    /// Shuts the bus down. When it returns, nothing runs any more.
     ///
-    /// What the grace time is used for:
+    /// It takes no new work, lets running and arrived work finish within `grace`, and ends the
+    /// rest. Then it gives back the leases that are not settled, and closes the provider.
     ///
-    /// - Handlers of topics and patterns handle the events that waited for them when the shutdown began. New events are not
-    ///   taken; one that arrives just as it begins may be.
+    /// Within the grace time:
+    ///
+    /// - Handlers of topics and patterns handle the events that waited when the shutdown began. New
+    ///   events are not taken. An event that arrives at that moment may be taken.
     /// - Functions answer the calls that had arrived.
-    /// - Workers finish the items they have begun. What they have not begun goes back to its queue.
-    /// - Leases held elsewhere are waited for.
+    /// - Workers finish the items that they have begun. Their other items go back to the queue.
+    /// - Leases in other places of the program can be settled.
     ///
-    /// It ends as soon as all of that is done. Events that still wait when the grace time is over are dropped: nothing
-    /// stores them. [`Duration::ZERO`] means now, as [`close`](Self::close) does: what runs is ended, and what waits is
-    /// dropped or goes back. To drop the events of one handler only, drop its guard or unsubscribe it.
+    /// It returns as soon as all of that is done. Events that still wait at the end of the grace
+    /// time are dropped, because nothing stores them. [`Duration::ZERO`] means now, as in
+    /// [`close`](Self::close): running work is ended, and waiting work is dropped or goes back. To
+    /// drop the events of one handler only, drop its guard.
     ///
-    /// Streams ([`Events`](crate::Events)) are not waited for, as only their reader knows when it is done. They get events
-    /// until the provider is closed. What has arrived by then can still be read; after it comes the end.
+    /// It does not wait for streams ([`Events`](crate::Events)), because only their readers know
+    /// when they are done. Streams get events until the provider is closed. Events that have
+    /// arrived by then can still be read.
     ///
-    /// A handler may publish and call while it finishes. A second shutdown finds nothing to do; during the first it
-    /// waits as well, and the shorter grace time wins. A handler that waits for it waits for itself, until its grace
-    /// time is over. A handler that blocks its thread cannot be ended and is waited for. With a provider that does not
-    /// answer, it takes as much longer as one command may take, to give leases back, and a second to close.
+    /// A handler may publish and call while it finishes. A second shutdown during the first waits
+    /// as well, and the shorter grace time counts. After the first it does nothing. A handler that
+    /// awaits the shutdown waits for itself until the grace time ends. A handler that blocks its
+    /// thread cannot be ended, so the shutdown waits for it. If the provider does not answer, the
+    /// shutdown takes longer: the time of one command to give leases back, and a second to close.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the bus takes no new work and is not closed; call it again.
+    /// If the future is dropped early, the bus takes no new work and is not closed. Call it again.
     ///
     /// # Errors
     ///
-    /// What the provider answers to its closing.
+    /// The error with which the provider fails to close.
     ///
     /// # Examples
     ///
@@ -162,12 +170,16 @@ impl Bus {
         }
     }
 
-    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace. Handlers that run are ended, and events that wait
-    /// are dropped.
+    /// Closes the bus now: a [`shutdown`](Self::shutdown) without grace time. Running handlers are
+    /// ended, and waiting events are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`shutdown`](Self::shutdown).
     ///
     /// # Errors
     ///
-    /// What the provider answers to its closing.
+    /// As [`shutdown`](Self::shutdown).
     pub async fn close(&self) -> Result<()> {
         self.shutdown(Duration::ZERO).await
     }

@@ -1,4 +1,4 @@
-//! What a bus counts about its handlers and queues: what no caller is told.
+//! The counters of a bus: failures of handlers and queues that no caller gets as an error.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(crate) fn add(&self, n: u64) {
-        // Relaxed: nothing else is read by it.
+        // Relaxed, because no other memory depends on it.
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -20,28 +20,29 @@ impl Counter {
 /// The counters of one bus.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Events and items that were not what the handler takes.
+    /// Events and items that could not be decoded.
     pub(crate) undecodable: Counter,
     /// Handlers of events and items that returned an error.
     pub(crate) failed: Counter,
     /// Handlers and remote functions that panicked.
     pub(crate) panicked: Counter,
-    /// Times an unknown number of events was missing.
+    /// How often an unknown number of events was missing.
     pub(crate) gaps: Counter,
-    /// Events a handler or stream was too slow for, as far as they could be counted.
+    /// Events that were dropped because a handler or a stream was too slow, if their number is
+    /// known.
     pub(crate) missed: Counter,
     /// Requests that had expired before they could run.
     pub(crate) expired: Counter,
-    /// Items taken that had been taken before.
+    /// Items that were taken and had been taken before.
     pub(crate) redelivered: Counter,
     /// Items moved to the dead letters.
     pub(crate) dead_lettered: Counter,
-    /// Leases that were over before the handler of a worker was.
+    /// Leases that ended before the handler of a worker did.
     pub(crate) lease_lost: Counter,
 }
 
 impl Counters {
-    /// Counts that a reader is told of missing events.
+    /// Counts events that are missing for a reader.
     pub(crate) fn lagged(&self, missed: Option<u64>) {
         match missed {
             Some(missed) => self.missed.add(missed),

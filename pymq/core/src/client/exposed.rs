@@ -25,8 +25,8 @@ struct Holder {
 impl Exposed {
     /// Takes a name.
     ///
-    /// If the remote that has it was stopped, waits until requests no longer reach that one. So
-    /// after a guard was dropped, a function exposed again gets all calls.
+    /// If the remote that has it was stopped, it waits until requests no longer reach that remote.
+    /// So a function that is exposed again gets all calls.
     pub(crate) async fn claim(&self, name: &str, alive: &Arc<Alive>) -> Result<Claim> {
         loop {
             let released = match self.lock().entry(name.to_owned()) {
@@ -61,7 +61,7 @@ impl Exposed {
     }
 }
 
-/// A name that is taken. Dropping this frees it.
+/// A taken name. Dropping it makes the name free again.
 pub(crate) struct Claim {
     name: String,
     names: Arc<Mutex<HashMap<String, Holder>>>,

@@ -1,5 +1,5 @@
-//! A handler, a worker or a remote function as a value, so that it can wait for a session; and
-//! [`Running`], the guard of what runs.
+//! [`Registration`]: a handler, a worker or a remote function that can wait for a session.
+//! [`Running`]: its guard.
 
 use std::fmt;
 use std::future::Future;
@@ -10,8 +10,8 @@ use super::tasks::{Alive, Stop, lifeline};
 use super::{Client, Session};
 use crate::error::Result;
 
-/// Starts something on a session, and resolves once it is live. Failed or dropped early, it leaves
-/// nothing behind.
+/// Starts something on a session, and resolves when it is live. If it fails or is dropped early,
+/// nothing stays started.
 pub(crate) type Start = Arc<
     dyn for<'a> Fn(
             &'a Arc<Session>,
@@ -21,7 +21,7 @@ pub(crate) type Start = Arc<
         + Sync,
 >;
 
-/// What is to run on a bus.
+/// A handler, a worker or a remote function that is to run on a bus.
 #[derive(Clone)]
 pub(crate) struct Registration {
     /// For errors, such as "expose `product`".
@@ -40,7 +40,7 @@ impl Registration {
         }
     }
 
-    /// Says that it is the remote of this name.
+    /// Marks this as the remote of this name.
     pub(crate) fn remote_of(mut self, name: &str) -> Self {
         self.remote = Some(name.into());
         self
@@ -67,13 +67,13 @@ impl fmt::Debug for Registration {
     }
 }
 
-/// The guard of a handler, a worker or an exposed function. Dropped, it stops what runs, without
-/// waiting for it.
+/// The guard of a handler, a worker or an exposed function. Dropping it stops them, without
+/// waiting.
 ///
-/// It is a handle of the bus: what it guards goes on while the guard is there.
+/// It is a handle of the bus, so the bus stays alive while the guard exists.
 ///
-/// Registered on a bus that is not connected yet, nothing runs until it is. Dropped before that,
-/// nothing ever does.
+/// On a bus that is not connected yet, nothing runs until the bus is connected. If the guard is
+/// dropped before that, nothing runs at all.
 ///
 /// # Examples
 ///
@@ -84,7 +84,7 @@ impl fmt::Debug for Registration {
 /// let remote = bus.expose("answer", async || 42).await?;
 /// let worker = bus.queue("jobs").worker(async |job: u32| println!("{job}")).start()?;
 ///
-/// handler.stop().await; // waits for the events that are being handled
+/// handler.stop().await; // waits until no event is handled any more
 /// drop(worker); // does not wait
 /// remote.keep(); // goes on until the bus is shut down
 /// # Ok(()) }
@@ -99,7 +99,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Creates the guard of what is about to run, and what that holds until its end.
+    /// Creates a guard, and the token that the guarded tasks hold until they end.
     pub(super) fn new(client: &Client) -> (Self, Arc<Alive>) {
         let (stop, alive) = lifeline();
         let running = Self {
@@ -110,25 +110,27 @@ impl Running {
         (running, alive)
     }
 
-    /// Takes no new event, call or item. Resolves once what was begun has finished.
+    /// Takes no new event, call or item. Resolves when everything that has begun is finished.
     ///
-    /// - A handler: no event is delivered any more, and the handlers that ran have finished.
-    /// - A remote: the calls that had arrived are answered; new ones go to other servers.
-    /// - A worker: handlers that run finish and are settled. What was not begun goes back at once.
+    /// - A handler: no event is delivered any more, and all running calls of the handler finish.
+    /// - A remote: the calls that had arrived are answered. New calls go to other servers.
+    /// - A worker: running handlers finish and their items are settled. Other items that it has
+    ///   taken go back at once.
     ///
-    /// A handler that stops itself would wait for itself. Let it drop the guard instead.
+    /// A handler that awaits its own stop waits for ever. It can drop the guard instead.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, it stops as if the guard were dropped: without waiting.
+    /// If the future is dropped early, it stops without waiting, as if the guard were dropped.
     pub async fn stop(self) {
         self.ask();
         self.stop.ended().await;
     }
 
-    /// Lets it run until the bus is shut down, or its last handle is dropped. In the latter case
-    /// handlers are ended where they wait, and the items of workers come back when their leases
-    /// end.
+    /// Lets it run until the bus is shut down, or until the last handle of the bus is dropped.
+    ///
+    /// When the last handle is dropped, handlers end at their current await point, and the items of
+    /// workers come back when their leases end.
     pub fn keep(mut self) {
         self.is_kept = true;
     }

@@ -1,4 +1,4 @@
-//! [`Served`]: the names that a server answered to a moment ago. One that is missing now may be about to come back.
+//! [`Served`]: the names for which a server answered a moment ago. A missing server may come back.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long a name is remembered after an answer.
+/// How long a name is remembered after an answer.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// The longest a call waits for a server to come back.
@@ -15,15 +15,15 @@ pub(crate) const SERVED_GRACE: Duration = Duration::from_secs(2);
 /// The pause before a call is tried again.
 pub(crate) const SERVED_PAUSE: Duration = Duration::from_millis(50);
 
-/// The most names that are remembered. More are forgotten, and their calls fail at once.
+/// The most names that are remembered. Calls of other names fail at once.
 const MOST: usize = 4_096;
 
-/// When each name was last known to be served.
+/// The time of the last answer for each name.
 #[derive(Debug, Default)]
 pub(crate) struct Served(Mutex<HashMap<String, Instant>>);
 
 impl Served {
-    /// Notes that a server answers to a name.
+    /// Notes an answer for a name.
     pub(crate) fn note(&self, name: &str) {
         let now = Instant::now();
         let mut names = self.lock();
@@ -39,13 +39,13 @@ impl Served {
         }
     }
 
-    /// Tells whether a server answered to a name a moment ago.
+    /// Tells whether a server answered for a name a moment ago.
     pub(crate) fn is_recent(&self, name: &str) -> bool {
         let last = self.lock().get(name).copied();
         last.is_some_and(|last| last.elapsed() < RECENT)
     }
 
-    /// Forgets a name whose server has ended for good.
+    /// Removes a name. Its server has ended on purpose.
     pub(crate) fn forget(&self, name: &str) {
         self.lock().remove(name);
     }

@@ -12,9 +12,9 @@ use super::tasks::Tasks;
 use crate::error::Result;
 use crate::provider::Provider;
 
-/// A connection of a bus to its provider, and what runs on it.
+/// The connection of a bus to its provider, and the tasks on it.
 ///
-/// Handles and guards share it. When the last of them is gone, its tasks end.
+/// Handles and guards share it. When the last of them is dropped, its tasks end.
 pub(crate) struct Session {
     provider: Arc<dyn Provider>,
     tasks: Tasks,
@@ -25,7 +25,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Creates a session on the current runtime, and ends it with that.
+    /// Creates a session on the current runtime. It ends with the runtime.
     pub(super) fn new(provider: Arc<dyn Provider>) -> Arc<Self> {
         let tasks = Tasks::new();
         tasks.end_with_runtime(&provider);
@@ -86,8 +86,8 @@ impl Session {
         }
     }
 
-    /// Takes no new work, lets what runs finish within `grace`, gives back the leases that are
-    /// left, and closes the provider.
+    /// Takes no new work, waits up to `grace` for running work, gives back the remaining leases,
+    /// and closes the provider.
     pub(crate) async fn shutdown(&self, grace: Duration) -> Result<()> {
         self.tasks.shutdown(grace, self.leases.settled()).await;
         self.leases.release_all(&*self.provider).await;

@@ -1,9 +1,10 @@
-//! What a bus has counted, as numbers a program can read.
+//! The counters of a bus, as numbers that a program can read.
 
 use super::counters::Counters;
 use crate::provider::Health;
 
-/// What a bus has counted since it was made; from [`Bus::stats`](crate::Bus::stats). The numbers only grow.
+/// The counters of a bus since its creation, from [`Bus::stats`](crate::Bus::stats). They only
+/// grow.
 ///
 /// # Examples
 ///
@@ -21,25 +22,27 @@ use crate::provider::Health;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct BusStats {
-    /// Connections that were lost and made again.
+    /// Connections that were lost and opened again.
     pub reconnects: u64,
-    /// Times a handler or stream was told that an unknown number of events may be missing, as after a reconnect.
+    /// How often a handler or a stream learned that an unknown number of events may be missing, as
+    /// after a reconnect.
     pub gaps: u64,
-    /// Events that handlers and streams were too slow for, counted when they are told.
+    /// Events that were dropped because handlers and streams were too slow, counted when they see
+    /// it.
     pub lagged: u64,
-    /// Items taken that had been taken before.
+    /// Items that were taken and had been taken before.
     pub redelivered: u64,
-    /// Items this bus moved to the dead letters.
+    /// Items that this bus moved to the dead letters.
     pub dead_lettered: u64,
-    /// Leases that were over before the handler of a worker was.
+    /// Leases that ended before the handler of a worker did.
     pub leases_lost: u64,
-    /// Replies that came after their callers had stopped waiting.
+    /// Replies that arrived when the caller no longer waited.
     pub late_replies: u64,
     /// Handlers of events and items that returned an error.
     pub handler_failures: u64,
     /// Handlers and remote functions that panicked.
     pub panics: u64,
-    /// Events and items that were not what their handler or stream takes.
+    /// Events and items that could not be decoded as the type of the handler or stream.
     pub undecodable: u64,
     /// Requests that had expired before they could run.
     pub expired_requests: u64,

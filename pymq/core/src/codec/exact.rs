@@ -1,7 +1,8 @@
 //! A serde `Deserializer` around that of `serde_json`, for texts with integers wider than 64 bits.
 //!
 //! `serde_json` gives such an integer as a float to a type that accepts any value. This
-//! deserializer refuses that. A type that asks for 128 bits or for a float gets what it asks for.
+//! deserializer refuses that. It reads the integer exactly for a type of 128 bits, and as a float
+//! for a float type.
 
 use std::fmt;
 

@@ -1,9 +1,9 @@
 //! Finds the parts of a JSON text without decoding it.
 //!
 //! A provider that shares its transport with Python PyMQ adds members to payloads, or takes them
-//! out. This module finds where they are. It copies and changes nothing, so what is cut out can be
-//! put back byte for byte. It is the only place that knows the syntax of PyMQ's JSON and the keys
-//! of its envelopes.
+//! out. This module finds where they are. It copies and changes nothing, so a part that is cut out
+//! can be put back byte for byte. It is the only place that knows the syntax of PyMQ's JSON and the
+//! keys of its envelopes.
 //!
 //! The functions here accept what Python's `json` module reads: besides JSON also the words `NaN`,
 //! `Infinity` and `-Infinity`, lone surrogates, and integers of up to 4,300 digits. They refuse

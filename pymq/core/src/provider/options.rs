@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::times::ONCE_WINDOW;
 use crate::message::MessageId;
 
-/// What a provider can do besides topics, queues and RPC channels, and what it promises of them.
+/// What a provider supports besides topics, queues and RPC channels, and which promises it makes.
 ///
-/// The first five say what a provider offers: what it does not declare it refuses with
-/// [`Unsupported`](crate::ErrorKind::Unsupported). The other five say how exact it is: where one is
-/// missing the operation works, and its field says what still holds. The conformance suite demands
-/// of a provider what it declares, and of the others what still holds.
+/// The first five are features. A provider refuses a feature that it does not declare with
+/// [`Unsupported`](crate::ErrorKind::Unsupported). The other five are promises. Without a promise
+/// the operation still works, and the documentation of the field says what holds. The conformance
+/// suite tests what a provider declares, and what holds without the rest.
 ///
 /// # Examples
 ///
@@ -46,10 +46,10 @@ pub struct Capabilities {
     /// Without it, the number is 0 when the message reached no subscriber, and at least 1 when it
     /// reached some. The crate `pymq-rpc-over-topics` needs a provider that counts.
     pub counted: bool,
-    /// [`queue_stats`](super::Provider::queue_stats) counts what is in the queue at this moment.
+    /// [`queue_stats`](super::Provider::queue_stats) returns the counts of this moment.
     ///
-    /// Without it, the counts may be those of an earlier moment. They become exact when the queue
-    /// rests: when it is asked again and again and nothing else happens to it.
+    /// Without it, the counts may be those of an earlier moment. If nothing else happens to the
+    /// queue, repeated calls become exact.
     pub exact_stats: bool,
     /// A message that is given back goes to the front of its queue: by a nack without a delay, by a
     /// release, by the end of its lease. Several that are given back in one call keep their order.
@@ -61,8 +61,8 @@ pub struct Capabilities {
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) and changes nothing.
     ///
     /// Without it, such a settlement may succeed, also while another taker has the message. The
-    /// message is then settled as told, and no other message is touched. A message is gone only
-    /// when a settlement that succeeded acked it.
+    /// message is then settled as requested, and no other message is changed. A message is gone
+    /// only when a settlement that succeeded acked it.
     pub fenced: bool,
     /// [`queue_put`](super::Provider::queue_put) puts all messages of a call or none.
     ///
@@ -131,14 +131,14 @@ impl Capabilities {
         self
     }
 
-    /// Adds exact counts of what is in a queue.
+    /// Adds exact counts of the messages in a queue.
     #[must_use]
     pub const fn with_exact_stats(mut self) -> Self {
         self.exact_stats = true;
         self
     }
 
-    /// Adds the front of the queue as the place of what is given back.
+    /// Adds that messages which are given back go to the front of the queue.
     #[must_use]
     pub const fn with_front(mut self) -> Self {
         self.front = true;

@@ -198,7 +198,12 @@ impl Requests {
     }
 
     /// Stops new requests and resolves when the provider no longer delivers. Buffered requests can
-    /// still be read.
+    /// still be read, then the result is `Closed`.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the provider still detaches. Call it again before you read
+    /// to the end.
     pub async fn detach(&mut self) {
         self.receiver.detach().await;
         self.receiver

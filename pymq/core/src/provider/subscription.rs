@@ -151,7 +151,8 @@ impl Subscription {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped early, the subscription still stops to receive new messages.
+    /// If the future is dropped early, the provider still detaches. Call it again before you read
+    /// to the end.
     pub async fn detach(&mut self) {
         self.receiver.detach().await;
         self.receiver

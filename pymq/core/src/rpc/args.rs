@@ -33,7 +33,7 @@ pub trait Args: sealed::Sealed + Send {
     ///
     /// # Errors
     ///
-    /// [`Codec`](crate::ErrorKind::Codec) for what JSON cannot say.
+    /// [`Codec`](crate::ErrorKind::Codec) for a value that JSON cannot express.
     fn to_json(&self) -> Result<Bytes>;
 }
 
@@ -56,18 +56,18 @@ pub trait Args: sealed::Sealed + Send {
 pub trait Params: sealed::Sealed + Send + Sized {
     /// Reads the arguments of a call to `function` from a JSON array.
     ///
-    /// An `Option` whose argument is missing at the end is none, as a Python default would be.
+    /// If an `Option` at the end has no argument, it is `None`, like a default in Python.
     ///
     /// # Errors
     ///
-    /// What the caller is to be told: `TypeError` for a wrong number of arguments or one of another type, naming its
-    /// position; `ValueError` for what is not an array of arguments at all.
+    /// The error that the caller receives: `TypeError` for a wrong number of arguments, or for an
+    /// argument of a wrong type, with its position; `ValueError` for a text that is not an array.
     fn from_json(function: &str, json: &Bytes) -> Result<Self, RemoteError>;
 }
 
 #[expect(
     unnameable_types,
-    reason = "nothing outside implements it: that is what seals"
+    reason = "it seals the traits, so no other crate implements it"
 )]
 mod sealed {
     pub trait Sealed {}
@@ -108,7 +108,7 @@ impl sealed::Sealed for () {}
 
 impl Args for () {
     fn to_json(&self) -> Result<Bytes> {
-        // As a value, unit is `null`; as arguments it is none of them.
+        // As a value, unit is `null`. As arguments, it is an empty list.
         Ok(Bytes::from_static(b"[]"))
     }
 }
@@ -189,7 +189,8 @@ impl<'a> Given<'a> {
     }
 }
 
-/// Stands for an argument that was not given: an `Option` reads it as none, all else refuses it.
+/// Stands for an argument that was not given. An `Option` reads it as `None`, other types refuse
+/// it.
 struct Missing;
 
 impl<'de> Deserializer<'de> for Missing {
@@ -204,8 +205,8 @@ impl<'de> Deserializer<'de> for Missing {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 

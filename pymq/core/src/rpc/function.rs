@@ -1,4 +1,5 @@
-//! From functions to remotes: by arity, with the types erased at the door.
+//! Async functions as remotes: one implementation for each number of arguments, without their
+//! types.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -16,7 +17,7 @@ use crate::state::{State, States};
 
 /// What is known about a call besides its arguments.
 ///
-/// A remote function gets it by one argument more, at the end.
+/// A remote function gets it as one more argument, the last one.
 ///
 /// # Examples
 ///
@@ -25,15 +26,15 @@ use crate::state::{State, States};
 /// # let bus = pymq::connect("memory://").await?;
 /// use pymq::rpc::CallMeta;
 ///
-/// async fn who(greeting: String, meta: CallMeta) -> String {
+/// async fn greet(greeting: String, meta: CallMeta) -> String {
 ///     format!("{greeting}, {}", meta.headers().get("user").unwrap_or("stranger"))
 /// }
 ///
-/// bus.expose("who", who).await?.keep();
+/// bus.expose("greet", greet).await?.keep();
 ///
-/// let greeting: String = bus.stub::<(&str,), _>("who").header("user", "Ada").call(("hello",)).await?;
+/// let greet = bus.stub::<(&str,), String>("greet").header("user", "Ada");
 ///
-/// assert_eq!(greeting, "hello, Ada");
+/// assert_eq!(greet.call(("hello",)).await?, "hello, Ada");
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
@@ -55,20 +56,23 @@ impl CallMeta {
         &self.headers
     }
 
-    /// Returns the time the caller has left, zero when it has given up; none when it waits for ever.
+    /// Returns the time that the caller has left. It is zero if the caller has given up, and `None`
+    /// if it has no deadline.
     ///
-    /// What a function calls in turn is best given no more than this.
+    /// If the function makes calls itself, give them no more time than this.
     pub fn remaining(&self) -> Option<Duration> {
         self.deadline
             .map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 }
 
-/// An async function that can be called by name: up to eight parameters, a [`CallMeta`] behind them if
-/// it wants one, and a [`State`] before them if it needs one.
+/// An async function that can be called by name.
 ///
-/// Implemented for plain `async fn`s and for closures that return futures. The parameter `Form` only keeps the forms
-/// apart: there is never a need to name it.
+/// It takes up to eight parameters. A [`State`] may come before them, and a [`CallMeta`] after
+/// them.
+///
+/// It is implemented for plain `async fn`s and for closures that return futures. The parameter
+/// `Form` only distinguishes the forms, and never needs a name.
 ///
 /// # Examples
 ///
@@ -84,7 +88,10 @@ impl CallMeta {
 /// }
 ///
 /// async fn stock(item: String, _meta: CallMeta) -> Result<Json<Stock>, RemoteError> {
-///     if item == "eggs" { Ok(Json(Stock { left: 3 })) } else { Err(RemoteError::new("KeyError", item)) }
+///     if item != "eggs" {
+///         return Err(RemoteError::new("KeyError", item));
+///     }
+///     Ok(Json(Stock { left: 3 }))
 /// }
 ///
 /// bus.expose("stock", stock).await?.keep();
@@ -94,10 +101,13 @@ impl CallMeta {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be exposed as a remote",
     label = "not an async function of up to eight arguments that returns a reply",
-    note = "write `async fn add(a: i64, b: i64) -> i64` or `|a: i64, b: i64| async move {{ a + b }}`",
-    note = "each argument is `DeserializeOwned + Send`; a `CallMeta` may follow as the last, and a `State<S>` stand before all",
-    note = "the result is `IntoReply` (any other serde type goes in `pymq::rpc::Json(..)`), and the future is `Send + 'static`",
-    note = "the types of a closure's arguments have to be written out"
+    note = "write `async fn add(a: i64, b: i64) -> i64`",
+    note = "or `|a: i64, b: i64| async move {{ a + b }}`",
+    note = "each argument is `DeserializeOwned + Send`",
+    note = "a `State<S>` may come before the arguments, and a `CallMeta` after them",
+    note = "the result is `IntoReply` (wrap other serde types in `pymq::rpc::Json(..)`)",
+    note = "the future is `Send + 'static`",
+    note = "a closure must name the types of its arguments"
 )]
 pub trait RemoteFunction<P, Form>: Send + Sync + 'static {
     #[doc(hidden)]
@@ -107,10 +117,10 @@ pub trait RemoteFunction<P, Form>: Send + Sync + 'static {
     ) -> Result<impl Fn(P, CallMeta) -> Calling + Send + Sync + 'static>;
 }
 
-/// One call running.
+/// A running call.
 pub(crate) type Calling = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
-/// Runs what a function returned to its reply.
+/// Runs the future of a function, and makes the reply.
 fn calling(returned: impl Future<Output: IntoReply> + Send + 'static) -> Calling {
     Box::pin(async { returned.await.into_reply() })
 }
@@ -196,7 +206,7 @@ arities! {
     (A a B b C c D d E e G g H h I i)
 }
 
-/// A function with its types erased: decodes its arguments, runs, makes the reply.
+/// A function without its types. It decodes the arguments, runs, and makes the reply.
 pub(crate) type RemoteFn = Arc<dyn Fn(&str, &Message, CallMeta) -> Calling + Send + Sync>;
 
 /// Erases the types of a function.

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::name;
 use crate::provider::BufferLimits;
 
-/// How many calls of one function run at once, unless said otherwise.
+/// How many calls of one function run at once by default.
 const CONCURRENCY: usize = 64;
 
-/// A name under which a function is exposed; made by [`Bus::remote`](crate::Bus::remote).
+/// A name under which a function is exposed, from [`Bus::remote`](crate::Bus::remote).
 ///
 /// # Examples
 ///
@@ -49,21 +49,24 @@ impl Remote {
         }
     }
 
-    /// Lets so many calls run at once; 64 unless set, and zero counts as one.
+    /// Lets this number of calls run at once: 64 unless set. Zero counts as one.
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Lets so many calls wait for a place to run; 1,024 unless set, and one always may. The next
-    /// ones are answered [`Overloaded`](crate::ErrorKind::Overloaded).
+    /// Lets this number of calls wait until they can run: 1,024 unless set. Zero counts as one.
+    /// Further calls fail with [`Overloaded`](crate::ErrorKind::Overloaded).
     pub fn backlog(mut self, calls: usize) -> Self {
         self.backlog = self.backlog.items(calls);
         self
     }
 
-    /// Exposes the function, and resolves once it can be called. Else as
-    /// [`Bus::expose`](crate::Bus::expose).
+    /// Exposes the function, as [`Bus::expose`](crate::Bus::expose) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, nothing stays exposed.
     ///
     /// # Errors
     ///
@@ -91,7 +94,7 @@ impl Remote {
     }
 }
 
-/// What an exposed function consists of.
+/// An exposed function and its settings.
 #[derive(Clone)]
 pub(super) struct Exposing {
     pub(super) name: Arc<str>,

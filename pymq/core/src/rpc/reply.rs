@@ -1,4 +1,5 @@
-//! Results of a remote: what a Rust function returns, as a [`Reply`] with the type name Python knows.
+//! Results of a remote: the value of a Rust function as a [`Reply`] with the name of its Python
+//! type.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -17,11 +18,13 @@ use crate::text::cut;
 
 /// What a remote may return.
 ///
-/// Unit, scalars, strings, `Option`, collections, sets, maps, tuples, every [`Event`], [`Json`] around any other serde
-/// type, and `Result` of these with an error that can be displayed. Only this trait can tell Python a set from a list;
-/// a set of what Python cannot hash, such as tuples, is a list there.
+/// These types: unit, scalars, strings, `Option`, collections, sets, maps, tuples, every [`Event`],
+/// [`Json`] around any other serde type, and a `Result` of these with an error.
 ///
-/// An error arrives at the caller as a `RuntimeError` with its text; a [`RemoteError`], also one in a
+/// Only this trait distinguishes a set from a list for Python. A set with elements that Python
+/// cannot hash, such as tuples, is a list there.
+///
+/// The caller gets an error as a `RuntimeError` with its text. A [`RemoteError`], also in a
 /// `Box<dyn Error + Send + Sync>`, keeps its type and its arguments.
 ///
 /// # Examples
@@ -39,17 +42,18 @@ use crate::text::cut;
 #[diagnostic::on_unimplemented(
     message = "a remote cannot return `{Self}`",
     label = "not a reply",
-    note = "wrap a serde type: `pymq::rpc::Json(value)`, or make it an event: `pymq::event!({Self});`",
+    note = "wrap a serde type, `pymq::rpc::Json(value)`",
+    note = "or make it an event, `pymq::event!({Self});`",
     note = "in a `Result<T, E>`, `T` must be a reply, and `E` an error, a `String` or a `&str`"
 )]
 pub trait IntoReply {
-    /// Makes the answer; a value that cannot be written is an error answer.
+    /// Makes the reply. A value that cannot be written becomes an error.
     fn into_reply(self) -> Reply;
 }
 
-/// Any serde type as a result of a remote; it arrives in Python as plain data.
+/// Any serde type as the result of a remote. Python gets plain data.
 ///
-/// Transparent for serde, so that it can be an argument as well.
+/// It is transparent for serde, so it can also be an argument.
 ///
 /// # Examples
 ///
@@ -130,16 +134,20 @@ replies! {
     "float": [] f32, [] f64,
     "str": [] char, [] &str, [] String, [] Box<str>, [] Cow<'_, str>,
     "list": [T: Serialize] Vec<T>, [T: Serialize] VecDeque<T>, [T: Serialize] &[T],
-    "dict": [K: Serialize, V: Serialize, S] HashMap<K, V, S>, [K: Serialize, V: Serialize] BTreeMap<K, V>,
+    "dict": [K: Serialize, V: Serialize, S] HashMap<K, V, S>,
+        [K: Serialize, V: Serialize] BTreeMap<K, V>,
     "tuple": [A: Serialize] (A,),
         [A: Serialize, B: Serialize] (A, B),
         [A: Serialize, B: Serialize, C: Serialize] (A, B, C),
         [A: Serialize, B: Serialize, C: Serialize, D: Serialize] (A, B, C, D),
         [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize] (A, B, C, D, E),
-        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize] (A, B, C, D, E, F),
-        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize, G: Serialize]
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize]
+        (A, B, C, D, E, F),
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize,
+            G: Serialize]
         (A, B, C, D, E, F, G),
-        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize, G: Serialize, H: Serialize]
+        [A: Serialize, B: Serialize, C: Serialize, D: Serialize, E: Serialize, F: Serialize,
+            G: Serialize, H: Serialize]
         (A, B, C, D, E, F, G, H),
 }
 
@@ -160,7 +168,7 @@ where
     T: Serialize,
 {
     fn into_reply(self) -> Reply {
-        // By way of the slice: serde knows arrays of up to 32 elements only.
+        // As a slice, because serde implements arrays of up to 32 elements only.
         self.as_slice().into_reply()
     }
 }
@@ -182,7 +190,8 @@ fn reply(value: &(impl Serialize + ?Sized), type_name: &'static str) -> Reply {
     }
 }
 
-/// Makes a set of what Python can have in one, and a list of anything else, by which its decoder would raise.
+/// Makes a set if Python can hash all elements, otherwise a list: the decoder of Python would
+/// raise.
 fn set_reply(set: &impl Serialize) -> Reply {
     match reply(set, "set") {
         Reply::Ok { body, .. } if !has_only_scalars(&body) => Reply::Ok {
@@ -193,9 +202,9 @@ fn set_reply(set: &impl Serialize) -> Reply {
     }
 }
 
-/// Tells whether there is no list and no map in a JSON array.
+/// Tells whether a JSON array contains no list and no map.
 fn has_only_scalars(array: &Bytes) -> bool {
-    // The search is quick, and nearly every set ends here.
+    // The search is fast, and is enough for nearly every set.
     if !array[1..].iter().any(|byte| matches!(byte, b'[' | b'{')) {
         return true;
     }
@@ -206,7 +215,7 @@ fn has_only_scalars(array: &Bytes) -> bool {
     })
 }
 
-/// Names the Python type a JSON text becomes by itself.
+/// Returns the Python type of a JSON text.
 fn python_type(json: &[u8]) -> &'static str {
     match json.first() {
         Some(b'{') => "dict",

@@ -17,10 +17,11 @@ use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::{Replies, Reply};
 
-/// What the servers answer to [`Stub::call_all`](crate::Stub::call_all): a [`Stream`] of results, as they come.
+/// The results of [`Stub::call_all`](crate::Stub::call_all), as a [`Stream`], in the order in which
+/// they arrive.
 ///
-/// One deadline holds for all; at its end there is one [`Timeout`](ErrorKind::Timeout) for each server still missing.
-/// Dropping it forgets the call.
+/// All servers have one deadline. At its end there is one [`Timeout`](ErrorKind::Timeout) for each
+/// server that has not answered. If it is dropped early, later answers are ignored.
 ///
 /// # Examples
 ///
@@ -40,9 +41,9 @@ use crate::provider::{Replies, Reply};
 pub struct Responses<R> {
     name: String,
     replies: Replies,
-    /// None when the deadline is too far away to name.
+    /// `None` if the deadline is beyond the range of the clock.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// What is left to yield: an answer or a timeout for each server.
+    /// How many results are left: an answer or a timeout for each server.
     left: usize,
     is_over: bool,
     /// Keeps the bus alive.
@@ -73,24 +74,25 @@ impl<R: DeserializeOwned> Responses<R> {
         self.replies.expected()
     }
 
-    /// Returns the next result, or none after one for each server.
+    /// Waits for the next result. Returns `None` after one result for each server.
     ///
     /// # Errors
     ///
-    /// Each server for itself, as [`Stub::call`](crate::Stub::call). [`Closed`](ErrorKind::Closed) is the last one.
+    /// As [`Stub::call`](crate::Stub::call), for each server separately. After
+    /// [`Closed`](ErrorKind::Closed) there is no other result.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: an answer is taken only when it is returned.
+    /// Cancel safe. An answer is removed only when it is returned.
     pub async fn recv(&mut self) -> Option<Result<R>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Waits for all of them, in the order they come.
+    /// Waits for all results, and returns them in the order in which they arrive.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the answers are forgotten.
+    /// If the future is dropped early, all answers are lost.
     pub async fn all(mut self) -> Vec<Result<R>> {
         let mut results = Vec::with_capacity(self.left);
         while let Some(result) = self.recv().await {
@@ -103,7 +105,8 @@ impl<R: DeserializeOwned> Responses<R> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        // Answers first: what has come before the deadline counts, however late it is read.
+        // Answers first: an answer that arrived before the deadline counts, even if it is read
+        // later.
         if !self.is_over {
             match self.replies.poll_recv(cx) {
                 Poll::Ready(Some(Ok(reply))) => {
@@ -154,22 +157,22 @@ impl<R> fmt::Debug for Responses<R> {
     }
 }
 
-/// Says what a call is, for errors.
+/// Returns the context of the errors of a call.
 pub(crate) fn context(name: &str) -> String {
     format!("call `{name}`")
 }
 
-/// The error of a server that did not answer in time. The function may still run.
+/// Creates the error of a server that has not answered in time. The function may still run.
 pub(crate) fn timed_out(name: &str) -> Error {
     Error::new(ErrorKind::Timeout, context(name)).with_outcome_unknown()
 }
 
-/// Returns when a call that may take so long is over; none when that is too far away to name.
+/// Returns the deadline of a call. Returns `None` if it is beyond the range of the clock.
 pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
     Instant::now().checked_add(timeout)
 }
 
-/// Reads what a server answered.
+/// Decodes the reply of a server.
 pub(crate) fn decode<R: DeserializeOwned>(name: &str, reply: Reply) -> Result<R> {
     match reply {
         Reply::Ok { body, .. } => codec::from_json(&body).map_err(|error| {

@@ -1,6 +1,6 @@
-//! The server's side of a remote: the guard of an exposed function, and the task that runs its calls.
+//! The server's side of a remote: the task that runs the calls of an exposed function.
 //!
-//! Every request that arrives is answered exactly once, also when the function fails, panics or never ends.
+//! Every request that arrives is answered exactly once, even if the function fails or panics.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::rpc::function::{CallMeta, RemoteFn};
 use crate::rpc::remote::Exposing;
 use crate::text::cut;
 
-/// Listens for an erased function and spawns what runs its calls.
+/// Serves the name of a function, and spawns the task that runs its calls.
 pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Alive>) -> Result<()> {
     let name = exposing.name;
     let claim = session.exposed().claim(&name, &alive).await?;
@@ -39,11 +39,11 @@ pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Aliv
     Ok(())
 }
 
-/// What runs the calls of one exposed function.
+/// Runs the calls of one exposed function.
 struct Skeleton {
     name: Arc<str>,
     function: RemoteFn,
-    /// Held by each call to its end: an `unexpose` waits for the calls that run.
+    /// Held by each call until its end, because a stop waits for the calls that run.
     alive: Arc<Alive>,
     slots: Arc<Semaphore>,
     tasks: Tasks,
@@ -60,17 +60,17 @@ impl Skeleton {
             () = self.serve(&mut requests) => {}
         }
         requests.detach().await;
-        // Ended on purpose, so that our own callers need not wait for it to come back.
+        // The remote has ended on purpose, so callers of this bus do not wait until it comes back.
         self.served.forget(&self.name);
         drop(claim);
-        // What had arrived before is still answered.
+        // Calls that had arrived before are still answered.
         self.serve(&mut requests).await;
     }
 
-    /// Runs calls until there are no more, each in a task of its own: no function can hold up the
-    /// loop that takes requests.
+    /// Runs calls until there are no more. Each has a task of its own, so that no function can
+    /// block the loop that takes requests.
     ///
-    /// Cancel safe: a request is taken only when it is run.
+    /// Cancel safe. A request is removed only when it is run.
     async fn serve(self: &Arc<Self>, requests: &mut Requests) {
         loop {
             let slot = Arc::clone(&self.slots)
@@ -117,7 +117,7 @@ impl Skeleton {
         }
     }
 
-    /// Turns a reply over the limit into an error that says so.
+    /// Replaces a reply over the limit with an error.
     fn bounded(&self, reply: Reply) -> Reply {
         let (bytes, limit) = (size(&reply), self.max_payload);
         if bytes <= limit {
@@ -158,7 +158,7 @@ mod tests {
     use crate::rpc::function::{self, RemoteFunction};
     use crate::state::States;
 
-    /// Runs so many calls of a function and returns when all are answered.
+    /// Runs a number of calls of a function, and returns when all are answered.
     async fn run_all<Form>(calls: usize, function: impl RemoteFunction<(), Form>) {
         let (_stop, alive) = lifeline();
         let skeleton = Arc::new(Skeleton {
@@ -211,7 +211,7 @@ mod tests {
         let blocks = move || {
             let first = waits.lock().unwrap().take();
             match first {
-                // Ends at once with an error where it keeps the next one from running for too long.
+                // Fails after a while if it prevents the next call from running.
                 Some(waits) => waits.recv_timeout(Duration::from_secs(20)).unwrap(),
                 None => next.send(()).unwrap(),
             }

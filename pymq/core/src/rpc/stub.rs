@@ -16,12 +16,12 @@ use crate::provider::{Replies, Reply, RequestOptions, Target};
 use crate::rpc::Args;
 use crate::rpc::responses::{self, Responses};
 
-/// How long a call may take unless told otherwise.
+/// How long a call may take by default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Calls a function by name; made by [`Bus::stub`](crate::Bus::stub). Cheap to clone.
+/// Calls a function by name. From [`Bus::stub`](crate::Bus::stub). Cheap to clone.
 ///
-/// `A` is the tuple of arguments, `R` the result. The name is checked when it is called.
+/// `A` is the tuple of arguments, `R` the result. The first call checks the name.
 ///
 /// # Examples
 ///
@@ -62,23 +62,23 @@ impl<A, R> Stub<A, R> {
         &self.name
     }
 
-    /// Sets how long a call may take as a whole; 10 seconds unless set.
+    /// Sets how long a whole call may take: 10 seconds unless set.
     ///
-    /// The time that remains travels with the request: a server does not start an expired one.
+    /// The remaining time is sent with the request. A server does not start an expired request.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Adds a header to each call, replacing the one of the same name.
+    /// Adds a header to each call. It replaces one of the same name.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Adds headers to each call, replacing those of the same names.
+    /// Adds headers to each call. They replace those of the same names.
     #[must_use]
     pub fn headers<K: Into<String>, V: Into<String>>(
         mut self,
@@ -94,20 +94,25 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     ///
     /// # Delivery
     ///
-    /// At most once, on exactly one Rust server; every unmodified Python server runs it, and the first answer counts.
-    /// After a [`Timeout`](ErrorKind::Timeout) it may have run.
+    /// At most once, on exactly one Rust server. Every unmodified Python server runs the call, and
+    /// the first answer counts. After a [`Timeout`](ErrorKind::Timeout) the function may have run.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the function may or may not run; its answer is forgotten.
+    /// If the future is dropped early, the function may or may not run, and its answer is lost.
     ///
     /// # Errors
     ///
-    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) when no server exposes it: at once, or where one answered this bus within
-    /// the last 10 s, after 2 s or half of the timeout; it did not run. [`Timeout`](ErrorKind::Timeout);
-    /// [`Remote`](ErrorKind::Remote) when it failed or refused its arguments, see [`Error::remote`];
-    /// [`Overloaded`](ErrorKind::Overloaded) when it did not run; [`Codec`](ErrorKind::Codec) when the result is no `R`;
-    /// [`TooLarge`](ErrorKind::TooLarge), [`InvalidName`](ErrorKind::InvalidName), [`Closed`](ErrorKind::Closed).
+    /// - [`NoSuchRemote`](ErrorKind::NoSuchRemote) if no server exposes the name. The function did
+    ///   not run. The error comes at once. If a server answered this bus within the last 10 s, it
+    ///   comes after 2 s or half of the timeout, whichever is shorter.
+    /// - [`Timeout`](ErrorKind::Timeout) if no answer came in time.
+    /// - [`Remote`](ErrorKind::Remote) if the function failed or refused its arguments: see
+    ///   [`Error::remote`].
+    /// - [`Overloaded`](ErrorKind::Overloaded) if too many calls wait. The function did not run.
+    /// - [`Codec`](ErrorKind::Codec) if the result is not an `R`.
+    /// - [`TooLarge`](ErrorKind::TooLarge), [`InvalidName`](ErrorKind::InvalidName) and
+    ///   [`Closed`](ErrorKind::Closed).
     ///
     /// # Examples
     ///
@@ -138,25 +143,26 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         responses::decode(&self.name, reply)
     }
 
-    /// Calls every server there is and returns their results as they come.
+    /// Calls all servers, and returns their results as they arrive.
     ///
-    /// One deadline holds for all of them; at its end there is one [`Timeout`](ErrorKind::Timeout) for each server
-    /// still missing. The failure of one server is an item of its own.
+    /// All servers have one deadline. At its end there is one [`Timeout`](ErrorKind::Timeout) for
+    /// each server that has not answered. The failure of one server is one item.
     ///
     /// # Delivery
     ///
-    /// At most once on each server there is at this moment.
+    /// At most once on each current server.
     ///
-    /// A name that was served within the last 10 s and is not now is waited for: 2 s and half of the timeout at most.
+    /// If there is no server, but one answered this bus within the last 10 s, the call waits for a
+    /// server: at most 2 s, and at most half of the timeout.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the function may or may not run; the answers are forgotten.
+    /// If the future is dropped early, the function may or may not run, and the answers are lost.
     ///
     /// # Errors
     ///
-    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) when no server exposes it; else as [`call`](Self::call), each server
-    /// for itself.
+    /// [`NoSuchRemote`](ErrorKind::NoSuchRemote) if no server exposes the name. Otherwise as
+    /// [`call`](Self::call), for each server separately.
     ///
     /// # Examples
     ///
@@ -175,7 +181,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// ```
     pub async fn call_all(&self, args: A) -> Result<Responses<R>> {
         let message = self.request(&args)?;
-        // Counted from here, so that sending is part of the one deadline.
+        // The time to send the request is part of the deadline.
         let deadline = responses::deadline(self.timeout);
         let sending = timeout(self.timeout, self.exchange(message, Target::All));
         let (replies, _) = sending
@@ -204,8 +210,10 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         Ok(message)
     }
 
-    /// Sends a request, and waits for the reply of one server. A name that was served a moment ago is waited for, for
-    /// [`SERVED_GRACE`] and half of the timeout at most: its server may have lost its connection, or be restarted.
+    /// Sends a request, and waits for the reply of one server.
+    ///
+    /// If there is no server, but there was one a moment ago, it tries again for at most
+    /// [`SERVED_GRACE`] and half of the timeout. The server may be reconnecting or restarting.
     async fn exchange(&self, message: Message, to: Target) -> Result<(Replies, Option<Reply>)> {
         let start = Instant::now();
         let grace = SERVED_GRACE.min(self.timeout / 2);

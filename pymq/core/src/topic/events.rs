@@ -32,7 +32,7 @@ use crate::provider::{Filter, Incoming, Subscription};
 ///
 /// match news.recv().await? {
 ///     Received::Event(text, meta) => println!("{}: {text}", meta.topic()),
-///     Received::Lagged(missed) => println!("missed {missed:?}, better look at the whole state again"),
+///     Received::Lagged(missed) => println!("missed {missed:?}, read the whole state again"),
 ///     _ => {}
 /// }
 /// # Ok(()) }
@@ -42,8 +42,8 @@ use crate::provider::{Filter, Incoming, Subscription};
 pub enum Received<T> {
     /// An event, and what is known about it.
     Event(T, Meta),
-    /// Events are missing here, as the reader was too slow or the connection broke: so many, or none when
-    /// the number is unknown.
+    /// Events are missing here, because the reader was too slow or the connection broke. `None` if
+    /// their number is unknown.
     Lagged(Option<u64>),
 }
 
@@ -59,8 +59,9 @@ impl<T> Received<T> {
 
 /// The events of a topic or pattern as a [`Stream`]. Dropping it unsubscribes.
 ///
-/// An event that does not decode is an error with its payload; the stream goes on with the next one. It ends when
-/// the bus is closed, after the events that had arrived by then. A [shutdown](crate::Bus::shutdown) does not wait for its reader.
+/// An event that cannot be decoded is an error with its payload. The stream continues with the next
+/// event. When the bus is closed, it ends after the events that had arrived. A
+/// [shutdown](crate::Bus::shutdown) does not wait for the reader.
 ///
 /// # Examples
 ///
@@ -87,7 +88,7 @@ pub struct Events<T> {
 }
 
 impl<T: Decode> Events<T> {
-    /// Opens a stream; resolves once it is live.
+    /// Opens a stream. Resolves when it is live.
     pub(super) async fn open(client: &Client, filter: Filter, buffer: Buffer) -> Result<Self> {
         name::check(filter.as_str())?;
         let session = client.open_session(|| format!("subscribe to `{}`", filter.as_str()))?;
@@ -100,26 +101,26 @@ impl<T: Decode> Events<T> {
         })
     }
 
-    /// Returns the next event or lag, waiting until there is one.
+    /// Waits for the next event or lag.
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec), with the payload, for an event that is no `T`; [`Closed`](ErrorKind::Closed) after
-    /// the bus was closed, each time.
+    /// [`Codec`](ErrorKind::Codec), with the payload, for an event that is not a `T`.
+    /// [`Closed`](ErrorKind::Closed) after the bus was closed, for each further call.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: an event is taken only when it is returned.
+    /// Cancel safe. An event is removed only when it is returned.
     pub async fn recv(&mut self) -> Result<Received<T>> {
         let incoming = self.subscription.recv().await;
         self.receive(incoming)
     }
 
-    /// Unsubscribes, and resolves once the provider no longer delivers.
+    /// Unsubscribes, and resolves when the provider no longer delivers.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, it still unsubscribes, without waiting.
+    /// If the future is dropped early, the stream is still unsubscribed.
     pub async fn unsubscribe(self) {
         self.subscription.unsubscribe().await;
     }
@@ -143,7 +144,7 @@ impl<T: Decode> Events<T> {
 impl<T: Decode> Stream for Events<T> {
     type Item = Result<Received<T>>;
 
-    /// Yields as [`recv`](Self::recv) does; ends where that answers `Closed`.
+    /// Yields the results of [`recv`](Self::recv), and ends where that returns `Closed`.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let incoming = ready!(self.subscription.poll_recv(cx));
         Poll::Ready(end_of_stream(self.receive(incoming)))

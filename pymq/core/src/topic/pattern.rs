@@ -6,9 +6,9 @@ use crate::provider::Filter;
 
 /// A glob over topics, from [`Bus::pattern`](crate::Bus::pattern). Cheap to clone.
 ///
-/// `*` matches any characters, `?` one byte, `[ab]` and `[^a-c]` a class. `\` takes the meaning from
-/// the next character. See [`glob`](crate::glob). A pattern has no `publish`, because it is not a
-/// topic.
+/// `*` matches any characters, `?` one byte, `[ab]` and `[^a-c]` a class. `\` takes the meaning
+/// from the next character. See [`glob`](crate::glob). A pattern has no `publish`, because it is
+/// not a topic.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Publishing: an event with headers, and the way of every message to the provider.
+//! Publishing: events with headers, and the function that sends every message to the provider.
 
 use crate::client::Client;
 use crate::codec;
@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::message::{Headers, Message};
 use crate::name;
 
-/// Headers, and a bus to publish an event on; made by [`Bus::header`](crate::Bus::header).
+/// Headers for an event that is to be published, from [`Bus::header`](crate::Bus::header).
 ///
 /// # Examples
 ///
@@ -34,13 +34,13 @@ impl Publication {
         }
     }
 
-    /// Adds a header, replacing the one of the same name.
+    /// Adds a header. It replaces one of the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// Adds headers, replacing those of the same names.
+    /// Adds headers. They replace those of the same names.
     pub fn headers<K: Into<String>, V: Into<String>>(
         mut self,
         headers: impl IntoIterator<Item = (K, V)>,
@@ -49,7 +49,11 @@ impl Publication {
         self
     }
 
-    /// Publishes the event with these headers; else as [`Bus::publish`](crate::Bus::publish).
+    /// Publishes the event with these headers, as [`Bus::publish`](crate::Bus::publish) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the event may or may not be sent.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! The task that runs a handler. Each handler has a task and a bounded buffer of its own, so that a
-//! slow one does not delay the others.
+//! slow handler does not delay the others.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -36,14 +36,14 @@ pub(super) async fn start(
     Ok(())
 }
 
-/// What hands the events of one subscription to its handler.
+/// Passes the events of one subscription to its handler.
 struct Runner {
     /// The topic or pattern, for the log.
     topic: Arc<str>,
     handler: EventFn,
     alive: Arc<Alive>,
-    /// One for each event that may be handled at a time. Taken before the event, so that none waits outside the
-    /// bounded buffer, and one slot means one after the other.
+    /// One permit for each event that may be handled at a time. It is acquired before the event is
+    /// taken, so that all waiting events stay in the bounded buffer.
     slots: Arc<Semaphore>,
     tasks: Tasks,
     counters: Arc<Counters>,
@@ -59,22 +59,22 @@ impl Runner {
         if !is_stopped || self.alive.is_stopped() {
             return subscription.unsubscribe().await;
         }
-        // A shutdown: events that had arrived are handled within its grace time, and no new ones
-        // are taken meanwhile. The provider may need a while to let go, which must not hold them up.
+        // A shutdown: events that had arrived are handled within its grace time, and new ones are
+        // not taken. They do not wait for the provider, which may need time to detach.
         let detached = subscription.seal();
         tokio::select! {
             biased;
             () = self.alive.stopped_by_owner() => {}
             () = self.serve(&mut subscription) => {}
         }
-        // Frees what an owner has left unread before the wait for the provider.
+        // Frees the unread events before the wait for the provider.
         drop(subscription);
         detached.await;
     }
 
-    /// Hands events to the handler until there are no more.
+    /// Passes events to the handler until there are no more.
     ///
-    /// Cancel safe: an event is taken only when it is handed on.
+    /// Cancel safe. An event is removed only when it is passed on.
     async fn serve(&self, subscription: &mut Subscription) {
         loop {
             let slot = Arc::clone(&self.slots)
@@ -103,7 +103,7 @@ impl Runner {
 
     fn spawn(&self, slot: OwnedSemaphorePermit, topic: Arc<str>, message: Message) {
         let (handler, counters) = (Arc::clone(&self.handler), Arc::clone(&self.counters));
-        // Held to the end: an `unsubscribe` waits for the events being handled.
+        // Held until the end, because a stop waits for the events that are being handled.
         let alive = Arc::clone(&self.alive);
         self.tasks.spawn(async move {
             handle(&handler, &counters, topic, message).await;
@@ -112,7 +112,7 @@ impl Runner {
     }
 }
 
-/// Handles one event; what goes wrong ends here.
+/// Handles one event. A failure is counted and logged.
 async fn handle(handler: &EventFn, counters: &Counters, topic: Arc<str>, message: Message) {
     let meta = Meta::new(Arc::clone(&topic), message.headers.clone());
     match catch_panic(|| handler(&message, meta)).await {

@@ -142,8 +142,8 @@ pub(super) struct Subscribing {
 macro_rules! subscribing {
     ($name:ident) => {
         impl $name {
-            /// Subscribes a handler of any serde type, or of [`Raw`](crate::codec::Raw) bytes. Resolves
-            /// when it is live. Its [`Meta`](crate::Meta) names the topic of each event.
+            /// Subscribes a handler of any serde type, or of [`Raw`](crate::codec::Raw) bytes.
+            /// Resolves when it is live. Its [`Meta`](crate::Meta) names the topic of each event.
             ///
             /// On a bus that is not connected yet, the handler waits and starts when the bus is
             /// connected.

@@ -1,4 +1,5 @@
-//! The codec from outside: what is written comes back, what is refused is refused with its bytes, and nothing panics.
+//! The public codec: a value that is written can be read again, an error contains the refused bytes,
+//! and nothing panics.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
@@ -215,7 +216,7 @@ fn numbers_that_json_does_not_have_are_refused_at_any_depth() {
     );
 }
 
-/// So many lists and objects in each other, by turns.
+/// Creates a value with this number of nested lists and objects, in turn.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::Null, |inner, level| match level % 2 {
         0 => json!([inner]),
@@ -428,7 +429,7 @@ fn an_error_names_the_type_and_keeps_the_cause() {
     );
 }
 
-/// Any value JSON has, with names that mean something and characters that need an escape among its texts.
+/// Any JSON value. Its texts include reserved names, and characters that need an escape.
 fn any_value() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         "[a-z_]{0,6}",
@@ -460,7 +461,7 @@ fn any_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Text that looks like JSON for a while.
+/// Text that starts like JSON.
 const NEARLY_JSON: &str = r#"([\[\]{},: \t]|"(__type|__obj|__list|a|\\u[dD][89c][0-9]{2}|\\.|é)*"?|-?[0-9]{1,45}|\.5|e9|null|true|NaN){0,24}"#;
 
 proptest! {

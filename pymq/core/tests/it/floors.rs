@@ -1,6 +1,6 @@
 //! The modules of this crate stand on floors, and none imports a module of its own floor or above.
 //!
-//! So there is no circle of imports, and a reader can start at the bottom.
+//! So there is no cycle of imports, and a reader can start at the lowest floor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,8 +23,8 @@ const FLOORS: &[&[&str]] = &[
     &["bus"],
 ];
 
-/// Imports that run up or along a floor and are still there: (the module, what it imports). The
-/// test fails on one that is gone, too, so that this list only shrinks.
+/// Permitted imports of the same floor or a higher one: the module, and the module that it imports.
+/// The test also fails if one no longer exists, so that this list only shrinks.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // An `Error` may hold a `RemoteError`, and a `RemoteError` decodes its value.
     ("error", "remote_error"),

@@ -1,4 +1,4 @@
-//! Each line of the log names what it is about: the topic, the queue or the remote, and the attempt of an item.
+//! Each line of the log names its topic, queue or remote, and the attempt of an item.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// What was logged by this thread, a line an event: the message, then each field as ` name=value`.
+/// The log of this thread. Each event is a line: the message, then each field as ` name=value`.
 #[derive(Clone, Debug, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 

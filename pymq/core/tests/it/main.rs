@@ -1,4 +1,4 @@
-//! pymq from outside, one module for each part.
+//! Tests of the public interface, one module for each part.
 
 mod codec;
 mod floors;

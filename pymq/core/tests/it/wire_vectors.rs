@@ -1,4 +1,5 @@
-//! Every payload captured from Python PyMQ is read, and every one our writer can say is written byte for byte.
+//! Our reader reads every payload that was captured from Python PyMQ. Our writer writes the same
+//! bytes for every value that it can express.
 
 mod events;
 mod rpc;
@@ -13,15 +14,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// One entry of the vector file, as far as the codec is concerned.
+/// The fields of an entry of the vector file that the codec needs.
 #[derive(Deserialize)]
 struct Vector {
     name: String,
     direction: String,
     operation: String,
-    /// None where Python refuses to encode the value.
+    /// `None` if Python refuses to encode the value.
     payload: Option<String>,
-    /// Raw, as a plain value would round its wide integers.
+    /// Raw, because a plain value would round wide integers.
     expected_decoded_json: Box<RawValue>,
     strict_json: Option<bool>,
 }
@@ -31,7 +32,7 @@ fn vectors() -> Vec<Vector> {
     serde_json::from_str(file).expect("the vector file has this shape")
 }
 
-/// Integers past 64 bits: a type that takes any value would round them.
+/// Integers beyond 64 bits. A type that accepts any value would round them.
 const WIDE: [(&str, u128); 2] = [
     ("queue_int_beyond_u64", 18_446_744_073_709_551_616),
     (
@@ -40,7 +41,7 @@ const WIDE: [(&str, u128); 2] = [
     ),
 ];
 
-/// Strict JSON, but of a number that is infinite to Python.
+/// Strict JSON with a number that Python reads as infinity.
 const OVERFLOW: &str = "accept_float_overflow";
 
 #[test]
@@ -134,7 +135,7 @@ fn every_payload_that_can_be_said_is_written_byte_for_byte() {
     assert_eq!(named.len(), payloads.len(), "a name is in no vector");
 }
 
-/// What Python sends and we do not, and why.
+/// Payloads that Python sends and we do not, and the reasons.
 fn unsaid() -> impl Iterator<Item = &'static str> {
     const UNSAID: [(&str, &[&str]); 4] = [
         (
@@ -173,7 +174,7 @@ fn unsaid() -> impl Iterator<Item = &'static str> {
             ],
         ),
         (
-            "Python itself reads a bare map with a reserved key as something else; we put it in an envelope",
+            "Python itself reads a bare map with a reserved key as another value; we add an envelope",
             &[
                 "queue_dict_key_type",
                 "queue_dict_key_obj",

@@ -1,4 +1,4 @@
-//! Requests and responses, with the arguments that our callers write and the replies that our functions give.
+//! Requests and responses: the arguments that our callers write, and the replies of our functions.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
