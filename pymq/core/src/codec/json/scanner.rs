@@ -74,7 +74,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Tells whether the whole text is one value.
-    pub(super) fn is_value(mut self) -> bool {
+    pub(super) fn is_value(&mut self) -> bool {
         self.space();
         self.value().and_then(|()| self.finish()).is_some()
     }
