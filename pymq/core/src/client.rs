@@ -4,6 +4,7 @@
 //! A client has a [`Session`] when it is connected. Before that it keeps what is registered, and
 //! every other operation fails with `NotInitialized`.
 
+mod connected;
 pub(crate) mod counters;
 mod exposed;
 mod leases;
@@ -11,6 +12,7 @@ mod queues;
 mod registration;
 mod served;
 mod session;
+mod settler;
 mod stats;
 pub(crate) mod tasks;
 
@@ -19,8 +21,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+pub(crate) use self::connected::ConnectedQueue;
 pub(crate) use self::exposed::Claim;
-pub(crate) use self::leases::{HeldLeases, Ticket};
+pub(crate) use self::leases::Ticket;
 pub(crate) use self::queues::{LocalQueue, LocalQueues};
 pub use self::registration::Running;
 pub(crate) use self::registration::{Registration, Start};

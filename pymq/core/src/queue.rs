@@ -1,5 +1,5 @@
-//! Queues: named lists of work where each item goes to one taker, as Python's `queue.Queue` across
-//! machines.
+//! Queues: named lists of work. Each item goes to one taker, as in Python's `queue.Queue`, but
+//! across machines.
 
 mod contents;
 mod dead_letters;
@@ -26,19 +26,18 @@ use self::handle::Handle;
 pub use self::lease::Lease;
 use self::leasing::unreadable_reason;
 pub use self::take::Items;
-use self::taking::Taking;
 pub use self::worker::{ItemMeta, WorkerBuilder};
 
 /// A named list of work: each item goes to one taker, the oldest first.
 ///
-/// Cheap to clone and to share between tasks. The settings below belong to this handle and its clones; what is
-/// in the queue is seen by everybody, Python programs included.
+/// Cheap to clone and to share between tasks. The settings below belong to this handle and its
+/// clones. The items are visible to all programs, those in Python included.
 ///
-/// | to take an item and | use | if the taker dies |
+/// | how to take an item | method | if the taker dies, the item |
 /// |---|---|---|
-/// | have it gone at once | [`get`](Self::get) | it is lost |
-/// | say yourself when it is done | [`lease`](Self::lease) | another gets it |
-/// | have a function work on each | [`worker`](Self::worker) | another gets it |
+/// | remove it at once | [`get`](Self::get) | is lost |
+/// | ack it when the work is done | [`lease`](Self::lease) | goes to another taker |
+/// | run a function on each item | [`worker`](Self::worker) | goes to another taker |
 ///
 /// # Examples
 ///
@@ -57,7 +56,7 @@ pub use self::worker::{ItemMeta, WorkerBuilder};
 /// ```
 pub struct Queue<T> {
     handle: Handle,
-    /// How items are written that are not plain data to Python.
+    /// How an item is written that is not plain data for Python.
     tag: Option<Tag>,
     item: PhantomData<fn(T) -> T>,
 }
@@ -71,8 +70,9 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Sets how long a lease lasts unless it is extended; 30 seconds unless set. A lease lasts at least 10 ms
-    /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)); a shorter one is raised to it.
+    /// Sets how long a lease lasts if it is not extended. The default is 30 seconds.
+    ///
+    /// A shorter time than 10 ms ([`MIN_LEASE`](crate::provider::MIN_LEASE)) is raised to 10 ms.
     ///
     /// # Examples
     ///
@@ -95,12 +95,12 @@ impl<T> Queue<T> {
         self
     }
 
-    /// Sets how long the id of a [`put_once`](Self::put_once) is known; 2 minutes unless set. An id is known for at least
-    /// 1 second ([`MIN_ONCE_WINDOW`](crate::provider::MIN_ONCE_WINDOW)) and at most 30 days
-    /// ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)).
+    /// Sets how long the id of a [`put_once`](Self::put_once) is known. The default is 2 minutes.
     ///
-    /// The window of an id is that of the put that was [`New`](crate::Put::New), and begins with it. Each known id takes
-    /// memory of the provider.
+    /// An id is known for at least 1 second ([`MIN_ONCE_WINDOW`](crate::provider::MIN_ONCE_WINDOW))
+    /// and at most 30 days ([`MAX_ONCE_WINDOW`](crate::provider::MAX_ONCE_WINDOW)). The window of
+    /// an id begins with the put that was [`New`](crate::Put::New), and that put sets its length.
+    /// Each known id takes memory of the provider.
     ///
     /// # Examples
     ///
@@ -120,7 +120,8 @@ impl<T> Queue<T> {
         self
     }
 
-    /// Returns a handle whose puts carry this header; the last of a name counts.
+    /// Returns a handle that adds this header to each item that it puts. It replaces a header of
+    /// the same name.
     ///
     /// # Examples
     ///
@@ -141,7 +142,8 @@ impl<T> Queue<T> {
         queue
     }
 
-    /// Returns the queue with headers for what is put into it, replacing those of the same names.
+    /// Returns a handle that adds these headers to each item that it puts. They replace headers of
+    /// the same names.
     #[must_use]
     pub fn headers<K: Into<String>, V: Into<String>>(
         &self,
@@ -152,7 +154,7 @@ impl<T> Queue<T> {
         queue
     }
 
-    /// Returns the name.
+    /// Returns the name of the queue.
     ///
     /// # Examples
     ///
@@ -166,11 +168,13 @@ impl<T> Queue<T> {
         self.handle.local.name()
     }
 
-    /// Prepares a worker: an async function that works on the items of this queue, each under a lease, until it is stopped.
+    /// Prepares a worker: an async function that works on the items of this queue, each under a
+    /// lease, until it is stopped.
     ///
-    /// The function takes the item, and an [`ItemMeta`] as well if it wants to know attempt and headers. An item is acked when
-    /// the function returns, and tried again when it returns an error or panics: up to
-    /// [`max_attempts`](Self::max_attempts), then it is a dead letter. See [`WorkerBuilder`] for all it promises.
+    /// The function takes the item. It may take an [`ItemMeta`] as well, for the attempt and the
+    /// headers. An item is acked when the function returns. It is tried again when the function
+    /// returns an error or panics. After [`max_attempts`](Self::max_attempts) it becomes a dead
+    /// letter. [`WorkerBuilder`] lists all promises.
     ///
     /// # Examples
     ///
@@ -199,10 +203,12 @@ impl<T> Queue<T> {
         WorkerBuilder::new(self.handle.clone(), handler)
     }
 
-    /// Closes this queue for every handle of this bus on it, now and later. Other buses go on.
+    /// Closes this queue for every handle of this bus, also for handles created later. Other buses
+    /// are not affected.
     ///
-    /// Puts fail with [`Closed`](crate::ErrorKind::Closed), those that wait for space too. Gets and leases still take
-    /// what is there, and answer `Closed` once nothing is; no take waits any more. Leases held are not touched.
+    /// Puts fail with [`Closed`](crate::ErrorKind::Closed), also those that wait for space. Gets
+    /// and leases take what is left and fail with `Closed` when the queue is empty. They do not
+    /// wait any more. Leases that are held stay as they are.
     ///
     /// # Examples
     ///
@@ -222,7 +228,7 @@ impl<T> Queue<T> {
         self.handle.client.queues().close(&self.handle.local);
     }
 
-    /// Tells whether the queue was closed by this bus.
+    /// Tells whether this bus has closed the queue.
     ///
     /// # Examples
     ///
@@ -240,7 +246,7 @@ impl<T> Queue<T> {
         self.handle.local.is_closed()
     }
 
-    /// Returns the dead letters of this queue: what ran out of attempts or could not be read.
+    /// Returns the dead letters of this queue: items that ran out of attempts or could not be read.
     ///
     /// # Examples
     ///
@@ -261,11 +267,13 @@ impl<T> Queue<T> {
 }
 
 impl<V: Tagged> Queue<V> {
-    /// Tags the items that this handle puts with their [`CLASS`](crate::Event::CLASS), so that Python gets instances of it.
+    /// Tags the items that this handle puts with their [`CLASS`](crate::Event::CLASS), so that
+    /// Python gets instances of it.
     ///
-    /// Without, an item is plain data, and a struct is a dict to Python: unlike a handler, a queue has no annotation to
-    /// build a class by. To Rust it makes no difference. An item may be a `Vec` of events: Python gets a list of instances.
-    /// An event inside another value, such as a field or the value of a map, is always plain data.
+    /// Without a tag, an item is plain data, and Python gets a dict for a struct. A handler in Python
+    /// has an annotation that names the class, but a queue has none. Rust reads both forms. If an item
+    /// is a `Vec` of events, Python gets a list of instances. An event inside another value, such as a
+    /// field or the value of a map, is always plain data.
     ///
     /// # Examples
     ///

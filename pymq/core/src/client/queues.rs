@@ -1,5 +1,5 @@
-//! What one bus knows of its queues by itself: which it has closed, and when it takes something, so
-//! that its own waiting puts need not find out by asking.
+//! What a bus knows about its queues without its provider: which are closed, and when it has taken
+//! messages, so that its own waiting puts need not ask for space.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
+use super::connected::ConnectedQueue;
+use super::session::Session;
 use crate::error::Result;
 use crate::name;
 
@@ -20,7 +22,8 @@ pub(crate) struct LocalQueues {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Weak, so that a program which names a queue per client does not grow for ever.
+    /// Weak, so that the table does not grow without end if a program uses one queue for each
+    /// client.
     known: HashMap<Arc<str>, Weak<LocalQueue>>,
     /// Strong, so that a closed queue stays closed for handles made later.
     closed: Vec<Arc<LocalQueue>>,
@@ -43,7 +46,7 @@ impl LocalQueues {
         queue
     }
 
-    /// Closes a queue for all handles of this bus, those made later included.
+    /// Closes a queue for all handles of this bus, including those created later.
     pub(crate) fn close(&self, queue: &Arc<LocalQueue>) {
         if queue.is_closed() {
             return;
@@ -56,7 +59,8 @@ impl LocalQueues {
 }
 
 impl Table {
-    /// Forgets the queues without handles, each time the table has doubled: constant time per name.
+    /// Removes the queues without handles, each time the table has doubled. So the time for each
+    /// name is constant.
     fn sweep(&mut self) {
         if self.known.len() < self.sweep_at {
             return;
@@ -72,6 +76,8 @@ pub(crate) struct LocalQueue {
     name: Arc<str>,
     closed: CancellationToken,
     taken: Notify,
+    /// Weak, as a connected queue holds its local state.
+    connected: Mutex<Weak<ConnectedQueue>>,
 }
 
 impl LocalQueue {
@@ -80,14 +86,30 @@ impl LocalQueue {
             name,
             closed: CancellationToken::new(),
             taken: Notify::new(),
+            connected: Mutex::default(),
         }
+    }
+
+    /// Returns the one connected queue of this name on a session.
+    pub(crate) fn connected(self: &Arc<Self>, session: &Session) -> Arc<ConnectedQueue> {
+        let mut connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // An attachment that failed may have left one of another session.
+        if let Some(queue) = connected.upgrade().filter(|queue| queue.is_on(session)) {
+            return queue;
+        }
+        let queue = Arc::new(ConnectedQueue::new(session, self));
+        *connected = Arc::downgrade(&queue);
+        queue
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Returns the name, which may be used only if it is valid.
+    /// Returns the name if it is valid.
     pub(crate) fn checked_name(&self) -> Result<&str> {
         name::check(&self.name).map(|()| &*self.name)
     }
@@ -101,19 +123,19 @@ impl LocalQueue {
         self.closed.cancelled().await;
     }
 
-    /// Tells waiting puts that so many places became free, one put for each.
+    /// Wakes one waiting put for each place that has become free.
     pub(crate) fn freed(&self, places: usize) {
         for _ in 0..places {
             self.taken.notify_one();
         }
     }
 
-    /// Tells all waiting puts that there is space again.
+    /// Wakes all waiting puts, because there is space again.
     pub(crate) fn emptied(&self) {
         self.taken.notify_waiters();
     }
 
-    /// Resolves when a place becomes free; dropped unused, the news goes to the next waiting put.
+    /// Resolves when a place becomes free. If it is dropped then, the next waiting put is woken.
     pub(crate) fn space(&self) -> Notified<'_> {
         self.taken.notified()
     }

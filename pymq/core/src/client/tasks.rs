@@ -1,5 +1,5 @@
-//! Every task of a bus: spawned through one tracker, told to stop by one token, awaited by one
-//! shutdown. Nothing is detached.
+//! Every task of a bus: spawned through one tracker, stopped by one token, and awaited by one
+//! shutdown. No task is detached.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{EnterGuard, Handle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -17,22 +17,22 @@ use crate::error::{Error, ErrorKind};
 use crate::provider::Provider;
 
 /// Why a bus is closed that was not shut down.
-const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that several `#[tokio::test]`s \
-    share, such as that of `pymq::init`, ends with the first of them";
+const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that \
+    several `#[tokio::test]`s share, such as that of `pymq::init`, ends with the first of them";
 
-/// Where a bus spawns, and how it stops what it spawned.
+/// Spawns the tasks of a bus, and stops them.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
-    /// Captured at connect, so that a lease can be given back from a plain `drop`.
+    /// The runtime of the connection. So a `drop` without a runtime can give a lease back.
     runtime: Handle,
     tracker: TaskTracker,
-    /// Asks for no new work; what runs may finish.
+    /// Cancelled when no new work is to begin. What runs may finish.
     drain: CancellationToken,
-    /// Ends what still runs.
+    /// Cancelled to end what still runs.
     abort: CancellationToken,
-    /// The runtime has ended, and the bus with it.
+    /// Whether the runtime has ended, and the bus with it.
     is_orphaned: Arc<AtomicBool>,
-    /// Of the task that would notice: not one that a shutdown lets finish first.
+    /// Tracks the task that notices the end of the runtime. A shutdown does not wait for it first.
     lookout: TaskTracker,
 }
 
@@ -49,18 +49,19 @@ impl Tasks {
         }
     }
 
-    /// Ends the bus when the runtime ends: without its tasks it could only be silent.
+    /// Ends the bus when the runtime ends, because its tasks have ended with the runtime.
     pub(crate) fn end_with_runtime(&self, provider: &Arc<dyn Provider>) {
         let lookout = Lookout {
             tasks: self.clone(),
             provider: Arc::downgrade(provider),
         };
         let task = async move { lookout.tasks.abort.cancelled().await };
-        // Ends with the bus; a shutdown waits for it.
+        // It ends with the bus, and a shutdown waits for it.
         drop(self.lookout.spawn_on(task, &self.runtime));
     }
 
-    /// Creates the error of an operation that needs what has ended, with the cause if the bus ended by itself.
+    /// Creates the error of an operation on a closed bus. If the runtime has ended, that is the
+    /// cause.
     pub(crate) fn closed(&self, context: impl Into<Box<str>>) -> Error {
         let error = Error::new(ErrorKind::Closed, context);
         if self.is_orphaned() {
@@ -70,9 +71,14 @@ impl Tasks {
         }
     }
 
-    /// Tells whether the runtime has ended. Takes no lock: every operation asks.
+    /// Tells whether the runtime has ended. Takes no lock, because every operation calls it.
     pub(crate) fn is_orphaned(&self) -> bool {
         self.is_orphaned.load(Ordering::Acquire)
+    }
+
+    /// Enters the runtime of the bus: what is created until the guard is dropped belongs to it.
+    pub(crate) fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
     }
 
     /// Spawns a task that ends at the latest when the grace time of a shutdown is over.
@@ -83,8 +89,8 @@ impl Tasks {
                 let mut task = pin!(task);
                 let mut aborted = pin!(abort.cancelled());
                 poll_fn(|cx| {
-                    // The abort first: nothing runs any more once it has begun, so no task sees another one dropped by it.
-                    // It is waited for only by a task that has to wait.
+                    // The abort comes first: once it has begun, no task runs, so none sees that
+                    // another one was dropped. Only a task that is pending waits for the abort.
                     if abort.is_cancelled() || task.as_mut().poll(cx).is_ready() {
                         Poll::Ready(())
                     } else {
@@ -102,20 +108,21 @@ impl Tasks {
         &self.drain
     }
 
-    /// Tells whether no new work is to be taken. Unlike the token it takes no lock: every operation asks.
+    /// Tells whether no new work is to be taken. Unlike the token it takes no lock, because every
+    /// operation calls it.
     pub(crate) fn is_closed(&self) -> bool {
         self.tracker.is_closed()
     }
 
-    /// Takes no new work, waits for what runs and then for `settled` up to `grace`, and ends the rest.
-    /// Without grace no task takes another step.
+    /// Takes no new work, waits up to `grace` for the tasks and then for `settled`, and ends the
+    /// tasks that are left. With a grace of zero no task is polled again.
     ///
-    /// May be called again and concurrently: the shortest grace time wins, and every call returns only
-    /// when nothing runs any more. A task spawned later ends before it starts.
+    /// It may be called several times, also concurrently: the shortest grace time counts, and each
+    /// call returns when no task runs any more. A task that is spawned later ends before it starts.
     pub(crate) async fn shutdown(&self, grace: Duration, settled: impl Future<Output = ()>) {
         self.tracker.close();
         if grace.is_zero() {
-            // Before the drain, which would let waiting events start.
+            // Before the drain, which would let the waiting events start.
             self.abort.cancel();
         }
         self.drain.cancel();
@@ -125,7 +132,7 @@ impl Tasks {
                 () = self.abort.cancelled() => {}
             }
         };
-        // Out of time is no failure: it is what the next line is for.
+        // A timeout is no failure: the next line ends what is left.
         drop(tokio::time::timeout(grace, finish).await);
         self.abort.cancel();
         self.tracker.wait().await;
@@ -133,7 +140,7 @@ impl Tasks {
         self.lookout.wait().await;
     }
 
-    /// Ends everything without waiting for it.
+    /// Ends all tasks, and does not wait for their end.
     pub(crate) fn abandon(&self) {
         self.tracker.close();
         self.drain.cancel();
@@ -141,10 +148,10 @@ impl Tasks {
     }
 }
 
-/// Held by a task: dropped with it before the bus has ended, the runtime ends.
+/// Held by a task. If it is dropped before the bus has ended, the runtime has ended.
 struct Lookout {
     tasks: Tasks,
-    /// The task keeps nothing alive.
+    /// Weak, so that the task does not keep the provider alive.
     provider: Weak<dyn Provider>,
 }
 
@@ -159,21 +166,21 @@ impl Drop for Lookout {
             return;
         };
         tracing::warn!(provider = provider.name(), "{RUNTIME_ENDED}");
-        // First, so that a provider around another one knows that there is nothing to wait for.
+        // First, so that a provider that wraps another one knows that it need not wait.
         provider.health().close();
-        // The first poll ends what waits for the provider on other runtimes. No runtime is left for a
-        // second poll.
+        // The first poll ends the operations that wait for the provider on other runtimes. There is
+        // no runtime for a second poll.
         let close = provider
             .close()
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(Err(error)) = close {
-            tracing::debug!(%error, "not closed");
+            tracing::debug!(%error, "a provider was not closed");
         }
     }
 }
 
-/// Creates the two ends of something that runs until its owner or its bus ends it.
+/// Creates the two ends of a handle on something that runs until its owner or its bus ends it.
 pub(crate) fn lifeline() -> (Stop, Arc<Alive>) {
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let alive = Alive {
@@ -183,7 +190,7 @@ pub(crate) fn lifeline() -> (Stop, Arc<Alive>) {
     (Stop { stop, ended }, Arc::new(alive))
 }
 
-/// The owner's end: asks to stop, and can wait for the end.
+/// The end of the owner. It asks to stop, and waits until nothing runs any more.
 #[derive(Debug)]
 pub(crate) struct Stop {
     stop: CancellationToken,
@@ -191,18 +198,18 @@ pub(crate) struct Stop {
 }
 
 impl Stop {
-    /// Asks to stop; returns at once.
+    /// Asks to stop, and returns at once.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Resolves once the other end is gone.
+    /// Resolves when the other end is dropped.
     pub(crate) async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }
 
-/// The end held by what runs, from its registration to its last handler.
+/// The end of what runs. It is held from the registration until the last handler has ended.
 #[derive(Debug)]
 pub(crate) struct Alive {
     stop: CancellationToken,
@@ -215,12 +222,12 @@ impl Alive {
         self.stop.is_cancelled()
     }
 
-    /// Resolves once the owner asks to stop.
+    /// Resolves when the owner asks to stop.
     pub(crate) async fn stopped_by_owner(&self) {
         self.stop.cancelled().await;
     }
 
-    /// Resolves once the owner asks to stop or the bus drains.
+    /// Resolves when the owner asks to stop or the bus takes no new work.
     pub(crate) async fn stopped(&self, tasks: &Tasks) {
         tokio::select! {
             () = self.stopped_by_owner() => {}

@@ -1,15 +1,15 @@
-//! What a [`Queue`](super::Queue) is without its type: every operation on messages, once for all types.
+//! What a [`Queue`](super::Queue) is without the type of its items: each operation on messages,
+//! once for all types.
 
 use std::num::NonZeroUsize;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{self, Instant};
 
-use super::lease::Claim;
-use super::taking::Taking;
-use crate::client::{Client, LocalQueue, Session};
+use super::taking::Claimed;
+use crate::client::{Client, ConnectedQueue, LocalQueue, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::provider::{Delivery, GetOptions, ONCE_WINDOW, Provider, Put, PutOptions, Wait};
@@ -18,14 +18,17 @@ use crate::retry::{Backoff, MaxAttempts};
 /// The lease time unless told otherwise.
 const LEASE_TIME: Duration = Duration::from_secs(30);
 
-/// How many leases one take may lose in a row while it buries what is out of attempts: more are no bad luck.
-const MOST_LOST: u32 = 8;
+/// How many leases one take may lose in a row while it buries messages that are out of attempts.
+/// More than that is not by chance.
+const MAX_LOST_IN_A_ROW: u32 = 8;
 
 /// A queue of one bus and the settings of one handle on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
     pub(super) client: Client,
     pub(crate) local: Arc<LocalQueue>,
+    /// Set by the first operation on a connected bus, which stays on its session.
+    connected: OnceLock<Arc<ConnectedQueue>>,
     pub(super) maxsize: Option<usize>,
     pub(crate) max_attempts: MaxAttempts,
     pub(crate) lease_time: Duration,
@@ -38,6 +41,7 @@ impl Handle {
         Self {
             client: client.clone(),
             local: client.queues().queue(name),
+            connected: OnceLock::new(),
             maxsize: None,
             max_attempts: MaxAttempts::default(),
             lease_time: LEASE_TIME,
@@ -75,8 +79,8 @@ impl Handle {
         Error::new(kind, self.context(verb))
     }
 
-    /// Puts messages, waiting for space until the deadline. Tries again only when the queue was full: after
-    /// any other error the messages may be in it.
+    /// Puts messages, waiting for space until the deadline. Tries again only when the queue was
+    /// full: after any other error the messages may be in it.
     pub(super) async fn put(
         &self,
         messages: Vec<Message>,
@@ -99,7 +103,7 @@ impl Handle {
         let opts = opts.maxsize(NonZeroUsize::new(maxsize));
         let mut backoff = Backoff::put();
         loop {
-            // Listening before trying: a place that becomes free in between is not overheard.
+            // Before the try, so that space which becomes free in between is noticed.
             let mut space = pin!(self.local.space());
             space.as_mut().enable();
             let full = match self.ask(name, messages.clone(), opts.clone()).await {
@@ -135,61 +139,43 @@ impl Handle {
         provider.queue_put(name, messages, opts).await
     }
 
-    /// Takes messages; see [`Taking::take`].
-    pub(super) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let session = self.session(verb)?;
-        let taking = Taking {
-            provider: &**session.provider(),
-            tasks: session.tasks(),
-            counters: session.counters(),
-            local: &self.local,
-        };
-        taking.take(verb, opts).await
+    fn connected(&self, session: &Arc<Session>) -> &Arc<ConnectedQueue> {
+        self.connected.get_or_init(|| self.local.connected(session))
     }
 
-    /// Leases the next message that has attempts left; those that have none become dead letters on the way.
-    pub(super) async fn claim(&self, deadline: Deadline) -> Result<Option<(Claim, Delivery)>> {
-        const VERB: &str = "lease from";
+    /// Takes messages; see [`ConnectedQueue::take`].
+    pub(super) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+        let queue = self.connected(self.session(verb)?);
+        queue.take(verb, opts).await
+    }
+
+    /// Leases the message at the front. Messages that are out of attempts become dead letters.
+    pub(super) async fn claim(&self, deadline: Deadline) -> Result<Option<Claimed>> {
+        let session = self.session("lease from")?;
+        let queue = self.connected(session);
         let mut backoff = Backoff::put();
         let mut lost = 0;
         loop {
-            let opts = GetOptions::default()
-                .wait(deadline.wait())
-                .lease(self.lease_time);
-            let Some(mut delivery) = self.take(VERB, opts).await?.pop() else {
+            let opts = GetOptions::default().wait(deadline.wait());
+            let claimed = queue.claim(Some(session), self.lease_time, opts).await?;
+            let Some(claimed) = claimed.into_iter().next() else {
                 return Ok(None);
             };
-            let Some(receipt) = delivery.receipt.take() else {
-                let context = format!("{}: the delivery has no receipt", self.context(VERB));
-                return Err(Error::new(ErrorKind::Provider, context));
+            let Some(reason) = self.max_attempts.bury_reason(claimed.attempt) else {
+                return Ok(Some(claimed));
             };
-            let session = self.session(VERB)?;
-            let claim = Claim::new(session, self.local.name(), receipt);
-            let Some(reason) = self.max_attempts.bury_reason(delivery.attempt) else {
-                return Ok(Some((claim, delivery)));
+            let Err(error) = claimed.claim.bury(claimed.attempt, reason).await else {
+                continue;
             };
-            tracing::warn!(
-                queue = &**self.local.name(),
-                attempt = delivery.attempt,
-                reason,
-                "dead letter"
-            );
-            match claim.bury(reason).await {
-                Ok(()) => session.counters().dead_lettered.add(1),
-                // Lost: it took so long that another taker has the message.
-                Err(error) if error.kind() != ErrorKind::LeaseLost => return Err(error),
-                Err(error) => {
-                    lost += 1;
-                    if lost == MOST_LOST {
-                        return Err(error);
-                    }
-                    time::sleep(backoff.next_wait()).await;
-                }
+            lost += 1;
+            if error.kind() != ErrorKind::LeaseLost || lost == MAX_LOST_IN_A_ROW {
+                return Err(error);
             }
+            // It took so long that another taker has the message.
+            time::sleep(backoff.next_wait()).await;
         }
     }
 
-    /// Makes the error of a message that is not a `T`; it carries the payload.
     pub(super) fn unreadable<T>(&self, verb: &str, message: &Message, cause: Error) -> Error {
         let context = format!("{} as `{}`", self.context(verb), std::any::type_name::<T>());
         Error::new(ErrorKind::Codec, context)
@@ -198,7 +184,7 @@ impl Handle {
     }
 }
 
-/// Until when an operation may wait.
+/// The time until which an operation may wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline(Option<Instant>);
 

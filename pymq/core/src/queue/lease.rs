@@ -1,5 +1,5 @@
-//! A leased item: exclusive for a time, settled exactly once. What its owner does not settle is given
-//! back, so that no item depends on a taker staying alive.
+//! A leased item: exclusive for a time, settled exactly once. An item that its owner does not
+//! settle is given back, so no item depends on a taker that stays alive.
 
 mod claim;
 
@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use crate::error::Result;
 use crate::message::{Headers, Message};
-use crate::provider::{Delivery, Settle, lease_time};
+use crate::provider::{Settle, lease_time};
 
-pub(super) use self::claim::Claim;
+pub(super) use self::claim::{Claim, burial};
 
-/// An item of a queue that is yours until you settle it or its time is over.
+/// An item of a queue that is yours until you settle it or the lease ends.
 ///
-/// It reads as the item itself. Settle it with [`ack`](Self::ack) or [`nack`](Self::nack); dropped unsettled, it is
-/// nacked at once, also from a thread without a runtime. What happens when the process dies: the lease runs out,
-/// and another taker gets the item.
+/// It dereferences to the item. Settle it with [`ack`](Self::ack) or [`nack`](Self::nack). If it is
+/// dropped without a settlement, it is nacked at once, also on a thread without a runtime. If the
+/// process dies, the lease ends and another taker gets the item.
+///
+/// Settlements that several tasks make at the same time, in one queue, go to the provider together.
+/// A lone settlement is sent at once.
 ///
 /// # Examples
 ///
@@ -35,7 +38,7 @@ pub(super) use self::claim::Claim;
 /// }
 /// # Ok(()) }
 /// ```
-#[must_use = "a lease dropped unsettled gives its item back at once"]
+#[must_use = "a lease that is dropped without a settlement gives its item back at once"]
 pub struct Lease<T> {
     claim: Claim,
     message: Message,
@@ -44,25 +47,26 @@ pub struct Lease<T> {
 }
 
 impl<T> Lease<T> {
-    pub(crate) fn new(claim: Claim, delivery: Delivery, item: T) -> Self {
+    pub(crate) fn new(claim: Claim, message: Message, attempt: u32, item: T) -> Self {
         Self {
             claim,
-            message: delivery.message,
-            attempt: delivery.attempt,
+            message,
+            attempt,
             item,
         }
     }
 
-    /// Says that the work is done: the item is removed.
+    /// Removes the item, because the work is done.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item is either acked or given back.
+    /// If the future is dropped early, the item is either acked or given back.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when the lease was over: the item is or was another's, so the work may be
-    /// done twice. After any other error the item comes back once the lease is over, if the ack did not get through.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the lease has ended: another taker may have
+    /// the item, so the work may be done twice. After any other error the ack may not have been made,
+    /// and then the item comes back when the lease ends.
     ///
     /// # Examples
     ///
@@ -90,7 +94,7 @@ impl<T> Lease<T> {
     ///
     /// # Errors
     ///
-    /// As [`ack`](Self::ack); the item is not returned then, since another taker gets it.
+    /// As [`ack`](Self::ack). The item is not returned then, because another taker may get it.
     ///
     /// # Examples
     ///
@@ -115,12 +119,12 @@ impl<T> Lease<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item is given back as well.
+    /// If the future is dropped early, the item is given back too.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when the lease was over: the item has gone back already. After any other
-    /// error it goes back once the lease is over, if the nack did not get through.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the lease has ended: the item has already gone
+    /// back. After any other error the item goes back when the lease ends, if not before.
     ///
     /// # Examples
     ///
@@ -140,15 +144,17 @@ impl<T> Lease<T> {
         self.nack_after(Duration::ZERO).await
     }
 
-    /// Gives the item back, hidden for `delay`; then it joins at the back of the queue. The attempt counts.
+    /// Gives the item back, hidden for `delay`. Then it joins the back of the queue. The attempt
+    /// counts.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item is given back: after the delay, or at once.
+    /// If the future is dropped early, the item is given back after the delay or at once.
     ///
     /// # Errors
     ///
-    /// As [`nack`](Self::nack), and [`Unsupported`](crate::ErrorKind::Unsupported) by a provider without delays.
+    /// As [`nack`](Self::nack), and [`Unsupported`](crate::ErrorKind::Unsupported) if the provider
+    /// has no delays.
     ///
     /// # Examples
     ///
@@ -170,16 +176,17 @@ impl<T> Lease<T> {
         self.claim.settle(Settle::Nack { delay }).await
     }
 
-    /// Lets the lease end `time` from now instead of when it would; at least 10 ms from now
+    /// Moves the end of the lease to `time` from now, but to at least 10 ms from now
     /// ([`MIN_LEASE`](crate::provider::MIN_LEASE)).
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the lease is extended or as it was.
+    /// If the future is dropped early, the lease may or may not be extended.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when the lease was over: stop the work, another taker has it.
+    /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the lease has ended: stop the work, because
+    /// another taker may have the item.
     ///
     /// # Examples
     ///
@@ -201,7 +208,7 @@ impl<T> Lease<T> {
         self.claim.send(Settle::Extend { lease }).await
     }
 
-    /// Returns how often the item has been leased, this time included; starts at 1.
+    /// Returns how often the item has been leased, including this time. It starts at 1.
     ///
     /// # Examples
     ///
@@ -220,7 +227,7 @@ impl<T> Lease<T> {
         self.attempt
     }
 
-    /// Returns the headers the item was put with.
+    /// Returns the headers with which the item was put.
     ///
     /// # Examples
     ///

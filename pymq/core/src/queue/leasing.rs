@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::handle::Deadline;
+use super::taking::Claimed;
 use super::{Lease, Queue};
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,26 +14,28 @@ const VERB: &str = "lease from";
 impl<T: Decode> Queue<T> {
     /// Leases the item at the front, waiting until there is one.
     ///
-    /// The item is hidden from other takers until the lease is acked, nacked, dropped or over, which is after the
-    /// [`lease_time`](Self::lease_time) unless it is extended. An item that was handed out
-    /// [`max_attempts`](Self::max_attempts) times already is moved to the [dead letters](Self::dead_letters) instead, and
-    /// the next one is taken.
+    /// The item is hidden from other takers until the lease is acked, nacked or dropped, or until
+    /// it ends. It ends after the [`lease_time`](Self::lease_time) if it is not extended. An item
+    /// that was already handed out [`max_attempts`](Self::max_attempts) times is moved to the [dead
+    /// letters](Self::dead_letters) instead, and the next one is taken.
     ///
     /// # Delivery
     ///
-    /// At least once after its put returned `Ok`: what is not acked, another taker gets.
+    /// At least once after its put returned `Ok`: an item that is not acked goes to another taker.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped first, no item is lost and none is counted as an attempt. An item that is
-    /// just being moved to the dead letters still gets there.
+    /// Cancel safe: if the future is dropped early, no item is lost and no attempt is counted. An
+    /// item that is being moved to the dead letters still becomes one.
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec) for an item that is not a `T`; it becomes a dead letter, and [`Error::payload`] holds
-    /// its bytes. [`Closed`](ErrorKind::Closed) when the queue was [closed](Self::close) and nothing is in line, or the bus
-    /// shuts down. [`Unsupported`](ErrorKind::Unsupported) by a provider without leases. Else what the provider answers;
-    /// an outage is not an error but a longer wait.
+    /// - [`Codec`](ErrorKind::Codec) for an item that is not a `T`. It becomes a dead letter, and
+    ///   [`Error::payload`] holds its bytes.
+    /// - [`Closed`](ErrorKind::Closed) when the queue was [closed](Self::close) and no item is
+    ///   ready, or when the bus shuts down.
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the provider has no leases.
+    /// - Any other error of the provider. An outage is no error: the wait lasts longer.
     ///
     /// # Examples
     ///
@@ -51,14 +54,15 @@ impl<T: Decode> Queue<T> {
     pub async fn lease(&self) -> Result<Lease<T>> {
         self.lease_until(Deadline::NEVER).await?.ok_or_else(|| {
             let context = format!(
-                "{}: nothing came of waiting for ever",
+                "{}: a wait without an end ended without an item",
                 self.handle.context(VERB)
             );
             Error::new(ErrorKind::Provider, context)
         })
     }
 
-    /// Leases the item at the front, waiting no longer than `timeout`; zero does not wait. `None` when none came.
+    /// Leases the item at the front, waiting no longer than `timeout`. Zero does not wait. Returns
+    /// `None` if no item came.
     ///
     /// # Delivery
     ///
@@ -70,8 +74,9 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`lease`](Self::lease); an empty queue is not an error. [`Disconnected`](ErrorKind::Disconnected) when there is
-    /// no connection at the end of the wait, so that it is not known whether there is an item.
+    /// As [`lease`](Self::lease). An empty queue is no error.
+    /// [`Disconnected`](ErrorKind::Disconnected) if there is no connection at the end of the wait:
+    /// then it is unknown whether there is an item.
     ///
     /// # Examples
     ///
@@ -101,7 +106,7 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`lease`](Self::lease); an empty queue is not an error.
+    /// As [`lease`](Self::lease). An empty queue is no error.
     ///
     /// # Examples
     ///
@@ -118,37 +123,33 @@ impl<T: Decode> Queue<T> {
     }
 
     async fn lease_until(&self, deadline: Deadline) -> Result<Option<Lease<T>>> {
-        let Some((claim, delivery)) = self.handle.claim(deadline).await? else {
+        let Some(claimed) = self.handle.claim(deadline).await? else {
             return Ok(None);
         };
-        let cause = match T::decode(&delivery.message) {
-            Ok(item) => return Ok(Some(Lease::new(claim, delivery, item))),
+        let Claimed {
+            claim,
+            message,
+            attempt,
+        } = claimed;
+        let cause = match T::decode(&message) {
+            Ok(item) => return Ok(Some(Lease::new(claim, message, attempt, item))),
             Err(cause) => cause,
         };
         let reason = unreadable_reason::<T>(&cause);
-        let error = self.handle.unreadable::<T>(VERB, &delivery.message, cause);
-        tracing::warn!(
-            queue = self.name(),
-            attempt = delivery.attempt,
-            reason,
-            "dead letter"
-        );
-        match claim.bury(reason).await {
-            Ok(()) => self.handle.session(VERB)?.counters().dead_lettered.add(1),
-            Err(error) => {
-                tracing::warn!(
-                    queue = self.name(),
-                    attempt = delivery.attempt,
-                    %error,
-                    "an unreadable item comes back when its lease is over"
-                );
-            }
+        let unreadable = self.handle.unreadable::<T>(VERB, &message, cause);
+        if let Err(error) = claim.bury(attempt, reason).await {
+            tracing::warn!(
+                queue = self.name(),
+                attempt,
+                %error,
+                "an unreadable item comes back when its lease ends"
+            );
         }
-        Err(error)
+        Err(unreadable)
     }
 }
 
-/// Says why an item that is not a `T` is a dead letter.
+/// Returns why an item that is not a `T` becomes a dead letter.
 pub(crate) fn unreadable_reason<T>(cause: &Error) -> String {
     format!(
         "not a `{}`: {}",
@@ -157,7 +158,7 @@ pub(crate) fn unreadable_reason<T>(cause: &Error) -> String {
     )
 }
 
-/// Returns what went wrong in the first place, without the layers it came through.
+/// Returns the first cause of an error, without the errors around it.
 fn innermost(error: &Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {

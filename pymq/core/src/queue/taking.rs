@@ -1,54 +1,95 @@
-//! One take from a queue: by a handle, or by a worker. The task of a worker has no handle: it
-//! must not keep its bus alive.
+//! One take from a queue: by a handle, or by a worker.
 
-use crate::client::counters::Counters;
-use crate::client::{LocalQueue, Tasks};
-use crate::error::{Error, Result};
-use crate::provider::{Delivery, GetOptions, Provider, Wait};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// What a take needs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Taking<'a> {
-    pub(crate) provider: &'a dyn Provider,
-    pub(crate) tasks: &'a Tasks,
-    pub(crate) counters: &'a Counters,
-    pub(crate) local: &'a LocalQueue,
+use super::lease::Claim;
+use crate::client::{ConnectedQueue, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Message;
+use crate::provider::{Delivery, GetOptions, Wait};
+
+const LEASE: &str = "lease from";
+
+/// A message that is leased, and the right to settle it.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    pub(crate) claim: Claim,
+    pub(crate) message: Message,
+    pub(crate) attempt: u32,
 }
 
-impl Taking<'_> {
-    /// Takes messages. A closed queue is drained without waiting; a bus that shuts down takes nothing more.
+impl ConnectedQueue {
+    /// Takes messages. A closed queue is drained without waiting. A bus that shuts down takes
+    /// nothing more.
     ///
-    /// Cancel safe: the message of a take that is dropped stays in the queue, which the seam promises.
-    pub(crate) async fn take(self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
+    /// # Cancel safety
+    ///
+    /// Cancel safe: the provider promises that the messages of a dropped take stay in the queue.
+    pub(crate) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
         let name = self.local.checked_name()?;
+        let closed = || self.tasks.closed(self.context(verb));
         let drain = self.tasks.drain();
         if drain.is_cancelled() {
-            return Err(self.closed(verb));
+            return Err(closed());
         }
         if !self.local.is_closed() {
             tokio::select! {
                 biased;
-                taken = self.provider.queue_get(name, opts.clone()) => return taken.inspect(|taken| self.took(taken)),
+                taken = self.provider.queue_get(name, opts.clone()) => {
+                    return taken.inspect(|taken| self.took(taken));
+                }
                 () = self.local.closed() => {}
-                () = drain.cancelled() => return Err(self.closed(verb)),
+                () = drain.cancelled() => return Err(closed()),
             }
         }
         let rest = self.provider.queue_get(name, opts.wait(Wait::No)).await?;
         if rest.is_empty() {
-            return Err(self.closed(verb));
+            return Err(closed());
         }
         self.took(&rest);
         Ok(rest)
     }
 
-    fn took(self, deliveries: &[Delivery]) {
+    /// Takes messages under a lease. The bus knows each lease before anything else happens to it.
+    ///
+    /// `session` is what the claims keep alive.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`take`](Self::take).
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        session: Option<&Arc<Session>>,
+        lease: Duration,
+        opts: GetOptions,
+    ) -> Result<Vec<Claimed>> {
+        let deliveries = self.take(LEASE, opts.lease(lease)).await?;
+        let mut claimed = Vec::with_capacity(deliveries.len());
+        let mut without_receipt = None;
+        for delivery in deliveries {
+            let Some(receipt) = delivery.receipt else {
+                let context = format!("{}: the delivery has no receipt", self.context(LEASE));
+                let error = Error::new(ErrorKind::Provider, context);
+                tracing::error!(attempt = delivery.attempt, %error, "a message is lost");
+                without_receipt = Some(error);
+                continue;
+            };
+            claimed.push(Claimed {
+                claim: Claim::new(self, session.cloned(), receipt),
+                message: delivery.message,
+                attempt: delivery.attempt,
+            });
+        }
+        match without_receipt {
+            Some(error) if claimed.is_empty() => Err(error),
+            _ => Ok(claimed),
+        }
+    }
+
+    fn took(&self, deliveries: &[Delivery]) {
         let again = deliveries.iter().filter(|delivery| delivery.attempt > 1);
         self.counters.redelivered.add(again.count() as u64);
         self.local.freed(deliveries.len());
-    }
-
-    fn closed(self, verb: &str) -> Error {
-        let context = format!("{}: {verb} `{}`", self.provider.name(), self.local.name());
-        self.tasks.closed(context)
     }
 }

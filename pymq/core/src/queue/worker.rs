@@ -1,23 +1,23 @@
 //! Workers: a function that works on the items of a queue, each under a lease, until it is stopped.
 //!
-//! | file | what it holds |
+//! | file | content |
 //! |---|---|
-//! | `run` | the task: one loop that takes, begins, and waits for what comes first |
-//! | `item` | one item at its handler |
-//! | `judging` | what becomes of an item whose handler has ended |
-//! | `settling` | telling the provider, until it answers |
-//! | `hands`, `outbox`, `pace` | pure state: the items in hand, what is to be told, how far to look ahead |
-//! | `source`, `ongoing` | what is asked of the provider, and what of it is under way |
+//! | `run` | the task: one loop that takes, begins, and waits for the first event |
+//! | `item` | one item and its handler |
+//! | `outcome` | how an item is settled when its handler has ended |
+//! | `settling` | settlements and extensions, and what their answers mean |
+//! | `in_flight`, `pending` | pure state: the leased items, the settlements that are not sent |
+//! | `pace` | pure state: how many items to take ahead |
+//! | `ongoing` | an operation that is under way |
 
-mod hands;
+mod in_flight;
 mod item;
-mod judging;
 mod ongoing;
-mod outbox;
+mod outcome;
 mod pace;
+mod pending;
 mod run;
 mod settling;
-mod source;
 
 use std::any::type_name_of_val;
 use std::fmt;
@@ -30,7 +30,6 @@ use tokio::sync::Semaphore;
 use self::item::ItemFn;
 pub use self::item::ItemMeta;
 use self::run::{Rules, Worker};
-use self::source::Source;
 use super::Handle;
 use crate::client::{Alive, LocalQueue, Registration, Running, Session, Start};
 use crate::codec::Decode;
@@ -40,30 +39,39 @@ use crate::retry::RetryDelay;
 
 const VERB: &str = "work on";
 
-/// A worker that is to be started; made by [`Queue::worker`](crate::Queue::worker).
+/// A worker before its start. [`Queue::worker`](crate::Queue::worker) creates it.
 ///
 /// # Delivery
 ///
-/// At least once: an item is acked after its handler returned, so a process that dies in between leaves it to another.
-/// A handler sees by [`ItemMeta::attempt`] that an item may have been worked on before.
+/// At least once: an item is acked after its handler has returned. If the process dies before the
+/// ack, another worker gets the item. [`ItemMeta::attempt`] tells a handler that an item may have
+/// been worked on before.
 ///
-/// - **Failures.** An error and a panic are the same: the item rests for its [backoff](Self::backoff) and is tried again, by
-///   any worker. After [`max_attempts`](crate::Queue::max_attempts) it is a dead letter, whose reason says how often it was
-///   tried, the last error, and where that was. An item that is not what the handler takes is a dead letter at once.
-///   A worker that dies counts as an attempt too, so what always kills its worker ends as a dead letter as well.
-/// - **Order.** One item at a time, the default, begins them in the order of the queue. One that fails steps aside for its
-///   backoff and lets others pass; with a backoff of zero it goes back to the front, and none is begun before it is done
-///   or dead. Several at a time keep no order, and neither do several workers.
-/// - **Leases** are extended every third of their time, for as long as the handler runs. If one is lost, as
-///   after a long outage, another worker may have the item: what the handler returns is then dropped, logged and counted.
-/// - **Taking ahead.** A worker takes when a handler is free, one item for each that is, and as many more as its handlers will
-///   have come to within 20 ms, judged by how long the last ones took; at most 64, and none where an item takes longer. What
-///   has not begun 100 ms later goes back. So quick items cost few round trips, and slow ones are left to others.
-/// - **Outages.** The worker waits, tries again, and goes on by itself. What was finished meanwhile is settled afterwards, if
-///   its lease has lasted.
-/// - **Its end.** [`Running::stop`](crate::Running::stop) and [`Bus::shutdown`](crate::Bus::shutdown) begin nothing more, give back at once what
-///   has not begun, and let handlers finish; what a shutdown ends after its grace time goes back too. What is given back so
-///   has its attempt not counted. A [closed](crate::Queue::close) queue is worked off, then its workers end.
+/// - **Failures.** A panic counts as an error. After a failure the item is hidden for its
+///   [backoff](Self::backoff). Then it is tried again, by any worker. After
+///   [`max_attempts`](crate::Queue::max_attempts) it becomes a dead letter. The reason of the dead
+///   letter contains the number of attempts, the last error, and where it happened. An item that is
+///   not what the handler takes becomes a dead letter at once. If a worker dies, the attempt
+///   counts: an item that always kills its worker becomes a dead letter too.
+/// - **Order.** One item at a time, which is the default, begins the items in the order of the
+///   queue. An item that fails is hidden for its backoff, and the next ones begin meanwhile. With a
+///   backoff of zero it goes back to the front, and no other item begins before it is done or dead.
+///   Several items at a time keep no order. Several workers keep none either.
+/// - **Leases** are extended after each third of their time, as long as the handler runs. If a
+///   lease is lost, as after a long outage, another worker may have the item. Then the result of
+///   the handler is dropped, logged and counted.
+/// - **Taking ahead.** A worker takes when a handler is free: one item for each free handler, and
+///   as many more as its handlers are expected to reach within 20 ms. The expectation is based on
+///   the last items. It is at most 64 items, and none if an item takes longer than 20 ms. Items
+///   that have not begun after 100 ms go back. So quick items need few round trips, and slow items
+///   are left to other workers.
+/// - **Outages.** The worker waits, tries again, and goes on by itself. Items that were finished
+///   during the outage are settled after it, if their leases have lasted.
+/// - **Its end.** After [`Running::stop`](crate::Running::stop) or
+///   [`Bus::shutdown`](crate::Bus::shutdown) the worker begins nothing more. It gives back at once
+///   what has not begun, and lets handlers finish. A shutdown ends handlers after its grace time,
+///   and gives their items back too. The attempt of an item that is given back in this way does not
+///   count. When a queue is [closed](crate::Queue::close), its workers end after its last item.
 ///
 /// # Examples
 ///
@@ -75,7 +83,7 @@ const VERB: &str = "work on";
 /// use pymq::queue::ItemMeta;
 ///
 /// async fn deliver(mail: String, meta: ItemMeta) -> Result<(), String> {
-///     if meta.attempt() == 1 { Err("nobody at home".to_owned()) } else { Ok(()) }
+///     if meta.attempt() == 1 { Err(format!("no route for {mail}")) } else { Ok(()) }
 /// }
 ///
 /// let mails = bus.queue::<String>("mails").max_attempts(3);
@@ -92,10 +100,10 @@ const VERB: &str = "work on";
 /// worker.stop().await;
 /// # Ok(()) }
 /// ```
-#[must_use = "nothing is worked on until `start`"]
+#[must_use = "a worker takes no item before `start`"]
 pub struct WorkerBuilder {
     handle: Handle,
-    /// An error if the bus lacks a state that it takes.
+    /// An error if the bus lacks a state that the handler takes.
     handler: Result<ItemFn>,
     /// The path of the handler in the code.
     name: &'static str,
@@ -118,35 +126,39 @@ impl WorkerBuilder {
         }
     }
 
-    /// Lets the handler work on so many items at once, which gives up their order; 1 unless set, and zero counts as one.
+    /// Sets how many items the handler works on at the same time. More than one item keeps no
+    /// order. The default is 1, and zero counts as 1.
     pub fn concurrency(mut self, items: usize) -> Self {
-        // A bound that leaves room to add to.
+        // Small enough to add to it without an overflow.
         self.concurrency = items.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// Sets how long a failed item rests: `first` after the first attempt, twice as long after each further one, at most
-    /// `longest`; 1 second and 5 minutes unless set.
+    /// Sets how long a failed item is hidden: `first` after the first attempt, twice as long after
+    /// each further attempt, and at most `longest`. The default is 1 second and 5 minutes.
     ///
-    /// Each rest is cut by up to a half, so that items which fail together come back apart: by what is in the item, not by
-    /// chance, so a test sees the same each time. A backoff of zero tries again at once, from the front of the queue: without a
-    /// [limit of attempts](crate::Queue::max_attempts) that is for ever and without a pause.
+    /// Each delay is shortened by up to a half, so that items which fail together come back at
+    /// different times. The part depends on the item and is not random, so a test sees the same
+    /// delay each time. A backoff of zero tries again at once, from the front of the queue. Without
+    /// a [limit of attempts](crate::Queue::max_attempts) it never stops and never pauses.
     ///
-    /// While it rests no worker holds the item. On a provider without delays the worker keeps it under its
-    /// lease for so long.
+    /// No worker holds the item while it is hidden. If the provider has no delays, the worker keeps
+    /// the item under its lease for that time.
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.retry_delay = RetryDelay::new(first, longest);
         self
     }
 
-    /// Starts the worker. It goes on until its guard is dropped or stopped, its bus is shut down or its queue is closed.
+    /// Starts the worker. It runs until its guard is dropped or stopped, its bus is shut down, or
+    /// its queue is closed.
     ///
-    /// Nobody is asked: a provider that is away or refuses is waited for, and the log says so.
+    /// It does not wait for the provider. If the provider is unreachable or refuses to lease, the
+    /// worker logs this and tries again.
     ///
     /// # Errors
     ///
-    /// [`Closed`](ErrorKind::Closed) after a shutdown; [`InvalidName`](ErrorKind::InvalidName);
-    /// [`Unsupported`](ErrorKind::Unsupported) by a provider without leases.
+    /// [`Closed`](ErrorKind::Closed) after a shutdown, [`InvalidName`](ErrorKind::InvalidName), and
+    /// [`Unsupported`](ErrorKind::Unsupported) if the provider has no leases.
     pub fn start(self) -> Result<Running> {
         let handle = self.handle;
         let name = handle.name()?;
@@ -190,8 +202,7 @@ fn start_on(
         let context = format!("{}: {VERB} `{}`", provider.name(), queue.name());
         return Err(Error::new(ErrorKind::Unsupported, context));
     }
-    let source = Source::new(session, queue);
-    let worker = Worker::new(rules, source, Arc::clone(session.leases()), alive);
+    let worker = Worker::new(rules, queue.connected(session), alive);
     drop(session.tasks().spawn(worker.run()));
     Ok(())
 }

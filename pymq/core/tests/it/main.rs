@@ -3,4 +3,5 @@
 mod codec;
 mod floors;
 mod logs;
+mod settling;
 mod wire_vectors;

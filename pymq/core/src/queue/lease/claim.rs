@@ -1,31 +1,35 @@
-//! The untyped half of a lease: a receipt that is settled exactly once, by its owner or by being
-//! dropped.
+//! The untyped half of a lease: a receipt that is settled once, by its owner or when it is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Session, Ticket};
-use crate::error::{Error, ErrorKind, Result};
-use crate::provider::{Provider, Receipt, Settle};
+use crate::client::{ConnectedQueue, Session, Ticket};
+use crate::error::Result;
+use crate::provider::{Receipt, Settle};
 
 /// The right to settle one delivery.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    session: Arc<Session>,
-    queue: Arc<str>,
+    queue: Arc<ConnectedQueue>,
+    /// Keeps the bus alive until the claim is settled. A worker does not keep its bus alive.
+    session: Option<Arc<Session>>,
     receipt: Receipt,
     ticket: Ticket,
-    /// What a drop does; none once the provider has answered a settlement.
+    /// What a drop does; none once the delivery is settled or its lease has ended.
     on_drop: Option<Settle>,
 }
 
 impl Claim {
     /// Takes over the receipt of a delivery. Dropped, it gives the message back at once.
-    pub(crate) fn new(session: &Arc<Session>, queue: &Arc<str>, receipt: Receipt) -> Self {
-        let ticket = session.leases().hold(queue, receipt.clone());
+    pub(crate) fn new(
+        queue: &Arc<ConnectedQueue>,
+        session: Option<Arc<Session>>,
+        receipt: Receipt,
+    ) -> Self {
+        let ticket = queue.leases.hold(queue.name(), receipt.clone());
         Self {
-            session: Arc::clone(session),
             queue: Arc::clone(queue),
+            session,
             receipt,
             ticket,
             on_drop: Some(Settle::Nack {
@@ -35,72 +39,75 @@ impl Claim {
     }
 
     pub(crate) fn queue(&self) -> &Arc<str> {
-        &self.queue
+        self.queue.name()
     }
 
-    /// Settles the delivery. Dropped before the provider answers, it is settled as a drop does.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    pub(crate) fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// Settles the delivery.
     ///
-    /// If the first settlement succeeded, the second one finds the lease gone and changes nothing.
-    pub(crate) async fn settle(mut self, settlement: Settle) -> Result<()> {
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before the provider answers, the delivery is settled as by a drop
+    /// of the claim. If the first settlement succeeded, the second one finds the lease gone and
+    /// changes nothing.
+    pub(crate) async fn settle(self, settlement: Settle) -> Result<()> {
         let answer = self.send(settlement).await;
-        // After an error too: what did not get through is over when the lease is.
-        self.on_drop = None;
+        // After an error too: the message comes back when its lease ends.
+        self.end();
         answer
     }
 
-    /// Moves the delivery to the dead letters, also when the future is dropped before that has happened.
-    pub(crate) async fn bury(mut self, reason: String) -> Result<()> {
-        let settlement = Settle::Bury { reason };
+    /// Moves the delivery to the dead letters, and logs why. If the future is dropped early, the
+    /// delivery is moved too.
+    pub(crate) async fn bury(mut self, attempt: u32, reason: String) -> Result<()> {
+        let settlement = burial(self.queue(), attempt, reason);
         self.on_drop = Some(settlement.clone());
         self.settle(settlement).await
     }
 
-    /// Prolongs the lease, which stays open.
+    /// Sends a settlement and leaves the claim open, as after an extension of the lease.
     pub(crate) async fn send(&self, settlement: Settle) -> Result<()> {
-        let context = || format!("settle in `{}`", self.queue);
-        self.session.check_runtime(context)?;
-        send(
-            &**self.session.provider(),
-            &self.queue,
-            self.receipt.clone(),
-            settlement,
-        )
-        .await
+        self.queue.settle(self.receipt.clone(), settlement).await
+    }
+
+    /// Ends a claim whose delivery is settled or whose lease has ended. Its drop changes nothing.
+    pub(crate) fn end(mut self) {
+        self.on_drop = None;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         let Some(settlement) = self.on_drop.take() else {
-            self.session.leases().let_go(self.ticket);
+            self.queue.leases.let_go(self.ticket);
             return;
         };
-        if !self.session.leases().holds(self.ticket) {
+        if !self.queue.leases.holds(self.ticket) {
             return;
         }
-        let (session, queue) = (Arc::clone(&self.session), Arc::clone(&self.queue));
+        let (queue, session) = (Arc::clone(&self.queue), self.session.take());
         let (receipt, ticket) = (self.receipt.clone(), self.ticket);
-        // A drop cannot wait. Should a shutdown end this task early, the ticket is still there for it to find.
-        drop(self.session.tasks().spawn(async move {
-            if let Err(error) = send(&**session.provider(), &queue, receipt, settlement).await {
-                tracing::debug!(queue = &*queue, %error, "a dropped lease was not given back");
+        // A drop cannot wait. If a shutdown ends this task early, it finds the ticket.
+        drop(self.queue.tasks.spawn(async move {
+            let _session = session;
+            if let Err(error) = queue.settle(receipt, settlement).await {
+                let name = &**queue.name();
+                tracing::debug!(queue = name, %error, "a dropped lease was not given back");
             }
-            session.leases().let_go(ticket);
+            queue.leases.let_go(ticket);
         }));
     }
 }
 
-async fn send(
-    provider: &dyn Provider,
-    queue: &str,
-    receipt: Receipt,
-    settlement: Settle,
-) -> Result<()> {
-    let answers = provider
-        .queue_settle(queue, vec![(receipt, settlement)])
-        .await?;
-    answers.into_iter().next().unwrap_or_else(|| {
-        let context = format!("{}: settle on `{queue}`: no answer", provider.name());
-        Err(Error::new(ErrorKind::Provider, context))
-    })
+/// Returns the settlement that makes a dead letter of a message, and logs why.
+pub(crate) fn burial(queue: &str, attempt: u32, reason: String) -> Settle {
+    tracing::warn!(queue, attempt, reason, "dead letter");
+    Settle::Bury { reason }
 }

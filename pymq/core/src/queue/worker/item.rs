@@ -1,4 +1,4 @@
-//! One item at its handler: what the handler is told, and what comes of it.
+//! One item and its handler: what the handler is given, and how it reports.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::super::unreadable_reason;
+use super::outcome::Outcome;
 use crate::client::Ticket;
 use crate::codec::Decode;
 use crate::error::Result;
@@ -19,7 +20,7 @@ use crate::state::States;
 
 /// What is known about an item besides its value.
 ///
-/// A handler of a [worker](crate::Queue::worker) gets it by a second argument.
+/// A handler of a [worker](crate::Queue::worker) gets it as its second argument.
 ///
 /// # Examples
 ///
@@ -29,7 +30,8 @@ use crate::state::States;
 /// use pymq::queue::ItemMeta;
 ///
 /// async fn bill(order: u64, meta: ItemMeta) {
-///     println!("{} {order}: attempt {} for {:?}", meta.queue(), meta.attempt(), meta.headers().get("tenant"));
+///     let tenant = meta.headers().get("tenant");
+///     println!("{} {order}: attempt {} for {tenant:?}", meta.queue(), meta.attempt());
 /// }
 ///
 /// let orders = bus.queue::<u64>("orders");
@@ -62,8 +64,8 @@ impl ItemMeta {
         &self.queue
     }
 
-    /// Returns how often the item has been handed out, this time included; starts at 1. Above 1 the work may have been
-    /// done before, in part or in full.
+    /// Returns how often the item has been handed out, this time included; starts at 1. Above 1,
+    /// the work may have been done before, in part or in full.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
@@ -77,18 +79,8 @@ impl ItemMeta {
 /// A handler with its types erased: decodes, then handles.
 pub(super) type ItemFn = Arc<dyn Fn(&Message, ItemMeta) -> Working + Send + Sync>;
 
-/// One item being worked on.
+/// A handler that works on one item.
 pub(super) type Working = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-/// What came of an item.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Done,
-    Failed(String),
-    Panicked(String),
-    /// It is not what the handler takes, for this reason.
-    Unreadable(String),
-}
 
 /// Erases the types of a handler.
 pub(super) fn erase<T, Form>(
@@ -128,11 +120,11 @@ pub(super) async fn work(handler: ItemFn, meta: ItemMeta, mut report: Report) {
     report.outcome = outcome.unwrap_or_else(Outcome::Panicked);
 }
 
-/// Tells the worker that an item is finished when it is dropped: so also where the future of a handler panics as it is
-/// dropped, past everything that catches.
+/// Reports to the worker, when it is dropped, that an item is finished. So the worker is told even
+/// if the future of a handler panics while it is dropped.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Unbounded. The worker bounds it: it begins no more items than it has handlers.
+    /// Unbounded, but the worker begins no more items than it has handlers.
     to: UnboundedSender<Finished>,
     ticket: Ticket,
     message: Message,
@@ -160,7 +152,7 @@ impl Drop for Report {
             took: self.began.elapsed(),
             message: std::mem::take(&mut self.message),
         };
-        // If the worker is gone, the bus gives its leases back, or they run out.
+        // If the worker is gone, the bus gives its leases back, or they end.
         drop(self.to.send(finished));
     }
 }

@@ -1,11 +1,11 @@
-//! Waiting for what may be under way, beside other things.
+//! Waiting for an operation that may be under way, beside other things.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Something that is under way, or nothing.
+/// An operation that is under way, or none.
 pub(super) struct Ongoing<T>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T> Default for Ongoing<T> {
@@ -23,11 +23,11 @@ impl<T> Ongoing<T> {
         self.0.is_none()
     }
 
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn cancel(&mut self) {
         self.0 = None;
     }
 
-    /// Waits for the end; for ever, if nothing is under way. Cancel safe.
+    /// Waits for the end. Never resolves if no operation is under way. Cancel safe.
     pub(super) async fn end(&mut self) -> T {
         let Some(future) = &mut self.0 else {
             return pending().await;
@@ -38,10 +38,10 @@ impl<T> Ongoing<T> {
     }
 }
 
-/// Waits for a moment; for ever, if there is none.
-pub(super) async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+/// Waits until a time. Never resolves if there is none.
+pub(super) async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
         None => pending().await,
     }
 }

@@ -1,10 +1,12 @@
-//! The task of a worker: one loop that takes, begins, settles and extends, and waits for what comes first.
+//! The task of a worker: one loop that takes, begins, settles and extends, and waits for whichever
+//! event comes first.
 //!
-//! It never waits for one thing alone: a take, a settlement and an extension are under way beside each other, at most one of
-//! each. What finishes while a settlement is under way is settled together by the next, so that acks gather by themselves
-//! where there are many, and a lone one goes at once.
+//! It never waits for one thing alone. A take, a settlement and an extension may be under way at
+//! the same time, at most one of each. What finishes while a settlement is under way goes together
+//! in the next one. So acks gather where there are many, and a lone ack is sent at once.
 //!
-//! Dropped at any point it loses nothing: every lease is among those of the bus, which gives back what is left.
+//! Dropped at any point, it loses nothing: the bus knows every lease, and gives back those that are
+//! left.
 
 use std::error::Error as StdError;
 use std::num::NonZeroUsize;
@@ -14,21 +16,21 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
-use super::hands::Hands;
+use super::in_flight::InFlight;
 use super::item::{Finished, ItemFn, ItemMeta, Report, work};
 use super::ongoing::{Ongoing, at};
-use super::outbox::Outbox;
-use super::pace::{MOST_AHEAD, Pace};
+use super::pace::{MAX_TAKEN_AHEAD, Pace};
+use super::pending::PendingSettlements;
 use super::settling::{Extended, Settled};
-use super::source::Source;
-use crate::client::Alive;
-use crate::client::HeldLeases;
+use crate::client::{Alive, ConnectedQueue};
 use crate::error::{ErrorKind, Result};
-use crate::provider::{Delivery, Settle};
+use crate::provider::{GetOptions, Settle, Wait};
+use crate::queue::lease::Claim;
+use crate::queue::taking::Claimed;
 use crate::retry::{Backoff, MaxAttempts, RetryDelay};
 
-/// What was taken ahead and has not begun after this time goes back, for others.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// An item that was taken ahead goes back if it has not begun after this time.
+const MAX_WAIT_TO_BEGIN: Duration = Duration::from_millis(100);
 
 /// How a worker works.
 #[derive(Clone)]
@@ -42,22 +44,21 @@ pub(super) struct Rules {
     pub(super) lease: Duration,
 }
 
-/// A worker at work.
+/// A worker that runs. It holds no handle of the bus, which its task would keep alive.
 pub(super) struct Worker {
     pub(super) rules: Rules,
-    pub(super) source: Source,
-    pub(super) leases: Arc<HeldLeases>,
+    pub(super) queue: Arc<ConnectedQueue>,
     alive: Arc<Alive>,
-    pub(super) hands: Hands,
-    pub(super) outbox: Outbox,
+    pub(super) in_flight: InFlight<Claim>,
+    pub(super) pending: PendingSettlements,
     pub(super) pace: Pace,
     /// How many items have failed here.
     pub(super) failures: u64,
     pub(super) is_stopping: bool,
-    take: Ongoing<Result<Vec<Delivery>>>,
-    /// After a take that was refused: when to try again, and how long to wait then.
+    take: Ongoing<Result<Vec<Claimed>>>,
+    /// When to take again after a take that failed or brought nothing.
     take_again: Option<Instant>,
-    refused: Backoff,
+    take_backoff: Backoff,
     pub(super) settle: Ongoing<Settled>,
     pub(super) extend: Ongoing<Extended>,
     finish: UnboundedSender<Finished>,
@@ -69,32 +70,26 @@ enum Event {
     Stop,
     Settled(Settled),
     Extended(Extended),
-    Taken(Result<Vec<Delivery>>),
+    Taken(Result<Vec<Claimed>>),
     Finished(Finished),
     Alarm,
 }
 
 impl Worker {
-    pub(super) fn new(
-        rules: Rules,
-        source: Source,
-        leases: Arc<HeldLeases>,
-        alive: Arc<Alive>,
-    ) -> Self {
+    pub(super) fn new(rules: Rules, queue: Arc<ConnectedQueue>, alive: Arc<Alive>) -> Self {
         let (finish, finished) = unbounded_channel();
         Self {
-            hands: Hands::new(rules.lease),
+            in_flight: InFlight::new(rules.lease),
             rules,
-            source,
-            leases,
+            queue,
             alive,
-            outbox: Outbox::default(),
+            pending: PendingSettlements::default(),
             pace: Pace::default(),
             failures: 0,
             is_stopping: false,
             take: Ongoing::default(),
             take_again: None,
-            refused: Backoff::worker(),
+            take_backoff: Backoff::worker(),
             settle: Ongoing::default(),
             extend: Ongoing::default(),
             finish,
@@ -102,7 +97,7 @@ impl Worker {
         }
     }
 
-    /// Works until it is stopped and has nothing in hand any more.
+    /// Works until it is stopped and has nothing in flight.
     pub(super) async fn run(mut self) {
         loop {
             let now = Instant::now();
@@ -110,7 +105,7 @@ impl Worker {
             self.settle_due(now);
             self.extend_due(now);
             self.take_more(now);
-            if self.is_stopping && self.hands.is_empty() {
+            if self.is_stopping && self.in_flight.is_empty() {
                 return;
             }
             match self.next(now).await {
@@ -119,23 +114,23 @@ impl Worker {
                 Event::Extended(extended) => self.extended(extended),
                 Event::Taken(taken) => self.taken(taken),
                 Event::Finished(finished) => {
-                    self.judge(finished);
-                    // What is ready at the same time is settled at the same time.
+                    self.classify(finished);
+                    // What has finished at the same time is settled at the same time.
                     while let Ok(finished) = self.finished.try_recv() {
-                        self.judge(finished);
+                        self.classify(finished);
                     }
                 }
-                Event::Alarm => self.put_back_the_stale(),
+                Event::Alarm => self.give_back_stale(),
             }
         }
     }
 
-    /// Waits for what comes first. Answers before finished items, as these can come one after the other without end.
+    /// Waits for the first event. Answers come before finished items, which may arrive without end.
     async fn next(&mut self, now: Instant) -> Event {
         let alarm = self.alarm(now);
         tokio::select! {
             biased;
-            () = self.alive.stopped(&self.source.tasks), if !self.is_stopping => Event::Stop,
+            () = self.alive.stopped(&self.queue.tasks), if !self.is_stopping => Event::Stop,
             settled = self.settle.end() => Event::Settled(settled),
             extended = self.extend.end() => Event::Extended(extended),
             taken = self.take.end() => Event::Taken(taken),
@@ -144,70 +139,74 @@ impl Worker {
         }
     }
 
-    /// Returns when there is something to do that nothing else wakes for. A take that is due by now and was not begun waits
-    /// for something else.
+    /// Returns the next time at which something is due that no other event announces. A take that
+    /// is due and has not begun waits for another event.
     fn alarm(&self, now: Instant) -> Option<Instant> {
-        let settle = self.outbox.next().filter(|_| self.settle.is_idle());
-        let extend = self
-            .hands
-            .next_extension()
-            .filter(|_| self.extend.is_idle());
+        let settle = self.pending.next_due().filter(|_| self.settle.is_idle());
+        let extension = self.in_flight.next_extension();
+        let extend = extension.filter(|_| self.extend.is_idle());
         let take = self.take_again.filter(|again| *again > now);
-        let stale = self.hands.waiting_since().map(|since| since + PATIENCE);
-        [settle, extend, take, stale].into_iter().flatten().min()
+        [settle, extend, take, self.stale_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    /// Begins what waits, while handlers are free.
+    /// Begins items that wait, while handlers are free.
     fn begin(&mut self, now: Instant) {
-        while self.hands.running() < self.rules.concurrency
-            && let Some((ticket, begun)) = self.hands.begin(now)
+        while self.in_flight.running() < self.rules.concurrency
+            && let Some((ticket, begun)) = self.in_flight.begin(now)
         {
+            let queue = self.queue.name();
             let Some((message, attempt)) = begun else {
+                let attempt = self.attempt(ticket);
                 tracing::debug!(
-                    queue = &**self.source.queue(),
-                    attempt = self.hands.attempt(ticket),
-                    "a lease was over before its item began"
+                    queue = &**queue,
+                    attempt,
+                    "a lease ended before its item began"
                 );
                 self.forget(ticket);
                 continue;
             };
-            let meta = ItemMeta::new(
-                Arc::clone(self.source.queue()),
-                attempt,
-                message.headers.clone(),
-            );
+            let meta = ItemMeta::new(Arc::clone(queue), attempt, message.headers.clone());
             let report = Report::new(self.finish.clone(), ticket, message);
             let handler = Arc::clone(&self.rules.handler);
-            drop(self.source.tasks.spawn(work(handler, meta, report)));
+            drop(self.queue.tasks.spawn(work(handler, meta, report)));
         }
     }
 
-    /// Takes more when a handler is free and nothing waits for it: one for each that is free, and some ahead.
+    /// Takes more when a handler is free and no item waits for it: one item for each free handler,
+    /// and some ahead.
     ///
-    /// So what is taken ahead is never topped up while all handlers are busy, and a worker with slow items has none that it
-    /// does not work on.
+    /// So items taken ahead are not topped up while all handlers are busy, and a worker with slow
+    /// items holds none that it does not work on.
     fn take_more(&mut self, now: Instant) {
-        let free = self.rules.concurrency - self.hands.running();
+        let free = self.rules.concurrency - self.in_flight.running();
         let is_due = self.take_again.is_none_or(|again| again <= now);
-        let is_free = self.hands.waiting_since().is_none() && !self.is_stopping && self.may_take();
+        let is_free =
+            self.in_flight.waiting_since().is_none() && !self.is_stopping && self.may_take();
         if !(is_due && is_free && self.take.is_idle()) {
             return;
         }
         let ahead = self.pace.look_ahead(self.rules.concurrency);
-        if let Some(max) = NonZeroUsize::new(free).map(|free| free.saturating_add(ahead)) {
-            self.take_again = None;
-            self.take
-                .start(self.source.clone().take(max, self.rules.lease));
-        }
+        let Some(max) = NonZeroUsize::new(free).map(|free| free.saturating_add(ahead)) else {
+            return;
+        };
+        self.take_again = None;
+        let (queue, lease) = (Arc::clone(&self.queue), self.rules.lease);
+        let opts = GetOptions::default().max(max).wait(Wait::Forever);
+        self.take
+            .start(async move { queue.claim(None, lease, opts).await });
     }
 
-    /// Tells whether what is to be settled allows another take. With one handler the order is kept: what goes back to the
-    /// front has to be there first. Else it is only kept from piling up while the provider does not answer.
+    /// Tells whether the pending settlements allow another take. One handler keeps the order: what
+    /// goes back to the front has to be there before the next take. Several handlers only keep
+    /// settlements from piling up while the provider does not answer.
     fn may_take(&self) -> bool {
         if self.keeps_order() {
-            self.outbox.is_empty() && self.settle.is_idle()
+            self.pending.len() == 0 && self.settle.is_idle()
         } else {
-            self.outbox.len() < self.rules.concurrency + MOST_AHEAD
+            self.pending.len() < self.rules.concurrency + MAX_TAKEN_AHEAD
         }
     }
 
@@ -215,70 +214,72 @@ impl Worker {
         self.rules.concurrency == 1
     }
 
-    fn taken(&mut self, taken: Result<Vec<Delivery>>) {
+    fn taken(&mut self, taken: Result<Vec<Claimed>>) {
         match taken {
-            Ok(deliveries) if !deliveries.is_empty() => {
-                self.refused = Backoff::worker();
+            Ok(claimed) if !claimed.is_empty() => {
+                self.take_backoff = Backoff::worker();
                 let now = Instant::now();
-                for delivery in deliveries {
-                    self.take_up(delivery, now);
+                for claimed in claimed {
+                    self.add(claimed, now);
                 }
                 return;
             }
             Ok(_) => {}
-            // By this bus or under it; either way there is nothing to come.
+            // The bus, the queue or the provider is closed: no more items come.
             Err(error) if error.kind() == ErrorKind::Closed => return self.stop(),
             Err(error) => {
                 tracing::warn!(
-                    queue = &**self.source.queue(),
+                    queue = &**self.queue.name(),
                     error = &error as &dyn StdError,
                     "a worker cannot take"
                 );
             }
         }
-        self.take_again = Some(Instant::now() + self.refused.next_wait());
+        self.take_again = Some(Instant::now() + self.take_backoff.next_wait());
     }
 
-    fn take_up(&mut self, delivery: Delivery, now: Instant) {
-        let Some(receipt) = delivery.receipt else {
-            tracing::error!(
-                queue = &**self.source.queue(),
-                attempt = delivery.attempt,
-                "the provider leased an item without a receipt"
-            );
-            return;
-        };
-        let ticket = self.leases.hold(self.source.queue(), receipt.clone());
-        let attempt = delivery.attempt;
-        let Some(reason) = self.rules.max_attempts.bury_reason(attempt) else {
-            self.hands
-                .take_up(ticket, receipt, delivery.message, attempt, now);
-            return;
-        };
-        self.hands.take_up_judged(ticket, receipt, attempt, now);
-        self.bury(ticket, attempt, reason, now);
-    }
-
-    fn put_back_the_stale(&mut self) {
-        let now = Instant::now();
-        let since = self.hands.waiting_since();
-        if since.is_some_and(|since| since + PATIENCE <= now) {
-            self.put_back_waiting(now);
+    fn add(&mut self, claimed: Claimed, now: Instant) {
+        let Claimed {
+            claim,
+            message,
+            attempt,
+        } = claimed;
+        let ticket = claim.ticket();
+        match self.rules.max_attempts.bury_reason(attempt) {
+            None => self
+                .in_flight
+                .add_waiting(ticket, claim, message, attempt, now),
+            Some(reason) => {
+                self.in_flight.add_settling(ticket, claim, attempt, now);
+                self.bury(ticket, attempt, reason, now);
+            }
         }
     }
 
-    pub(super) fn put_back_waiting(&mut self, now: Instant) {
-        for ticket in self.hands.put_aside() {
-            self.outbox.put(ticket, Settle::Release, now);
+    /// Returns when the items that wait go back if none of them has begun.
+    fn stale_at(&self) -> Option<Instant> {
+        Some(self.in_flight.waiting_since()? + MAX_WAIT_TO_BEGIN)
+    }
+
+    fn give_back_stale(&mut self) {
+        let now = Instant::now();
+        if self.stale_at().is_some_and(|at| at <= now) {
+            self.give_back_waiting(now);
+        }
+    }
+
+    pub(super) fn give_back_waiting(&mut self, now: Instant) {
+        for ticket in self.in_flight.stop_waiting() {
+            self.pending.add(ticket, Settle::Release, now);
         }
     }
 
     /// Takes and begins nothing more, and gives back what has not begun.
     fn stop(&mut self) {
         self.is_stopping = true;
-        self.take.give_up();
+        self.take.cancel();
         let now = Instant::now();
-        self.put_back_waiting(now);
-        self.outbox.hurry(now);
+        self.give_back_waiting(now);
+        self.pending.make_due(now);
     }
 }

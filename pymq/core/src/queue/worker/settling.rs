@@ -1,167 +1,171 @@
-//! Telling the provider: what becomes of items, and that leases are to last. What does not get through is told again.
+//! Settlements and extensions: one call each at a time. A call that fails is made again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hands::Loss;
-use super::outbox::Letter;
+use super::in_flight::Stage;
+use super::pending::PendingSettlement;
 use super::run::Worker;
 use crate::client::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Settle;
 
-/// What was told, each with its answer.
-pub(super) type Settled = Vec<(Letter, Result<()>)>;
+/// The settlements of one call, each with its answer.
+pub(super) type Settled = Vec<(PendingSettlement, Result<()>)>;
 
-/// The leases that were to be extended, with the moment of asking and the answers.
+/// The time when a call for extensions began, and its leases with the answers.
 pub(super) type Extended = (Instant, Vec<(Ticket, Result<()>)>);
 
 impl Worker {
-    /// Settles all that is due in one call, unless there is one under way.
+    /// Sends all settlements that are due in one call, unless one is under way.
     pub(super) fn settle_due(&mut self, now: Instant) {
         if !self.settle.is_idle() {
             return;
         }
-        let letters = self.outbox.due(now);
-        let (mut told, mut settlements) = (Vec::new(), Vec::new());
-        for letter in letters {
-            if let Some(receipt) = self.hands.receipt(letter.ticket) {
-                settlements.push((receipt, letter.settle.clone()));
-                told.push(letter);
+        let (mut sent, mut settlements) = (Vec::new(), Vec::new());
+        for pending in self.pending.take_due(now) {
+            if let Some(item) = self.in_flight.get(pending.ticket) {
+                settlements.push((item.claim.receipt().clone(), pending.settle.clone()));
+                sent.push(pending);
             }
         }
         if settlements.is_empty() {
             return;
         }
-        let settled = self.source.clone().settle(settlements);
-        self.settle
-            .start(async move { told.into_iter().zip(settled.await).collect() });
+        let queue = Arc::clone(&self.queue);
+        self.settle.start(async move {
+            let answers = queue.settle_all(settlements).await;
+            sent.into_iter().zip(answers).collect()
+        });
     }
 
     pub(super) fn settled(&mut self, settled: Settled) {
         let now = Instant::now();
         let mut pause = None;
-        for (letter, answer) in settled {
+        for (pending, answer) in settled {
             match answer {
-                Ok(()) => {
-                    if matches!(letter.settle, Settle::Bury { .. }) {
-                        self.source.counters.dead_lettered.add(1);
-                    }
-                    self.forget(letter.ticket);
-                }
-                Err(error) if error.kind() == ErrorKind::LeaseLost => self.was_lost(&letter),
+                Ok(()) => self.forget(pending.ticket),
+                Err(error) if error.kind() == ErrorKind::LeaseLost => self.was_lost(&pending),
                 Err(error) => {
-                    let pause = *pause.get_or_insert_with(|| self.outbox.pause());
-                    self.tell_again(letter, &error, now + pause);
+                    let pause = *pause.get_or_insert_with(|| self.pending.next_pause());
+                    self.settle_again(pending, &error, now + pause);
                 }
             }
         }
         if pause.is_none() {
-            self.outbox.answered();
+            self.pending.reset_pause();
         }
     }
 
-    /// A settlement that did not get through is told again while the lease lasts, which is extended meanwhile.
-    fn tell_again(&mut self, mut letter: Letter, error: &Error, at: Instant) {
-        letter.is_unsure |= error.outcome_unknown();
-        let is_in_time = self.hands.ends(letter.ticket).is_none_or(|ends| at < ends);
+    /// Schedules a settlement again whose call failed, while the lease lasts. The lease is extended
+    /// meanwhile.
+    fn settle_again(&mut self, mut pending: PendingSettlement, error: &Error, at: Instant) {
+        let (queue, attempt) = (&**self.queue.name(), self.attempt(pending.ticket));
+        pending.is_unsure |= error.outcome_unknown();
+        let is_in_time = self
+            .in_flight
+            .ends(pending.ticket)
+            .is_none_or(|ends| at < ends);
         if is_in_time && error.kind() != ErrorKind::Closed {
-            tracing::debug!(
-                queue = &**self.source.queue(),
-                attempt = self.hands.attempt(letter.ticket),
-                %error,
-                "a settlement is told again"
-            );
-            self.outbox.put_back(letter, at);
-            return;
+            tracing::debug!(queue, attempt, %error, "a settlement is sent again");
+            self.pending.add_again(pending, at);
+        } else {
+            tracing::warn!(queue, attempt, %error, "an item comes back when its lease ends");
+            self.forget(pending.ticket);
         }
-        tracing::warn!(
-            queue = &**self.source.queue(),
-            attempt = self.hands.attempt(letter.ticket),
-            %error,
-            "an item comes back when its lease is over"
-        );
-        self.forget(letter.ticket);
     }
 
-    /// The lease was over when its settlement came. If it was told before, that one may have ended it: the
-    /// retry succeeded, or the outcome is unknown.
-    fn was_lost(&mut self, letter: &Letter) {
-        if !letter.is_unsure && letter.settle != Settle::Release {
-            self.count_loss(letter.ticket);
+    /// Handles a settlement whose lease has ended. If it was sent before, the first one may have
+    /// ended the lease: the retry succeeded, or the outcome is unknown.
+    fn was_lost(&mut self, pending: &PendingSettlement) {
+        if !pending.is_unsure && pending.settle != Settle::Release {
+            self.count_loss(pending.ticket);
         }
-        self.forget(letter.ticket);
+        self.forget(pending.ticket);
     }
 
     fn count_loss(&self, ticket: Ticket) {
-        self.source.counters.lease_lost.add(1);
+        self.queue.counters.lease_lost.add(1);
         tracing::warn!(
-            queue = &**self.source.queue(),
-            attempt = self.hands.attempt(ticket),
-            "a lease was over before its handler was: what it did counts for nothing"
+            queue = &**self.queue.name(),
+            attempt = self.attempt(ticket),
+            "a lease ended before its handler did: the result of the handler is dropped"
         );
     }
 
-    /// Extends all leases that are due for it in one call, unless there is one under way.
+    /// Extends all leases that are due in one call, unless one is under way.
     pub(super) fn extend_due(&mut self, now: Instant) {
         if !self.extend.is_idle() {
             return;
         }
-        let due = self.hands.due_extensions(now);
-        if due.is_empty() {
+        let lease = self.rules.lease;
+        let (mut tickets, mut extensions) = (Vec::new(), Vec::new());
+        for ticket in self.in_flight.due_extensions(now) {
+            if let Some(item) = self.in_flight.get(ticket) {
+                extensions.push((item.claim.receipt().clone(), Settle::Extend { lease }));
+                tickets.push(ticket);
+            }
+        }
+        if extensions.is_empty() {
             return;
         }
-        let lease = self.rules.lease;
-        let (tickets, extensions): (Vec<_>, Vec<_>) = due
-            .into_iter()
-            .map(|(ticket, receipt)| (ticket, (receipt, Settle::Extend { lease })))
-            .unzip();
-        let settled = self.source.clone().settle(extensions);
-        self.extend
-            .start(async move { (now, tickets.into_iter().zip(settled.await).collect()) });
+        let queue = Arc::clone(&self.queue);
+        self.extend.start(async move {
+            let answers = queue.settle_all(extensions).await;
+            (now, tickets.into_iter().zip(answers).collect())
+        });
     }
 
-    pub(super) fn extended(&mut self, (asked, answers): Extended) {
+    pub(super) fn extended(&mut self, (sent, answers): Extended) {
         let now = Instant::now();
         for (ticket, answer) in answers {
             match answer {
-                Ok(()) => self.hands.extended(ticket, asked),
+                Ok(()) => self.in_flight.extended(ticket, sent),
                 Err(error) if error.kind() == ErrorKind::LeaseLost => self.lose(ticket),
                 Err(error) => {
                     tracing::debug!(
-                        queue = &**self.source.queue(),
-                        attempt = self.hands.attempt(ticket),
+                        queue = &**self.queue.name(),
+                        attempt = self.attempt(ticket),
                         %error,
                         "a lease could not be extended"
                     );
                     let pause = (self.rules.lease / 10).max(Duration::from_millis(1));
-                    self.hands.extend_at(ticket, now.checked_add(pause));
+                    self.in_flight.extend_at(ticket, now.checked_add(pause));
                 }
             }
         }
     }
 
     fn lose(&mut self, ticket: Ticket) {
-        match self.hands.lose(ticket) {
-            Loss::Unbegun => self.forget(ticket),
-            Loss::Running => {
+        match self.in_flight.get(ticket).map(|item| &item.stage) {
+            // It does not begin.
+            Some(Stage::Waiting(..)) => self.forget(ticket),
+            // The handler runs on. Its result will not be settled.
+            Some(Stage::Running) => {
                 self.count_loss(ticket);
-                // The handler runs on. Its result will not be settled.
-                self.leases.let_go(ticket);
+                self.forget(ticket);
             }
-            // If its settlement is with the provider, that one's answer tells.
-            Loss::Judged => {
-                if let Some(letter) = self.outbox.withdraw(ticket) {
-                    self.was_lost(&letter);
+            // A settlement that is sent gets an answer of its own.
+            Some(Stage::Settling) => {
+                if let Some(pending) = self.pending.take(ticket) {
+                    self.was_lost(&pending);
                 }
             }
-            Loss::Nothing => {}
+            None => {}
         }
     }
 
+    /// Lets an item go that is settled or whose lease has ended.
     pub(super) fn forget(&mut self, ticket: Ticket) {
-        self.hands.drop_item(ticket);
-        self.leases.let_go(ticket);
+        if let Some(item) = self.in_flight.remove(ticket) {
+            item.claim.end();
+        }
+    }
+
+    /// Returns the attempt of an item, for the log.
+    pub(super) fn attempt(&self, ticket: Ticket) -> Option<u32> {
+        self.in_flight.get(ticket).map(|item| item.attempt)
     }
 }

@@ -1,18 +1,29 @@
-//! What becomes of an item whose handler has ended: done, tried again, or dead.
+//! What an item comes to when its handler has ended: done, tried again, or a dead letter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::item::{Finished, Outcome};
+use super::super::lease::burial;
+use super::item::Finished;
 use super::run::Worker;
 use crate::client::Ticket;
 use crate::provider::Settle;
 use crate::retry::jitter;
 
+/// What came of an item.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    Failed(String),
+    Panicked(String),
+    /// The item is not what the handler takes, for this reason.
+    Unreadable(String),
+}
+
 impl Worker {
-    /// Decides what becomes of an item whose handler has ended.
-    pub(super) fn judge(&mut self, finished: Finished) {
+    /// Decides how an item is settled whose handler has ended.
+    pub(super) fn classify(&mut self, finished: Finished) {
         let Finished {
             ticket,
             outcome,
@@ -20,13 +31,13 @@ impl Worker {
             message,
         } = finished;
         self.pace.note(took);
-        let Some(attempt) = self.hands.finish(ticket) else {
+        let Some(attempt) = self.in_flight.finish(ticket) else {
             return;
         };
         let now = Instant::now();
-        let (queue, counters) = (self.source.queue(), &self.source.counters);
+        let (queue, counters) = (self.queue.name(), &self.queue.counters);
         let error = match outcome {
-            Outcome::Done => return self.outbox.put(ticket, Settle::Ack, now),
+            Outcome::Done => return self.pending.add(ticket, Settle::Ack, now),
             Outcome::Unreadable(reason) => {
                 counters.undecodable.add(1);
                 return self.bury(ticket, attempt, reason, now);
@@ -42,49 +53,40 @@ impl Worker {
                 format!("panicked: {panic}")
             }
         };
-        let verdict =
+        let reason =
             self.rules
                 .max_attempts
                 .bury_reason_on_failure(attempt, &error, &self.rules.origin);
-        match verdict {
+        match reason {
             Some(reason) => self.bury(ticket, attempt, reason, now),
             None => self.retry(ticket, attempt, &message.body, now),
         }
     }
 
     pub(super) fn bury(&mut self, ticket: Ticket, attempt: u32, reason: String, now: Instant) {
-        tracing::warn!(
-            queue = &**self.source.queue(),
-            attempt,
-            reason,
-            "dead letter"
-        );
-        self.outbox.put(ticket, Settle::Bury { reason }, now);
+        let settle = burial(self.queue.name(), attempt, reason);
+        self.pending.add(ticket, settle, now);
     }
 
-    /// Gives a failed item back, after its rest. A provider without delays cannot hide it for so long: the worker keeps it
-    /// under its lease then.
+    /// Gives a failed item back, hidden for its retry delay. A provider without delays cannot hide
+    /// it: then the worker holds its lease for that time.
     fn retry(&mut self, ticket: Ticket, attempt: u32, body: &[u8], now: Instant) {
         self.failures += 1;
         let beginning = &body[..body.len().min(256)];
-        let fraction = jitter((&**self.source.queue(), beginning, attempt, self.failures));
-        let retry_delay = self.rules.retry_delay.after(attempt, fraction);
-        if self.source.has_delays() && !retry_delay.is_zero() {
-            let nack = Settle::Nack { delay: retry_delay };
-            return self.outbox.put(ticket, nack, now);
+        let fraction = jitter((&**self.queue.name(), beginning, attempt, self.failures));
+        let delay = self.rules.retry_delay.after(attempt, fraction);
+        let has_delays = self.queue.provider.capabilities().delays;
+        if has_delays && !delay.is_zero() {
+            return self.pending.add(ticket, Settle::Nack { delay }, now);
         }
         let nack = Settle::Nack {
             delay: Duration::ZERO,
         };
-        let at = if self.is_stopping {
-            now
-        } else {
-            now + retry_delay
-        };
-        self.outbox.put(ticket, nack, at);
+        let at = if self.is_stopping { now } else { now + delay };
+        self.pending.add(ticket, nack, at);
         if self.keeps_order() {
-            // It comes before all that were taken with it.
-            self.put_back_waiting(now);
+            // It comes before all items that were taken with it.
+            self.give_back_waiting(now);
         }
     }
 }
