@@ -1,5 +1,5 @@
-//! The leases a bus holds, so that a shutdown can wait for them and give back what is left. A lease is
-//! in here from the moment it is taken until the provider has answered its settlement.
+//! The leases that a bus holds. A shutdown waits for them and gives back those that are left. A
+//! lease is held from the moment it is taken until the provider has answered its settlement.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +19,12 @@ pub(crate) struct HeldLeases {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// In the order they were taken.
+    /// In the order in which they were taken.
     receipts: BTreeMap<Ticket, (Arc<str>, Receipt)>,
     next: Ticket,
 }
 
-/// Names one lease among those of its bus.
+/// Identifies one lease among those of its bus.
 pub(crate) type Ticket = u64;
 
 impl HeldLeases {
@@ -46,7 +46,7 @@ impl HeldLeases {
         }
     }
 
-    /// Tells whether a lease is still ours to settle: a shutdown may have given it back.
+    /// Tells whether a lease is still held. A shutdown may have given it back.
     pub(crate) fn holds(&self, ticket: Ticket) -> bool {
         self.lock().receipts.contains_key(&ticket)
     }
@@ -62,12 +62,14 @@ impl HeldLeases {
         }
     }
 
-    /// Gives every lease back to the front of its queue, this attempt not counted.
+    /// Gives every lease back to the front of its queue. The attempt does not count.
     pub(crate) async fn release_all(&self, provider: &dyn Provider) {
-        // Copied, and let go only when it is done: another shutdown waits for that before it closes the provider.
+        // Copied, and let go at the end: a second shutdown waits for that before it closes the
+        // provider.
         let left = self.lock().receipts.clone();
         let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
-        // In the order they were taken: a batch given back keeps its order at the front.
+        // In the order in which they were taken: what one call gives back keeps its order at the
+        // front.
         for (queue, receipt) in left.values() {
             let settlements = by_queue.entry(queue).or_default();
             settlements.push((receipt.clone(), Settle::Release));
@@ -76,7 +78,7 @@ impl HeldLeases {
             let Err(error) = provider.queue_settle(queue, settlements).await else {
                 continue;
             };
-            tracing::warn!(queue, %error, "leases run out instead of being given back");
+            tracing::warn!(queue, %error, "leases are not given back: they end later");
             // One wait for an unreachable provider is enough.
             if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
                 break;

@@ -1,4 +1,4 @@
-//! What is in a queue: counting it, clearing it, waiting until it is all done.
+//! The contents of a queue: to count them, to clear them, and to wait until all items are finished.
 
 use super::Queue;
 use crate::error::Result;
@@ -6,11 +6,15 @@ use crate::provider::{Part, QueueStats};
 use crate::retry::Backoff;
 
 impl<T> Queue<T> {
-    /// Counts the items in line: neither delayed nor leased ones.
+    /// Counts the items that are ready. Delayed and leased items do not count.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
-    /// What the provider answers; [`Closed`](crate::ErrorKind::Closed) after a shutdown.
+    /// [`Closed`](crate::ErrorKind::Closed) after a shutdown, or any other error of the provider.
     ///
     /// # Examples
     ///
@@ -28,7 +32,11 @@ impl<T> Queue<T> {
         Ok(self.stats().await?.ready)
     }
 
-    /// Tells whether no item is in line.
+    /// Tells whether no item is ready.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
@@ -46,7 +54,12 @@ impl<T> Queue<T> {
         Ok(self.len().await? == 0)
     }
 
-    /// Tells whether a put by this handle would find no space. Never, without a [`maxsize`](Self::maxsize).
+    /// Tells whether a put by this handle would find no space. Without a [`maxsize`](Self::maxsize)
+    /// there is always space.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
@@ -69,7 +82,11 @@ impl<T> Queue<T> {
         Ok(self.handle.maxsize.is_some_and(|maxsize| len >= maxsize))
     }
 
-    /// Counts the items in each state: in line, delayed, leased, dead.
+    /// Counts the items in each state: ready, delayed, leased, dead.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
@@ -94,11 +111,12 @@ impl<T> Queue<T> {
         self.handle.live("look at")?.queue_stats(name).await
     }
 
-    /// Removes every item in line and every delayed one, and returns how many. Leases and dead letters stay.
+    /// Removes all ready and all delayed items, and returns how many. Leased items and dead letters
+    /// stay.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, all, some or none of them are removed.
+    /// If the future is dropped early, all, some or none of the items are removed.
     ///
     /// # Errors
     ///
@@ -126,14 +144,15 @@ impl<T> Queue<T> {
         Ok(removed)
     }
 
-    /// Waits until every item is finished: none in line, none delayed, none leased.
+    /// Waits until every item is finished: no item is ready, delayed or leased.
     ///
-    /// So it waits for the ack of a lease, while an item taken by [`get`](Self::get) is finished at once. It asks
-    /// again and again, after 5 ms at first and every 250 ms at last, and sees the items of all processes.
+    /// So it waits for the ack of each lease. An item taken by [`get`](Self::get) is finished at
+    /// once. It counts the items of all processes: after 5 ms first, then after longer times up to
+    /// 250 ms.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: it only looks.
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///

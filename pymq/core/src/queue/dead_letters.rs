@@ -1,4 +1,5 @@
-//! What ran out of attempts or could not be read: kept with its reason, to be looked at and put back.
+//! Dead letters: items that ran out of attempts or could not be read. Each is stored with its
+//! reason, can be read, and can be put back.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,11 +46,15 @@ impl<T> DeadLetters<T> {
         }
     }
 
-    /// Counts them.
+    /// Counts the dead letters.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
-    /// What the provider answers; [`Closed`](crate::ErrorKind::Closed) after a shutdown.
+    /// [`Closed`](crate::ErrorKind::Closed) after a shutdown, or any other error of the provider.
     ///
     /// # Examples
     ///
@@ -70,7 +75,11 @@ impl<T> DeadLetters<T> {
         Ok(provider.queue_stats(name).await?.dead)
     }
 
-    /// Tells whether there are none.
+    /// Tells whether there are no dead letters.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
@@ -88,11 +97,16 @@ impl<T> DeadLetters<T> {
         Ok(self.len().await? == 0)
     }
 
-    /// Returns up to `max` of them, the oldest first, and takes none.
+    /// Returns up to `max` dead letters, the oldest first. They stay where they are.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: it only reads.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) by a provider without leases; else as [`len`](Self::len).
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) if the provider has no leases. Otherwise as
+    /// [`len`](Self::len).
     ///
     /// # Examples
     ///
@@ -116,15 +130,15 @@ impl<T> DeadLetters<T> {
             .collect()
     }
 
-    /// Moves all of them to the back of the queue, the oldest first, and returns how many.
+    /// Moves all dead letters to the back of the queue, the oldest first, and returns how many.
     ///
     /// # Delivery
     ///
-    /// Each is moved in one step. Back in the queue it is a new item, with all its attempts before it.
+    /// Each is moved in one step. In the queue it is a new item without attempts.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, they may have been moved.
+    /// If the future is dropped early, some or all of them may be moved.
     ///
     /// # Errors
     ///
@@ -148,7 +162,8 @@ impl<T> DeadLetters<T> {
         self.redrive_which(Redrive::All).await
     }
 
-    /// Moves those with these [ids](DeadLetter::id) to the back of the queue, and returns how many there were.
+    /// Moves the dead letters with these [ids](DeadLetter::id) to the back of the queue, and
+    /// returns how many there were.
     ///
     /// # Delivery
     ///
@@ -156,7 +171,7 @@ impl<T> DeadLetters<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, they may have been moved.
+    /// If the future is dropped early, some or all of them may be moved.
     ///
     /// # Errors
     ///
@@ -179,11 +194,11 @@ impl<T> DeadLetters<T> {
             .await
     }
 
-    /// Removes all of them and returns how many.
+    /// Removes all dead letters and returns how many.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, they may have been removed.
+    /// If the future is dropped early, some or all of them may be removed.
     ///
     /// # Errors
     ///
@@ -229,7 +244,7 @@ impl<T> fmt::Debug for DeadLetters<T> {
     }
 }
 
-/// A look at one dead letter.
+/// A copy of one dead letter.
 ///
 /// # Examples
 ///
@@ -276,22 +291,22 @@ impl<T> DeadLetter<T> {
         })
     }
 
-    /// Returns the id that names it for [`DeadLetters::redrive_ids`].
+    /// Returns the id, which [`DeadLetters::redrive_ids`] takes.
     pub fn id(&self) -> &MessageId {
         &self.id
     }
 
-    /// Returns why it is here, in words for a person.
+    /// Returns why the item is a dead letter, as text for a person.
     pub fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Returns how often it was taken, the take that brought it here included.
+    /// Returns how often the item was taken, including the last time.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Returns the headers it was put with.
+    /// Returns the headers with which the item was put.
     pub fn headers(&self) -> &Headers {
         &self.message.headers
     }
@@ -303,11 +318,11 @@ impl<T> DeadLetter<T> {
 }
 
 impl<T: Decode> DeadLetter<T> {
-    /// Reads the item.
+    /// Decodes the item.
     ///
     /// # Errors
     ///
-    /// [`Codec`](crate::ErrorKind::Codec) when it is not a `T`, which may be why it is here.
+    /// [`Codec`](crate::ErrorKind::Codec) if it is not a `T`. This may be why it is a dead letter.
     pub fn read(&self) -> Result<T> {
         T::decode(&self.message)
             .map_err(|cause| self.handle.unreadable::<T>(VERB, &self.message, cause))

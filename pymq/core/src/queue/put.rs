@@ -1,4 +1,4 @@
-//! Putting: whether it waits for space, for how long, and from when the items count.
+//! Puts: at once, when there is space, once for an id, several together, or after a delay.
 
 use std::borrow::Borrow;
 use std::time::Duration;
@@ -11,25 +11,27 @@ use crate::message::{Message, MessageId};
 use crate::provider::{Put, PutOptions};
 
 impl<T> Queue<T> {
-    /// Puts an item at the back of the queue, waiting for space in a bounded one.
+    /// Puts an item at the back of the queue. If the queue is bounded, it waits for space.
     ///
-    /// While there is none it tries again after 2 ms at first and every 50 ms at last, and at once when this bus takes
-    /// an item.
+    /// While there is no space it tries again: after 2 ms first, then after longer times up to 50
+    /// ms, and at once when this bus takes an item.
     ///
     /// # Delivery
     ///
-    /// Once `Ok` is returned the item is in the queue. A put is never repeated after an error, since the item may be
-    /// in the queue nevertheless: see [`Error::outcome_unknown`].
+    /// When `Ok` is returned, the item is in the queue. A put is never repeated after an error,
+    /// because the item may be in the queue: see [`Error::outcome_unknown`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits for space, nothing was put. Dropped while the provider is asked, the item may have been.
+    /// If the future is dropped while it waits for space, nothing is put. If it is dropped during a
+    /// call of the provider, the item may or may not be put.
     ///
     /// # Errors
     ///
-    /// [`Closed`](ErrorKind::Closed) after [`close`](Self::close) or a shutdown; [`TooLarge`](ErrorKind::TooLarge),
-    /// [`Codec`](ErrorKind::Codec) and [`InvalidName`](ErrorKind::InvalidName) before anything is sent; else what the
-    /// provider answers.
+    /// - [`Closed`](ErrorKind::Closed) after [`close`](Self::close) or a shutdown.
+    /// - [`TooLarge`](ErrorKind::TooLarge), [`Codec`](ErrorKind::Codec) and
+    ///   [`InvalidName`](ErrorKind::InvalidName) before anything is sent.
+    /// - Any other error of the provider.
     ///
     /// # Examples
     ///
@@ -62,24 +64,27 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Puts an item as [`put`](Self::put) does, once for this id: a put of the same id to the same queue within 2 minutes, or
-    /// within the [`once_window`](Self::once_window) that is set, puts nothing and succeeds.
+    /// Puts an item as [`put`](Self::put) does, but once for this id. Another put of the same id to
+    /// the same queue puts nothing and succeeds. This holds for 2 minutes, or for the
+    /// [`once_window`](Self::once_window) that is set.
     ///
-    /// Returns [`Put::New`] if this call put the item, and [`Put::Known`] if an earlier one did. So it may be repeated when
-    /// its outcome is unknown, where a plain put must not be. An id names one thing that is to be put, such as the order it
-    /// is about: it says nothing about the value, and the first one counts. What became of the item meanwhile does not
-    /// matter; it may long be taken and finished.
+    /// Returns [`Put::New`] if this call put the item, and [`Put::Known`] if an earlier call did.
+    /// So the call may be repeated when its outcome is unknown. A plain put may not. An id names
+    /// the thing that is put, such as an order. It does not depend on the value: the first put
+    /// counts. The id is also known when the item has already been taken and finished.
     ///
     /// # Delivery
     ///
-    /// Once `Ok` is returned, now or by an earlier put of this id within its window, the item was put, and exactly once. Of
-    /// all puts of an id within its window at most one returns `New`: none does if the answer of the one that put the item
-    /// was lost. A put that is refused, also for want of space, does not use up its id. The window begins when the item is
-    /// put; after it, by the clock of the provider, an id is forgotten. A put that is `Known` does not change it.
+    /// When `Ok` is returned, by this put or an earlier one of this id within its window, the item
+    /// was put exactly once. Of all puts of an id within its window at most one returns `New`. None
+    /// returns it if the answer of the put that put the item was lost. A put that is refused does
+    /// not use up its id, also if there was no space. The window begins when the item is put. After
+    /// the window, by the clock of the provider, the id is forgotten. A put that returns `Known`
+    /// does not change the window.
     ///
     /// # Cancel safety
     ///
-    /// As [`put`](Self::put); and it may be repeated.
+    /// As [`put`](Self::put). The call may be repeated.
     ///
     /// # Errors
     ///
@@ -96,7 +101,7 @@ impl<T> Queue<T> {
     /// let job = "invoice of order 17".to_owned();
     ///
     /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::New);
-    /// // Say its answer was lost: saying it again does no harm.
+    /// // If its answer was lost, the call can be repeated.
     /// assert_eq!(jobs.put_once("order-17", &job).await?, Put::Known);
     ///
     /// assert_eq!(jobs.len().await?, 1);
@@ -114,9 +119,9 @@ impl<T> Queue<T> {
         self.handle.put(vec![message], opts, Deadline::NEVER).await
     }
 
-    /// Puts an item, waiting for space no longer than `timeout`; zero does not wait.
+    /// Puts an item, waiting for space no longer than `timeout`. Zero does not wait.
     ///
-    /// The timeout bounds the wait for space, not the provider's answer, which has a limit of its own.
+    /// The timeout bounds the wait for space. The answer of the provider has a limit of its own.
     ///
     /// # Cancel safety
     ///
@@ -124,7 +129,8 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Full`](ErrorKind::Full) when the time is over and nothing was put; else as [`put`](Self::put).
+    /// [`Full`](ErrorKind::Full) if there is no space in time: then nothing is put. Otherwise as
+    /// [`put`](Self::put).
     ///
     /// # Examples
     ///
@@ -161,11 +167,12 @@ impl<T> Queue<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item may have been put.
+    /// If the future is dropped early, the item may or may not be put.
     ///
     /// # Errors
     ///
-    /// [`Full`](ErrorKind::Full) when there is none and nothing was put; else as [`put`](Self::put).
+    /// [`Full`](ErrorKind::Full) if there is no space: then nothing is put. Otherwise as
+    /// [`put`](Self::put).
     ///
     /// # Examples
     ///
@@ -187,11 +194,12 @@ impl<T> Queue<T> {
         self.put_timeout(item, Duration::ZERO).await
     }
 
-    /// Puts items in order and in one step: all of them or none. Waits until there is space for all.
+    /// Puts items in order and in one step: all of them or none. Waits until there is space for
+    /// all.
     ///
     /// # Delivery
     ///
-    /// As [`put`](Self::put); nothing of others comes between the items.
+    /// As [`put`](Self::put). No other item comes between these items.
     ///
     /// # Cancel safety
     ///
@@ -199,10 +207,11 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`Full`](ErrorKind::Full) at once when they are more than the queue may ever hold.
-    /// [`Unsupported`](ErrorKind::Unsupported) for several items with a [`maxsize`](Self::maxsize), before anything is
-    /// sent, if the provider may put a part of a batch
-    /// ([`atomic_batches`](crate::provider::Capabilities::atomic_batches)). Otherwise as [`put`](Self::put).
+    /// [`Full`](ErrorKind::Full) at once if there are more items than the queue can hold.
+    /// [`Unsupported`](ErrorKind::Unsupported) for several items with a [`maxsize`](Self::maxsize),
+    /// before anything is sent, if the provider may put a part of a batch
+    /// ([`atomic_batches`](crate::provider::Capabilities::atomic_batches)). Otherwise as
+    /// [`put`](Self::put).
     ///
     /// # Examples
     ///
@@ -232,22 +241,24 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Puts an item that stays hidden for `delay` and then joins at the back.
+    /// Puts an item that is hidden for `delay`. Then it joins the back of the queue.
     ///
-    /// Never waits for space: [`maxsize`](Self::maxsize) bounds what is in line, and this is not yet.
+    /// It never waits for space: [`maxsize`](Self::maxsize) bounds the items that are ready, and
+    /// this item is not ready yet.
     ///
     /// # Delivery
     ///
-    /// Once `Ok` is returned the item is kept. On Redis it appears when due only while some process uses the queue
-    /// through this library.
+    /// When `Ok` is returned, the item is stored. On Redis it becomes ready when it is due only if
+    /// a process uses the queue through this library.
     ///
     /// # Cancel safety
     ///
-    /// Dropped early, the item may have been put.
+    /// If the future is dropped early, the item may or may not be put.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](ErrorKind::Unsupported) by a provider without delays; else as [`put`](Self::put).
+    /// [`Unsupported`](ErrorKind::Unsupported) if the provider has no delays. Otherwise as
+    /// [`put`](Self::put).
     ///
     /// # Examples
     ///

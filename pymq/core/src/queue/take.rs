@@ -1,4 +1,4 @@
-//! Taking for good: what is returned is gone from the queue.
+//! Taking without a lease: an item that is returned has left the queue.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -22,18 +22,20 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Delivery
     ///
-    /// At most once: an item returned is gone from the queue, also if its taker fails. Use
+    /// At most once: an item that is returned has left the queue, even if its taker fails. Use
     /// [`lease`](Self::lease) for work that must not be lost.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped first, no item is lost.
+    /// Cancel safe: if the future is dropped early, no item is lost.
     ///
     /// # Errors
     ///
-    /// [`Codec`](ErrorKind::Codec) for an item that is not a `T`; it is removed, and [`Error::payload`] holds its bytes.
-    /// [`Closed`](ErrorKind::Closed) when the queue was [closed](Self::close) and is used up, or the bus shuts down. Else
-    /// what the provider answers; an outage is not an error but a longer wait.
+    /// - [`Codec`](ErrorKind::Codec) for an item that is not a `T`. The item is removed, and
+    ///   [`Error::payload`] holds its bytes.
+    /// - [`Closed`](ErrorKind::Closed) when the queue was [closed](Self::close) and is empty, or
+    ///   when the bus shuts down.
+    /// - Any other error of the provider. An outage is no error: the wait lasts longer.
     ///
     /// # Examples
     ///
@@ -59,8 +61,8 @@ impl<T: Decode> Queue<T> {
             .and_then(|message| self.read(&message))
     }
 
-    /// Removes and returns the item at the front, waiting no longer than `timeout`; zero does not wait. `None`
-    /// when none came.
+    /// Removes and returns the item at the front, waiting no longer than `timeout`. Zero does not
+    /// wait. Returns `None` if no item came.
     ///
     /// # Delivery
     ///
@@ -68,12 +70,13 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped first, no item is lost.
+    /// As [`get`](Self::get).
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); an empty queue is not an error. [`Disconnected`](ErrorKind::Disconnected) when there is no
-    /// connection at the end of the wait, so that it is not known whether there is an item.
+    /// As [`get`](Self::get). An empty queue is no error. [`Disconnected`](ErrorKind::Disconnected)
+    /// if there is no connection at the end of the wait: then it is unknown whether there is an
+    /// item.
     ///
     /// # Examples
     ///
@@ -111,11 +114,11 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped first, no item is lost.
+    /// As [`get`](Self::get).
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get); an empty queue is not an error.
+    /// As [`get`](Self::get). An empty queue is no error.
     ///
     /// # Examples
     ///
@@ -133,7 +136,7 @@ impl<T: Decode> Queue<T> {
 
     /// Removes and returns up to `max` items in one step, waiting only while there are none.
     ///
-    /// Each item has a result of its own, so that one which is not a `T` takes no others with it.
+    /// Each item has a result of its own, so an item that is not a `T` does not affect the others.
     ///
     /// # Delivery
     ///
@@ -141,7 +144,7 @@ impl<T: Decode> Queue<T> {
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: if the future is dropped first, no item is lost.
+    /// As [`get`](Self::get).
     ///
     /// # Errors
     ///
@@ -175,14 +178,15 @@ impl<T: Decode> Queue<T> {
             .collect())
     }
 
-    /// Returns the items as they come, each taken as [`get`](Self::get) does when the stream is polled for it.
+    /// Returns the items as a stream. Each poll for an item takes one, as [`get`](Self::get) does.
     ///
-    /// The stream ends when the queue is [closed](Self::close) and used up, or the bus shuts down. After any other
-    /// error the next item is still taken.
+    /// The stream ends when the queue is [closed](Self::close) and empty, or when the bus shuts
+    /// down. After any other error it goes on with the next item.
     ///
     /// # Delivery
     ///
-    /// As [`get`](Self::get). Nothing is fetched ahead, so dropping the stream loses nothing.
+    /// As [`get`](Self::get). Nothing is taken ahead, so no item is lost when the stream is
+    /// dropped.
     ///
     /// # Examples
     ///
@@ -219,7 +223,8 @@ impl Handle {
             .await?;
         let first = taken.into_iter().next().map(|delivery| delivery.message);
         first.ok_or_else(|| {
-            let context = format!("{}: nothing came of waiting for ever", self.context(VERB));
+            let context = self.context(VERB);
+            let context = format!("{context}: a wait without an end ended without an item");
             Error::new(ErrorKind::Provider, context)
         })
     }
@@ -245,7 +250,7 @@ impl Handle {
 #[must_use = "a stream takes nothing unless it is polled"]
 pub struct Items<T> {
     queue: Queue<T>,
-    /// The take in progress. Dropping it loses nothing: it is a `get` that was not finished.
+    /// The take under way. It may be dropped: it is a `get` that has not ended.
     next: Option<NextMessage>,
 }
 
