@@ -6,7 +6,7 @@
 //! | `item` | one item and its handler |
 //! | `outcome` | how an item is settled when its handler has ended |
 //! | `settling` | settlements and extensions, and what their answers mean |
-//! | `in_flight`, `pending` | pure state: the leased items, the settlements that are not sent |
+//! | `in_flight`, `schedule` | pure state: the leased items, and when they are settled or extended |
 //! | `pace` | pure state: how many items to take ahead |
 //! | `ongoing` | an operation that is under way |
 
@@ -15,8 +15,8 @@ mod item;
 mod ongoing;
 mod outcome;
 mod pace;
-mod pending;
 mod run;
+mod schedule;
 mod settling;
 
 use std::any::type_name_of_val;

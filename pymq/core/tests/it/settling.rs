@@ -2,6 +2,7 @@
 
 mod slow;
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -332,20 +333,26 @@ fn runtime() -> Runtime {
 #[test]
 fn a_caller_outlives_the_runtime_of_another() {
     let (of_bus, of_caller) = (runtime(), runtime());
-    let (_bus, slow, mut leases) = of_bus.block_on(leased(2));
-    let (first, second) = (leases.remove(0), leases.remove(0));
+    let (_bus, slow, mut leases) = of_bus.block_on(leased(3));
+    let mut acks = [leases.remove(0), leases.remove(0)].map(|lease| Box::pin(lease.ack()));
+    for ack in &mut acks {
+        assert!(of_bus.block_on(poll_once(ack.as_mut())).is_pending());
+    }
     of_caller.block_on(async {
-        tokio::spawn(first.ack());
+        tokio::spawn(leases.remove(0).ack());
+        parked().await;
+        slow.permit(1);
         parked().await;
     });
+    assert_eq!(slow.sizes(), [1, 2], "it has sent the call for two");
 
-    let mut ack = Box::pin(second.ack());
-    assert!(of_bus.block_on(poll_once(ack.as_mut())).is_pending());
-    // The one that sent the call is gone with its runtime.
     drop(of_caller);
-    slow.permit(2);
+    let [first, mut second] = acks;
+    assert!(of_bus.block_on(poll_once(second.as_mut())).is_pending());
+    slow.permit(1);
 
-    assert_eq!(kind(&of_bus.block_on(ack)), None);
+    assert_eq!(kind(&of_bus.block_on(first)), None);
+    assert_eq!(kind(&of_bus.block_on(second)), None);
 }
 
 #[test]
@@ -363,7 +370,8 @@ fn a_lease_is_settled_on_a_thread_without_a_runtime() {
 #[test]
 fn the_end_of_the_runtime_reaches_each_caller() {
     let (of_bus, of_callers) = (runtime(), runtime());
-    let (_bus, _slow, leases) = of_bus.block_on(leased(3));
+    let (_bus, _slow, mut leases) = of_bus.block_on(leased(4));
+    let late = leases.remove(3);
     let acks: Vec<_> = leases
         .into_iter()
         .map(|lease| of_callers.spawn(lease.ack()))
@@ -376,4 +384,8 @@ fn the_end_of_the_runtime_reaches_each_caller() {
         let answer = of_callers.block_on(ack).unwrap();
         assert_eq!(kind(&answer), Some(ErrorKind::Closed));
     }
+    let late = of_callers.block_on(late.ack()).unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::Closed);
+    let cause = late.source().map(ToString::to_string);
+    assert!(cause.is_some_and(|cause| cause.contains("runtime")));
 }

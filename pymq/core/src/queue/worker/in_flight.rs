@@ -1,5 +1,5 @@
 //! The items in flight: leased by this worker and not settled yet. Pure state: which items wait,
-//! which run, and when each lease is extended.
+//! which run, and when each lease is settled or extended.
 //!
 //! `C` is the claim on an item, which this module only stores.
 
@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::schedule::Schedule;
 use crate::client::Ticket;
 use crate::message::Message;
+use crate::provider::Settle;
 
 #[derive(Debug)]
 pub(super) struct InFlight<C> {
@@ -19,8 +21,10 @@ pub(super) struct InFlight<C> {
     waiting: VecDeque<Ticket>,
     /// How many handlers run. Some of them may have lost their lease.
     running: usize,
-    /// Leases by the time of their next extension, earliest first. Some of the items may be gone.
-    extensions: VecDeque<(Instant, Ticket)>,
+    /// The settlements that are not with the provider.
+    settlements: Schedule,
+    /// The extensions. Some of their items may be gone.
+    extensions: Schedule,
 }
 
 /// An item whose lease is held.
@@ -40,8 +44,16 @@ pub(super) enum Stage {
     Waiting(Message, Instant),
     /// Its handler runs.
     Running,
-    /// Its outcome is known, and its settlement is pending or sent.
-    Settling,
+    /// Its outcome is known.
+    Settling(PendingSettlement),
+}
+
+/// A settlement to which the provider has not answered.
+#[derive(Debug)]
+pub(super) struct PendingSettlement {
+    pub(super) settle: Settle,
+    /// Whether it was sent before and may have been made.
+    pub(super) is_unsure: bool,
 }
 
 impl<C> InFlight<C> {
@@ -51,12 +63,13 @@ impl<C> InFlight<C> {
             items: HashMap::new(),
             waiting: VecDeque::new(),
             running: 0,
-            extensions: VecDeque::new(),
+            settlements: Schedule::default(),
+            extensions: Schedule::default(),
         }
     }
 
     /// Adds an item that waits for a handler.
-    pub(super) fn add_waiting(
+    pub(super) fn add(
         &mut self,
         ticket: Ticket,
         claim: C,
@@ -64,23 +77,14 @@ impl<C> InFlight<C> {
         attempt: u32,
         now: Instant,
     ) {
-        self.waiting.push_back(ticket);
-        self.add(ticket, claim, attempt, Stage::Waiting(message, now), now);
-    }
-
-    /// Adds an item that is only to be settled.
-    pub(super) fn add_settling(&mut self, ticket: Ticket, claim: C, attempt: u32, now: Instant) {
-        self.add(ticket, claim, attempt, Stage::Settling, now);
-    }
-
-    fn add(&mut self, ticket: Ticket, claim: C, attempt: u32, stage: Stage, now: Instant) {
         let item = Item {
             claim,
             attempt,
-            stage,
+            stage: Stage::Waiting(message, now),
             ends: now.checked_add(self.lease),
         };
         self.items.insert(ticket, item);
+        self.waiting.push_back(ticket);
         self.extend_at(ticket, now.checked_add(self.extension_interval()));
     }
 
@@ -99,51 +103,72 @@ impl<C> InFlight<C> {
         Some((ticket, Some((message, item.attempt))))
     }
 
-    /// Notes that a handler has ended. Returns the attempt, or `None` if the lease was lost.
+    /// Notes that a handler has ended. Returns the attempt of an item that is now to be settled, or
+    /// `None` if its lease was lost.
     pub(super) fn finish(&mut self, ticket: Ticket) -> Option<u32> {
         self.running -= 1;
-        let item = self.items.get_mut(&ticket)?;
-        item.stage = Stage::Settling;
-        Some(item.attempt)
+        self.items.get(&ticket).map(|item| item.attempt)
     }
 
-    /// Returns the items that wait, in the order in which they were taken. They begin no more.
-    pub(super) fn stop_waiting(&mut self) -> Vec<Ticket> {
-        let waiting = std::mem::take(&mut self.waiting);
-        for ticket in &waiting {
-            if let Some(item) = self.items.get_mut(ticket) {
-                item.stage = Stage::Settling;
+    /// Settles an item at a time. It does not begin any more.
+    pub(super) fn settle(&mut self, ticket: Ticket, settle: Settle, at: Instant) {
+        if let Some(item) = self.items.get_mut(&ticket) {
+            let pending = PendingSettlement {
+                settle,
+                is_unsure: false,
+            };
+            if let Stage::Waiting(..) = std::mem::replace(&mut item.stage, Stage::Settling(pending))
+            {
+                self.waiting.retain(|waiting| *waiting != ticket);
             }
+            self.settlements.add(at, ticket);
         }
-        waiting.into()
     }
 
-    /// Returns an item whose lease is held.
-    pub(super) fn get(&self, ticket: Ticket) -> Option<&Item<C>> {
-        self.items.get(&ticket)
-    }
-
-    /// Removes an item that is settled or whose lease is lost. Its handler may still run.
-    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Item<C>> {
-        let item = self.items.remove(&ticket)?;
-        if matches!(item.stage, Stage::Waiting(..)) {
-            self.waiting.retain(|waiting| *waiting != ticket);
-        }
-        Some(item)
-    }
-
-    /// Takes the leases that are due for an extension.
-    pub(super) fn due_extensions(&mut self, now: Instant) -> Vec<Ticket> {
-        let mut due = Vec::new();
-        while let Some((at, ticket)) = self.extensions.front().copied()
-            && at <= now
+    /// Repeats a settlement that failed. `is_unsure` tells that it may have been made.
+    pub(super) fn settle_again(&mut self, ticket: Ticket, is_unsure: bool, at: Instant) {
+        if let Some(item) = self.items.get_mut(&ticket)
+            && let Stage::Settling(pending) = &mut item.stage
         {
-            self.extensions.pop_front();
-            if self.items.contains_key(&ticket) {
-                due.push(ticket);
+            pending.is_unsure |= is_unsure;
+            self.settlements.add(at, ticket);
+        }
+    }
+
+    /// Gives back the items that wait, in the order in which they were taken.
+    pub(super) fn give_back_waiting(&mut self, now: Instant) {
+        for ticket in std::mem::take(&mut self.waiting) {
+            self.settle(ticket, Settle::Release, now);
+        }
+    }
+
+    /// Makes all settlements due.
+    pub(super) fn settle_now(&mut self, now: Instant) {
+        self.settlements.make_due(now);
+    }
+
+    /// Takes what is to be sent in one call: the settlements that are due, in the order in which they
+    /// became due, then the extensions.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Ticket, Settle)> {
+        let mut due = Vec::new();
+        for ticket in self.settlements.take_due(now) {
+            if let Some(item) = self.items.get(&ticket)
+                && let Stage::Settling(pending) = &item.stage
+            {
+                due.push((ticket, pending.settle.clone()));
             }
         }
+        let extend = Settle::Extend { lease: self.lease };
+        let extensions = self.extensions.take_due(now);
+        let extensions = extensions.filter(|ticket| self.items.contains_key(ticket));
+        due.extend(extensions.map(|ticket| (ticket, extend.clone())));
         due
+    }
+
+    /// Returns the time of the next settlement or extension.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let next = [self.settlements.next(), self.extensions.next()];
+        next.into_iter().flatten().min()
     }
 
     /// Notes that a lease was extended by a call that began at `sent`.
@@ -157,19 +182,29 @@ impl<C> InFlight<C> {
     /// Schedules an extension; not if no clock reaches that time.
     pub(super) fn extend_at(&mut self, ticket: Ticket, at: Option<Instant>) {
         let Some(at) = at else { return };
-        // The place is nearly always the last one: only a failed extension is repeated earlier.
-        let place = self.extensions.partition_point(|(other, _)| *other <= at);
-        self.extensions.insert(place, (at, ticket));
+        self.extensions.add(at, ticket);
         if self.extensions.len() > 2 * self.items.len() + 64 {
             // Most items are settled long before their first extension.
             self.extensions
-                .retain(|(_, ticket)| self.items.contains_key(ticket));
+                .retain(|ticket| self.items.contains_key(&ticket));
         }
     }
 
-    /// Returns the time of the next extension.
-    pub(super) fn next_extension(&self) -> Option<Instant> {
-        self.extensions.front().map(|(at, _)| *at)
+    /// Returns an item whose lease is held.
+    pub(super) fn get(&self, ticket: Ticket) -> Option<&Item<C>> {
+        self.items.get(&ticket)
+    }
+
+    /// Removes an item whose settlement was answered.
+    pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Item<C>> {
+        self.items.remove(&ticket)
+    }
+
+    /// Removes an item whose lease has ended, in any stage. Its handler may still run.
+    pub(super) fn lose(&mut self, ticket: Ticket) -> Option<Item<C>> {
+        self.waiting.retain(|waiting| *waiting != ticket);
+        self.settlements.retain(|pending| pending != ticket);
+        self.items.remove(&ticket)
     }
 
     /// Returns when the lease of an item ends, as far as this worker knows; `None` is never.
@@ -187,6 +222,11 @@ impl<C> InFlight<C> {
 
     pub(super) fn running(&self) -> usize {
         self.running
+    }
+
+    /// Counts the settlements that are not with the provider.
+    pub(super) fn pending(&self) -> usize {
+        self.settlements.len()
     }
 
     /// Tells whether no lease is held and no handler runs.
@@ -209,9 +249,13 @@ mod tests {
     fn in_flight(tickets: std::ops::Range<Ticket>, now: Instant) -> InFlight<()> {
         let mut in_flight = InFlight::new(LEASE);
         for ticket in tickets {
-            in_flight.add_waiting(ticket, (), Message::json("1"), 1, now);
+            in_flight.add(ticket, (), Message::json("1"), 1, now);
         }
         in_flight
+    }
+
+    fn tickets(due: &[(Ticket, Settle)]) -> Vec<Ticket> {
+        due.iter().map(|(ticket, _)| *ticket).collect()
     }
 
     #[test]
@@ -220,15 +264,17 @@ mod tests {
         let mut in_flight = in_flight(0..3, start);
         in_flight.begin(start);
 
-        assert_eq!(in_flight.next_extension(), Some(start + LEASE / 3));
-        assert!(in_flight.due_extensions(start + LEASE / 4).is_empty());
-        assert_eq!(in_flight.due_extensions(start + LEASE / 3), [0, 1, 2]);
+        assert_eq!(in_flight.next_due(), Some(start + LEASE / 3));
+        assert!(in_flight.take_due(start + LEASE / 4).is_empty());
+        let due = in_flight.take_due(start + LEASE / 3);
 
-        assert_eq!(in_flight.next_extension(), None, "they are under way");
+        let extend = Settle::Extend { lease: LEASE };
+        assert_eq!(due, [0, 1, 2].map(|ticket| (ticket, extend.clone())));
+        assert_eq!(in_flight.next_due(), None, "they are under way");
         in_flight.extended(1, start + LEASE / 3);
         assert_eq!(in_flight.ends(1), Some(start + LEASE / 3 + LEASE));
         assert_eq!(in_flight.ends(2), Some(start + LEASE));
-        assert_eq!(in_flight.next_extension(), Some(start + LEASE / 3 * 2));
+        assert_eq!(in_flight.next_due(), Some(start + LEASE / 3 * 2));
     }
 
     #[test]
@@ -238,13 +284,15 @@ mod tests {
         in_flight.begin(start);
         in_flight.begin(start);
 
-        assert!(in_flight.remove(0).is_some(), "it is lost while it runs");
-        assert!(in_flight.remove(0).is_none());
+        assert!(in_flight.lose(0).is_some(), "it runs");
+        assert!(in_flight.lose(0).is_none());
         assert_eq!(in_flight.finish(1), Some(1));
-        assert!(in_flight.remove(1).is_some(), "it is settled");
-        assert!(in_flight.remove(2).is_some(), "it is lost while it waits");
+        in_flight.settle(1, Settle::Ack, start);
+        assert_eq!(in_flight.take_due(start), [(1, Settle::Ack)]);
+        assert!(in_flight.remove(1).is_some());
+        assert!(in_flight.lose(2).is_some(), "it waits");
 
-        assert_eq!(in_flight.due_extensions(start + LEASE), [3]);
+        assert_eq!(tickets(&in_flight.take_due(start + LEASE)), [3]);
         assert_eq!(in_flight.finish(0), None, "it was lost");
         assert_eq!((in_flight.running(), in_flight.items.len()), (0, 1));
         assert_eq!(in_flight.begin(start).map(|(ticket, _)| ticket), Some(3));
@@ -255,7 +303,7 @@ mod tests {
         let start = Instant::now();
         let mut in_flight = in_flight(0..1, start);
         in_flight.begin(start);
-        in_flight.remove(0);
+        in_flight.lose(0);
 
         assert!(!in_flight.is_empty());
         in_flight.finish(0);
@@ -274,16 +322,43 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_waiting_keeps_its_order() {
-        let start = Instant::now();
-        let mut in_flight = in_flight(0..4, start);
-        in_flight.begin(start);
-
-        assert_eq!(in_flight.stop_waiting(), [1, 2, 3]);
+    fn what_is_due_goes_together_and_in_order() {
+        let now = Instant::now();
+        let mut in_flight = in_flight(0..5, now);
+        in_flight.begin(now);
+        let nack = Settle::Nack {
+            delay: Duration::ZERO,
+        };
+        in_flight.finish(0);
+        in_flight.settle(0, nack, now);
+        in_flight.settle(3, Settle::Ack, now + LEASE / 6);
+        in_flight.give_back_waiting(now);
 
         assert_eq!(in_flight.waiting_since(), None);
-        let item = in_flight.get(2).unwrap();
-        assert!(matches!(item.stage, Stage::Settling));
+        assert_eq!(tickets(&in_flight.take_due(now)), [0, 1, 2, 4]);
+        assert_eq!((in_flight.pending(), in_flight.take_due(now).len()), (1, 0));
+        in_flight.settle_now(now);
+        assert_eq!(tickets(&in_flight.take_due(now)), [3]);
+        assert_eq!(in_flight.pending(), 0);
+    }
+
+    #[test]
+    fn a_settlement_that_fails_is_due_again_until_its_lease_is_lost() {
+        let now = Instant::now();
+        let mut in_flight = in_flight(0..1, now);
+        in_flight.begin(now);
+        in_flight.finish(0);
+        in_flight.settle(0, Settle::Ack, now);
+        in_flight.take_due(now);
+
+        in_flight.settle_again(0, true, now + LEASE / 6);
+        assert_eq!(in_flight.next_due(), Some(now + LEASE / 6));
+        in_flight.take_due(now + LEASE / 6);
+        in_flight.settle_again(0, false, now + LEASE / 5);
+        let lost = in_flight.lose(0).unwrap();
+
+        assert!(matches!(lost.stage, Stage::Settling(pending) if pending.is_unsure));
+        assert_eq!(in_flight.pending(), 0);
     }
 
     #[test]
@@ -291,20 +366,20 @@ mod tests {
         let start = Instant::now();
         let mut in_flight = in_flight(0..1, start);
         for ticket in 1..10_000 {
-            in_flight.add_settling(ticket, (), 1, start);
-            in_flight.remove(ticket);
+            in_flight.add(ticket, (), Message::json("1"), 1, start);
+            in_flight.lose(ticket);
         }
 
         let scheduled = in_flight.extensions.len();
         assert!(scheduled < 200, "{scheduled}");
-        assert_eq!(in_flight.due_extensions(start + LEASE), [0]);
+        assert_eq!(tickets(&in_flight.take_due(start + LEASE)), [0]);
     }
 
     #[test]
     fn an_endless_lease_ends_at_no_time() {
         let start = Instant::now();
         let mut in_flight = InFlight::new(Duration::MAX);
-        in_flight.add_settling(0, (), 1, start);
+        in_flight.add(0, (), Message::json("1"), 1, start);
 
         assert_eq!(in_flight.ends(0), None);
     }

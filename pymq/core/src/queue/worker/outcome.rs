@@ -37,7 +37,7 @@ impl Worker {
         let now = Instant::now();
         let (queue, counters) = (self.queue.name(), &self.queue.counters);
         let error = match outcome {
-            Outcome::Done => return self.pending.add(ticket, Settle::Ack, now),
+            Outcome::Done => return self.in_flight.settle(ticket, Settle::Ack, now),
             Outcome::Unreadable(reason) => {
                 counters.undecodable.add(1);
                 return self.bury(ticket, attempt, reason, now);
@@ -65,7 +65,7 @@ impl Worker {
 
     pub(super) fn bury(&mut self, ticket: Ticket, attempt: u32, reason: String, now: Instant) {
         let settle = burial(self.queue.name(), attempt, reason);
-        self.pending.add(ticket, settle, now);
+        self.in_flight.settle(ticket, settle, now);
     }
 
     /// Gives a failed item back, hidden for its retry delay. A provider without delays cannot hide
@@ -77,16 +77,16 @@ impl Worker {
         let delay = self.rules.retry_delay.after(attempt, fraction);
         let has_delays = self.queue.provider.capabilities().delays;
         if has_delays && !delay.is_zero() {
-            return self.pending.add(ticket, Settle::Nack { delay }, now);
+            return self.in_flight.settle(ticket, Settle::Nack { delay }, now);
         }
         let nack = Settle::Nack {
             delay: Duration::ZERO,
         };
         let at = if self.is_stopping { now } else { now + delay };
-        self.pending.add(ticket, nack, at);
+        self.in_flight.settle(ticket, nack, at);
         if self.keeps_order() {
             // It comes before all items that were taken with it.
-            self.give_back_waiting(now);
+            self.in_flight.give_back_waiting(now);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The task of a worker: one loop that takes, begins, settles and extends, and waits for whichever
+//! The task of a worker: one loop that takes, begins and settles, and waits for whichever
 //! event comes first.
 //!
 //! It never waits for one thing alone. A take, a settlement and an extension may be under way at
@@ -20,11 +20,10 @@ use super::in_flight::InFlight;
 use super::item::{Finished, ItemFn, ItemMeta, Report, work};
 use super::ongoing::{Ongoing, at};
 use super::pace::{MAX_TAKEN_AHEAD, Pace};
-use super::pending::PendingSettlements;
-use super::settling::{Extended, Settled};
+use super::settling::Settled;
 use crate::client::{Alive, ConnectedQueue};
 use crate::error::{ErrorKind, Result};
-use crate::provider::{GetOptions, Settle, Wait};
+use crate::provider::{GetOptions, Wait};
 use crate::queue::lease::Claim;
 use crate::queue::taking::Claimed;
 use crate::retry::{Backoff, MaxAttempts, RetryDelay};
@@ -50,7 +49,6 @@ pub(super) struct Worker {
     pub(super) queue: Arc<ConnectedQueue>,
     alive: Arc<Alive>,
     pub(super) in_flight: InFlight<Claim>,
-    pub(super) pending: PendingSettlements,
     pub(super) pace: Pace,
     /// How many items have failed here.
     pub(super) failures: u64,
@@ -59,8 +57,9 @@ pub(super) struct Worker {
     /// When to take again after a take that failed or brought nothing.
     take_again: Option<Instant>,
     take_backoff: Backoff,
+    /// The settlements and extensions that are with the provider.
     pub(super) settle: Ongoing<Settled>,
-    pub(super) extend: Ongoing<Extended>,
+    pub(super) settle_backoff: Backoff,
     finish: UnboundedSender<Finished>,
     finished: UnboundedReceiver<Finished>,
 }
@@ -69,7 +68,6 @@ pub(super) struct Worker {
 enum Event {
     Stop,
     Settled(Settled),
-    Extended(Extended),
     Taken(Result<Vec<Claimed>>),
     Finished(Finished),
     Alarm,
@@ -83,7 +81,6 @@ impl Worker {
             rules,
             queue,
             alive,
-            pending: PendingSettlements::default(),
             pace: Pace::default(),
             failures: 0,
             is_stopping: false,
@@ -91,7 +88,7 @@ impl Worker {
             take_again: None,
             take_backoff: Backoff::worker(),
             settle: Ongoing::default(),
-            extend: Ongoing::default(),
+            settle_backoff: Backoff::worker(),
             finish,
             finished,
         }
@@ -103,7 +100,6 @@ impl Worker {
             let now = Instant::now();
             self.begin(now);
             self.settle_due(now);
-            self.extend_due(now);
             self.take_more(now);
             if self.is_stopping && self.in_flight.is_empty() {
                 return;
@@ -111,7 +107,6 @@ impl Worker {
             match self.next(now).await {
                 Event::Stop => self.stop(),
                 Event::Settled(settled) => self.settled(settled),
-                Event::Extended(extended) => self.extended(extended),
                 Event::Taken(taken) => self.taken(taken),
                 Event::Finished(finished) => {
                     self.classify(finished);
@@ -132,7 +127,6 @@ impl Worker {
             biased;
             () = self.alive.stopped(&self.queue.tasks), if !self.is_stopping => Event::Stop,
             settled = self.settle.end() => Event::Settled(settled),
-            extended = self.extend.end() => Event::Extended(extended),
             taken = self.take.end() => Event::Taken(taken),
             Some(finished) = self.finished.recv() => Event::Finished(finished),
             () = at(alarm) => Event::Alarm,
@@ -142,14 +136,9 @@ impl Worker {
     /// Returns the next time at which something is due that no other event announces. A take that
     /// is due and has not begun waits for another event.
     fn alarm(&self, now: Instant) -> Option<Instant> {
-        let settle = self.pending.next_due().filter(|_| self.settle.is_idle());
-        let extension = self.in_flight.next_extension();
-        let extend = extension.filter(|_| self.extend.is_idle());
+        let settle = self.in_flight.next_due().filter(|_| self.settle.is_idle());
         let take = self.take_again.filter(|again| *again > now);
-        [settle, extend, take, self.stale_at()]
-            .into_iter()
-            .flatten()
-            .min()
+        [settle, take, self.stale_at()].into_iter().flatten().min()
     }
 
     /// Begins items that wait, while handlers are free.
@@ -165,7 +154,7 @@ impl Worker {
                     attempt,
                     "a lease ended before its item began"
                 );
-                self.forget(ticket);
+                self.lose(ticket);
                 continue;
             };
             let meta = ItemMeta::new(Arc::clone(queue), attempt, message.headers.clone());
@@ -204,9 +193,9 @@ impl Worker {
     /// settlements from piling up while the provider does not answer.
     fn may_take(&self) -> bool {
         if self.keeps_order() {
-            self.pending.len() == 0 && self.settle.is_idle()
+            self.in_flight.pending() == 0 && self.settle.is_idle()
         } else {
-            self.pending.len() < self.rules.concurrency + MAX_TAKEN_AHEAD
+            self.in_flight.pending() < self.rules.concurrency + MAX_TAKEN_AHEAD
         }
     }
 
@@ -245,14 +234,9 @@ impl Worker {
             attempt,
         } = claimed;
         let ticket = claim.ticket();
-        match self.rules.max_attempts.bury_reason(attempt) {
-            None => self
-                .in_flight
-                .add_waiting(ticket, claim, message, attempt, now),
-            Some(reason) => {
-                self.in_flight.add_settling(ticket, claim, attempt, now);
-                self.bury(ticket, attempt, reason, now);
-            }
+        self.in_flight.add(ticket, claim, message, attempt, now);
+        if let Some(reason) = self.rules.max_attempts.bury_reason(attempt) {
+            self.bury(ticket, attempt, reason, now);
         }
     }
 
@@ -264,13 +248,7 @@ impl Worker {
     fn give_back_stale(&mut self) {
         let now = Instant::now();
         if self.stale_at().is_some_and(|at| at <= now) {
-            self.give_back_waiting(now);
-        }
-    }
-
-    pub(super) fn give_back_waiting(&mut self, now: Instant) {
-        for ticket in self.in_flight.stop_waiting() {
-            self.pending.add(ticket, Settle::Release, now);
+            self.in_flight.give_back_waiting(now);
         }
     }
 
@@ -279,7 +257,7 @@ impl Worker {
         self.is_stopping = true;
         self.take.cancel();
         let now = Instant::now();
-        self.give_back_waiting(now);
-        self.pending.make_due(now);
+        self.in_flight.give_back_waiting(now);
+        self.in_flight.settle_now(now);
     }
 }
