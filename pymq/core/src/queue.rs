@@ -270,10 +270,10 @@ impl<V: Tagged> Queue<V> {
     /// Tags the items that this handle puts with their [`CLASS`](crate::Event::CLASS), so that
     /// Python gets instances of it.
     ///
-    /// Without a tag, an item is plain data, and Python gets a dict for a struct. A handler in Python
-    /// has an annotation that names the class, but a queue has none. Rust reads both forms. If an item
-    /// is a `Vec` of events, Python gets a list of instances. An event inside another value, such as a
-    /// field or the value of a map, is always plain data.
+    /// Without a tag, an item is plain data, and Python gets a dict for a struct. A handler in
+    /// Python has an annotation that names the class, but a queue has none. Rust reads both forms.
+    /// If an item is a `Vec` of events, Python gets a list of instances. An event inside another
+    /// value, such as a field or the value of a map, is always plain data.
     ///
     /// # Examples
     ///

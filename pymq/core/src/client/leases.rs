@@ -51,7 +51,7 @@ impl HeldLeases {
         self.lock().receipts.contains_key(&ticket)
     }
 
-    /// Resolves once no lease is held.
+    /// Resolves when no lease is held.
     pub(crate) async fn settled(&self) {
         loop {
             let none_left = self.none_left.notified();

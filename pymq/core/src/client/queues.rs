@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::error::Result;
 use crate::name;
 
-/// The local state of every queue of a bus that has a handle, or was closed.
+/// The local state of every queue of a bus that has a handle or was closed.
 #[derive(Debug, Default)]
 pub(crate) struct LocalQueues {
     /// A std mutex: the critical sections are a lookup, never an await.
@@ -25,9 +25,9 @@ struct Table {
     /// Weak, so that the table does not grow without end if a program uses one queue for each
     /// client.
     known: HashMap<Arc<str>, Weak<LocalQueue>>,
-    /// Strong, so that a closed queue stays closed for handles made later.
+    /// Strong, so that a closed queue stays closed for handles created later.
     closed: Vec<Arc<LocalQueue>>,
-    /// The size at which the dead entries of `known` are swept out.
+    /// The size of `known` at which the dead entries are removed next.
     sweep_at: usize,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct LocalQueue {
     name: Arc<str>,
     closed: CancellationToken,
     taken: Notify,
-    /// Weak, as a connected queue holds its local state.
+    /// Weak, because a connected queue holds its local state.
     connected: Mutex<Weak<ConnectedQueue>>,
 }
 
@@ -96,7 +96,7 @@ impl LocalQueue {
             .connected
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // An attachment that failed may have left one of another session.
+        // A connect that failed may have left one of another session.
         if let Some(queue) = connected.upgrade().filter(|queue| queue.is_on(session)) {
             return queue;
         }
@@ -118,7 +118,7 @@ impl LocalQueue {
         self.closed.is_cancelled()
     }
 
-    /// Resolves once the queue is closed.
+    /// Resolves when the queue is closed.
     pub(crate) async fn closed(&self) {
         self.closed.cancelled().await;
     }

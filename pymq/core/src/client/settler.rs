@@ -48,7 +48,7 @@ struct State {
     under_way: Option<Call>,
 }
 
-/// A caller whose settlements are not sent yet.
+/// A caller that waits for the next call.
 struct Caller {
     settlements: Settlements,
     answers: Sender<Answers>,
@@ -131,7 +131,7 @@ impl Settler {
     fn drive(&self, start: impl Fn(Settlements) -> Answering) {
         let waker = Waker::from(Arc::clone(&self.progress));
         let mut cx = Context::from_waker(&waker);
-        // The timers of a call belong to the runtime of the bus, whichever caller polls first.
+        // The timers of a call belong to the runtime of the bus, not to that of the first caller.
         let _runtime = self.tasks.enter();
         let mut state = self.lock();
         let mut has_ended = false;

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::{Error, ErrorKind};
 use crate::provider::Provider;
 
-/// Why a bus is closed that was not shut down.
+/// Why a bus is closed without a shutdown.
 const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that \
     several `#[tokio::test]`s share, such as that of `pymq::init`, ends with the first of them";
 

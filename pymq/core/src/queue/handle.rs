@@ -15,7 +15,7 @@ use crate::message::{Headers, Message};
 use crate::provider::{Delivery, GetOptions, ONCE_WINDOW, Provider, Put, PutOptions, Wait};
 use crate::retry::{Backoff, MaxAttempts};
 
-/// The lease time unless told otherwise.
+/// The default lease time.
 const LEASE_TIME: Duration = Duration::from_secs(30);
 
 /// How many leases one take may lose in a row while it buries messages that are out of attempts.
@@ -50,7 +50,7 @@ impl Handle {
         }
     }
 
-    /// Returns the name. Fails if the name or a limit is invalid.
+    /// Returns the name if it and the limits are valid.
     pub(crate) fn name(&self) -> Result<&str> {
         self.check_limits()?;
         self.local.checked_name()
@@ -61,7 +61,7 @@ impl Handle {
         Ok(&**self.session(verb)?.provider())
     }
 
-    /// Says what was done to which queue, as every error does.
+    /// Returns the context of an error: the provider, the operation and the queue.
     pub(super) fn session(&self, verb: &str) -> Result<&Arc<Session>> {
         self.check_limits()?;
         self.client.session(|| self.context(verb))
@@ -121,7 +121,7 @@ impl Handle {
         }
     }
 
-    /// Puts a message that becomes ready later; the bound is on what is ready.
+    /// Puts a message that becomes ready later. It needs no space: the bound is for ready messages.
     pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<Put> {
         let name = self.name()?;
         self.client
@@ -130,7 +130,7 @@ impl Handle {
         self.ask(name, vec![message], opts).await
     }
 
-    /// Asks the provider to put, unless this queue is closed.
+    /// Calls the provider, unless this queue is closed.
     async fn ask(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<Put> {
         if self.local.is_closed() {
             return Err(self.error(ErrorKind::Closed, "put to"));
@@ -189,15 +189,15 @@ impl Handle {
 pub(super) struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Waits for ever.
+    /// No bound.
     pub(super) const NEVER: Self = Self(None);
 
-    /// Waits for a time from now; one beyond what a clock can say is for ever.
+    /// A time from now. No bound if no clock reaches that time.
     pub(super) fn after(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))
     }
 
-    /// Returns the time left; none when it is over.
+    /// Returns the time that is left, or `None` if it is over.
     fn left(self) -> Option<Duration> {
         let Some(at) = self.0 else {
             return Some(Duration::MAX);

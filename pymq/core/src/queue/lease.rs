@@ -65,8 +65,8 @@ impl<T> Lease<T> {
     /// # Errors
     ///
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) if the lease has ended: another taker may have
-    /// the item, so the work may be done twice. After any other error the ack may not have been made,
-    /// and then the item comes back when the lease ends.
+    /// the item, so the work may be done twice. After any other error the ack may not have been
+    /// made, and then the item comes back when the lease ends.
     ///
     /// # Examples
     ///

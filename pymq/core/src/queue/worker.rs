@@ -6,7 +6,7 @@
 //! | `item` | one item and its handler |
 //! | `outcome` | how an item is settled when its handler has ended |
 //! | `settling` | settlements and extensions, and what their answers mean |
-//! | `in_flight`, `schedule` | pure state: the leased items, and when they are settled or extended |
+//! | `in_flight`, `schedule` | pure state: the items, and when each is settled or extended |
 //! | `pace` | pure state: how many items to take ahead |
 //! | `ongoing` | an operation that is under way |
 

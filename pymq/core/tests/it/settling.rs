@@ -21,7 +21,7 @@ use self::slow::Slow;
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Returns a bus whose provider settles when a test lets it, and leases of its queue `jobs`.
+/// Returns a bus on a slow provider, and leases of its queue `jobs`.
 async fn leased(items: u32) -> (Bus, Arc<Slow>, Vec<Lease<u32>>) {
     let slow = Slow::connect().await;
     let bus = Bus::new(Arc::clone(&slow) as Arc<dyn Provider>);

@@ -15,7 +15,7 @@ pub(crate) struct Claim {
     session: Option<Arc<Session>>,
     receipt: Receipt,
     ticket: Ticket,
-    /// What a drop does; none once the delivery is settled or its lease has ended.
+    /// How a drop settles. `None` if the delivery is settled or the lease has ended.
     on_drop: Option<Settle>,
 }
 
@@ -77,7 +77,7 @@ impl Claim {
         self.queue.settle(self.receipt.clone(), settlement).await
     }
 
-    /// Ends a claim whose delivery is settled or whose lease has ended. Its drop changes nothing.
+    /// Ends the claim: the delivery is settled, or the lease has ended. The drop changes nothing.
     pub(crate) fn end(mut self) {
         self.on_drop = None;
     }

@@ -27,7 +27,7 @@ pub(super) struct InFlight<C> {
     extensions: Schedule,
 }
 
-/// An item whose lease is held.
+/// An item and its lease.
 #[derive(Debug)]
 pub(super) struct Item<C> {
     pub(super) claim: C,
@@ -147,8 +147,8 @@ impl<C> InFlight<C> {
         self.settlements.make_due(now);
     }
 
-    /// Takes what is to be sent in one call: the settlements that are due, in the order in which they
-    /// became due, then the extensions.
+    /// Takes what is to be sent in one call: first the settlements that are due, in the order in
+    /// which they became due, then the extensions.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<(Ticket, Settle)> {
         let mut due = Vec::new();
         for ticket in self.settlements.take_due(now) {
@@ -190,17 +190,17 @@ impl<C> InFlight<C> {
         }
     }
 
-    /// Returns an item whose lease is held.
+    /// Returns an item, unless it is settled or its lease has ended.
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Item<C>> {
         self.items.get(&ticket)
     }
 
-    /// Removes an item whose settlement was answered.
+    /// Removes an item after the answer to its settlement.
     pub(super) fn remove(&mut self, ticket: Ticket) -> Option<Item<C>> {
         self.items.remove(&ticket)
     }
 
-    /// Removes an item whose lease has ended, in any stage. Its handler may still run.
+    /// Removes an item after the end of its lease, in any stage. Its handler may still run.
     pub(super) fn lose(&mut self, ticket: Ticket) -> Option<Item<C>> {
         self.waiting.retain(|waiting| *waiting != ticket);
         self.settlements.retain(|pending| pending != ticket);

@@ -64,19 +64,19 @@ impl ItemMeta {
         &self.queue
     }
 
-    /// Returns how often the item has been handed out, this time included; starts at 1. Above 1,
-    /// the work may have been done before, in part or in full.
+    /// Returns how often the item has been handed out, including this time. It starts at 1. Above
+    /// 1, the work may have been done before, in part or in full.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// Returns the headers the item was put with.
+    /// Returns the headers with which the item was put.
     pub fn headers(&self) -> &Headers {
         &self.headers
     }
 }
 
-/// A handler with its types erased: decodes, then handles.
+/// A handler without its types: it decodes an item, then handles it.
 pub(super) type ItemFn = Arc<dyn Fn(&Message, ItemMeta) -> Working + Send + Sync>;
 
 /// A handler that works on one item.
@@ -104,7 +104,7 @@ where
     }))
 }
 
-/// An item whose handler has ended.
+/// The report of a handler that has ended.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) ticket: Ticket,

@@ -1,4 +1,4 @@
-//! What an item comes to when its handler has ended: done, tried again, or a dead letter.
+//! What happens to an item after its handler has ended: it is done, tried again, or a dead letter.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::client::Ticket;
 use crate::provider::Settle;
 use crate::retry::jitter;
 
-/// What came of an item.
+/// How a handler has ended.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
@@ -22,7 +22,7 @@ pub(super) enum Outcome {
 }
 
 impl Worker {
-    /// Decides how an item is settled whose handler has ended.
+    /// Decides how to settle an item after its handler has ended.
     pub(super) fn classify(&mut self, finished: Finished) {
         let Finished {
             ticket,

@@ -1,5 +1,4 @@
-//! The task of a worker: one loop that takes, begins and settles, and waits for whichever
-//! event comes first.
+//! The task of a worker: one loop that takes, begins and settles, and waits for the first event.
 //!
 //! It never waits for one thing alone. A take, a settlement and an extension may be under way at
 //! the same time, at most one of each. What finishes while a settlement is under way goes together

@@ -12,17 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Settle;
 use crate::retry::Backoff;
 
-/// The answers to one call.
+/// One call and its answers.
 pub(super) struct Settled {
-    /// When the call began.
-    sent: Instant,
-    answers: Vec<Answer>,
-}
-
-struct Answer {
-    ticket: Ticket,
-    is_extension: bool,
-    answer: Result<()>,
+    began: Instant,
+    /// Each item, and whether its lease was extended rather than settled.
+    sent: Vec<(Ticket, bool)>,
+    answers: Vec<Result<()>>,
 }
 
 impl Worker {
@@ -43,44 +38,34 @@ impl Worker {
         }
         let queue = Arc::clone(&self.queue);
         self.settle.start(async move {
-            let answers = queue.settle_all(settlements).await;
-            let answers = sent.into_iter().zip(answers);
-            let answers = answers.map(|((ticket, is_extension), answer)| Answer {
-                ticket,
-                is_extension,
-                answer,
-            });
             Settled {
-                sent: now,
-                answers: answers.collect(),
+                began: now,
+                sent,
+                answers: queue.settle_all(settlements).await,
             }
         });
     }
 
-    pub(super) fn settled(&mut self, Settled { sent, answers }: Settled) {
+    pub(super) fn settled(&mut self, settled: Settled) {
         let now = Instant::now();
-        let mut pause = None;
-        for Answer {
-            ticket,
-            is_extension,
-            answer,
-        } in answers
-        {
+        let (mut pause, mut has_failed) = (None, false);
+        for ((ticket, is_extension), answer) in settled.sent.into_iter().zip(settled.answers) {
             match answer {
-                Ok(()) if is_extension => self.in_flight.extended(ticket, sent),
+                Ok(()) if is_extension => self.in_flight.extended(ticket, settled.began),
                 Ok(()) => self.forget(ticket),
                 Err(error) if error.kind() == ErrorKind::LeaseLost => self.lose(ticket),
                 Err(error) => {
-                    let pause = *pause.get_or_insert_with(|| self.settle_backoff.next_wait());
+                    has_failed = true;
                     if is_extension {
                         self.extend_again(ticket, &error, now);
                     } else {
+                        let pause = *pause.get_or_insert_with(|| self.settle_backoff.next_wait());
                         self.settle_again(ticket, &error, now + pause);
                     }
                 }
             }
         }
-        if pause.is_none() {
+        if !has_failed {
             self.settle_backoff = Backoff::worker();
         }
     }
@@ -92,8 +77,8 @@ impl Worker {
         self.in_flight.extend_at(ticket, now.checked_add(pause));
     }
 
-    /// Schedules a settlement again whose call failed, while the lease lasts. The lease is extended
-    /// meanwhile.
+    /// Schedules a settlement again after a failed call, while the lease lasts. The lease is
+    /// extended meanwhile.
     fn settle_again(&mut self, ticket: Ticket, error: &Error, at: Instant) {
         let (queue, attempt) = (&**self.queue.name(), self.attempt(ticket));
         let is_in_time = self.in_flight.ends(ticket).is_none_or(|ends| at < ends);
@@ -107,7 +92,7 @@ impl Worker {
         }
     }
 
-    /// Lets an item go whose lease has ended. If its handler runs, the result will not be settled.
+    /// Lets an item go after the end of its lease. If its handler runs, the result is not settled.
     pub(super) fn lose(&mut self, ticket: Ticket) {
         let Some(item) = self.in_flight.lose(ticket) else {
             return;
@@ -115,8 +100,8 @@ impl Worker {
         let is_work_lost = match &item.stage {
             Stage::Waiting(..) => false,
             Stage::Running => true,
-            // If it was sent before, the first one may have ended the lease: the retry succeeded, or
-            // the outcome is unknown.
+            // If it was sent before, the first call may have ended the lease: the retry succeeded,
+            // or the outcome is unknown.
             Stage::Settling(PendingSettlement { settle, is_unsure }) => {
                 !is_unsure && *settle != Settle::Release
             }
@@ -132,7 +117,7 @@ impl Worker {
         item.claim.end();
     }
 
-    /// Lets an item go whose settlement was answered.
+    /// Lets an item go after the answer to its settlement.
     fn forget(&mut self, ticket: Ticket) {
         if let Some(item) = self.in_flight.remove(ticket) {
             item.claim.end();

@@ -42,7 +42,7 @@ impl Slow {
         })
     }
 
-    /// Lets so many calls settle.
+    /// Lets this number of calls settle.
     pub(super) fn permit(&self, calls: usize) {
         self.permits.add_permits(calls);
     }
