@@ -12,6 +12,7 @@ use crate::message::{Headers, Message};
 use crate::provider::{Settle, lease_time};
 
 pub(super) use self::claim::{Claim, burial};
+use super::taking::Claimed;
 
 /// An item of a queue that is yours until you settle it or the lease ends.
 ///
@@ -40,20 +41,13 @@ pub(super) use self::claim::{Claim, burial};
 /// ```
 #[must_use = "a lease that is dropped without a settlement gives its item back at once"]
 pub struct Lease<T> {
-    claim: Claim,
-    message: Message,
-    attempt: u32,
+    claimed: Claimed,
     item: T,
 }
 
 impl<T> Lease<T> {
-    pub(crate) fn new(claim: Claim, message: Message, attempt: u32, item: T) -> Self {
-        Self {
-            claim,
-            message,
-            attempt,
-            item,
-        }
+    pub(super) fn new(claimed: Claimed, item: T) -> Self {
+        Self { claimed, item }
     }
 
     /// Removes the item, because the work is done.
@@ -83,7 +77,7 @@ impl<T> Lease<T> {
     /// ```
     #[doc(alias = "delete", alias = "complete")]
     pub async fn ack(self) -> Result<()> {
-        self.claim.settle(Settle::Ack).await
+        self.claimed.claim.settle(Settle::Ack).await
     }
 
     /// Acks, and returns the item.
@@ -110,9 +104,8 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub async fn into_inner(self) -> Result<T> {
-        let Self { claim, item, .. } = self;
-        claim.settle(Settle::Ack).await?;
-        Ok(item)
+        self.claimed.claim.settle(Settle::Ack).await?;
+        Ok(self.item)
     }
 
     /// Gives the item back to the front of the queue. The attempt counts.
@@ -173,7 +166,7 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub async fn nack_after(self, delay: Duration) -> Result<()> {
-        self.claim.settle(Settle::Nack { delay }).await
+        self.claimed.claim.settle(Settle::Nack { delay }).await
     }
 
     /// Moves the end of the lease to `time` from now, but to at least 10 ms from now
@@ -205,7 +198,7 @@ impl<T> Lease<T> {
     /// ```
     pub async fn extend(&self, time: Duration) -> Result<()> {
         let lease = lease_time(time);
-        self.claim.send(Settle::Extend { lease }).await
+        self.claimed.claim.send(Settle::Extend { lease }).await
     }
 
     /// Returns how often the item has been leased, including this time. It starts at 1.
@@ -224,7 +217,7 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.claimed.attempt
     }
 
     /// Returns the headers with which the item was put.
@@ -241,7 +234,7 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub fn headers(&self) -> &Headers {
-        &self.message.headers
+        &self.claimed.message.headers
     }
 
     /// Returns the message as it was put.
@@ -258,7 +251,7 @@ impl<T> Lease<T> {
     /// # Ok(()) }
     /// ```
     pub fn message(&self) -> &Message {
-        &self.message
+        &self.claimed.message
     }
 }
 
@@ -273,8 +266,8 @@ impl<T> Deref for Lease<T> {
 impl<T: fmt::Debug> fmt::Debug for Lease<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
-            .field("queue", self.claim.queue())
-            .field("attempt", &self.attempt)
+            .field("queue", self.claimed.claim.queue())
+            .field("attempt", &self.claimed.attempt)
             .field("item", &self.item)
             .finish_non_exhaustive()
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::handle::Deadline;
-use super::taking::Claimed;
 use super::{Lease, Queue};
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
@@ -126,18 +125,14 @@ impl<T: Decode> Queue<T> {
         let Some(claimed) = self.handle.claim(deadline).await? else {
             return Ok(None);
         };
-        let Claimed {
-            claim,
-            message,
-            attempt,
-        } = claimed;
-        let cause = match T::decode(&message) {
-            Ok(item) => return Ok(Some(Lease::new(claim, message, attempt, item))),
+        let cause = match T::decode(&claimed.message) {
+            Ok(item) => return Ok(Some(Lease::new(claimed, item))),
             Err(cause) => cause,
         };
         let reason = unreadable_reason::<T>(&cause);
-        let unreadable = self.handle.unreadable::<T>(VERB, &message, cause);
-        if let Err(error) = claim.bury(attempt, reason).await {
+        let unreadable = self.handle.unreadable::<T>(VERB, &claimed.message, cause);
+        let attempt = claimed.attempt;
+        if let Err(error) = claimed.claim.bury(attempt, reason).await {
             tracing::warn!(
                 queue = self.name(),
                 attempt,
