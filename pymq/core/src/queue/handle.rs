@@ -61,12 +61,13 @@ impl Handle {
         Ok(&**self.session(verb)?.provider())
     }
 
-    /// Returns the context of an error: the provider, the operation and the queue.
+    /// Returns the session of the bus if the limits of this handle are valid.
     pub(super) fn session(&self, verb: &str) -> Result<&Arc<Session>> {
         self.check_limits()?;
         self.client.session(|| self.context(verb))
     }
 
+    /// Returns the context of an error: the provider, the operation and the queue.
     pub(crate) fn context(&self, verb: &str) -> String {
         format!(
             "{}: {verb} `{}`",
