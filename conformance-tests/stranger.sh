@@ -41,11 +41,11 @@ if cargo tree --quiet --edges normal,dev | grep pymq-provider >&2; then
 fi
 cargo test --test suite
 say "a broken provider has to fail"
-if cargo test --test suite --features broken queues::fifo_order >log 2>&1; then
+if cargo test --test suite --features broken queues::batch_keeps_its_order >log 2>&1; then
     say "the suite did not notice that the provider is broken"
     exit 1
 fi
-if ! grep -q '^test queues::fifo_order \.\.\. FAILED' log; then
+if ! grep -q '^test queues::batch_keeps_its_order \.\.\. FAILED' log; then
     cat log >&2
     say "the broken provider failed in another way"
     exit 1

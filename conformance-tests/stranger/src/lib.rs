@@ -1,8 +1,7 @@
 //! A provider of a third party: topics and queues inside the process, remotes made of topics.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,32 +9,37 @@ use pymq_core::provider::*;
 use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
 use pymq_rpc_over_topics::rpc_over_topics;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 /// What all handles share.
 #[derive(Debug, Default)]
 pub struct Backend {
-    listeners: Mutex<Vec<Listener>>,
-    queues: Mutex<HashMap<String, Queue>>,
+    state: Mutex<State>,
+    /// Wakes the takes that wait: for a message, or for their handle to close.
     changed: Notify,
-    last: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the newest handle or subscription.
+    last: usize,
+    /// By the number of a subscription: its handle, its topic, and where its messages go.
+    listeners: BTreeMap<usize, (usize, Arc<str>, Inlet)>,
+    queues: HashMap<String, Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     messages: VecDeque<Message>,
-    /// The ids of put-once, each with the time at which it is forgotten.
+    /// The ids of `put_once`, each with the time at which it is forgotten.
     known: HashMap<MessageId, Instant>,
 }
 
-/// The handle, the number of the subscription, its topic, and where its messages go.
-type Listener = (u64, u64, Arc<str>, Inlet);
-
+/// One connection.
 #[derive(Debug)]
 struct Handle {
     backend: Arc<Backend>,
-    number: u64,
-    is_closed: AtomicBool,
+    number: usize,
     health: Health,
 }
 
@@ -43,56 +47,73 @@ impl Backend {
     pub fn connect(self: &Arc<Self>) -> Arc<dyn Provider> {
         Arc::new(rpc_over_topics(Handle {
             backend: Arc::clone(self),
-            number: self.last.fetch_add(1, SeqCst),
-            is_closed: AtomicBool::new(false),
+            number: self.lock().next(),
             health: Health::new(),
         }))
     }
 
+    /// Names the topics and queues that are in use.
     pub fn leftovers(&self) -> Vec<String> {
-        let (topics, queues) = (self.listeners.lock().unwrap(), self.queues.lock().unwrap());
-        let left = queues.iter().filter(|(_, it)| !it.messages.is_empty());
-        topics
-            .iter()
-            .map(|it| it.2.to_string())
-            .chain(left.map(|(name, _)| name.clone()))
-            .collect()
+        let state = self.lock();
+        let topics = state.listeners.values().map(|it| it.1.to_string());
+        let queues = state.queues.iter().filter(|it| !it.1.messages.is_empty());
+        topics.chain(queues.map(|it| it.0.clone())).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl State {
+    fn next(&mut self) -> usize {
+        self.last += 1;
+        self.last
+    }
+
+    fn queue(&mut self, name: &str) -> &mut Queue {
+        self.queues.entry(name.to_owned()).or_default()
+    }
+}
+
+impl Handle {
+    /// Locks the state for an operation. A closed handle runs none.
+    fn open(&self, operation: &str, name: &str) -> Result<MutexGuard<'_, State>> {
+        let state = self.backend.lock();
+        match self.health.status() {
+            Status::Closed => Err(error(ErrorKind::Closed, operation, name)),
+            _ => Ok(state),
+        }
+    }
+
+    /// Refuses an operation that needs a capability we do not declare.
+    fn refuse<T>(&self, operation: &str, name: &str) -> Result<T> {
+        self.open(operation, name)?;
+        Err(error(ErrorKind::Unsupported, operation, name))
+    }
+
+    fn take(&self, queue: &str, max: usize) -> Result<Vec<Delivery>> {
+        let mut state = self.open("get from", queue)?;
+        let messages = &mut state.queue(queue).messages;
+        let taken = messages.drain(..max.min(messages.len()));
+        Ok(taken.map(|it| Delivery::new(it, 1, None)).collect())
+    }
+
+    fn end(&self) {
+        let mut state = self.backend.lock();
+        self.health.close();
+        state.listeners.retain(|_, (handle, topic, inlet)| {
+            if *handle == self.number {
+                inlet.end(error(ErrorKind::Closed, "subscribe to", topic));
+            }
+            *handle != self.number
+        });
+        self.backend.changed.notify_waiters();
     }
 }
 
 fn error(kind: ErrorKind, operation: &str, name: &str) -> Error {
     Error::new(kind, format!("stranger: {operation} `{name}`"))
-}
-
-impl Handle {
-    fn check(&self, is_supported: bool, operation: &str, name: &str) -> Result<()> {
-        match (self.is_closed.load(SeqCst), is_supported) {
-            (true, _) => Err(error(ErrorKind::Closed, operation, name)),
-            (_, false) => Err(error(ErrorKind::Unsupported, operation, name)),
-            _ => Ok(()),
-        }
-    }
-
-    fn with<R>(&self, queue: &str, step: impl FnOnce(&mut Queue) -> R) -> R {
-        step(
-            self.backend
-                .queues
-                .lock()
-                .unwrap()
-                .entry(queue.to_owned())
-                .or_default(),
-        )
-    }
-
-    fn end(&self) {
-        let mut listeners = self.backend.listeners.lock().unwrap();
-        self.is_closed.store(true, SeqCst);
-        for (_, _, topic, inlet) in listeners.extract_if(.., |it| it.0 == self.number) {
-            inlet.end(error(ErrorKind::Closed, "subscribe to", &topic));
-        }
-        self.backend.changed.notify_waiters();
-        self.health.close();
-    }
 }
 
 impl Drop for Handle {
@@ -108,10 +129,8 @@ impl Provider for Handle {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none()
-            .with_counted()
-            .with_exact_stats()
-            .with_atomic_batches()
+        let exact = Capabilities::none().with_counted().with_exact_stats();
+        exact.with_atomic_batches()
     }
 
     fn health(&self) -> &Health {
@@ -119,10 +138,9 @@ impl Provider for Handle {
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
-        self.check(true, "publish to", topic)?;
-        let listeners = self.backend.listeners.lock().unwrap();
+        let state = self.open("publish to", topic)?;
         let mut reached = HashSet::new();
-        for (handle, _, topic, inlet) in listeners.iter().filter(|it| *it.2 == *topic) {
+        for (handle, topic, inlet) in state.listeners.values().filter(|it| *it.1 == *topic) {
             inlet.push(topic, &message);
             reached.insert(*handle);
         }
@@ -130,82 +148,68 @@ impl Provider for Handle {
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
-        let topic: Arc<str> = filter.as_str().into();
-        let (backend, number) = (
-            Arc::clone(&self.backend),
-            self.backend.last.fetch_add(1, SeqCst),
-        );
+        let topic = filter.as_str();
+        if matches!(filter, Filter::Pattern(_)) {
+            return self.refuse("subscribe to", topic);
+        }
+        let mut state = self.open("subscribe to", topic)?;
+        let (backend, number) = (Arc::clone(&self.backend), state.next());
         let (inlet, subscription) = subscription(&filter, move |_| {
-            backend
-                .listeners
-                .lock()
-                .unwrap()
-                .retain(|it| it.1 != number);
+            backend.lock().listeners.remove(&number);
         });
-        let mut listeners = self.backend.listeners.lock().unwrap();
-        self.check(matches!(filter, Filter::Topic(_)), "subscribe to", &topic)?;
-        listeners.push((self.number, number, topic, inlet));
+        let listener = (self.number, topic.into(), inlet);
+        state.listeners.insert(number, listener);
         Ok(subscription)
     }
 
     async fn queue_put(&self, queue: &str, batch: Vec<Message>, opts: PutOptions) -> Result<Put> {
-        self.check(opts.delay.is_zero(), "put to", queue)?;
-        let put = self.with(queue, |it| {
-            it.known.retain(|_, until| *until > Instant::now());
-            if batch.is_empty()
-                || opts
-                    .once
-                    .as_ref()
-                    .is_some_and(|id| it.known.contains_key(id))
-            {
-                return Ok(if batch.is_empty() {
-                    Put::New
-                } else {
-                    Put::Known
-                });
-            }
-            if opts
-                .maxsize
-                .is_some_and(|max| it.messages.len() + batch.len() > max.get())
-            {
-                return Err(error(ErrorKind::Full, "put to", queue));
-            }
-            it.known.extend(
-                opts.once
-                    .map(|id| (id, Instant::now() + once_window(opts.window))),
-            );
-            it.messages.extend(batch);
-            Ok(Put::New)
-        });
+        if !opts.delay.is_zero() {
+            return self.refuse("put to", queue);
+        }
+        let mut state = self.open("put to", queue)?;
+        if batch.is_empty() {
+            return Ok(Put::New);
+        }
+        let Queue { messages, known } = state.queue(queue);
+        let now = Instant::now();
+        known.retain(|_, end| *end > now);
+        if opts.once.as_ref().is_some_and(|id| known.contains_key(id)) {
+            return Ok(Put::Known);
+        }
+        let length = messages.len() + batch.len();
+        if opts.maxsize.is_some_and(|max| length > max.get()) {
+            return Err(error(ErrorKind::Full, "put to", queue));
+        }
+        let end = now + once_window(opts.window);
+        known.extend(opts.once.map(|id| (id, end)));
+        messages.extend(batch);
         self.backend.changed.notify_waiters();
-        put
+        Ok(Put::New)
     }
 
     async fn queue_get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let time = match opts.wait {
-            Wait::Forever => Duration::MAX,
+        if opts.lease.is_some() {
+            return self.refuse("lease from", queue);
+        }
+        let max = opts.max.get();
+        let first = async {
+            loop {
+                let changed = self.backend.changed.notified();
+                let taken = self.take(queue, max)?;
+                if !taken.is_empty() {
+                    return Ok(taken);
+                }
+                changed.await;
+            }
+        };
+        let wait = match opts.wait {
+            Wait::Forever => MAX_DURATION,
             Wait::For(time) => time,
             _ => Duration::ZERO,
         };
-        let deadline = Instant::now() + time.min(Duration::from_secs(1 << 32));
-        loop {
-            let changed = self.backend.changed.notified();
-            self.check(opts.lease.is_none(), "get from", queue)?;
-            let taken: Vec<_> = self.with(queue, |it| {
-                let front = opts.max.get().min(it.messages.len());
-                if cfg!(feature = "broken") {
-                    it.messages.make_contiguous().reverse();
-                }
-                it.messages
-                    .drain(..front)
-                    .map(|it| Delivery::new(it, 1, None))
-                    .collect()
-            });
-            if !taken.is_empty() || deadline <= Instant::now() {
-                return Ok(taken);
-            }
-            drop(timeout_at(deadline, changed).await);
-        }
+        timeout(wait, first)
+            .await
+            .unwrap_or_else(|_| self.take(queue, max))
     }
 
     async fn queue_settle(
@@ -213,37 +217,40 @@ impl Provider for Handle {
         queue: &str,
         _: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        self.check(false, "settle in", queue).map(|()| Vec::new())
+        self.refuse("settle in", queue)
     }
 
     async fn queue_peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        self.check(part == Part::Ready, "peek at", queue)?;
-        let stored = |it: &Message| Stored::new(it.clone(), 0);
-        Ok(self.with(queue, |it| {
-            it.messages.iter().take(max).map(stored).collect()
-        }))
+        if part != Part::Ready {
+            return self.refuse("peek at", queue);
+        }
+        let mut state = self.open("peek at", queue)?;
+        let first = state.queue(queue).messages.iter().take(max);
+        Ok(first.map(|it| Stored::new(it.clone(), 0)).collect())
     }
 
     async fn queue_redrive(&self, queue: &str, _: Redrive) -> Result<usize> {
-        self.check(false, "redrive", queue).map(|()| 0)
+        self.refuse("redrive", queue)
     }
 
     async fn queue_clear(&self, queue: &str, part: Part) -> Result<usize> {
-        self.check(part == Part::Ready, "clear", queue)?;
-        Ok(self.with(queue, |it| std::mem::take(&mut it.messages).len()))
+        match part {
+            Part::Ready => Ok(self.take(queue, usize::MAX)?.len()),
+            _ => self.refuse("clear", queue),
+        }
     }
 
     async fn queue_stats(&self, queue: &str) -> Result<QueueStats> {
-        self.check(true, "count", queue)?;
-        Ok(self.with(queue, |it| QueueStats::new(it.messages.len(), 0, 0, 0)))
+        let mut state = self.open("count", queue)?;
+        Ok(QueueStats::new(state.queue(queue).messages.len(), 0, 0, 0))
     }
 
     async fn rpc_listen(&self, channel: &str) -> Result<Requests> {
-        Err(self.check(false, "serve", channel).unwrap_err())
+        self.refuse("serve", channel)
     }
 
     async fn rpc_request(&self, channel: &str, _: Message, _: RequestOptions) -> Result<Replies> {
-        Err(self.check(false, "call", channel).unwrap_err())
+        self.refuse("call", channel)
     }
 
     async fn close(&self) -> Result<()> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use pymq_conformance::twist::{Twist, twisted};
 use pymq_conformance::{Clock, Failure, Harness};
-use pymq_core::Result;
-use pymq_core::provider::Provider;
+use pymq_core::provider::{Provider, Put, PutOptions};
+use pymq_core::{Message, Result};
 use stranger::Backend;
 
 #[derive(Debug, Default)]
@@ -23,7 +24,10 @@ impl StrangerHarness {
 #[async_trait]
 impl Harness for StrangerHarness {
     async fn connect(&self) -> Result<Arc<dyn Provider>> {
-        Ok(self.here.connect())
+        match cfg!(feature = "broken") {
+            true => Ok(twisted(self.here.connect(), LastFirst)),
+            false => Ok(self.here.connect()),
+        }
     }
 
     async fn connect_elsewhere(&self) -> Result<Arc<dyn Provider>> {
@@ -36,6 +40,24 @@ impl Harness for StrangerHarness {
 
     async fn leftovers(&self) -> Vec<String> {
         [self.here.leftovers(), self.elsewhere.leftovers()].concat()
+    }
+}
+
+/// A provider that is broken on purpose: it puts the messages of a batch in reverse order.
+#[derive(Debug)]
+struct LastFirst;
+
+#[async_trait]
+impl Twist for LastFirst {
+    async fn queue_put(
+        &self,
+        inner: &Arc<dyn Provider>,
+        queue: &str,
+        mut messages: Vec<Message>,
+        opts: PutOptions,
+    ) -> Result<Put> {
+        messages.reverse();
+        inner.queue_put(queue, messages, opts).await
     }
 }
 
