@@ -69,7 +69,8 @@
 //! says what it demands, and its body is the shortest program that shows it. What a provider does not
 //! declare in its [`Capabilities`](pymq_core::provider::Capabilities) is not demanded. The behavior
 //! then demands what still holds, as the field of the capability says.
-//! [`table`] is the one list of all behaviors. [`toy`] is a provider of 300 lines to compare with.
+//! [`table`] is the one list of all behaviors. [`toy`] is a provider to compare with: it has topics,
+//! and queues with leases.
 //!
 //! # Features
 //!
