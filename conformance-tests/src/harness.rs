@@ -1,4 +1,4 @@
-//! What a behaviour is run against: handles on one backend, in a namespace of the test's own.
+//! What a behavior is run against: handles on one backend, in a namespace of the test's own.
 
 use std::fmt;
 use std::future::Future;
@@ -12,10 +12,10 @@ use tokio::time::sleep;
 
 use crate::twist::{Twist, twisted};
 
-/// Why a behaviour failed, or could not be run.
+/// Why a behavior failed, or could not be run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a behaviour returns; it fails by an error or by a failed assertion.
+/// What a behavior returns; it fails by an error or by a failed assertion.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// One backend, fresh for each test.
@@ -28,7 +28,7 @@ pub trait Harness: fmt::Debug + Send + Sync {
     async fn connect_elsewhere(&self) -> pymq_core::Result<Arc<dyn Provider>>;
 
     /// Tries to open a handle where something is wrong. Answers none where that cannot go wrong, as when there is no
-    /// server; behaviours then demand that the provider does not call itself shared.
+    /// server; behaviors then demand that the provider does not call itself shared.
     async fn connect_despite(&self, fault: Fault) -> Option<pymq_core::Result<Arc<dyn Provider>>> {
         let _ = fault;
         None
@@ -114,7 +114,7 @@ pub enum Fault {
 /// What is given as the password for [`Fault::WrongPassword`]; no error may ever show it.
 pub const WRONG_PASSWORD: &str = "hunter2";
 
-/// Puts something between a behaviour and the provider a harness opens.
+/// Puts something between a behavior and the provider a harness opens.
 pub type Wrap = Box<dyn Fn(Arc<dyn Provider>) -> Arc<dyn Provider> + Send + Sync>;
 
 /// A harness whose providers are all wrapped: by a decorator to be tested, or by a mutant to be caught.

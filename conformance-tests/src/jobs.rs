@@ -1,4 +1,4 @@
-//! A queue in a behaviour's hand: its items are numbers, and no wait is longer than [`PATIENCE`].
+//! A queue in a behavior's hand: its items are numbers, and no wait is longer than [`PATIENCE`].
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -254,7 +254,7 @@ pub fn bury(reason: &str) -> Settle {
 
 /// A bound that is not zero.
 pub fn at_most(max: usize) -> NonZeroUsize {
-    NonZeroUsize::new(max).expect("behaviours bound by at least one")
+    NonZeroUsize::new(max).expect("behaviors bound by at least one")
 }
 
 /// Asserts that a timed thing took at least so long, and on a paused clock exactly so long.

@@ -86,7 +86,7 @@
 #![expect(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
-    reason = "a behaviour fails by either"
+    reason = "a behavior fails by either"
 )]
 
 #[cfg(feature = "faults")]

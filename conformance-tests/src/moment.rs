@@ -13,7 +13,7 @@ use crate::Clock;
 
 /// Lets a waiter reach its wait, which nothing outside can observe.
 ///
-/// A waiter that is not there yet makes the behaviour easier to show, never wrong.
+/// A waiter that is not there yet makes the behavior easier to show, never wrong.
 pub async fn parked() {
     sleep(Duration::from_millis(50)).await;
 }

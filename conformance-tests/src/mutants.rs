@@ -23,7 +23,7 @@ use futures_util::FutureExt;
 use pymq_core::provider::{Incoming, Inlet, Provider, Subscription};
 
 use crate::harness::{Wrap, Wrapped};
-use crate::table::Behaviour;
+use crate::table::Behavior;
 use crate::twist::{Twist, twisted};
 use crate::{Failure, Harness, Outcome};
 
@@ -33,7 +33,7 @@ pub struct Mutant {
     /// Makes the fault for one backend; all handles wrapped by the result share it.
     pub build: fn() -> Wrap,
     /// What has to fail on it.
-    pub caught_by: Behaviour,
+    pub caught_by: Behavior,
 }
 
 impl fmt::Debug for Mutant {
@@ -44,8 +44,8 @@ impl fmt::Debug for Mutant {
     }
 }
 
-/// Emits a named test for each mutant, `mutants!(open)`, on a provider that shows every behaviour. A line reads: the
-/// function that builds it, in the module of the group under `mutants`, and the behaviour of that group that catches it.
+/// Emits a named test for each mutant, `mutants!(open)`, on a provider that shows every behavior. A line reads: the
+/// function that builds it, in the module of the group under `mutants`, and the behavior of that group that catches it.
 #[macro_export]
 macro_rules! mutants {
     ($open:expr) => {
@@ -161,26 +161,26 @@ macro_rules! mutants {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! emit_mutants {
-    ([$open:expr] $($group:ident { $($mutant:ident => $behaviour:ident,)* })*) => {
+    ([$open:expr] $($group:ident { $($mutant:ident => $behavior:ident,)* })*) => {
         $(mod $group {
             use super::*;
             $(#[tokio::test(start_paused = true)]
             async fn $mutant() -> $crate::Outcome {
                 let mutant = $crate::mutants::Mutant {
                     build: $crate::mutants::$group::$mutant,
-                    caught_by: $crate::table::Behaviour {
+                    caught_by: $crate::table::Behavior {
                         group: stringify!($group),
-                        name: stringify!($behaviour),
-                        run: |harness| Box::pin($crate::$group::$behaviour(harness)),
+                        name: stringify!($behavior),
+                        run: |harness| Box::pin($crate::$group::$behavior(harness)),
                     },
                 };
-                $crate::mutants::catch(mutant, async || $open(stringify!($behaviour)).await).await
+                $crate::mutants::catch(mutant, async || $open(stringify!($behavior)).await).await
             })*
         })*
     };
 }
 
-/// Longer than any behaviour takes, also on a provider that hangs; on a paused clock it costs nothing.
+/// Longer than any behavior takes, also on a provider that hangs; on a paused clock it costs nothing.
 const HANGS: Duration = Duration::from_secs(24 * 3_600);
 
 /// Wraps each handle in a twist made for it.
@@ -204,7 +204,7 @@ async fn relay(
     }
 }
 
-/// Runs the behaviour that must catch a mutant: it has to pass on the provider as it is, and to fail on the mutant by
+/// Runs the behavior that must catch a mutant: it has to pass on the provider as it is, and to fail on the mutant by
 /// an error, a panic, or by never ending.
 ///
 /// # Errors
@@ -214,20 +214,20 @@ pub async fn catch<H: Harness>(
     mutant: Mutant,
     open: impl AsyncFn() -> Result<H, Failure>,
 ) -> Outcome {
-    let behaviour = mutant.caught_by;
-    run(behaviour, &open().await?)
+    let behavior = mutant.caught_by;
+    run(behavior, &open().await?)
         .await
-        .map_err(|fault| format!("{behaviour:?} fails unbroken: {fault}"))?;
+        .map_err(|fault| format!("{behavior:?} fails unbroken: {fault}"))?;
 
     let broken = Wrapped::new(open().await?, (mutant.build)());
-    match run(behaviour, &broken).await {
+    match run(behavior, &broken).await {
         Err(_) => Ok(()),
-        Ok(()) => Err(format!("{behaviour:?} did not notice").into()),
+        Ok(()) => Err(format!("{behavior:?} did not notice").into()),
     }
 }
 
-async fn run(behaviour: Behaviour, harness: &dyn Harness) -> Outcome {
-    let run = AssertUnwindSafe((behaviour.run)(harness)).catch_unwind();
+async fn run(behavior: Behavior, harness: &dyn Harness) -> Outcome {
+    let run = AssertUnwindSafe((behavior.run)(harness)).catch_unwind();
     match tokio::time::timeout(HANGS, run).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err("it panicked".into()),

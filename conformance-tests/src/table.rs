@@ -1,4 +1,4 @@
-//! The one list of behaviours. What is not in it does not exist; what is in it runs on every provider.
+//! The one list of behaviors. What is not in it does not exist; what is in it runs on every provider.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,9 +7,9 @@ use pymq_core::provider::Capabilities;
 
 use crate::{Clock, Harness, Outcome};
 
-/// A behaviour as a value, for runs over the whole list: stress, mutants.
+/// A behavior as a value, for runs over the whole list: stress, mutants.
 #[derive(Clone, Copy)]
-pub struct Behaviour {
+pub struct Behavior {
     /// The module it lives in, such as `topics`.
     pub group: &'static str,
     /// Its name, a sentence.
@@ -21,7 +21,7 @@ pub struct Behaviour {
 /// The function of a behavior. Its future is boxed.
 pub type Run = for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-impl std::fmt::Debug for Behaviour {
+impl std::fmt::Debug for Behavior {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}::{}", self.group, self.name)
     }
@@ -30,7 +30,7 @@ impl std::fmt::Debug for Behaviour {
 /// Calls the macro `$with` with a part of the table, behind the given arguments: with `required`, what every provider
 /// must show; with the name of a capability, what one must show that declares it.
 #[macro_export]
-macro_rules! behaviours {
+macro_rules! behaviors {
     (required, $with:ident, $($args:tt)*) => {
         $crate::$with! {
             [$($args)*]
@@ -586,8 +586,8 @@ macro_rules! behaviours {
 #[macro_export]
 macro_rules! suite {
     (@ $clock:ident, $open:expr, [$($capability:ident),*]) => {
-        $crate::behaviours!(required, emit_tests, $clock, $open);
-        $($crate::behaviours!($capability, emit_tests, $clock, $open);)*
+        $crate::behaviors!(required, emit_tests, $clock, $open);
+        $($crate::behaviors!($capability, emit_tests, $clock, $open);)*
 
         #[test]
         fn declared_capabilities_are_the_tested_ones() -> $crate::Outcome {
@@ -634,7 +634,7 @@ macro_rules! emit_tests {
 #[macro_export]
 macro_rules! emit_list {
     ([] $($group:ident { $($name:ident,)* })*) => {
-        vec![$($($crate::table::Behaviour {
+        vec![$($($crate::table::Behavior {
             group: stringify!($group),
             name: stringify!($name),
             run: |harness| Box::pin($crate::$group::$name(harness)),
@@ -643,7 +643,7 @@ macro_rules! emit_list {
 }
 
 /// Returns the whole table as values, capabilities included.
-pub fn all() -> Vec<Behaviour> {
+pub fn all() -> Vec<Behavior> {
     declared_by(
         Capabilities::none()
             .with_patterns()
@@ -653,18 +653,18 @@ pub fn all() -> Vec<Behaviour> {
 }
 
 /// Returns the part of the table that a provider of these capabilities must show.
-pub fn declared_by(capabilities: Capabilities) -> Vec<Behaviour> {
-    let mut behaviours: Vec<Behaviour> = crate::behaviours!(required, emit_list,);
+pub fn declared_by(capabilities: Capabilities) -> Vec<Behavior> {
+    let mut behaviors: Vec<Behavior> = crate::behaviors!(required, emit_list,);
     if capabilities.patterns {
-        behaviours.extend(crate::behaviours!(patterns, emit_list,));
+        behaviors.extend(crate::behaviors!(patterns, emit_list,));
     }
     if capabilities.leases {
-        behaviours.extend(crate::behaviours!(leases, emit_list,));
+        behaviors.extend(crate::behaviors!(leases, emit_list,));
     }
     if capabilities.delays {
-        behaviours.extend(crate::behaviours!(delays, emit_list,));
+        behaviors.extend(crate::behaviors!(delays, emit_list,));
     }
-    behaviours
+    behaviors
 }
 
 /// Compares the capabilities that a test file names with those the provider declares.

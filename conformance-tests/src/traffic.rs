@@ -1,4 +1,4 @@
-//! The small words behaviours share: what is sent, and what is received of it.
+//! The small words behaviors share: what is sent, and what is received of it.
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Failure, Outcome};
 
-/// The longest a behaviour waits for what must happen: generous, as it costs nothing when it does.
+/// The longest a behavior waits for what must happen: generous, as it costs nothing when it does.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks again and again until the condition holds.

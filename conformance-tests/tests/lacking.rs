@@ -36,10 +36,10 @@ fn without_atomic_batches() -> Outcome {
 /// Runs each behavior on a toy that lacks what `remove` takes away, and names all that failed.
 fn lacking(remove: fn(&mut Capabilities)) -> Outcome {
     let mut failed = Vec::new();
-    for behaviour in table::declared_by(Capabilities::none().with_leases()) {
+    for behavior in table::declared_by(Capabilities::none().with_leases()) {
         let outcome = run(Clock::Paused, async {
             let harness = ToyHarness::lacking(remove).at_rest();
-            match AssertUnwindSafe((behaviour.run)(&harness))
+            match AssertUnwindSafe((behavior.run)(&harness))
                 .catch_unwind()
                 .await
             {
@@ -47,7 +47,7 @@ fn lacking(remove: fn(&mut Capabilities)) -> Outcome {
                 Err(_) => Err("it panicked".into()),
             }
         });
-        failed.extend(outcome.err().map(|error| format!("{behaviour:?}: {error}")));
+        failed.extend(outcome.err().map(|error| format!("{behavior:?}: {error}")));
     }
     if failed.is_empty() {
         Ok(())

@@ -1,4 +1,4 @@
-//! Every mutant is caught by the behaviour that names it.
+//! Every mutant is caught by the behavior that names it.
 
 use pymq_conformance::memory::MemoryHarness;
 

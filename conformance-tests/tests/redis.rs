@@ -10,7 +10,7 @@ use pymq_conformance::memory::MemoryHarness;
 use pymq_conformance::mutants::{self, Mutant};
 use pymq_conformance::properties::transcripts_are_equal;
 use pymq_conformance::redis::{RedisHarness, Server};
-use pymq_conformance::table::Behaviour;
+use pymq_conformance::table::Behavior;
 use pymq_conformance::wait::soon;
 use pymq_conformance::{Harness, Outcome};
 use pymq_core::provider::{GetOptions, PutOptions, Wait};
@@ -223,7 +223,7 @@ async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
 async fn bounded_retries_are_caught() -> Outcome {
     let mutant = Mutant {
         build: mutants::disruption::bounded_retries,
-        caught_by: Behaviour {
+        caught_by: Behavior {
             group: "disruption",
             name: "subscription_survives_disconnect",
             run: |harness| {

@@ -1,4 +1,4 @@
-//! Behaviours that hold alone hold in company: all at once on one runtime, several times each. On memory only: where
+//! Behaviors that hold alone hold in company: all at once on one runtime, several times each. On memory only: where
 //! time is real, a crowd is late for the deadlines of the others, and says nothing about the provider.
 //!
 //! `PYMQ_TEST_STRESS` says how many times, 3 unless it is set.
@@ -6,7 +6,7 @@
 use std::env;
 
 use pymq_conformance::memory::MemoryHarness;
-use pymq_conformance::table::{self, Behaviour};
+use pymq_conformance::table::{self, Behavior};
 use pymq_conformance::{Failure, Harness, Outcome};
 use tokio::task::JoinSet;
 
@@ -16,21 +16,21 @@ async fn the_suite_holds_in_parallel_on_memory() -> Outcome {
     stress(table::all(), MemoryHarness::open).await
 }
 
-/// Runs each behaviour several times, all at once, and names all that failed.
+/// Runs each behavior several times, all at once, and names all that failed.
 async fn stress<H: Harness + 'static>(
-    behaviours: Vec<Behaviour>,
+    behaviors: Vec<Behavior>,
     open: impl AsyncFn(&'static str) -> Result<H, Failure>,
 ) -> Outcome {
     let copies = env::var("PYMQ_TEST_STRESS").map_or(Ok(3), |copies| copies.parse())?;
     let mut running = JoinSet::new();
-    for behaviour in behaviours.repeat(copies) {
-        let harness = open(behaviour.group).await?;
+    for behavior in behaviors.repeat(copies) {
+        let harness = open(behavior.group).await?;
         running.spawn(async move {
             // A task of its own, so that a panic is told like any other failure.
-            match tokio::spawn(async move { (behaviour.run)(&harness).await }).await {
+            match tokio::spawn(async move { (behavior.run)(&harness).await }).await {
                 Ok(Ok(())) => Ok(()),
-                Ok(Err(fault)) => Err(format!("{behaviour:?}: {fault}")),
-                Err(panic) => Err(format!("{behaviour:?}: {panic}")),
+                Ok(Err(fault)) => Err(format!("{behavior:?}: {fault}")),
+                Err(panic) => Err(format!("{behavior:?}: {panic}")),
             }
         });
     }
