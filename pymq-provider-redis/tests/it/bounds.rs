@@ -4,195 +4,26 @@
 //! With `PYMQ_TEST_SCRIPTS=1000000`, the longest script is measured with a million messages and
 //! printed.
 
+mod setting;
+
 use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use pymq_core::provider::{
-    Delivery, GetOptions, Part, Provider, PutOptions, QueueStats, Receipt, Redrive, Settle,
+    Delivery, GetOptions, Part, PutOptions, QueueStats, Receipt, Redrive, Settle,
 };
-use pymq_core::{Connect, ErrorKind, Message};
+use pymq_core::{ErrorKind, Message};
 
-use crate::server::{Raw, Server};
+use self::setting::{Setting, assert_bounded};
 
 const LIST: &str = "__eventbus:global:q";
 const LONG: Duration = Duration::from_secs(3_600);
 const MIB: usize = 1 << 20;
 
-/// A queue on a server that logs every script.
-struct Setting {
-    _server: Server,
-    provider: Arc<dyn Provider>,
-    raw: Raw,
-}
-
-impl Setting {
-    async fn start() -> Self {
-        // The log also holds each command of each script. With many commands, the scripts would
-        // drop out of it.
-        let is_by_hand = std::env::var_os("PYMQ_TEST_SCRIPTS").is_some();
-        let options = [
-            "--slowlog-log-slower-than",
-            if is_by_hand { "1000" } else { "0" },
-            "--slowlog-max-len",
-            "1000000",
-        ];
-        let server = Server::start(&options).await;
-        let config = server.config().op_timeout(Duration::from_secs(60));
-        let provider = config.connect().await.unwrap();
-        let raw = server.raw().await;
-        Self {
-            _server: server,
-            provider,
-            raw,
-        }
-    }
-
-    async fn put(&self, bodies: impl IntoIterator<Item = usize>, opts: &PutOptions) {
-        let messages: Vec<_> = bodies
-            .into_iter()
-            .map(|body| Message::json(body.to_string()))
-            .collect();
-        let many = if *opts == PutOptions::default() {
-            100_000
-        } else {
-            10_000
-        };
-        for some in messages.chunks(many) {
-            let put = self.provider.queue_put("q", some.to_vec(), opts.clone());
-            put.await.unwrap();
-        }
-    }
-
-    /// Puts messages of 16 MiB.
-    async fn put_large(&self, count: usize) {
-        for n in 0..count {
-            let body = format!("\"{n}{}\"", "x".repeat(16 * MIB - 100));
-            let put =
-                self.provider
-                    .queue_put("q", vec![Message::json(body)], PutOptions::default());
-            put.await.unwrap();
-        }
-    }
-
-    /// Leases all messages, in as many takes as it needs.
-    async fn lease_all(&self, count: usize, lease: Duration) -> Vec<Delivery> {
-        let mut all = Vec::new();
-        while all.len() < count {
-            let opts = GetOptions::default().max(NonZeroUsize::MAX).lease(lease);
-            let some = self.provider.queue_get("q", opts).await.unwrap();
-            assert!(!some.is_empty());
-            all.extend(some);
-        }
-        all
-    }
-
-    async fn settle(&self, deliveries: &[Delivery], settle: &Settle) {
-        let all = deliveries
-            .iter()
-            .map(|one| (one.receipt.clone().unwrap(), settle.clone()));
-        let results = self
-            .provider
-            .queue_settle("q", all.collect())
-            .await
-            .unwrap();
-        assert!(results.iter().all(Result::is_ok));
-    }
-
-    async fn stats(&self) -> QueueStats {
-        self.provider.queue_stats("q").await.unwrap()
-    }
-
-    async fn drain(&self) -> Vec<usize> {
-        let mut all = Vec::new();
-        loop {
-            let opts = GetOptions::default().max(NonZeroUsize::MAX);
-            let some = self.provider.queue_get("q", opts).await.unwrap();
-            if some.is_empty() {
-                return all;
-            }
-            all.extend(some.iter().map(number));
-        }
-    }
-
-    /// Makes every time in a sorted set long past. Calls are counted from here on, because the
-    /// provider also sweeps by itself.
-    async fn let_all_end(&mut self, part: &str) {
-        self.forget_calls().await;
-        let code =
-            "local some = redis.call('ZRANGEBYSCORE', KEYS[1], 1e11, '+inf', 'LIMIT', 0, 10000)
-            for i, one in ipairs(some) do redis.call('ZADD', KEYS[1], ARGV[1] + i, one) end
-            return #some";
-        let key = format!("{{{LIST}}}:v1:{part}");
-        let mut ended = 0;
-        loop {
-            let from = ended.to_string();
-            let words = ["EVAL", code, "1", &key, &from];
-            match self.raw.run::<usize>(&words).await {
-                0 => return,
-                some => ended += some,
-            }
-        }
-    }
-
-    async fn forget_calls(&mut self) {
-        self.raw.run::<()>(&["SLOWLOG", "RESET"]).await;
-    }
-
-    /// Returns the scripts that were called since `forget_calls`.
-    async fn calls(&mut self) -> Vec<Call> {
-        type Entry = (u64, u64, u64, Vec<String>, ::redis::Value, ::redis::Value);
-        let entries: Vec<Entry> = self.raw.run(&["SLOWLOG", "GET", "-1"]).await;
-        let calls = entries
-            .into_iter()
-            .filter(|entry| entry.3[0].starts_with("EVAL"))
-            // Without the script of `let_all_end`.
-            .filter(|entry| !entry.3[1].starts_with("local some"));
-        calls
-            .map(|(_, _, micros, words, _, _)| Call { micros, words })
-            .collect()
-    }
-}
-
-/// A script call in the log of the server.
-#[derive(Debug)]
-struct Call {
-    micros: u64,
-    /// At most 32. The last one tells how many more there were, and each how many more bytes it
-    /// had.
-    words: Vec<String>,
-}
-
-impl Call {
-    fn words(&self) -> usize {
-        self.words.len()
-            + self
-                .words
-                .last()
-                .map_or(0, |last| more(last, "more arguments"))
-    }
-}
-
-/// Reads the number in `... (5 more arguments)`.
-fn more(text: &str, what: &str) -> usize {
-    let number = text
-        .strip_suffix(&format!(" {what})"))
-        .and_then(|text| text.rsplit_once("... ("));
-    number.map_or(0, |(_, number)| number.parse().unwrap())
-}
-
 fn number(delivery: &Delivery) -> usize {
     String::from_utf8_lossy(&delivery.message.body)
         .parse()
         .unwrap()
-}
-
-/// Asserts that no call had too many arguments, and that there were at least this many calls.
-fn assert_bounded(calls: &[Call], at_least: usize) {
-    assert!(calls.len() >= at_least, "{} calls", calls.len());
-    for call in calls {
-        assert!(call.words() <= 10_000, "{} words", call.words());
-    }
 }
 
 #[tokio::test]
@@ -564,18 +395,5 @@ impl Setting {
     async fn sweep(&self) {
         let peek = self.provider.queue_peek("q", Part::Ready, 1);
         assert_eq!(peek.await.unwrap().len(), 1);
-    }
-
-    /// Prints the longest script since the last report, and asserts the bounds of all scripts.
-    async fn report(&mut self, operation: &str) {
-        let calls = self.calls().await;
-        let longest = calls.iter().map(|call| call.micros).max().unwrap_or(0);
-        let words = calls.iter().map(Call::words).max().unwrap_or(0);
-        println!(
-            "{operation:20} {:6} scripts, longest {longest:7} us, {words:5} words",
-            calls.len()
-        );
-        assert!(words <= 10_020, "{operation}: {words} words");
-        self.forget_calls().await;
     }
 }

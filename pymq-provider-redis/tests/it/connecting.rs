@@ -81,12 +81,9 @@ async fn a_missing_database_is_a_configuration_error() {
 
 #[tokio::test]
 async fn each_missing_right_is_an_error_of_its_operation_alone() {
-    let acl = "user app on >pw ~__eventbus:* ~{__eventbus:* &__eventbus:global:ok* +ping +publish +subscribe +lpush";
-    let words: Vec<&str> = ["--user"]
-        .into_iter()
-        .chain(acl.split(' ').skip(1))
-        .collect();
-    let server = Server::start(&words).await;
+    let acl = "--user app on >pw ~__eventbus:* ~{__eventbus:* resetchannels &__eventbus:global:ok* \
+               +ping +publish +subscribe +lpush";
+    let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
     let config: RedisConfig = server.url("app:pw@").parse().unwrap();
     let provider = config.connect().await.unwrap();
 
@@ -122,7 +119,7 @@ async fn each_missing_right_is_an_error_of_its_operation_alone() {
 
 #[tokio::test]
 async fn a_script_runs_in_full_where_its_hash_may_not_be_used() {
-    let acl = "--user app on >pw ~__eventbus:* &__eventbus:* +@all -evalsha -script";
+    let acl = "--user app on >pw ~__eventbus:* resetchannels &__eventbus:* +@all -evalsha -script";
     let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
     let config: RedisConfig = server.url("app:pw@").parse().unwrap();
     let provider = config.connect().await.unwrap();
@@ -325,12 +322,10 @@ fn to_all() -> RequestOptions {
 /// setting.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_beyond_a_limit_of_the_server_is_refused() {
-    let options = [
-        ["--proto-max-bulk-len", "2mb"],
-        ["--client-query-buffer-limit", "4mb"],
-        ["--client-output-buffer-limit", "pubsub 1mb 1mb 60"],
-    ];
-    let server = Server::start(options.as_flattened()).await;
+    let options = "--proto-max-bulk-len 2mb --client-query-buffer-limit 4mb \
+                   --client-output-buffer-limit pubsub 1mb 1mb 60";
+    let options: Vec<&str> = options.split_whitespace().collect();
+    let server = Server::start(&options).await;
     let bus = Bus::connect(server.config()).await.unwrap();
     let mut events = bus.topic("news").stream::<String>().await.unwrap();
     let _echo = bus.expose("echo", async |text: String| text).await.unwrap();

@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
-use pymq_core::provider::{
-    Filter, GetOptions, Incoming, Provider, PutOptions, Reply, RequestOptions, Wait,
-};
+use pymq_core::provider::{Filter, GetOptions, Incoming, PutOptions, Reply, RequestOptions, Wait};
 use pymq_core::{Bus, Connect, ErrorKind, LifecycleEvent, Message, Status};
 use pymq_provider_redis::RedisConfig;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::freezing_proxy::FreezingProxy;
-use crate::server::{Raw, Server, soon};
+use crate::server::{Server, soon};
 
 #[tokio::test]
 async fn killed_connections_come_back_with_one_gap() {
@@ -148,7 +144,7 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
         .connect()
         .await
         .unwrap();
-    let busy = silence(&server, "1.5").await;
+    let busy = server.silence("1.5").await;
 
     for _ in 0..2 {
         let before = Instant::now();
@@ -160,95 +156,6 @@ async fn a_server_that_stops_answering_is_a_timeout_with_an_unknown_outcome() {
     busy.await.unwrap();
 
     soon(async { while provider.publish("t", Message::json("1")).await.is_err() {} }).await;
-}
-
-/// Stops a server from answering for some seconds. Returns when that has begun.
-async fn silence(server: &Server, seconds: &'static str) -> JoinHandle<()> {
-    let mut raw = server.raw().await;
-    let asleep = tokio::spawn(async move {
-        let _: () = raw.run(&["DEBUG", "SLEEP", seconds]).await;
-    });
-    sleep(Duration::from_millis(200)).await;
-    asleep
-}
-
-/// Calls `f`, disturbs the server, and answers only then. The answer must arrive.
-async fn an_open_call_outlives<F: Future<Output = ()>>(
-    provider: &dyn Provider,
-    mishap: impl FnOnce() -> F,
-) {
-    let mut requests = provider.rpc_listen("f").await.unwrap();
-    let mut replies = provider
-        .rpc_request("f", Message::json("[]"), RequestOptions::default())
-        .await
-        .unwrap();
-    let request = soon(requests.recv()).await.unwrap();
-
-    mishap().await;
-
-    let answer = Reply::Ok {
-        body: "1".into(),
-        type_name: "int".into(),
-    };
-    request.respond(answer.clone());
-    assert_eq!(soon(replies.recv()).await.unwrap().unwrap(), answer);
-}
-
-#[tokio::test]
-async fn a_first_call_outlives_a_server_that_is_busy() {
-    let server = Server::start(&["--busy-reply-threshold", "1"]).await;
-    let (caller, callee) = (server.connect().await, server.connect().await);
-    let mut raw = server.raw().await;
-    let mut requests = callee.rpc_listen("f").await.unwrap();
-    let script = "local t repeat t = redis.call('TIME') until tonumber(t[1]) >= tonumber(ARGV[1])";
-    let now: Vec<String> = raw.run(&["TIME"]).await;
-    let end = (now[0].parse::<u64>().unwrap() + 3).to_string();
-    let busy = tokio::spawn(async move {
-        let _: () = raw.run(&["EVAL", script, "0", &end]).await;
-    });
-    sleep(Duration::from_millis(100)).await;
-
-    let mut replies = caller
-        .rpc_request("f", Message::json("[]"), RequestOptions::default())
-        .await
-        .unwrap();
-
-    let answer = Reply::Ok {
-        body: "1".into(),
-        type_name: "int".into(),
-    };
-    soon(requests.recv()).await.unwrap().respond(answer.clone());
-    assert_eq!(soon(replies.recv()).await.unwrap().unwrap(), answer);
-    busy.await.unwrap();
-}
-
-#[tokio::test]
-async fn an_open_call_outlives_a_server_that_is_a_replica_for_a_while() {
-    let server = Server::start(&[]).await;
-    let (provider, mut raw) = (server.connect().await, server.raw().await);
-    let accepted = async |raw: &mut Raw| -> usize {
-        let info: String = raw.run(&["INFO", "stats"]).await;
-        let (_, rest) = info.split_once("total_connections_received:").unwrap();
-        rest.lines().next().unwrap().trim().parse().unwrap()
-    };
-
-    an_open_call_outlives(&*provider, || async move {
-        let before = accepted(&mut raw).await;
-        let _: () = raw.run(&["REPLICAOF", "127.0.0.1", "1"]).await;
-        // The provider leaves a read-only server for a new connection, which may reach another
-        // server.
-        soon(async {
-            while accepted(&mut raw).await < before + 3 {
-                sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-        sleep(Duration::from_secs(1)).await;
-        let opened = accepted(&mut raw).await - before;
-        assert!(opened < 40, "{opened} connections in about a second");
-        let _: () = raw.run(&["REPLICAOF", "NO", "ONE"]).await;
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -301,7 +208,7 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
         .await
         .unwrap();
     let request = soon(requests.recv()).await.unwrap();
-    let asleep = silence(&server, "6").await;
+    let asleep = server.silence("6").await;
 
     // An answer, a sweep and the deletion of the inbox are in flight.
     request.respond(Reply::Ok {
@@ -318,39 +225,6 @@ async fn a_close_does_not_wait_for_a_server_that_does_not_answer() {
     closed.unwrap();
     assert_eq!(taken.unwrap_err().kind(), ErrorKind::Closed);
     assert!(!asleep.is_finished(), "it waited for the server");
-    asleep.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_call_that_waits_behind_others_gets_no_more_time() {
-    let server = Server::start(&["--enable-debug-command", "yes"]).await;
-    let provider = server
-        .config()
-        .op_timeout(Duration::from_millis(300))
-        .connect()
-        .await
-        .unwrap();
-    let _requests = provider.rpc_listen("f").await.unwrap();
-    let asleep = silence(&server, "5").await;
-
-    // Far more calls than are sent at once.
-    let calls = (0..2_000).map(|_| async {
-        let options = RequestOptions::default();
-        let mut replies = provider
-            .rpc_request("f", Message::json("[]"), options)
-            .await?;
-        replies.recv().await.unwrap()
-    });
-    let outcomes = join_all(calls).await;
-
-    assert!(!asleep.is_finished(), "they waited for the server");
-    for outcome in outcomes {
-        let kind = outcome.unwrap_err().kind();
-        assert!(
-            matches!(kind, ErrorKind::Timeout | ErrorKind::Disconnected),
-            "{kind:?}"
-        );
-    }
     asleep.await.unwrap();
 }
 

@@ -13,6 +13,7 @@ mod server;
 
 mod bounds;
 mod connecting;
+mod disrupted_calls;
 mod disruption;
 mod freezing_proxy;
 mod late;

@@ -9,6 +9,8 @@ use pymq_conformance::redis;
 use pymq_core::Connect;
 use pymq_core::provider::Provider;
 use pymq_provider_redis::RedisConfig;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// A running server.
 #[derive(Debug)]
@@ -41,6 +43,16 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Arc<dyn Provider> {
         self.config().connect().await.unwrap()
+    }
+
+    /// Stops this server from answering for some seconds. Returns when that has begun.
+    pub(crate) async fn silence(&self, seconds: &'static str) -> JoinHandle<()> {
+        let mut raw = self.raw().await;
+        let asleep = tokio::spawn(async move {
+            let _: () = raw.run(&["DEBUG", "SLEEP", seconds]).await;
+        });
+        sleep(Duration::from_millis(200)).await;
+        asleep
     }
 
     /// Connects without the provider.
