@@ -1,7 +1,8 @@
-//! Takes the snippets of `docs/FROM_PYTHON.md` apart, so that `tests/python/from_python.rs` runs what the page says.
+//! Extracts the snippets of `docs/FROM_PYTHON.md`, so that `tests/python/from_python.rs` runs them
+//! as they are on the page.
 //!
-//! Each section with a snippet becomes a file of its name: its Rust as it stands there, and its Python as an array of
-//! text. What a test does not use of it is dead code, and so a warning.
+//! Each section with a snippet becomes a file of its name: its Rust code unchanged, and its Python
+//! code as an array of texts. A snippet that no test uses is dead code, and so a warning.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -53,7 +54,7 @@ fn sections(page: &str) -> Result<BTreeMap<String, Section>, Box<dyn Error>> {
                     .push(block),
                 "rust" => {
                     let rust = &mut sections.entry(heading.clone()).or_default().rust;
-                    // Two would be one module, and each has to compile without the other.
+                    // Two snippets would be one module, and each has to compile without the other.
                     if !std::mem::replace(rust, block).is_empty() {
                         return Err(format!("two Rust snippets in `{heading}` of {PAGE}").into());
                     }

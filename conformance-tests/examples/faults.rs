@@ -1,4 +1,4 @@
-//! Runs the faults: kills, restarts, outages and bad input, and what must hold in spite of them.
+//! Runs the faults: kills, restarts, outages and bad input, and what must hold despite them.
 //!
 //!     cargo run --release -p pymq-conformance --example faults
 //!     cargo run --release -p pymq-conformance --example faults -- F1 F7 --seed 17

@@ -1,4 +1,4 @@
-//! Lets storm after storm of faults rage for as long as one likes, and says at the end what was lost: nothing.
+//! Runs storms of faults for the requested time, and reports at the end what was lost: nothing.
 //!
 //!     cargo run --release -p pymq-conformance --example soak -- --minutes 60 --seed 17
 

@@ -1,10 +1,10 @@
-//! A panic that does not end where it is caught: its payload panics again when it is dropped.
+//! A panic that panics again where it is caught: its payload panics when it is dropped.
 
 #![expect(clippy::panic, reason = "panicking is what it is for")]
 
 use std::panic::panic_any;
 
-/// Panics when it is dropped, with another one as the payload, so many times.
+/// A payload that panics when it is dropped, this many times in a row.
 struct Bomb(u8);
 
 impl Drop for Bomb {
@@ -15,12 +15,12 @@ impl Drop for Bomb {
     }
 }
 
-/// Panics with a payload that panics when it is dropped, as does the payload of that.
+/// Panics with a payload that panics when it is dropped, and so does the next payload.
 pub(crate) fn explode() -> ! {
     panic_any(Bomb(3))
 }
 
-/// A value that panics as [`explode`] does when it is dropped.
+/// A value that panics like [`explode`] when it is dropped.
 pub(crate) struct Mine;
 
 impl Drop for Mine {

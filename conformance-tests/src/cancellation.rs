@@ -1,5 +1,5 @@
-//! K: every public future, dropped after its first poll, its second, and so on to its end. What it was about has happened
-//! or not, and nothing is lost, doubled or left behind by it; the next call is right.
+//! Every public future is dropped after its first poll, its second, and so on to its end. Its
+//! effect happens or not. Nothing is lost, doubled or left behind, and the next call is right.
 
 mod queues;
 mod remotes;
@@ -28,17 +28,17 @@ use crate::twist::{Twist, twisted};
 use crate::wait::until;
 use crate::{Harness, Outcome};
 
-/// More polls than any operation takes that does not wait.
+/// More polls than any operation needs that does not wait.
 pub(crate) const POLLS: u32 = 60;
 
-/// An operation that is not polled again for so long waits for what will not come.
+/// An operation that is not polled again for this time waits for an event that will not come.
 const STUCK: Duration = Duration::from_millis(50);
 
-/// What came of an operation that was to be dropped after some polls.
+/// The result of an operation that was to be dropped after some polls.
 pub(crate) struct Dropped<T> {
-    /// What it had returned by then.
+    /// What it had returned.
     pub(crate) output: Option<T>,
-    /// It returned, or waits for something: more polls would change nothing.
+    /// It returned, or it waits: more polls would change nothing.
     pub(crate) is_last: bool,
 }
 
@@ -82,20 +82,21 @@ pub(crate) async fn dropped_after<F: Future>(polls: u32, future: F) -> Dropped<F
     }
 }
 
-/// Opens a bus on which each operation takes several polls, also where the provider answers at once.
+/// Opens a bus on which each operation takes several polls, even if the provider answers at once.
 pub(crate) async fn open_halting(h: &dyn Harness) -> Result<Bus> {
     let provider = h.connect().await?;
     Ok(Bus::new(twisted(provider, Halting)))
 }
 
-/// Closes the bus and proves that nothing stays behind.
+/// Closes the bus and asserts that nothing is left.
 pub(crate) async fn leaves_nothing(h: &dyn Harness, bus: Bus) -> Outcome {
     bus.close().await?;
     drop(bus);
     until("nothing is left", async || h.leftovers().await.is_empty()).await
 }
 
-/// Works like the provider inside, with pauses before and after: more points at which to be dropped.
+/// Works like the inner provider, with pauses before and after each step. So there are more points
+/// at which a future can be dropped.
 #[derive(Debug)]
 struct Halting;
 
@@ -138,7 +139,7 @@ impl Twist for Halting {
         put
     }
 
-    /// No pause after it: what was taken would be lost in it.
+    /// No pause afterwards: a drop in it would lose the messages that were taken.
     async fn queue_get(
         &self,
         inner: &Arc<dyn Provider>,

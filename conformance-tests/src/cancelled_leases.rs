@@ -1,4 +1,5 @@
-//! K: leases and their ends, dropped at each poll: finished or back, never lost, never left leased.
+//! Leases and settlements, dropped at each poll. The item is finished or back in the queue. It is
+//! never lost and never stays leased.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::{Harness, Outcome};
 /// Longer than any test, for waits and leases. An item that is not given back stays leased.
 const LONG: Duration = Duration::from_secs(3_600);
 
-/// Dropped leases of every kind give their item back, uncounted.
+/// Dropped leases of every kind give their item back, and no attempt is counted.
 pub async fn dropped_leases_are_given_back_uncounted(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let jobs = bus
@@ -29,7 +30,8 @@ pub async fn dropped_leases_are_given_back_uncounted(h: &dyn Harness) -> Outcome
                 _ => dropped_after(polls, jobs.try_lease()).await,
             };
             is_last &= run.is_last;
-            // One that was handed out counts; acked and put anew it is as before.
+            // An item that was handed out counts an attempt. After an ack and a new put it has none
+            // again.
             if let Some(job) = run.output.transpose()?.flatten() {
                 assert_eq!(job.attempt(), 1, "lease {kind} after {polls} polls");
                 let item = job.into_inner().await?;
@@ -96,7 +98,8 @@ pub async fn dropped_settlements_leave_no_lease(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// Dropped looks at dead letters take none; dropped moves and clears move each of them once or not at all.
+/// Dropped peeks at dead letters take none. Dropped redrives and clears move each letter once or
+/// not at all.
 pub async fn dropped_redrives_lose_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(1);

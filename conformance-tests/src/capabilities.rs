@@ -1,4 +1,4 @@
-//! E: what a provider declares works, and what it lacks it refuses, with nothing done.
+//! A declared capability works. A missing one is refused, and nothing is done.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::traffic::{assert_reached, numbered, pattern, receive};
 use crate::without::{Capability, without};
 use crate::{Harness, Outcome};
 
-/// Each flag that is up has something behind it.
+/// Each declared capability works.
 pub async fn every_declared_capability_works(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let declared = provider.capabilities();
@@ -112,7 +112,8 @@ pub async fn missing_patterns_are_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Everything that needs leases is refused: taking, settling, and all about dead letters.
+/// Everything that needs leases is refused: takes with a lease, settlements, and all operations on
+/// dead letters.
 pub async fn missing_leases_are_refused(h: &dyn Harness) -> Outcome {
     let provider = without(Capability::Leases, h.connect().await?);
     provider
@@ -156,7 +157,7 @@ pub async fn missing_leases_are_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delayed put is refused as a whole; one without a delay is not.
+/// A delayed put is refused as a whole. A put without a delay is not.
 pub async fn missing_delays_are_refused(h: &dyn Harness) -> Outcome {
     let provider = without(Capability::Delays, h.connect().await?);
     let delay = PutOptions::default().delay(Duration::from_millis(1));
@@ -194,7 +195,7 @@ pub async fn missing_delays_are_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Demands `Unsupported`, with the provider and the name in its text.
+/// Asserts that the error is `Unsupported`, with the provider and the name in its text.
 fn refused<T: std::fmt::Debug>(provider: &dyn Provider, name: &str, result: pymq_core::Result<T>) {
     let error: Error = result.expect_err("what is not declared was done");
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");

@@ -1,4 +1,4 @@
-//! D: a delayed message is hidden until it is due, then joins the line at the back.
+//! A delayed message is hidden until it is due. Then it joins the back of the queue.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::moment::parked;
 use crate::wait::until;
 use crate::{Harness, Outcome};
 
-/// Before it is due a message is not in line. When it is due, a take that waits gets it.
+/// Before it is due, a message is not ready. When it is due, a waiting take gets it.
 pub async fn delayed_put_is_hidden_until_due(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let put = Instant::now();
@@ -27,7 +27,7 @@ pub async fn delayed_put_is_hidden_until_due(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delay of zero is none.
+/// A delay of zero is no delay.
 pub async fn zero_delay_is_in_line_at_once(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -37,7 +37,7 @@ pub async fn zero_delay_is_in_line_at_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A get that waits wakes when the message is due, also when that was put on another handle and after the wait began.
+/// A waiting get wakes when the message is due, also if another handle put it after the wait began.
 pub async fn waiting_get_wakes_at_due_time(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let mut put_at = Instant::now();
@@ -55,7 +55,7 @@ pub async fn waiting_get_wakes_at_due_time(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A get that gives up before the message is due gets nothing, and the message is there for the next.
+/// A get that gives up before the message is due gets nothing, and the next get finds the message.
 pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let put = Instant::now();
@@ -71,7 +71,7 @@ pub async fn get_may_give_up_before_due(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is due first leaves first, also when it was put last.
+/// Messages leave in the order of their due times, not of their puts.
 pub async fn delayed_items_ordered_by_due_time(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -96,7 +96,7 @@ pub async fn delayed_batch_keeps_its_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Messages in line pass those that are not due.
+/// Ready messages pass those that are not due.
 pub async fn delay_does_not_block_ready_items(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -108,7 +108,7 @@ pub async fn delay_does_not_block_ready_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A message that is due goes behind those in line by then.
+/// A due message goes behind the messages that are ready by then.
 pub async fn due_items_join_at_the_back(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -123,7 +123,7 @@ pub async fn due_items_join_at_the_back(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is due is in line for a count, a look or a clear, before any take.
+/// A due message is ready for a count, a peek or a clear, before any take.
 pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put_with([1, 2], after(SHORT)).await?;
@@ -136,7 +136,8 @@ pub async fn due_items_are_in_line_by_themselves(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is counted in line can be taken at once, also while other takes notice that it is due.
+/// A message that is counted as ready can be taken at once, also while other takes find out that it
+/// is due.
 pub async fn due_items_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -154,7 +155,7 @@ pub async fn due_items_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outco
     Ok(())
 }
 
-/// The delayed part is cleared alone.
+/// The delayed part is cleared without the other parts.
 pub async fn clear_delayed_leaves_the_line(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put_with([1, 2], after(LONG)).await?;
@@ -169,7 +170,7 @@ pub async fn clear_delayed_leaves_the_line(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delayed message does not need the handle it was put through.
+/// A delayed message does not need the handle that put it.
 pub async fn delayed_item_outlives_its_producer(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     producer.put_with([1], after(SHORT)).await?;
@@ -181,7 +182,8 @@ pub async fn delayed_item_outlives_its_producer(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nacked with a delay, a message is hidden so long and then joins at the back, as the next attempt.
+/// A message that is nacked with a delay is hidden for this time. Then it joins at the back, as the
+/// next attempt.
 pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2]).await?;
@@ -206,7 +208,7 @@ pub async fn nack_with_delay_waits(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delayed nack wakes a take that waits, when it is due.
+/// A delayed nack wakes a waiting take when it is due.
 pub async fn waiting_get_wakes_when_a_nack_is_due(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;
@@ -226,7 +228,8 @@ pub async fn waiting_get_wakes_when_a_nack_is_due(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is not due takes no place in a bounded line; what is due does, also beyond the bound.
+/// Messages that are not due take no space in a bounded queue. Due messages do, and may exceed the
+/// bound.
 pub async fn maxsize_bounds_the_line_only(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let one = PutOptions::default().maxsize(Some(at_most(1)));
@@ -245,7 +248,7 @@ pub async fn maxsize_bounds_the_line_only(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// No delay is too long, of a put or of a nack, and none overflows into the past.
+/// No delay of a put or a nack is too long, and none overflows into the past.
 pub async fn extreme_delay_saturates(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -270,7 +273,8 @@ pub async fn extreme_delay_saturates(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A delayed batch that is put again under its id is there once: while it is hidden, when it is due, when it is done.
+/// A delayed batch that is put twice under one id is there once: while it is hidden, when it is
+/// due, and when it is done.
 pub async fn once_makes_a_repeated_delayed_put_harmless(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let opts = || after(SHORT).once("order-1".into());

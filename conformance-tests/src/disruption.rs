@@ -1,4 +1,5 @@
-//! X: what survives a cut of every connection. Where there is nothing to cut, nothing is missing.
+//! What survives when every connection is cut. Where there is nothing to cut, nothing may be
+//! missing.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::traffic::{number, numbered, numbers, topic};
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Failure, Fault, Harness, Outcome};
 
-/// A subscription receives again after a cut, without anything being done about it.
+/// A subscription receives again after a cut, without any call.
 pub async fn subscription_survives_disconnect(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut subscription = subscriber.subscribe(topic("t")).await?;
@@ -30,7 +31,7 @@ pub async fn subscription_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A reader receives one gap before anything newer, and none when nothing was cut.
+/// A reader receives one gap before anything newer, and none if nothing was cut.
 pub async fn gap_is_reported_once(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut subscription = subscriber.subscribe(topic("t")).await?;
@@ -62,7 +63,7 @@ pub async fn gap_is_reported_once(h: &dyn Harness) -> Outcome {
     while_publishing(&*publisher, counting, reading).await
 }
 
-/// A take that waits through a cut gets what is put after it.
+/// A take that waits through a cut gets the next message that is put.
 pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
     let (putter, getter) = (h.connect().await?, h.connect().await?);
     for depth in [
@@ -91,7 +92,7 @@ pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
 
         let taken = soon("the waiting take", waiting).await???;
         assert_eq!(taken[0].message, numbered(1));
-        // A put whose answer was cut off may have been repeated.
+        // A put may have been repeated if the cut took its answer.
         putter
             .queue_clear("q", pymq_core::provider::Part::Ready)
             .await?;
@@ -99,7 +100,7 @@ pub async fn waiting_get_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A function that is exposed can be called again after a cut, without anything being done about it.
+/// An exposed function can be called again after a cut, without any call on its side.
 pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
     let (server, caller) = (Bus::new(h.connect().await?), Bus::new(h.connect().await?));
     let _guard = server.expose("double", async |n: u32| 2 * n).await?;
@@ -111,7 +112,8 @@ pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
 
         cut(h).await?;
 
-        // Until the server is back there is none, and what is on its way in the cut is lost.
+        // Until the server is back there is none, and requests that are in transit during the cut
+        // are lost.
         until("it can be called", async || {
             double.call((round,)).await.ok() == Some(2 * round)
         })
@@ -120,8 +122,8 @@ pub async fn server_survives_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Every operation works again after a cut. What was not sent when the connection broke is sent
-/// without an error.
+/// Every operation works again after a cut. A command that was not sent when the connection broke
+/// is sent without an error.
 pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
     let (provider, server) = (h.connect().await?, h.connect().await?);
     let _requests = server.rpc_listen("n").await?;
@@ -129,7 +131,7 @@ pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
         cut(h).await?;
         for (number, (operation, _)) in operations(&*provider).into_iter().enumerate() {
             until(&format!("{operation} works in round {round}"), async || {
-                // Made anew for each try: something to take, and then the operation.
+                // Created anew for each try: something to take, and then the operation.
                 let item = vec![numbered(round)];
                 let put = provider.queue_put("n", item, PutOptions::default());
                 let (_, run) = operations(&*provider).swap_remove(number);
@@ -141,7 +143,8 @@ pub async fn commands_recover_after_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A cut is reported when it happens and is over when the status says so. What it may have lost is counted.
+/// A cut is reported when it happens, and is over when the status says so. Possible losses are
+/// counted.
 pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(h.connect().await?);
     let mut stream = bus.topic("t").stream::<usize>().await?;
@@ -154,7 +157,7 @@ pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
         assert!(matches!(gap, Received::Lagged(None)), "{gap:?}");
         until("the handler is told too", async || bus.stats().gaps == 2).await?;
         until("every connection is back", async || {
-            // A connection that nothing used may not know yet that it was cut.
+            // An unused connection may not know yet that it was cut.
             let answers = bus.ping(PATIENCE).await.is_ok();
             answers && bus.stats().reconnects > 0 && bus.status() == Status::Ready
         })
@@ -187,7 +190,7 @@ pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// No server at the start: one error, in time, that names the address.
+/// Without a server at the start there is one error, in time, which names the address.
 pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome {
     let began = Instant::now();
     let Some(connected) = h.connect_despite(Fault::Down).await else {
@@ -209,7 +212,7 @@ pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// Cuts every connection; answers whether there was one, which a shared provider has.
+/// Cuts every connection. Returns whether there was one, as a shared provider has.
 pub(crate) async fn cut(h: &dyn Harness) -> Result<bool, Failure> {
     let was_cut = h.disrupt().await;
     if !was_cut {
@@ -218,8 +221,8 @@ pub(crate) async fn cut(h: &dyn Harness) -> Result<bool, Failure> {
     Ok(was_cut)
 }
 
-/// Publishes a number every few milliseconds for as long as a reader takes: what is on its way in a cut is lost, and a
-/// backend may take a while to notice that a connection is gone.
+/// Publishes a number every few milliseconds until the reader is done. A message in transit during
+/// a cut is lost, and a backend may need some time to notice that a connection is gone.
 async fn while_publishing(
     publisher: &dyn Provider,
     mut number: impl FnMut() -> usize,
@@ -227,7 +230,7 @@ async fn while_publishing(
 ) -> Outcome {
     let publishing = async {
         loop {
-            // Whether it fails is not what is asked here.
+            // A failure is allowed here.
             drop(publisher.publish("t", numbered(number())).await);
             sleep(Duration::from_millis(5)).await;
         }

@@ -1,4 +1,4 @@
-//! X: leases through a cut of every connection: what was accepted is worked on, and no break in between loses it.
+//! Leases through a cut of every connection. Every accepted item is processed, and no cut loses it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::disruption::cut;
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// A lease outlives a cut: its holder extends and acks it afterwards, and no other taker got the item.
+/// A lease outlives a cut: its holder extends and acks it afterwards, and no other taker got the
+/// item.
 pub async fn leases_survive_disconnect(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(h.connect().await?);
     let jobs = bus
@@ -33,7 +34,8 @@ pub async fn leases_survive_disconnect(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Three cuts while four producers put and two consumers work: every item whose put returned `Ok` is worked on.
+/// There are three cuts while four producers put and two consumers work. Every item with a put that
+/// returned `Ok` is processed.
 pub async fn no_item_lost_under_disruption(h: &dyn Harness) -> Outcome {
     const ITEMS: u32 = 50;
     let (consumer, last) = (Bus::new(h.connect().await?), Bus::new(h.connect().await?));
@@ -44,7 +46,7 @@ pub async fn no_item_lost_under_disruption(h: &dyn Harness) -> Outcome {
             let jobs = bus.queue::<u32>("jobs");
             for n in 0..ITEMS {
                 let item = producer * ITEMS + n;
-                // A put whose outcome is unknown is repeated: twice is allowed, never is not.
+                // A put with an unknown outcome is repeated: twice is allowed, never is not.
                 until("it is put", async || jobs.put(&item).await.is_ok()).await?;
                 sleep(Duration::from_millis(2)).await;
             }
@@ -81,7 +83,8 @@ pub async fn no_item_lost_under_disruption(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Takes, notes and acks, until the queue is closed. What cannot be acked comes back by itself.
+/// Takes, records and acks items until the queue is closed. An item that cannot be acked comes back
+/// by itself.
 async fn work(jobs: Queue<u32>) -> Result<Vec<u32>, Failure> {
     let jobs = jobs
         .lease_time(Duration::from_millis(500))
@@ -89,7 +92,7 @@ async fn work(jobs: Queue<u32>) -> Result<Vec<u32>, Failure> {
     let mut worked = Vec::new();
     while let Ok(job) = jobs.lease().await {
         worked.push(*job);
-        // An error means that it may be done twice, which is not asked here.
+        // After an error the item may be processed twice, which this test allows.
         drop(job.ack().await);
     }
     Ok(worked)

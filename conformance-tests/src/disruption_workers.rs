@@ -1,10 +1,11 @@
-//! X: a worker through cuts of every connection. Where there is nothing to cut it has nothing to live through.
+//! A worker through cuts of every connection. Where there is nothing to cut, there is nothing to
+//! survive.
 
 use crate::typed::{next, open, recorder};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A worker lives through a cut of every connection, with items in its hands and waiting for some.
+/// A worker survives a cut of every connection while it has items and waits for more.
 pub async fn a_worker_survives_disconnect(h: &dyn Harness) -> Outcome {
     let (bus, putter) = (open(h).await?, open(h).await?);
     let jobs = putter.queue::<u32>("jobs");

@@ -1,4 +1,5 @@
-//! E: an error names the provider and the operation, says whether to try again, and shows no secret.
+//! An error names the provider and the operation, says whether a retry may help, and shows no
+//! secret.
 
 use std::error::Error as _;
 
@@ -12,7 +13,7 @@ use crate::traffic::numbered;
 use crate::wait::{PATIENCE, soon};
 use crate::{Failure, Fault, Harness, Outcome};
 
-/// The text of an error begins with the provider and names what the operation was on.
+/// The text of an error begins with the provider, and names the topic or queue of the operation.
 pub async fn provider_errors_name_provider_and_operation(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     provider.close().await?;
@@ -32,7 +33,7 @@ pub async fn provider_errors_name_provider_and_operation(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// Where no server answers, a later try may help, and the error says so within the connect timeout.
+/// If no server answers, a later try may help. The error says so within the connect timeout.
 pub async fn transient_errors_are_retryable(h: &dyn Harness) -> Outcome {
     for fault in [Fault::Down, Fault::Mute] {
         let Some(error) = connect_error(h, fault).await? else {
@@ -48,7 +49,7 @@ pub async fn transient_errors_are_retryable(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Wrong or missing credentials are not a matter of trying again.
+/// With wrong or missing credentials, a retry does not help.
 pub async fn permanent_errors_are_not(h: &dyn Harness) -> Outcome {
     for fault in [Fault::NoPassword, Fault::WrongPassword] {
         let Some(error) = connect_error(h, fault).await? else {
@@ -66,7 +67,7 @@ pub async fn permanent_errors_are_not(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A user without the right gets `Permission`, at connect or at the first try.
+/// A user without the right gets `Permission`, at connect or at the first operation.
 pub async fn missing_rights_are_permission(h: &dyn Harness) -> Outcome {
     let Some(connected) = h.connect_despite(Fault::NoRights).await else {
         return not_shared(h).await;
@@ -87,7 +88,8 @@ pub async fn missing_rights_are_permission(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Connects under a fault and answers the error; none where the provider is not shared, so that nothing can be wrong.
+/// Connects under a fault and returns the error, or none if the provider is not shared and no fault
+/// is possible.
 async fn connect_error(h: &dyn Harness, fault: Fault) -> Result<Option<Error>, Failure> {
     let began = Instant::now();
     let Some(connected) = h.connect_despite(fault).await else {
@@ -102,7 +104,7 @@ async fn connect_error(h: &dyn Harness, fault: Fault) -> Result<Option<Error>, F
     Ok(Some(connected.expect_err("it connected all the same")))
 }
 
-/// A provider that other processes can reach has a server, and a server has faults.
+/// A provider that other processes can reach has a server, and a server can fail.
 pub(crate) async fn not_shared(h: &dyn Harness) -> Outcome {
     assert!(
         !h.connect().await?.capabilities().shared,
@@ -111,7 +113,7 @@ pub(crate) async fn not_shared(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The error with all its causes, as a log would show it.
+/// Returns the error with all its causes, as a log shows it.
 pub(crate) fn full_text(error: &Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();

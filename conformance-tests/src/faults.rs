@@ -1,21 +1,24 @@
-//! Faults: what the library promises, tried while processes are killed, servers restart and networks fail.
+//! Faults: the promises of the library, tested while processes are killed, servers restart and
+//! networks fail.
 //!
-//! Each fault is one file with one async function that returns a [`Report`]; [`table::FAULTS`] is the one list.
-//! The program `examples/faults.rs` runs them, each in a process of its own, several at once where they leave the
-//! machine time. `docs/FAULTS.md` says how to run them and what they measured.
+//! Each fault is one file with one async function that returns a [`Report`]. [`table::FAULTS`] is
+//! the one list. The program `examples/faults.rs` runs each fault in a process of its own, and
+//! several at once where the machine has time for them. `docs/FAULTS.md` says how to run them and
+//! what they measured.
 //!
 //! # How losses are counted
 //!
-//! Every message is written down before it is put, and again with the outcome of its put; every consumer writes down
-//! what it has worked on, after the work and before the ack. Those [journals](ledger) are files, so that a process that
-//! is killed cannot take them along, and the [tally](tally::Tally) of them is what a fault is judged by.
+//! A producer records every message before it is put, and then the outcome of the put. A consumer
+//! records every message after its work and before the ack. These [journals](ledger) are files, so
+//! a killed process loses none of them. The [tally](tally::Tally) of the journals decides whether a
+//! fault passes.
 //!
 //! # To add one
 //!
-//! 1. A file here with `pub async fn run(setting: Setting) -> Outcome<Report>`, which says in its first lines what
-//!    is broken and what must still hold.
-//! 2. A line in [`table::FAULTS`].
-//! 3. Everything random comes from [`Setting::dice`], so that a seed repeats it.
+//! 1. Add a file here with `pub async fn run(setting: Setting) -> Outcome<Report>`. Its first lines
+//!    say what is broken and what must still hold.
+//! 2. Add a line to [`table::FAULTS`].
+//! 3. Take every random choice from [`Setting::dice`], so that a seed repeats it.
 
 pub mod callers;
 pub mod certificates;

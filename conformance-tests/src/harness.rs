@@ -1,4 +1,4 @@
-//! What a behavior is run against: handles on one backend, in a namespace of the test's own.
+//! What a behavior runs on: handles on one backend, in a namespace of its own.
 
 use std::fmt;
 use std::future::Future;
@@ -12,23 +12,24 @@ use tokio::time::sleep;
 
 use crate::twist::{Twist, twisted};
 
-/// Why a behavior failed, or could not be run.
+/// Why a behavior failed, or could not run.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a behavior returns; it fails by an error or by a failed assertion.
+/// The result of a behavior. It fails by an error or by a failed assertion.
 pub type Outcome<T = ()> = Result<T, Failure>;
 
-/// One backend, fresh for each test.
+/// One backend, new for each test.
 #[async_trait]
 pub trait Harness: fmt::Debug + Send + Sync {
-    /// Opens another handle on the same backend and namespace, as another process would.
+    /// Opens another handle on the same backend and namespace, as another process does.
     async fn connect(&self) -> pymq_core::Result<Arc<dyn Provider>>;
 
     /// Opens a handle on the same backend in another namespace.
     async fn connect_elsewhere(&self) -> pymq_core::Result<Arc<dyn Provider>>;
 
-    /// Tries to open a handle where something is wrong. Answers none where that cannot go wrong, as when there is no
-    /// server; behaviors then demand that the provider does not call itself shared.
+    /// Tries to open a handle under a fault. Returns `None` if this fault is not possible, for
+    /// example if there is no server. Behaviors then demand that the provider does not declare
+    /// itself shared.
     async fn connect_despite(&self, fault: Fault) -> Option<pymq_core::Result<Arc<dyn Provider>>> {
         let _ = fault;
         None
@@ -39,22 +40,24 @@ pub trait Harness: fmt::Debug + Send + Sync {
         Clock::Real
     }
 
-    /// Cuts every connection there is to the backend, once. Answers false where there is nothing to cut.
+    /// Cuts every connection to the backend, once. Returns false if there is nothing to cut.
     async fn disrupt(&self) -> bool {
         false
     }
 
-    /// Lists what the backend still holds for this namespace, to prove that nothing leaks.
+    /// Lists what the backend still holds for this namespace, so that a test can assert that
+    /// nothing leaks.
     async fn leftovers(&self) -> Vec<String>;
 
-    /// Returns how long nothing must happen to a queue until it is counted exactly. Asked only where
+    /// Returns how long a queue has to be unchanged until it is counted exactly. Used only if
     /// [`exact_stats`](pymq_core::provider::Capabilities::exact_stats) is not declared.
     fn rest(&self) -> Duration {
         Duration::from_millis(10)
     }
 
-    /// Lets each count of a provider that does not count exactly wait for the [`rest`](Self::rest).
-    /// So the behaviors demand that the counts become exact, and need not know that they were not.
+    /// Waits for [`rest`](Self::rest) before each count if the provider does not count exactly. So
+    /// the behaviors demand that the counts become exact, and need not handle the time in which
+    /// they are not.
     fn at_rest(self) -> Wrapped<Self>
     where
         Self: Sized,
@@ -70,13 +73,14 @@ pub trait Harness: fmt::Debug + Send + Sync {
 /// How time passes on a backend.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Clock {
-    /// Tokio's paused clock: a sleep takes no time, and timing is exact.
+    /// Tokio's paused clock: a sleep takes no time, and times are exact.
     Paused,
     /// The wall clock of another process.
     Real,
 }
 
-/// Runs a test on a runtime of its own: one thread with a paused clock, or two threads with a real one.
+/// Runs a test on a runtime of its own: one thread with a paused clock, or two threads with a real
+/// one.
 ///
 /// # Errors
 ///
@@ -96,34 +100,35 @@ pub fn run(clock: Clock, test: impl Future<Output = Outcome>) -> Outcome {
         .block_on(test)
 }
 
-/// What can be wrong with a server when one connects to it.
+/// What can be wrong with a server at a connect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Fault {
     /// No server listens at the address.
     Down,
     /// A server accepts the connection and never answers.
     Mute,
-    /// The server wants a password and gets none.
+    /// The server requires a password and gets none.
     NoPassword,
-    /// The server wants another password than [`WRONG_PASSWORD`].
+    /// The server requires another password than [`WRONG_PASSWORD`].
     WrongPassword,
-    /// The user may connect and do nothing else.
+    /// The user may connect and has no other right.
     NoRights,
 }
 
-/// What is given as the password for [`Fault::WrongPassword`]; no error may ever show it.
+/// The password for [`Fault::WrongPassword`]. No error may show it.
 pub const WRONG_PASSWORD: &str = "hunter2";
 
-/// Puts something between a behavior and the provider a harness opens.
+/// Puts a decorator around the provider that a harness opens.
 pub type Wrap = Box<dyn Fn(Arc<dyn Provider>) -> Arc<dyn Provider> + Send + Sync>;
 
-/// A harness whose providers are all wrapped: by a decorator to be tested, or by a mutant to be caught.
+/// A harness that wraps all its providers: in a decorator to be tested, or in a mutant to be
+/// caught.
 pub struct Wrapped<H> {
     harness: H,
     wrap: Wrap,
 }
 
-/// Returns the provider itself where it counts exactly, else one that waits before it counts.
+/// Returns the provider itself if it counts exactly, and otherwise one that waits before it counts.
 fn counted_after(rest: Duration, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
     if provider.capabilities().exact_stats {
         return provider;

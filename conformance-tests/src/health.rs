@@ -1,4 +1,4 @@
-//! O: what a bus tells about itself: its status, what happens to its connections, what it has counted.
+//! What a bus reports about itself: its status, the state of its connections, its counters.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::typed::{kind, open};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A bus is ready from its first moment until it is closed, and its lifecycle says just that and ends.
+/// A bus is ready from its first moment until it is closed. Its lifecycle reports just that and
+/// ends.
 pub async fn a_bus_is_ready_until_it_is_closed(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut lifecycle = bus.lifecycle();
@@ -36,8 +37,8 @@ pub async fn a_bus_is_ready_until_it_is_closed(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A ping takes no longer than it may, where the provider does not answer, and says how the bus is. It cannot wait too long
-/// either: a limit that no clock can show is none.
+/// A ping ends within its limit, also if the provider does not answer, and reports the status of
+/// the bus. A limit that no clock can represent is no limit.
 pub async fn a_ping_ends_in_time(h: &dyn Harness) -> Outcome {
     let silent = Bus::new(twisted(h.connect().await?, Silent));
     for timeout in [Duration::ZERO, Duration::from_millis(20)] {
@@ -67,7 +68,7 @@ pub async fn a_ping_ends_in_time(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Does not answer when it is asked for the contents of a queue.
+/// Never answers a count of a queue.
 #[derive(Debug)]
 struct Silent;
 
@@ -78,7 +79,7 @@ impl Twist for Silent {
     }
 }
 
-/// A lifecycle asked for too late says that it is, and ends.
+/// A lifecycle that is requested after the close says so, and ends.
 pub async fn the_lifecycle_of_a_closed_bus_is_over(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     bus.close().await?;
@@ -108,7 +109,7 @@ pub async fn a_dropped_bus_ends_its_lifecycle(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Handlers that fail, panic, or get what they do not take are counted, each apart.
+/// Failures and panics of handlers, and messages that they cannot read, are counted separately.
 pub async fn failures_of_handlers_are_counted(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let handle = async |n: u32| {
@@ -138,7 +139,7 @@ pub async fn failures_of_handlers_are_counted(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What readers were too slow for is counted exactly.
+/// Messages that a slow reader missed are counted exactly.
 pub async fn lag_is_counted(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let mut stream = bus.topic("t").stream::<usize>().await?;
@@ -147,7 +148,7 @@ pub async fn lag_is_counted(h: &dyn Harness) -> Outcome {
         publisher.topic("t").publish(&n).await?;
     }
     publisher.topic("end").publish(&0).await?;
-    // In order on the one connection: when this is here, so is the rest.
+    // One connection keeps the order: when this message is here, so are all others.
     soon("the end", end.recv()).await??;
 
     let mut lagged = 0;
@@ -164,7 +165,7 @@ pub async fn lag_is_counted(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A reply that comes when its caller is gone is counted by the caller's bus.
+/// A reply that comes after its caller left is counted by the bus of the caller.
 pub async fn late_replies_are_counted(h: &dyn Harness) -> Outcome {
     let (caller, server) = (open(h).await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -200,12 +201,13 @@ pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
     };
     let _guard = server.expose("f", busy).await?;
 
-    // Longer where the machine is so slow that the request expires before it arrives, or arrives so late that it runs.
+    // Longer on a slow machine, where the request may expire before it arrives, or arrive so late
+    // that it runs.
     for millis in [100, 500, 2_500] {
         let patient = RequestOptions::default();
         let hurried = patient.clone().timeout(Duration::from_millis(millis));
         let mut open = Vec::new();
-        // 64 run at once; what comes after them waits.
+        // 64 calls run at once; the next ones wait.
         let request = |opts| caller.rpc_request("f", Message::json("[]"), opts);
         for _ in 0..64 {
             open.push(request(patient.clone()).await?);
@@ -219,7 +221,7 @@ pub async fn expired_requests_are_counted(h: &dyn Harness) -> Outcome {
                 .await?
                 .ok_or("no answer")??;
         }
-        // What waited behind them has been looked at when the next has run.
+        // When the next call has run, the server has checked those that waited behind it.
         let mut next = request(patient).await?;
         soon("the next", next.recv()).await?.ok_or("no answer")??;
         started.acquire().await?.forget();

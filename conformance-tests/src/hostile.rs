@@ -1,4 +1,5 @@
-//! Malformed payloads: noise, and what Python sends with a part broken. One seed makes one sequence.
+//! Malformed payloads: random bytes, and payloads from Python with one part broken. One seed makes
+//! one sequence.
 
 use std::env;
 
@@ -6,10 +7,10 @@ use serde_json::Value;
 
 use crate::Failure;
 
-/// What live Python PyMQ wrote, and what it was tried on.
+/// Payloads that real Python PyMQ wrote, and inputs that it was tested with.
 const VECTORS: &str = include_str!("../data/wire-vectors.json");
 
-/// Pieces that mean something to a decoder.
+/// Pieces that a decoder treats specially.
 const PIECES: &[&[u8]] = &[
     b"{",
     b"}",
@@ -65,7 +66,7 @@ const PIECES: &[&[u8]] = &[
     b"[]",
 ];
 
-/// An endless supply of payloads.
+/// An endless sequence of payloads.
 #[derive(Debug)]
 pub struct Payloads {
     samples: Vec<Vec<u8>>,
@@ -73,11 +74,11 @@ pub struct Payloads {
 }
 
 impl Payloads {
-    /// Starts from a seed, with the payloads of Python and these of ours to break.
+    /// Starts from a seed. It breaks the payloads of Python and these payloads of ours.
     ///
     /// # Panics
     ///
-    /// When the vector file is no JSON.
+    /// If the vector file is not JSON.
     pub fn new(seed: u64, ours: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let vectors: Vec<Value> = serde_json::from_str(VECTORS).expect("the vectors are JSON");
         let of_python = vectors
@@ -92,18 +93,18 @@ impl Payloads {
         }
     }
 
-    /// Returns the seed that `PYMQ_TEST_SEED` names, or the usual one, and prints it.
+    /// Returns the seed in `PYMQ_TEST_SEED`, or the default one, and prints it.
     ///
     /// # Errors
     ///
-    /// When it is no number.
+    /// If it is not a number.
     pub fn seed() -> Result<u64, Failure> {
         let seed = env::var("PYMQ_TEST_SEED").map_or(Ok(2_026), |seed| seed.parse())?;
         eprintln!("PYMQ_TEST_SEED={seed}");
         Ok(seed)
     }
 
-    /// Makes the next payload.
+    /// Creates the next payload.
     pub fn make(&mut self) -> Vec<u8> {
         match self.below(8) {
             0 => (0..self.below(64)).map(|_| self.byte()).collect(),
@@ -115,7 +116,7 @@ impl Payloads {
         }
     }
 
-    /// Opens more than it closes, or closes more.
+    /// Opens more brackets than it closes, or closes more than it opens.
     fn nested(&mut self) -> Vec<u8> {
         let depth = [1, 100, 127, 129, 499, 501, 1_200][self.below(7)];
         let (open, close): (&[u8], &[u8]) = if self.below(2) == 0 {
@@ -132,7 +133,7 @@ impl Payloads {
         nested
     }
 
-    /// Breaks a sample in one place or a few.
+    /// Breaks a sample in one place or in a few.
     fn broken(&mut self) -> Vec<u8> {
         let mut payload = self.sample();
         for _ in 0..=self.below(4) {

@@ -1,4 +1,4 @@
-//! A queue in a behavior's hand: its items are numbers, and no wait is longer than [`PATIENCE`].
+//! A queue for a behavior. Its items are numbers, and no wait is longer than [`PATIENCE`].
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use tokio::time::Instant;
 use crate::wait::PATIENCE;
 use crate::{Clock, Harness, Outcome};
 
-/// A lease that no test outlives.
+/// A lease that is longer than any test.
 pub const LONG: Duration = Duration::from_secs(3_600);
 
-/// A lease or delay whose end a test waits for, and before which it need not have done anything.
+/// A lease or delay that a test waits for. Nothing has to happen before its end.
 pub const SHORT: Duration = Duration::from_millis(250);
 
-/// A lease or delay whose end a test waits for, with time before it for a busy machine to do what has to be done.
+/// A lease or delay that a test waits for. There is time before its end, even on a busy machine.
 pub const AMPLE: Duration = Duration::from_secs(2);
 
-/// How much earlier than told something may come: the clocks of two processes tick in milliseconds of their own.
+/// How much earlier than its time an event may come: the clocks of two processes tick in different
+/// milliseconds.
 const TICK: Duration = Duration::from_millis(2);
 
-/// One queue, held through one handle of a provider. A clone holds the same handle.
+/// One queue on one handle of a provider. A clone uses the same handle.
 #[derive(Clone, Debug)]
 pub struct Jobs {
     provider: Arc<dyn Provider>,
@@ -36,11 +37,11 @@ pub struct Jobs {
 /// A leased item.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Held {
-    /// What was put.
+    /// The number that was put.
     pub item: u32,
-    /// How often it has been taken.
+    /// How often it was taken.
     pub attempt: u32,
-    /// What settles it.
+    /// The receipt that settles it.
     pub receipt: Receipt,
 }
 
@@ -50,7 +51,7 @@ impl Jobs {
         Ok(Self::on(h.connect().await?))
     }
 
-    /// Holds the queue `jobs` through a given handle.
+    /// Opens the queue `jobs` on a given handle.
     pub fn on(provider: Arc<dyn Provider>) -> Self {
         Self {
             provider,
@@ -58,7 +59,7 @@ impl Jobs {
         }
     }
 
-    /// Holds another queue through the same handle.
+    /// Opens another queue on the same handle.
     #[must_use]
     pub fn named(&self, queue: &str) -> Self {
         Self {
@@ -88,12 +89,12 @@ impl Jobs {
         self.provider.queue_put(&self.queue, messages, opts).await
     }
 
-    /// Takes as the options say.
+    /// Takes with these options.
     pub async fn take(&self, opts: GetOptions) -> pymq_core::Result<Vec<Delivery>> {
         self.provider.queue_get(&self.queue, opts).await
     }
 
-    /// Gets one item, waiting for it.
+    /// Gets one item. It waits for it.
     pub async fn get(&self) -> Outcome<u32> {
         let taken = self
             .take(GetOptions::default().wait(Wait::For(PATIENCE)))
@@ -104,7 +105,7 @@ impl Jobs {
         item(&delivery.message)
     }
 
-    /// Gets so many items, waiting for each.
+    /// Gets this many items. It waits for each.
     pub async fn get_many(&self, count: usize) -> Outcome<Vec<u32>> {
         let mut items = Vec::with_capacity(count);
         while items.len() < count {
@@ -113,7 +114,7 @@ impl Jobs {
         Ok(items)
     }
 
-    /// Gets one item if there is one now.
+    /// Gets one item if one is ready.
     pub async fn try_get(&self) -> Outcome<Option<u32>> {
         self.take(GetOptions::default())
             .await?
@@ -122,7 +123,7 @@ impl Jobs {
             .transpose()
     }
 
-    /// Gets what is in line now, one by one.
+    /// Gets the items that are ready, one by one.
     pub async fn drain(&self) -> Outcome<Vec<u32>> {
         let mut items = Vec::new();
         while let Some(item) = self.try_get().await? {
@@ -131,16 +132,16 @@ impl Jobs {
         Ok(items)
     }
 
-    /// Gets what is in line now, and demands these items: in this order where the provider gives back to
-    /// the front, else in any.
+    /// Gets the items that are ready and asserts that they are these: in this order if the provider
+    /// gives back to the front, and otherwise in any order.
     pub async fn assert_drained(&self, expected: &[u32]) -> Outcome {
         let drained = self.drain().await?;
         assert_eq!(self.in_line(drained), expected);
         Ok(())
     }
 
-    /// Returns items in the order in which they were taken where the provider gives back to the front,
-    /// else sorted: then they come again, and the order says nothing.
+    /// Returns items in the order in which they were taken if the provider gives back to the front.
+    /// Otherwise it sorts them, because their order has no meaning when they come again.
     pub fn in_line<T: Ord>(&self, mut taken: Vec<T>) -> Vec<T> {
         if !self.declares().front {
             taken.sort();
@@ -153,7 +154,7 @@ impl Jobs {
         self.provider.capabilities()
     }
 
-    /// Leases one item, waiting for it.
+    /// Leases one item. It waits for it.
     pub async fn lease(&self, lease: Duration) -> Outcome<Held> {
         let taken = self
             .take(GetOptions::default().wait(Wait::For(PATIENCE)).lease(lease))
@@ -164,7 +165,7 @@ impl Jobs {
         held(delivery)
     }
 
-    /// Leases up to so many items that are in line now, in one batch.
+    /// Leases up to this many ready items, in one batch.
     pub async fn lease_batch(&self, max: usize, lease: Duration) -> Outcome<Vec<Held>> {
         let opts = GetOptions::default().max(at_most(max)).lease(lease);
         self.take(opts).await?.iter().map(held).collect()
@@ -189,7 +190,7 @@ impl Jobs {
         self.provider.queue_settle(&self.queue, settlements).await
     }
 
-    /// Looks at all items of a part.
+    /// Peeks at all items of a part.
     pub async fn peek(&self, part: Part) -> Outcome<Vec<u32>> {
         self.provider
             .queue_peek(&self.queue, part, 1_000)
@@ -199,7 +200,7 @@ impl Jobs {
             .collect()
     }
 
-    /// Empties a part.
+    /// Clears a part.
     pub async fn clear(&self, part: Part) -> pymq_core::Result<usize> {
         self.provider.queue_clear(&self.queue, part).await
     }
@@ -209,23 +210,23 @@ impl Jobs {
         self.provider.queue_stats(&self.queue).await
     }
 
-    /// Counts the items in line.
+    /// Counts the ready items.
     pub async fn len(&self) -> pymq_core::Result<usize> {
         Ok(self.stats().await?.ready)
     }
 }
 
-/// Wraps an item for the wire.
+/// Encodes an item.
 pub fn message(item: u32) -> Message {
     Message::json(item.to_string())
 }
 
-/// Reads an item from the wire.
+/// Decodes an item.
 pub fn item(message: &Message) -> Outcome<u32> {
     Ok(std::str::from_utf8(&message.body)?.parse()?)
 }
 
-/// Reads a leased item.
+/// Decodes a leased item.
 pub fn held(delivery: &Delivery) -> Outcome<Held> {
     let receipt = delivery
         .receipt
@@ -238,14 +239,14 @@ pub fn held(delivery: &Delivery) -> Outcome<Held> {
     })
 }
 
-/// A settlement: give it back now.
+/// The settlement that gives the item back now.
 pub fn nack() -> Settle {
     Settle::Nack {
         delay: Duration::ZERO,
     }
 }
 
-/// A settlement: to the dead letters.
+/// The settlement that makes the item a dead letter.
 pub fn bury(reason: &str) -> Settle {
     Settle::Bury {
         reason: reason.to_owned(),
@@ -257,9 +258,9 @@ pub fn at_most(max: usize) -> NonZeroUsize {
     NonZeroUsize::new(max).expect("behaviors bound by at least one")
 }
 
-/// Asserts that a timed thing took at least so long, and on a paused clock exactly so long.
+/// Asserts that a step took at least this time, and on a paused clock exactly this time.
 ///
-/// On a real clock it may be late by seconds: machines are busy, and lateness is what the benchmarks measure.
+/// On a real clock it may be seconds late: machines are busy, and the benchmarks measure delays.
 #[track_caller]
 pub fn assert_took(h: &dyn Harness, since: Instant, time: Duration) {
     let took = since.elapsed();

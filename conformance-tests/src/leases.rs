@@ -1,4 +1,5 @@
-//! R: a lease hides a message from others until it is settled or ends; nothing leased is ever lost.
+//! A lease hides a message from other takers until it is settled or ends. No leased message is
+//! lost.
 
 mod dead_letters;
 mod ending;

@@ -52,7 +52,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! Each behavior is a test of its own, in a module for each group:
+//! Each behavior is a test of its own. Each group is a module:
 //!
 //! ```text
 //! cargo test --test suite                                    # all of them
@@ -60,17 +60,17 @@
 //! cargo test --test suite topics::subscribe_is_a_barrier     # one behavior
 //! ```
 //!
-//! A full run takes about a second on the memory provider, as its clock is paused, and about a
-//! minute and a half on Redis, on two cores.
+//! On two cores, a full run takes about a second on the memory provider, which has a paused clock,
+//! and about a minute and a half on Redis.
 //!
 //! # To answer a failure
 //!
-//! Each behavior is one public function here, such as [`topics::subscribe_is_a_barrier`]. Its summary
-//! says what it demands, and its body is the shortest program that shows it. What a provider does not
-//! declare in its [`Capabilities`](pymq_core::provider::Capabilities) is not demanded. The behavior
-//! then demands what still holds, as the field of the capability says.
-//! [`table`] is the one list of all behaviors. [`toy`] is a provider to compare with: it has topics,
-//! and queues with leases.
+//! Each behavior is one public function here, such as [`topics::subscribe_is_a_barrier`]. Its
+//! summary says what it demands, and its body is the shortest program that shows it. What a
+//! provider does not declare in its [`Capabilities`](pymq_core::provider::Capabilities) is not
+//! demanded. The behavior then demands what still holds, as the field of the capability says.
+//! [`table`] is the one list of all behaviors. [`toy`] is a provider to compare with: it has
+//! topics, and queues with leases.
 //!
 //! # Features
 //!

@@ -1,4 +1,4 @@
-//! L: handles open, close, and end what they opened and no more.
+//! Handles open and close. A close ends what the handle opened, and nothing else.
 
 mod closing;
 mod sharing;
@@ -17,7 +17,7 @@ use crate::traffic::{numbered, numbers, pattern, topic};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// A fresh handle closes without an error.
+/// A new handle closes without an error.
 pub async fn connects_and_closes(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
 
@@ -26,7 +26,7 @@ pub async fn connects_and_closes(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Closing again is fine, at once or at the same time.
+/// Another close is allowed, later or at the same time.
 pub async fn close_is_idempotent(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let _subscription = provider.subscribe(topic("t")).await?;
@@ -39,7 +39,7 @@ pub async fn close_is_idempotent(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// After a close every operation answers `Closed`, and none hangs.
+/// After a close, every operation fails with `Closed`, and none hangs.
 pub async fn operations_after_close_fail_closed(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     provider.close().await?;
@@ -72,7 +72,7 @@ pub async fn closing_one_connection_leaves_others(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A closed handle does not stand in the way of the next.
+/// A new handle works after another one was closed.
 pub async fn reopen_after_close(h: &dyn Harness) -> Outcome {
     for round in 0..5 {
         let provider = h.connect().await?;
@@ -89,13 +89,14 @@ pub async fn reopen_after_close(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An operation under its name, not begun yet.
+/// An operation and its name. It has not begun.
 pub(crate) type Operation<'a> = (
     &'static str,
     Pin<Box<dyn Future<Output = pymq_core::Result<()>> + Send + 'a>>,
 );
 
-/// Returns every operation a provider declares, each on the name `n`; each would succeed or wait on an open handle.
+/// Returns every operation that a provider declares, each on the name `n`. Each would succeed or
+/// wait on an open handle.
 pub(crate) fn operations(provider: &dyn Provider) -> Vec<Operation<'_>> {
     let capabilities = provider.capabilities();
     let get = GetOptions::default();

@@ -1,4 +1,4 @@
-//! The harness of the memory provider: a broker of its own for each test.
+//! The harness of the memory provider: each test has a broker of its own.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use pymq_provider_memory::{MemoryBroker, MemoryConfig};
 use crate::{Clock, Failure, Harness};
 
 const HERE: &str = "here";
-/// It starts as the other does.
+/// Both brokers start in the same way.
 const ELSEWHERE: &str = "here.2";
 
 /// A broker in this process, on tokio's paused clock.

@@ -1,4 +1,4 @@
-//! M: a message arrives as it was sent, in every way of sending and with any content.
+//! A message arrives as it was sent, on every path and with any content.
 
 use pymq_core::provider::{GetOptions, Provider, PutOptions, Reply, RequestOptions};
 use pymq_core::{Encoding, Message};
@@ -28,7 +28,7 @@ pub async fn many_and_large_headers(h: &dyn Harness) -> Outcome {
     round_trip(h, &message).await
 }
 
-/// Names and values beyond ASCII, and with what JSON escapes.
+/// Names and values outside of ASCII, and with characters that JSON escapes.
 pub async fn unicode_headers(h: &dyn Harness) -> Outcome {
     let message = Message::json(r#"["ü"]"#)
         .with_header("größe", "火 🔥 e\u{301}")
@@ -39,7 +39,7 @@ pub async fn unicode_headers(h: &dyn Harness) -> Outcome {
     round_trip(h, &message).await
 }
 
-/// An empty value is a value, and an empty name a name.
+/// An empty value is a value, and an empty name is a name.
 pub async fn empty_header_value(h: &dyn Harness) -> Outcome {
     round_trip(
         h,
@@ -50,7 +50,7 @@ pub async fn empty_header_value(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// The bytes of a JSON body are kept: spaces, key order, number forms, escapes.
+/// The bytes of a JSON body are kept: spaces, order of keys, forms of numbers, escapes.
 pub async fn body_is_kept_byte_for_byte(h: &dyn Harness) -> Outcome {
     for body in [
         r"[ 1,  2.0, 1e5, -0, 123456789012345678901234567890 ]",
@@ -65,7 +65,7 @@ pub async fn body_is_kept_byte_for_byte(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Every form a payload of Python's takes at its top, with and without headers.
+/// Every form that the top level of a Python payload has, with and without headers.
 pub async fn every_top_level_form_round_trips(h: &dyn Harness) -> Outcome {
     for body in [
         "1",
@@ -90,7 +90,7 @@ pub async fn every_top_level_form_round_trips(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nothing that stands in a body is taken for what a provider writes around bodies.
+/// No body is mistaken for the frame that a provider writes around bodies.
 pub async fn body_that_looks_like_a_frame_round_trips(h: &dyn Harness) -> Outcome {
     let frames = [
         r#"{"__pymq": {}}"#,
@@ -118,7 +118,7 @@ pub async fn body_that_looks_like_a_frame_round_trips(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// Bytes are bytes: all 256 values, sequences that are no UTF-8, and none at all.
+/// Bytes stay bytes: all 256 values, sequences that are not UTF-8, and no bytes at all.
 pub async fn non_utf8_body(h: &dyn Harness) -> Outcome {
     for body in [
         (0..=255).collect::<Vec<u8>>(),
@@ -139,7 +139,7 @@ pub async fn encoding_is_kept(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What one receiver does to its copy no other sees.
+/// When one receiver changes its copy, no other receiver sees it.
 pub async fn fan_out_copies_are_independent(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut one = provider.subscribe(topic("t")).await?;
@@ -155,7 +155,7 @@ pub async fn fan_out_copies_are_independent(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Several messages of one put come back each as it was.
+/// Several messages of one put come back unchanged and separate.
 pub async fn a_batch_keeps_its_messages_apart(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let batch = vec![
@@ -183,7 +183,7 @@ pub async fn a_batch_keeps_its_messages_apart(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Sends a message by every way there is; a request takes only JSON.
+/// Sends a message on every path. A request takes only JSON.
 async fn round_trip(h: &dyn Harness, message: &Message) -> Outcome {
     through_topic(h, message).await?;
     through_queue(h, message).await?;
@@ -224,7 +224,7 @@ async fn through_queue(h: &dyn Harness, message: &Message) -> Outcome {
     close([putter, getter]).await
 }
 
-/// Sends the message as a request and its body back as the reply.
+/// Sends the message as a request, and its body back as the reply.
 async fn through_call(h: &dyn Harness, message: &Message) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("channel").await?;

@@ -1,5 +1,5 @@
-//! Moments at which to do something to a future that is under way: exact where time is paused, spread over the first
-//! milliseconds where it is real.
+//! The moments at which a test interrupts a running future: exact on a paused clock, spread over
+//! the first milliseconds on a real one.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,14 +11,15 @@ use tokio::time::sleep;
 
 use crate::Clock;
 
-/// Lets a waiter reach its wait, which nothing outside can observe.
+/// Lets a task start to wait. No test can observe this from outside.
 ///
-/// A waiter that is not there yet makes the behavior easier to show, never wrong.
+/// If the task does not wait yet, the behavior is easier to show, never wrong.
 pub async fn parked() {
     sleep(Duration::from_millis(50)).await;
 }
 
-/// Passes at the `n`th moment: after `n` turns of the runtime, on a real clock spun out to 50 microseconds each.
+/// Returns at the `n`th moment: after `n` turns of the runtime, and on a real clock up to 50
+/// microseconds for each.
 pub async fn moment(clock: Clock, n: u32) {
     let started = Instant::now();
     for _ in 0..n {
@@ -29,9 +30,10 @@ pub async fn moment(clock: Clock, n: u32) {
     }
 }
 
-/// Runs a future until the `n`th moment and drops it there; answers what it had returned by then.
+/// Runs a future until the `n`th moment and drops it then. Returns what it had returned.
 ///
-/// Every other moment comes just before the future would run on, when it has been woken and does not know it yet.
+/// Every second moment comes just before the future would run again: it has been woken and does not
+/// know it yet.
 pub async fn dropped_at<F: Future>(clock: Clock, n: u32, future: F) -> Option<F::Output> {
     let (future, moment) = (pin!(future), pin!(moment(clock, n / 2)));
     if n.is_multiple_of(2) {

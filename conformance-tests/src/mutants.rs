@@ -1,4 +1,4 @@
-//! Providers broken on purpose. Each names the behavior that must fail on it.
+//! Providers that are broken on purpose. Each names the behavior that must fail on it.
 
 pub mod delays;
 pub mod disruption;
@@ -27,12 +27,12 @@ use crate::table::Behavior;
 use crate::twist::{Twist, twisted};
 use crate::{Failure, Harness, Outcome};
 
-/// A fault, and what must catch it.
+/// A defect, and the behavior that must catch it.
 #[derive(Clone, Copy)]
 pub struct Mutant {
-    /// Makes the fault for one backend; all handles wrapped by the result share it.
+    /// Creates the defect for one backend. All handles that the result wraps share it.
     pub build: fn() -> Wrap,
-    /// What has to fail on it.
+    /// The behavior that has to fail on it.
     pub caught_by: Behavior,
 }
 
@@ -44,8 +44,9 @@ impl fmt::Debug for Mutant {
     }
 }
 
-/// Emits a named test for each mutant, `mutants!(open)`, on a provider that shows every behavior. A line reads: the
-/// function that builds it, in the module of the group under `mutants`, and the behavior of that group that catches it.
+/// Emits a named test for each mutant, `mutants!(open)`, on a provider that shows every behavior. A
+/// line has two parts: the function that builds the mutant, in the module of the group under
+/// `mutants`, and the behavior of that group that catches it.
 #[macro_export]
 macro_rules! mutants {
     ($open:expr) => {
@@ -180,15 +181,16 @@ macro_rules! emit_mutants {
     };
 }
 
-/// Longer than any behavior takes, also on a provider that hangs; on a paused clock it costs nothing.
+/// Longer than any behavior takes, also on a provider that hangs. On a paused clock it takes no
+/// time.
 const HANGS: Duration = Duration::from_secs(24 * 3_600);
 
-/// Wraps each handle in a twist made for it.
+/// Wraps each handle in a twist of its own.
 pub fn each<T: Twist>(make: impl Fn() -> T + Send + Sync + 'static) -> Wrap {
     Box::new(move |provider: Arc<dyn Provider>| twisted(provider, make()))
 }
 
-/// Passes on what `change` lets through, until either end is gone; a lag is passed on as a gap.
+/// Forwards what `change` lets through, until one end is gone. A lag is forwarded as a gap.
 async fn relay(
     mut live: Subscription,
     inlet: Inlet,
@@ -204,12 +206,12 @@ async fn relay(
     }
 }
 
-/// Runs the behavior that must catch a mutant: it has to pass on the provider as it is, and to fail on the mutant by
-/// an error, a panic, or by never ending.
+/// Runs the behavior that must catch a mutant. It has to pass on the unchanged provider. On the
+/// mutant it has to fail with an error or a panic, or never end.
 ///
 /// # Errors
 ///
-/// When either is not so.
+/// If one of the two is not true.
 pub async fn catch<H: Harness>(
     mutant: Mutant,
     open: impl AsyncFn() -> Result<H, Failure>,

@@ -1,4 +1,4 @@
-//! P: a subscription to a Redis glob gets every topic that matches, and nothing else.
+//! A subscription to a Redis glob receives every topic that matches, and nothing else.
 
 use futures_util::FutureExt;
 use pymq_core::provider::{PutOptions, Reply, RequestOptions, Target};
@@ -10,7 +10,7 @@ use crate::traffic::{assert_reached, numbered, pattern, receive, topic};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// `*` is any run of bytes, separators and the empty run included.
+/// `*` matches any run of bytes, including separators and the empty run.
 pub async fn star_matches_any_run(h: &dyn Harness) -> Outcome {
     matching(
         h,
@@ -21,12 +21,12 @@ pub async fn star_matches_any_run(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// `?` is any one byte.
+/// `?` matches any one byte.
 pub async fn question_mark_matches_one(h: &dyn Harness) -> Outcome {
     matching(h, "user/?", &["user/7", "user/*"], &["user/", "user/42"]).await
 }
 
-/// A class names the bytes it takes, or those it does not.
+/// A class lists the bytes that it matches, or those that it does not match.
 pub async fn class_and_negated_class(h: &dyn Harness) -> Outcome {
     matching(
         h,
@@ -39,13 +39,13 @@ pub async fn class_and_negated_class(h: &dyn Harness) -> Outcome {
     matching(h, "h[^e]llo", &["hallo", "h^llo"], &["hello", "hllo"]).await
 }
 
-/// A backslash takes the meaning from what follows it.
+/// A backslash makes the next character literal.
 pub async fn escape_makes_literal(h: &dyn Harness) -> Outcome {
     matching(h, r"a\*c", &["a*c"], &["abc", r"a\c"]).await?;
     matching(h, r"\[a\]?", &["[a]x"], &["ax", "[a]"]).await
 }
 
-/// Many stars, as well as few.
+/// Many stars work like few.
 pub async fn several_stars_match(h: &dyn Harness) -> Outcome {
     matching(
         h,
@@ -57,7 +57,7 @@ pub async fn several_stars_match(h: &dyn Harness) -> Outcome {
     matching(h, "*", &["a", "*", "ä/b c"], &[]).await
 }
 
-/// A subscriber to a pattern gets the topic of each message, and each message once.
+/// A subscriber to a pattern receives the topic of each message, and each message once.
 pub async fn incoming_carries_the_concrete_topic(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut subscription = provider.subscribe(pattern("orders.*")).await?;
@@ -84,7 +84,8 @@ pub async fn incoming_carries_the_concrete_topic(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A subscription to the topic and two to patterns: one copy each, and each is counted.
+/// There is a subscription to the topic and one to each of two patterns. Each receives one copy and
+/// is counted.
 pub async fn pattern_and_exact_both_receive(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut subscriptions = [
@@ -94,7 +95,7 @@ pub async fn pattern_and_exact_both_receive(h: &dyn Harness) -> Outcome {
         provider.subscribe(pattern("*.new")).await?,
     ];
 
-    // Once for the topic, once for each of the two globs.
+    // Once for the topic, and once for each of the two globs.
     let reached = provider.publish("orders.new", numbered(1)).await?;
     assert_reached(&provider, reached, 3);
     let reached = provider.publish("orders.new", numbered(2)).await?;
@@ -113,13 +114,13 @@ pub async fn pattern_and_exact_both_receive(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A pattern that matches nothing is not reached, and one without special characters is its one topic.
+/// A pattern that does not match is not reached. A pattern without special characters is one topic.
 pub async fn pattern_does_not_match_others(h: &dyn Harness) -> Outcome {
     matching(h, "plain", &["plain"], &["plain2", "Plain", "plai"]).await?;
     matching(h, "a[", &[], &["a", "a[x"]).await
 }
 
-/// The end of a pattern subscription leaves the topic's, and the other way round.
+/// The end of a pattern subscription leaves that of the topic, and the reverse.
 pub async fn pattern_and_exact_end_apart(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut exact = provider.subscribe(topic("a.b")).await?;
@@ -141,7 +142,7 @@ pub async fn pattern_and_exact_end_apart(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// However wide a pattern, it sees neither calls nor what carries their answers.
+/// Even the widest pattern receives neither calls nor their answers.
 pub async fn pattern_never_sees_rpc_or_reply_traffic(h: &dyn Harness) -> Outcome {
     let (provider, other) = (h.connect().await?, h.connect().await?);
     let mut everything = other.subscribe(pattern("*")).await?;
@@ -183,7 +184,7 @@ pub async fn pattern_never_sees_rpc_or_reply_traffic(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// A pattern that matches the name of a remote does not count as a server of it.
+/// A pattern that matches the name of a remote does not count as its server.
 pub async fn pattern_does_not_count_as_a_server(h: &dyn Harness) -> Outcome {
     let (caller, other) = (h.connect().await?, h.connect().await?);
     let _everything = other.subscribe(pattern("*")).await?;
@@ -203,7 +204,7 @@ pub async fn pattern_does_not_count_as_a_server(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The widest pattern ends at the border of its namespace.
+/// The widest pattern matches only topics of its own namespace.
 pub async fn patterns_stay_in_their_namespace(h: &dyn Harness) -> Outcome {
     let (here, elsewhere) = (h.connect().await?, h.connect_elsewhere().await?);
     let mut all_here = here.subscribe(pattern("*")).await?;

@@ -1,7 +1,8 @@
-//! V: laws that hold for every use, tried on generated cases.
+//! Laws that hold for every use, tested on generated cases.
 //!
-//! The cases come from fixed seeds, which `PYMQ_TEST_SEED` moves; `PYMQ_TEST_CASES` sets how many there are of each law. A
-//! failure names its seed and, where time is paused, the smallest case that still fails.
+//! The cases come from fixed seeds. `PYMQ_TEST_SEED` shifts them, and `PYMQ_TEST_CASES` sets the
+//! number of cases for each law. A failure names its seed. On a paused clock it also names the
+//! smallest case that still fails.
 
 mod actor;
 mod cases;

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server: cuts the connections of one test without hurting the others.
+//! A TCP proxy in front of a server. It cuts the connections of one test and no others.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,21 +7,21 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// A proxy on a free port of the loopback; gone when it is dropped.
+/// A proxy on a free port of the loopback interface. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    /// The connections of now; aborting one closes both of its sockets.
+    /// The open connections. Aborting one closes both of its sockets.
     pipes: Arc<Mutex<JoinSet<()>>>,
     accepting: AbortHandle,
 }
 
 impl Proxy {
-    /// Starts to pass connections on to `target`, a host and port.
+    /// Starts to forward connections to `target`, a host and a port.
     ///
     /// # Errors
     ///
-    /// When no port can be had.
+    /// If no port is free.
     pub async fn start(target: String) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -34,13 +34,13 @@ impl Proxy {
         })
     }
 
-    /// Returns where it listens.
+    /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Cuts every connection there is, and returns when both sides of each are closed; new ones are taken at once.
-    /// Answers how many it were.
+    /// Cuts every connection, and returns their number when both sides of each are closed. New
+    /// connections are accepted at once.
     pub async fn cut(&self) -> usize {
         let mut pipes =
             std::mem::take(&mut *self.pipes.lock().unwrap_or_else(PoisonError::into_inner));
@@ -67,7 +67,7 @@ async fn accept(listener: TcpListener, target: String, pipes: Arc<Mutex<JoinSet<
             let mut client = client;
             // A proxy must not add a delay.
             if client.set_nodelay(true).is_ok() && server.set_nodelay(true).is_ok() {
-                // An error is how either side ends a connection without ceremony.
+                // An error is a normal end of a connection here.
                 drop(copy_bidirectional(&mut client, &mut server).await);
             }
         };

@@ -1,7 +1,8 @@
-//! A real Python peer: a process with the PyMQ of `python/requirements.txt`, that runs the Python a test gives it.
+//! A real Python peer: a process with the PyMQ of `python/requirements.txt`. It runs the Python
+//! code that a test gives it.
 //!
-//! `PYMQ_TEST_PYTHON` is the interpreter, if not that of `.venv`, which `./test.sh` makes; `off` goes without. A missing
-//! one is a failure that says what to do.
+//! `PYMQ_TEST_PYTHON` names the interpreter. By default it is that of `.venv`, which `./test.sh`
+//! makes. `off` disables these tests. A missing interpreter is a failure that says what to do.
 
 mod peers;
 
@@ -23,10 +24,11 @@ pub use self::peers::Peers;
 use crate::wait::soon;
 use crate::{Failure, Outcome};
 
-/// The longest a piece of Python may take: generous, as it costs nothing when it does not.
+/// The longest time for a piece of Python. A test that passes does not use it up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A Python process with an initialized `pymq`. Ends when this is dropped, or our process ends in whatever way.
+/// A Python process with an initialized `pymq`. It ends when this is dropped, or when our process
+/// ends in any way.
 ///
 /// # Examples
 ///
@@ -53,7 +55,7 @@ struct Pipes {
     last_id: u64,
 }
 
-/// What a piece of Python answers: its value, or what it raised.
+/// The answer of a piece of Python: its value, or the exception that it raised.
 #[derive(Deserialize)]
 struct Answer {
     id: u64,
@@ -67,18 +69,18 @@ pub struct Raised {
     /// The name of its class.
     #[serde(rename = "type")]
     pub type_name: String,
-    /// Its arguments; what JSON cannot say is its `repr`.
+    /// Its arguments. An argument that JSON cannot represent is its `repr`.
     pub args: Vec<Value>,
-    /// What Python would print.
+    /// What Python prints for it.
     pub traceback: String,
 }
 
 impl Python {
-    /// Starts a process whose `pymq` is on this Redis and namespace.
+    /// Starts a process with a `pymq` on this Redis and namespace.
     ///
     /// # Errors
     ///
-    /// When there is no Python to start; the error says what to do.
+    /// If there is no Python to start. The error says what to do.
     pub async fn start(redis: &str, namespace: &str) -> Result<Self, Failure> {
         let interpreter = interpreter()?;
         let mut process = Command::new(&interpreter)
@@ -110,36 +112,36 @@ impl Python {
     ///
     /// # Errors
     ///
-    /// [`Raised`] when it raises.
+    /// [`Raised`] if it raises.
     pub async fn run(&self, code: &str) -> Outcome {
         Ok(self.answer(code, false).await?.map(drop)?)
     }
 
-    /// Runs a piece of Python that ends with an expression, and reads its value by way of JSON.
+    /// Runs a piece of Python that ends with an expression, and reads its value as JSON.
     ///
     /// # Errors
     ///
-    /// [`Raised`] when it raises; when the value is no `T`.
+    /// [`Raised`] if it raises, or another error if the value is not a `T`.
     pub async fn eval<T: DeserializeOwned>(&self, code: &str) -> Result<T, Failure> {
         let value = self.answer(code, true).await??;
         serde_json::from_str(value.get())
             .map_err(|error| format!("{error}: `{code}` is {value}").into())
     }
 
-    /// Returns what Python would show for the value of an expression, its type included.
+    /// Returns what Python shows for the value of an expression, including its type.
     ///
     /// # Errors
     ///
-    /// [`Raised`] when it raises.
+    /// [`Raised`] if it raises.
     pub async fn repr(&self, expression: &str) -> Result<String, Failure> {
         self.eval(&format!("repr({expression})")).await
     }
 
-    /// Runs a piece of Python that must raise, and returns what.
+    /// Runs a piece of Python that must raise, and returns the exception.
     ///
     /// # Errors
     ///
-    /// When it does not.
+    /// If it does not raise.
     pub async fn raises(&self, code: &str) -> Result<Raised, Failure> {
         match self.answer(code, true).await? {
             Err(raised) => Ok(raised),
@@ -147,20 +149,21 @@ impl Python {
         }
     }
 
-    /// Returns what `pymq` logged as an error: what went wrong in its handlers and decoders, which it swallows.
+    /// Returns what `pymq` logged as errors: failures in its handlers and decoders, which it does
+    /// not raise.
     ///
     /// # Errors
     ///
-    /// When the process is gone.
+    /// If the process is gone.
     pub async fn errors(&self) -> Result<Vec<String>, Failure> {
         self.eval("errors").await
     }
 
-    /// Closes the input, as the end of our process does, and waits for the end that it means.
+    /// Closes the input, as the end of our process does, and waits until the Python process ends.
     ///
     /// # Errors
     ///
-    /// When it goes on.
+    /// If it does not end.
     pub async fn hang_up(mut self) -> Result<ExitStatus, Failure> {
         drop(self.pipes);
         Ok(soon("the Python peer", self.process.wait()).await??)
@@ -192,7 +195,7 @@ impl Pipes {
             let line = self.answers.next_line().await?;
             let line = line.ok_or("the Python peer has ended; its standard error says why")?;
             let answer: Answer = serde_json::from_str(&line)?;
-            // An older one is for somebody who was dropped while waiting.
+            // An older answer is for a caller that was dropped while it waited.
             if answer.id == self.last_id {
                 return Ok(match answer.raised {
                     Some(raised) => Err(raised),
@@ -217,12 +220,12 @@ impl fmt::Display for Raised {
 
 impl std::error::Error for Raised {}
 
-/// Tells whether the tests are to go without Python.
+/// Tells whether the tests run without Python.
 pub fn is_off() -> bool {
     std::env::var("PYMQ_TEST_PYTHON").is_ok_and(|python| python == "off")
 }
 
-/// Returns where the Python files of the tests are.
+/// Returns the folder of the Python files of the tests.
 pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
 }
@@ -231,7 +234,7 @@ pub fn directory() -> PathBuf {
 ///
 /// # Errors
 ///
-/// When there is none; the error says what to do.
+/// If there is none. The error says what to do.
 pub fn interpreter() -> Result<PathBuf, Failure> {
     match std::env::var("PYMQ_TEST_PYTHON") {
         Ok(python) if !python.is_empty() => Ok(python.into()),

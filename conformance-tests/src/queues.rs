@@ -1,6 +1,7 @@
-//! Q: a queue hands each item to one taker, first in, first out.
+//! A queue hands each item to one taker, first in, first out.
 //!
-//! What `join`, a waiting `put`, `close` and `is_full` add is policy above the seam: the typed layer shows it.
+//! `join`, a waiting `put`, `close` and `is_full` are policy above the seam. The behaviors of the
+//! typed layer show them.
 
 mod bounds;
 mod given_up;

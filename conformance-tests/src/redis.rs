@@ -1,13 +1,13 @@
-//! A Redis for the tests: one for each test binary, started when the first test asks and gone with the process,
-//! however that ends.
+//! A Redis for the tests: one for each test binary. It starts when the first test needs it, and
+//! ends with the process, however that ends.
 //!
 //! | Variable | Meaning |
 //! |---|---|
-//! | `PYMQ_TEST_REDIS` | `auto` (default: what the next variable names, else a container, else a local server), `url`, `docker`, `local` |
-//! | `PYMQ_TEST_REDIS_URL` | a server that may be written to; each test has a random namespace, nothing is flushed |
-//! | `PYMQ_TEST_REDIS_IMAGE` | the image for a container; default `pymq-test-redis:7` where it exists, else `redis:7` |
+//! | `PYMQ_TEST_REDIS` | `auto` (the URL if one is set, else a container, else a local server), `url`, `docker`, `local` |
+//! | `PYMQ_TEST_REDIS_URL` | a server that may be written to; each test has a random namespace, and nothing is flushed |
+//! | `PYMQ_TEST_REDIS_IMAGE` | the image for a container; by default `pymq-test-redis:7` if it exists, else `redis:7` |
 //!
-//! Without any of these the tests fail at once and say what to do; none is ever skipped.
+//! Without any of these, the tests fail at once and say what to do. No test is skipped.
 
 mod controlled;
 mod docker;
@@ -27,38 +27,40 @@ pub use self::harness::RedisHarness;
 pub(crate) use self::watchdog::Watchdog;
 use crate::Failure;
 
-const HELP: &str = "no Redis for the tests: start a Docker Engine, or put `redis-server` on PATH, or name a server that \
-                    may be written to in PYMQ_TEST_REDIS_URL (`./test.sh` sets all this up)";
+const HELP: &str = "no Redis for the tests: start a Docker Engine, or put `redis-server` on PATH, or \
+                    name a server that may be written to in PYMQ_TEST_REDIS_URL (`./test.sh` sets \
+                    all this up)";
 
-/// The words of the `ACL SETUSER` in `docs/REDIS.md`. A test compares the two.
+/// The arguments of the `ACL SETUSER` in `docs/REDIS.md`. A test compares the two.
 pub const RIGHTS: &str = include_str!("../data/redis-rights.txt");
 
-/// Where a server comes from.
+/// The source of a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Source {
-    /// Named by `PYMQ_TEST_REDIS_URL`; not ours to stop.
+    /// Named by `PYMQ_TEST_REDIS_URL`. The tests do not stop it.
     Url,
-    /// A container of ours.
+    /// A container that the tests started.
     Docker,
-    /// A process of ours.
+    /// A process that the tests started.
     Local,
 }
 
-/// A running Redis. One of ours stops when this is dropped.
+/// A running Redis. A container or process of the tests stops when this is dropped.
 #[derive(Debug)]
 pub struct Server {
     source: Source,
     url: String,
-    /// Ends the server; absent for one that is not ours.
+    /// Ends the server. `None` if the tests did not start it.
     _watchdog: Option<Watchdog>,
 }
 
 impl Server {
-    /// Starts a server of the test's own with these words of `redis.conf`, each directive with two dashes before it.
+    /// Starts a server for one test with these options of `redis.conf`, each with two dashes in
+    /// front.
     ///
     /// # Errors
     ///
-    /// When neither a container nor a local process can be had.
+    /// If neither a container nor a local process can be started.
     pub async fn start(options: &[&str]) -> Result<Self, Failure> {
         match source_of_own()? {
             Source::Docker => docker::start(None, options).await,
@@ -66,11 +68,11 @@ impl Server {
         }
     }
 
-    /// Starts a server on a port of the loopback that had one before, as after an outage.
+    /// Starts a server on a loopback port that a server had before, as after an outage.
     ///
     /// # Errors
     ///
-    /// As [`start`](Self::start), and when somebody else has the port by now.
+    /// As [`start`](Self::start), and if another process has the port by now.
     pub async fn start_on(port: u16, options: &[&str]) -> Result<Self, Failure> {
         match source_of_own()? {
             Source::Docker => docker::start(Some(port), options).await,
@@ -78,23 +80,25 @@ impl Server {
         }
     }
 
-    /// Returns where it came from.
+    /// Returns its source.
     pub fn source(&self) -> Source {
         self.source
     }
 
-    /// Returns the address, such as `redis://127.0.0.1:6379`; whoever connects there may do everything.
+    /// Returns the address, such as `redis://127.0.0.1:6379`. A client that connects there has
+    /// every right.
     pub fn url(&self) -> &str {
         &self.url
     }
 }
 
-/// Returns the address of the shared server for the user of `docs/REDIS.md`, so that a right the page forgets fails a
-/// test. A server that is not ours has the rights it has.
+/// Returns the address of the shared server for the user of `docs/REDIS.md`, so that a test fails
+/// if the page forgets a right. On a server that the tests did not start, the user has the rights
+/// that it has there.
 ///
 /// # Errors
 ///
-/// When there is no server.
+/// If there is no server.
 pub async fn app_url() -> Result<Url, Failure> {
     let server = shared().await?;
     let mut url = Url::parse(server.url())?;
@@ -110,7 +114,7 @@ pub async fn app_url() -> Result<Url, Failure> {
 ///
 /// # Errors
 ///
-/// The same for every test when there is none.
+/// The same error for every test if there is none.
 pub async fn shared() -> Result<&'static Server, Failure> {
     static SHARED: OnceCell<Result<Server, String>> = OnceCell::const_new();
     let server = SHARED
@@ -120,7 +124,8 @@ pub async fn shared() -> Result<&'static Server, Failure> {
 }
 
 async fn open() -> Result<Server, Failure> {
-    // Each pattern needs a channel rule of its own, and those of the suite are in random namespaces.
+    // Each pattern needs a channel rule of its own, and the patterns of the suite are in random
+    // namespaces.
     let options: Vec<&str> = iter::once("--user")
         .chain(app_user())
         .chain(["&*"])
@@ -134,7 +139,8 @@ async fn open() -> Result<Server, Failure> {
     Ok(server)
 }
 
-/// Returns the words of the `ACL SETUSER` in the documentation: `app on >password`, then the rights.
+/// Returns the arguments of the `ACL SETUSER` in the documentation: `app on >password`, then the
+/// rights.
 pub(crate) fn app_user() -> impl Iterator<Item = &'static str> {
     RIGHTS.split_whitespace()
 }
@@ -149,11 +155,11 @@ fn named() -> Result<Server, Failure> {
     })
 }
 
-/// Chooses where the shared server comes from.
+/// Chooses the source of the shared server.
 ///
 /// # Errors
 ///
-/// When the environment asks for what is not there.
+/// If the environment names a source that is not available.
 pub fn source() -> Result<Source, Failure> {
     match variable("PYMQ_TEST_REDIS").as_deref() {
         None | Some("auto") if variable("PYMQ_TEST_REDIS_URL").is_some() => Ok(Source::Url),
@@ -167,7 +173,7 @@ pub fn source() -> Result<Source, Failure> {
     }
 }
 
-/// Chooses how a server is started; one that is only named cannot be configured.
+/// Chooses how a server is started. A server that is only named cannot be configured.
 pub(crate) fn source_of_own() -> Result<Source, Failure> {
     match variable("PYMQ_TEST_REDIS").as_deref() {
         Some("docker") => Ok(Source::Docker),
@@ -184,7 +190,7 @@ fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Tells whether a program is there and succeeds.
+/// Tells whether a program exists and succeeds.
 fn answers(program: &str, arguments: &[&str]) -> bool {
     let run = Command::new(program)
         .args(arguments)

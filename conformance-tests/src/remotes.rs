@@ -1,4 +1,5 @@
-//! C: remotes, from a typed stub to an exposed function: values, failures, deadlines, many servers and their ends.
+//! Remotes, from a typed stub to an exposed function: values, failures, deadlines, many servers and
+//! their ends.
 
 mod answers;
 mod exposing;
@@ -16,7 +17,7 @@ pub use self::exposing::*;
 pub use self::many::*;
 pub use self::time::*;
 
-/// A remote `f(n) -> n` that says when it starts and waits at a gate.
+/// A remote `f(n) -> n` that reports its start and waits at a gate.
 struct Gated {
     starts: UnboundedReceiver<u64>,
     gate: Arc<Semaphore>,

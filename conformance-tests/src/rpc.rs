@@ -1,5 +1,5 @@
-//! C: RPC channels, without a typed layer: what is asked arrives as it was, what is answered comes back as it was, and
-//! every request has exactly one end.
+//! RPC channels without a typed layer. Requests and replies arrive unchanged, and every request has
+//! exactly one end.
 
 mod ends;
 mod servers;
@@ -17,7 +17,8 @@ pub use self::servers::*;
 use crate::wait::{PATIENCE, soon};
 use crate::{Failure, Harness, Outcome};
 
-/// Headers, body and encoding of a request arrive unchanged, and so do body and type name of the reply.
+/// Headers, body and encoding of a request arrive unchanged, and so do body and type name of the
+/// reply.
 pub async fn request_and_reply_arrive_unchanged(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -93,7 +94,8 @@ pub async fn replies_are_correlated(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The caller's time travels with the request and runs on while that waits; without one there is none.
+/// The remaining time of the caller travels with the request, and passes while the request waits.
+/// Without a timeout there is none.
 pub async fn remaining_time_reaches_the_server(h: &dyn Harness) -> Outcome {
     const TIME: Duration = Duration::from_secs(60);
     let (caller, server) = (h.connect().await?, h.connect().await?);
@@ -137,7 +139,7 @@ async fn answer(replies: &mut Replies) -> Outcome<Reply> {
         .ok_or("no reply is expected")??)
 }
 
-/// Answers so many requests with a number.
+/// Answers this many requests with a number.
 async fn serve(requests: &mut Requests, number: usize, count: usize) -> Outcome {
     for _ in 0..count {
         next(requests).await?.respond(numbered(number));
@@ -152,7 +154,7 @@ fn numbered(number: usize) -> Reply {
     }
 }
 
-/// The kind of error a request was refused with, at once or where its reply would come.
+/// Returns the kind of the error that refused a request, at once or in place of its reply.
 async fn refused(replies: pymq_core::Result<Replies>) -> Result<Option<ErrorKind>, Failure> {
     let refusal = match replies {
         Ok(mut replies) => soon("the refusal", replies.recv()).await?,

@@ -1,4 +1,5 @@
-//! The one list of behaviors. What is not in it does not exist; what is in it runs on every provider.
+//! The one list of behaviors. A behavior in it runs on every provider; a function that is not in it
+//! never runs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,10 +8,10 @@ use pymq_core::provider::Capabilities;
 
 use crate::{Clock, Harness, Outcome};
 
-/// A behavior as a value, for runs over the whole list: stress, mutants.
+/// A behavior as a value, for tools that run the whole list: the stress test, the mutants.
 #[derive(Clone, Copy)]
 pub struct Behavior {
-    /// The module it lives in, such as `topics`.
+    /// Its module, such as `topics`.
     pub group: &'static str,
     /// Its name, a sentence.
     pub name: &'static str,
@@ -27,8 +28,9 @@ impl std::fmt::Debug for Behavior {
     }
 }
 
-/// Calls the macro `$with` with a part of the table, behind the given arguments: with `required`, what every provider
-/// must show; with the name of a capability, what one must show that declares it.
+/// Calls the macro `$with` with a part of the table, after the given arguments. The part `required`
+/// is what every provider must show. The part with the name of a capability is what a provider must
+/// show that declares it.
 #[macro_export]
 macro_rules! behaviors {
     (required, $with:ident, $($args:tt)*) => {
@@ -571,7 +573,8 @@ macro_rules! behaviors {
     };
 }
 
-/// Emits a named test for each behavior that a provider must show: the whole test file of a provider.
+/// Emits a named test for each behavior that a provider must show. This is the whole test file of a
+/// provider.
 ///
 /// ```text
 /// pymq_conformance::suite!(MyHarness::open);
@@ -580,9 +583,10 @@ macro_rules! behaviors {
 /// ```
 ///
 /// 1. An async function from the name of the test to a [`Harness`](crate::Harness).
-/// 2. `paused`, when [`Harness::clock`](crate::Harness::clock) is [`Clock::Paused`](crate::Clock::Paused).
+/// 2. `paused`, if [`Harness::clock`](crate::Harness::clock) is
+///    [`Clock::Paused`](crate::Clock::Paused).
 /// 3. Those of `patterns`, `leases` and `delays` that the provider declares. A test of its own
-///    fails when this list differs from what the provider declares.
+///    fails if this list differs from what the provider declares.
 #[macro_export]
 macro_rules! suite {
     (@ $clock:ident, $open:expr, [$($capability:ident),*]) => {
@@ -642,7 +646,7 @@ macro_rules! emit_list {
     };
 }
 
-/// Returns the whole table as values, capabilities included.
+/// Returns the whole table as values, including the parts of all capabilities.
 pub fn all() -> Vec<Behavior> {
     declared_by(
         Capabilities::none()
@@ -671,11 +675,11 @@ pub fn declared_by(capabilities: Capabilities) -> Vec<Behavior> {
 ///
 /// # Errors
 ///
-/// When there is no connection to ask on.
+/// If there is no connection to ask on.
 ///
 /// # Panics
 ///
-/// When they differ.
+/// If they differ.
 pub async fn check_capabilities(harness: &dyn Harness, clock: Clock, tested: &[&str]) -> Outcome {
     assert_eq!(
         harness.clock(),

@@ -1,4 +1,4 @@
-//! T: topics fan out, at most once, in order for each publisher.
+//! Topics fan out, at most once, in order for each publisher.
 
 mod interest;
 mod load;
@@ -31,7 +31,7 @@ pub async fn delivers_to_subscriber(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Two subscriptions of one connection and one of another all get everything.
+/// Two subscriptions of one connection and one of another all receive everything.
 pub async fn delivers_to_every_subscriber(h: &dyn Harness) -> Outcome {
     let (one, other) = (h.connect().await?, h.connect().await?);
     let mut subscriptions = [
@@ -53,7 +53,7 @@ pub async fn delivers_to_every_subscriber(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nothing crosses from one name to another, however alike they are.
+/// No message crosses from one name to another, however similar they are.
 pub async fn routes_by_topic(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let names = ["orders", "orders.new", "order", "Orders", "orders "];
@@ -101,7 +101,7 @@ pub async fn publish_reports_nonzero_when_reached(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Fire and forget: what was published before is not delivered.
+/// A message that was published before a subscription is not delivered to it.
 pub async fn no_delivery_before_subscribe(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     provider.publish("t", numbered(1)).await?;
@@ -113,7 +113,7 @@ pub async fn no_delivery_before_subscribe(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handle receives what it publishes itself, and so does another.
+/// A handle receives what it publishes itself, and so does another handle.
 pub async fn self_delivery(h: &dyn Harness) -> Outcome {
     let (one, other) = (h.connect().await?, h.connect().await?);
     let mut own = one.subscribe(topic("t")).await?;
@@ -134,7 +134,7 @@ pub async fn large_message(h: &dyn Harness) -> Outcome {
 
     provider.publish("t", message.clone()).await?;
 
-    // Compared by hand: a failure would print it twice.
+    // Compared by hand, because a failed assertion would print the body twice.
     assert!(
         receive(&mut subscription).await?.1 == message,
         "the body is another"
@@ -142,7 +142,7 @@ pub async fn large_message(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A body of no bytes is a message.
+/// An empty body is a message.
 pub async fn empty_body(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut subscription = provider.subscribe(topic("t")).await?;
@@ -156,7 +156,7 @@ pub async fn empty_body(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// In the name of a topic no character has a meaning.
+/// No character has a special meaning in the name of a topic.
 pub async fn exact_name_with_glob_characters_is_literal(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     for (name, look_alike) in [
@@ -198,7 +198,7 @@ pub async fn long_and_unicode_names(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Two namespaces of one backend never meet.
+/// Two namespaces of one backend are isolated.
 pub async fn namespaces_are_isolated(h: &dyn Harness) -> Outcome {
     let (here, elsewhere) = (h.connect().await?, h.connect_elsewhere().await?);
     let mut subscription_here = here.subscribe(topic("t")).await?;

@@ -1,7 +1,8 @@
 //! A provider such as a third party would write, from the documentation of `Provider` alone.
 //!
-//! Topics and queues are one locked struct, and remotes come from `rpc_over_topics`. Patterns and
-//! delays are missing. What it declares beyond that, and so how it behaves, is a parameter.
+//! Topics and queues are one locked struct, and remotes come from `rpc_over_topics`. It has no
+//! patterns and no delays. Which other capabilities it declares, and so how it behaves, is a
+//! parameter.
 
 mod queue;
 
@@ -25,7 +26,7 @@ use self::queue::Queue;
 use crate::twist::{Twist, twisted};
 use crate::{Clock, Failure, Harness};
 
-/// A time that ends after every test, and that no clock overflows by.
+/// A time that is longer than every test and does not overflow a clock.
 const FOREVER: Duration = Duration::from_secs(1 << 32);
 
 /// A backend in this process. All clones are one backend.
@@ -36,7 +37,8 @@ pub struct Hub(Arc<Shared>);
 struct Shared {
     capabilities: Capabilities,
     state: Mutex<State>,
-    /// Wakes every take that waits: for a message, for the end of a lease, for its handle to close.
+    /// Wakes every waiting take: for a message, for the end of a lease, or for the close of its
+    /// handle.
     changed: Notify,
     next: AtomicU64,
 }
@@ -62,7 +64,7 @@ impl Default for Hub {
     }
 }
 
-/// Adds every promise about how exact a provider is.
+/// Adds every promise about exactness.
 fn exact(capabilities: Capabilities) -> Capabilities {
     capabilities
         .with_counted()
@@ -73,8 +75,8 @@ fn exact(capabilities: Capabilities) -> Capabilities {
 }
 
 impl Hub {
-    /// Creates a backend that declares these capabilities, leases among them or not. Patterns and
-    /// delays it cannot have.
+    /// Creates a backend that declares these capabilities, with or without leases. It cannot have
+    /// patterns and delays.
     pub fn new(capabilities: Capabilities) -> Self {
         Self(Arc::new(Shared {
             capabilities,
@@ -114,7 +116,7 @@ impl Hub {
         })
     }
 
-    /// Runs a step on everything there is. No step waits.
+    /// Runs a step on the whole state. No step waits.
     fn with<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
         step(&mut self.0.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -124,7 +126,7 @@ impl Hub {
     }
 }
 
-/// Says of a publish only whether it reached any subscriber.
+/// Reports for a publish only whether it reached any subscriber.
 #[derive(Debug)]
 struct Uncounted;
 
@@ -164,7 +166,7 @@ impl Toy {
         Err(error(ErrorKind::Unsupported, operation, name))
     }
 
-    /// Refuses what needs leases, where there are none.
+    /// Refuses what needs leases, if there are none.
     fn lease_check(&self, is_needed: bool, operation: &str, name: &str) -> Result<()> {
         self.check(operation, name)?;
         if is_needed && !self.capabilities().leases {
@@ -173,7 +175,7 @@ impl Toy {
         Ok(())
     }
 
-    /// Runs a step on a queue, after the leases that are over have ended in it.
+    /// Runs a step on a queue, after it has ended the leases that are over.
     fn on<R>(&self, queue: &str, step: impl FnOnce(&mut Queue) -> R) -> R {
         let capabilities = self.capabilities();
         self.hub.with(|state| {
@@ -183,7 +185,7 @@ impl Toy {
         })
     }
 
-    /// Ends what this handle has open and wakes what waits on it.
+    /// Ends what this handle has open, and wakes its waiting takes.
     fn shut(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         self.hub.with(|state| {
@@ -246,7 +248,8 @@ impl Provider for Toy {
         });
         let topic = filter.as_str().into();
         self.hub.with(|state| {
-            // Looked at again under the lock, or a close just now would miss this one.
+            // Checked again under the lock. Otherwise a close at this moment would miss this
+            // subscription.
             self.check("subscribe to", filter.as_str())?;
             let handle = self.id;
             state.listeners.push(Listener {
@@ -293,7 +296,7 @@ impl Provider for Toy {
                 (it.take(opts.max.get(), opts.lease, number), it.next_end())
             });
             if !taken.is_empty() {
-                // The takes that wait learn when the new leases end.
+                // The waiting takes learn when the new leases end.
                 self.hub.0.changed.notify_waiters();
                 return Ok(taken);
             }
@@ -372,7 +375,7 @@ impl Provider for Toy {
     }
 }
 
-/// A hub for each test, and another for the other namespace.
+/// One hub for each test, and one for the other namespace.
 #[derive(Debug)]
 pub struct ToyHarness {
     here: Hub,

@@ -1,4 +1,4 @@
-//! The small words behaviors share: what is sent, and what is received of it.
+//! Short helpers of the behaviors, for what is sent and what is received.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub fn pattern(glob: &str) -> Filter {
     Filter::Pattern(glob.to_owned())
 }
 
-/// Makes a message that says its number.
+/// Creates a message that contains its number.
 pub fn numbered(number: usize) -> Message {
     Message::json(number.to_string())
 }
@@ -28,8 +28,8 @@ pub fn number(message: &Message) -> Result<usize, Failure> {
     Ok(std::str::from_utf8(&message.body)?.parse()?)
 }
 
-/// Demands that a publish says how many subscribers it reached. A provider that does not count says
-/// at least whether it reached any.
+/// Asserts that a publish returned how many subscribers it reached. A provider that does not count
+/// returns at least whether it reached any.
 #[track_caller]
 pub fn assert_reached(provider: &Arc<dyn Provider>, reached: usize, expected: usize) {
     if provider.capabilities().counted {
@@ -43,7 +43,7 @@ pub fn assert_reached(provider: &Arc<dyn Provider>, reached: usize, expected: us
 ///
 /// # Errors
 ///
-/// When a lag comes instead, or the subscription ends, or nothing comes.
+/// If a lag comes instead, the subscription ends, or no message comes.
 pub async fn receive(subscription: &mut Subscription) -> Result<(String, Message), Failure> {
     match soon("recv", subscription.recv()).await?? {
         Incoming::Message { topic, message } => Ok((topic.to_string(), message)),
@@ -51,7 +51,7 @@ pub async fn receive(subscription: &mut Subscription) -> Result<(String, Message
     }
 }
 
-/// Receives so many [`numbered`] messages.
+/// Receives this many [`numbered`] messages.
 pub async fn numbers(subscription: &mut Subscription, count: usize) -> Result<Vec<usize>, Failure> {
     let mut numbers = Vec::with_capacity(count);
     for _ in 0..count {

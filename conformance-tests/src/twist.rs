@@ -1,4 +1,4 @@
-//! Providers that differ from another in one point: without a capability, or broken on purpose.
+//! Providers that differ from another one in one point: without a capability, or broken on purpose.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use pymq_core::provider::{
 };
 use pymq_core::{Message, Result};
 
-/// What is different; every method not overridden is that of the provider inside.
+/// The difference. Every method that is not overridden is that of the inner provider.
 #[async_trait]
 #[expect(
     missing_docs,

@@ -1,4 +1,4 @@
-//! G, E, L: what a `Bus` adds to a provider: typed events, handlers, guards, and an end to all of them.
+//! What a `Bus` adds to a provider: typed events, handlers, guards, and an end to all of them.
 
 mod draining;
 mod ending;
@@ -27,7 +27,7 @@ pub use self::state::*;
 use crate::wait::soon;
 use crate::{Failure, Harness};
 
-/// Opens a bus on a handle of its own, as another process would.
+/// Opens a bus on a handle of its own, as another process does.
 pub async fn open(h: &dyn Harness) -> Result<Bus> {
     h.connect().await.map(Bus::new)
 }
@@ -37,7 +37,7 @@ pub fn kind<T>(result: &Result<T>) -> Option<ErrorKind> {
     result.as_ref().err().map(Error::kind)
 }
 
-/// Creates a handler that passes on what it gets, and what receives it.
+/// Creates a handler that forwards its events, and the receiver of them.
 pub fn recorder<T: Send + 'static>() -> (
     impl Fn(T) -> Ready<()> + Send + Sync + 'static,
     UnboundedReceiver<T>,
@@ -51,7 +51,7 @@ pub fn recorder<T: Send + 'static>() -> (
     (record, arrived)
 }
 
-/// Receives what must come.
+/// Receives an item that must come.
 pub async fn next<T>(arrived: &mut UnboundedReceiver<T>) -> Result<T, Failure> {
     let received = soon("a value to arrive", arrived.recv()).await?;
     received.ok_or_else(|| "whoever was to send it is gone".into())

@@ -1,4 +1,4 @@
-//! W: how long a failed item rests before a worker tries it again.
+//! How long a failed item waits before a worker tries it again.
 
 use std::future::ready;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use crate::typed::{next, open};
 use crate::wait::{soon, until};
 use crate::{Clock, Harness, Outcome};
 
-/// While a failed item waits for its retry it is not leased, and others pass it, also with one handler.
+/// While a failed item waits for its retry, it is not leased, and others pass it, also with one
+/// handler.
 pub async fn a_failed_item_rests_and_lets_others_pass(h: &dyn Harness) -> Outcome {
     let rest = Duration::from_secs(1);
     let bus = open(h).await?;
@@ -52,7 +53,8 @@ pub async fn a_failed_item_rests_and_lets_others_pass(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// The rest doubles with each attempt up to the longest, cut by no more than a half, and the same each time it is tested.
+/// The delay doubles with each attempt up to a maximum. It is cut by at most a half, and is the
+/// same in each run of a test.
 pub async fn the_rest_doubles_up_to_the_longest(h: &dyn Harness) -> Outcome {
     let first = Duration::from_millis(100);
     let mut runs = Vec::new();

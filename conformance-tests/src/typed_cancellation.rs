@@ -1,4 +1,5 @@
-//! R: leases whose futures are dropped at each point they can be. Nothing is lost, nothing stays leased.
+//! Leases with futures that are dropped at each possible point. Nothing is lost, and nothing stays
+//! leased.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +16,8 @@ use crate::typed_queues::{open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Clock, Harness, Outcome};
 
-/// Leases dropped while they wait, or just when they have taken something, lose nothing and count no attempt.
+/// Leases that are dropped while they wait, or just after they have taken something, lose nothing
+/// and count no attempt.
 pub async fn cancelled_leases_count_no_attempt(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").unlimited_attempts();
@@ -41,7 +43,7 @@ pub async fn cancelled_leases_count_no_attempt(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An ack that is dropped half-way leaves no lease behind: the item is finished or back.
+/// An ack that is dropped in the middle leaves no lease behind: the item is finished or back.
 pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
     let bus = open_slow(h).await?;
     let jobs = bus
@@ -70,7 +72,8 @@ pub async fn a_dropped_ack_leaves_no_lease_behind(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A lease that is dropped while it buries an item out of attempts buries it, or leaves it to the next.
+/// A lease that is dropped while it buries an item out of attempts buries it, or leaves it to the
+/// next lease.
 pub async fn a_cancelled_lease_keeps_no_spent_item(h: &dyn Harness) -> Outcome {
     let bus = open_slow(h).await?;
     let jobs = bus
@@ -101,7 +104,8 @@ pub async fn a_cancelled_lease_keeps_no_spent_item(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Settles like the provider inside, with pauses before and after: more points at which to be dropped.
+/// Settles like the inner provider, with pauses before and after. So there are more points at which
+/// a future can be dropped.
 #[derive(Debug)]
 struct SlowSettling;
 
@@ -127,7 +131,7 @@ async fn open_slow(h: &dyn Harness) -> Result<Bus> {
     Ok(Bus::new(twisted(provider, SlowSettling)))
 }
 
-/// Lets other tasks run, a little longer for each step: the point at which something is interrupted.
+/// Lets other tasks run, a little longer for each step. This is the point of the interruption.
 async fn pass(h: &dyn Harness, steps: u32) {
     for _ in 0..steps {
         match h.clock() {

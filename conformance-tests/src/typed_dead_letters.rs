@@ -1,4 +1,4 @@
-//! R: dead letters, made by leasing and by reading, and put back.
+//! Dead letters: made by leases and by items that cannot be read, and put back.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// Takes the item at the front as often as the queue allows, in vain, so that the next lease buries it.
+/// Takes the item at the front, without an ack, as often as the queue allows. So the next lease
+/// buries it.
 pub(crate) async fn spend(queue: &Queue<u32>, attempts: u32) -> Outcome {
     for attempt in 1..=attempts {
         let job = soon("lease", queue.lease()).await??;
@@ -19,7 +20,8 @@ pub(crate) async fn spend(queue: &Queue<u32>, attempts: u32) -> Outcome {
     Ok(())
 }
 
-/// Out of attempts, an item moves to the dead letters of its queue, with its reason, its count and its headers.
+/// An item out of attempts becomes a dead letter of its queue, with its reason, its attempt and its
+/// headers.
 pub async fn dead_letter_after_max_attempts(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(3);
@@ -47,7 +49,7 @@ pub async fn dead_letter_after_max_attempts(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Five attempts unless told otherwise.
+/// Five attempts by default.
 pub async fn five_attempts_are_the_default(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -60,7 +62,7 @@ pub async fn five_attempts_are_the_default(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An attempt whose lease ran out, as when its taker crashed, counts like any other.
+/// An attempt with a lease that ran out, as after a crash, counts like any other.
 pub async fn a_lease_that_runs_out_counts_as_an_attempt(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = other.queue::<u32>("jobs").max_attempts(1);
@@ -88,7 +90,7 @@ pub async fn a_lease_that_runs_out_counts_as_an_attempt(h: &dyn Harness) -> Outc
     Ok(())
 }
 
-/// A lease that finds a spent item takes the next one, within the same call.
+/// A lease that finds an item out of attempts takes the next one, within the same call.
 pub async fn a_lease_passes_over_spent_items(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(1);
@@ -110,7 +112,7 @@ pub async fn a_lease_passes_over_spent_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An item that always fails holds up the others only until its attempts are spent.
+/// An item that always fails holds up the others only until its attempts are used up.
 pub async fn one_bad_message_does_not_starve_the_rest(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<char>("jobs");
@@ -131,7 +133,8 @@ pub async fn one_bad_message_does_not_starve_the_rest(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// An item that is not a `T` is buried by `lease`, which fails with its bytes; the next lease goes on.
+/// An item that is not a `T` is buried by `lease`, which fails with its bytes. The next lease goes
+/// on.
 pub async fn an_undecodable_item_is_buried_by_lease(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (words, numbers) = (bus.queue::<String>("jobs"), bus.queue::<u32>("jobs"));
@@ -162,7 +165,7 @@ pub async fn an_undecodable_item_is_buried_by_lease(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// Put back, all or some, dead letters are new items with all their attempts before them.
+/// Redriven dead letters, all or some, are new items with all their attempts.
 pub async fn dead_letters_can_be_put_back(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(1);
@@ -187,7 +190,7 @@ pub async fn dead_letters_can_be_put_back(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Peeking takes nothing and is bounded; clearing removes the dead letters and nothing else.
+/// A peek takes nothing and is bounded. A clear removes the dead letters and nothing else.
 pub async fn dead_letters_are_peeked_and_cleared(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(1);

@@ -1,4 +1,4 @@
-//! D: delays, seen through `Queue`.
+//! Delays, seen through `Queue`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{Clock, Harness, Outcome};
 
 const DELAY: Duration = Duration::from_millis(300);
 
-/// What is put for later is not in line until it is due, and wakes a waiting get then.
+/// A delayed item is not ready until it is due. Then it wakes a waiting get.
 pub async fn put_after_hides_until_due(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -29,7 +29,7 @@ pub async fn put_after_hides_until_due(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The bound is on what is in line: a put for later neither waits nor fails.
+/// The bound counts ready items: a delayed put neither waits nor fails.
 pub async fn put_after_passes_a_full_queue(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -42,7 +42,7 @@ pub async fn put_after_passes_a_full_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// `join` waits for what is not due yet.
+/// `join` waits for items that are not due yet.
 pub async fn join_waits_for_delayed_items(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -59,7 +59,7 @@ pub async fn join_waits_for_delayed_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Clearing a queue removes what is delayed as well.
+/// Clearing a queue removes the delayed items too.
 pub async fn clear_removes_delayed_items(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -72,7 +72,7 @@ pub async fn clear_removes_delayed_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Given back for later, an item is hidden, lets others pass, and joins at the back.
+/// An item that is given back with a delay is hidden, lets others pass, and joins at the back.
 pub async fn nack_after_hides_the_item_and_lets_others_pass(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -88,7 +88,8 @@ pub async fn nack_after_hides_the_item_and_lets_others_pass(h: &dyn Harness) -> 
     Ok(())
 }
 
-/// A delay is kept from a millisecond to thirty days, and each item comes within a second of its time.
+/// Delays from a millisecond to thirty days are kept, and each item comes within a second of its
+/// time.
 pub async fn delays_are_kept_from_a_millisecond_to_thirty_days(h: &dyn Harness) -> Outcome {
     const MONTH: Duration = Duration::from_secs(30 * 24 * 3_600);
     let bus = open(h).await?;
@@ -118,7 +119,8 @@ pub async fn delays_are_kept_from_a_millisecond_to_thirty_days(h: &dyn Harness) 
     Ok(())
 }
 
-/// Where time is real the machine may be busy with other tests; there the promise is one second and the patience of a test.
+/// On a real clock the machine may be busy with other tests. There the limit is one second plus the
+/// time limit of a test.
 fn assert_within_a_second(h: &dyn Harness, now: Duration, due: Duration) {
     let late = match h.clock() {
         Clock::Paused => Duration::ZERO,

@@ -1,4 +1,4 @@
-//! Leases and calls without time: what is asked for goes on or is refused, and nothing goes in circles.
+//! Leases and calls with no time. The operation continues or is refused, and nothing loops.
 
 use std::time::Duration;
 
@@ -9,14 +9,15 @@ use crate::typed_queues::{kind, open};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// What rounds to nothing, in nanoseconds and in milliseconds.
+/// Times that round to zero, in nanoseconds and in milliseconds.
 const TINY: [Duration; 3] = [
     Duration::ZERO,
     Duration::from_nanos(1),
     Duration::from_micros(999),
 ];
 
-/// A lease of no time lasts the shortest time there is: what is out of attempts is buried, and a take ends.
+/// A lease of no time lasts the shortest possible time. An item out of attempts is buried, and a
+/// take ends.
 pub async fn a_lease_of_no_time_ends_in_the_dead_letters(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
 
@@ -40,7 +41,7 @@ pub async fn a_lease_of_no_time_ends_in_the_dead_letters(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// A worker with leases of no time still works on its items, and finishes.
+/// A worker with leases of no time still works on its items and finishes.
 pub async fn a_worker_with_leases_of_no_time_finishes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus
@@ -57,7 +58,7 @@ pub async fn a_worker_with_leases_of_no_time_finishes(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// A call without time is a timeout on every provider; it is not sent, so it has not run.
+/// A call with no time is a timeout on every provider. It is not sent, so it has not run.
 pub async fn a_call_without_time_is_a_timeout(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("f", async || 1_u32).await?;

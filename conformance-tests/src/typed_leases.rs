@@ -1,4 +1,4 @@
-//! R, G: `Lease`, settled by its owner, by being dropped, by a shutdown.
+//! `Lease`: settled by its owner, by a drop, or by a shutdown.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// Longer than any test: what is asked for with it must come earlier.
+/// Longer than any test: a result must come earlier.
 const LONG: Duration = Duration::from_secs(60);
-/// A lease that is waited out.
+/// A lease that a test waits for.
 const SHORT_LEASE: Duration = Duration::from_millis(200);
 
-/// A lease reads as its item, hides it from others, and is gone with the ack.
+/// A lease derefs to its item, hides it from other takers, and is gone after the ack.
 pub async fn ack_finishes_the_item(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<String>("jobs");
@@ -46,8 +46,8 @@ pub async fn into_inner_acks_and_returns_the_item(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nacked, an item goes back to the front, with its attempt counted and everything it was put with. Where it
-/// goes elsewhere, it comes back when it is the only one.
+/// A nacked item goes back to the front. Its attempt is counted, and everything else is as it was
+/// put. If the provider gives back elsewhere, it comes back when it is the only one.
 pub async fn nack_returns_the_item_to_the_front(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -68,7 +68,7 @@ pub async fn nack_returns_the_item_to_the_front(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Headers belong to the puts of the handle they were set on, and to no other.
+/// Headers belong to the puts of the handle on which they were set, and to no other.
 pub async fn headers_reach_the_lease(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -97,7 +97,8 @@ pub async fn headers_reach_the_lease(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Dropped unsettled, a lease gives its item back at once: a waiting taker has it long before the lease would end.
+/// A lease that is dropped without a settlement gives its item back at once. A waiting taker has it
+/// long before the lease would end.
 pub async fn a_dropped_lease_returns_its_item_at_once(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus
@@ -115,7 +116,7 @@ pub async fn a_dropped_lease_returns_its_item_at_once(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// A lease may be dropped anywhere, also on a thread that knows no runtime.
+/// A lease may be dropped anywhere, also on a thread without a runtime.
 pub async fn a_lease_may_be_dropped_on_any_thread(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -129,8 +130,8 @@ pub async fn a_lease_may_be_dropped_on_any_thread(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Settling after the lease is over changes nothing and says so; the other taker's lease is untouched. Where a stale
-/// receipt may succeed, both acks finish the one item.
+/// A settlement after the end of the lease changes nothing and fails. The lease of the other taker
+/// is unchanged. If a stale receipt may succeed, both acks finish the one item.
 pub async fn a_late_ack_is_lease_lost(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs").lease_time(SHORT_LEASE);
@@ -152,7 +153,7 @@ pub async fn a_late_ack_is_lease_lost(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An extended lease holds longer than it would have.
+/// An extended lease lasts longer than before.
 pub async fn extend_holds_the_lease(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").lease_time(SHORT_LEASE);
@@ -182,7 +183,7 @@ pub async fn join_waits_for_ack(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The forms of `lease` wait for ever, for a time, and not at all.
+/// The forms of `lease` wait without a limit, for a time, and not at all.
 pub async fn lease_timeout_answers_none(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -202,7 +203,7 @@ pub async fn lease_timeout_answers_none(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Taking a lease makes space for a put that waits for it.
+/// Taking a lease makes space for a waiting put.
 pub async fn lease_makes_space(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -220,7 +221,8 @@ pub async fn lease_makes_space(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// A closed queue hands out leases as long as something is in line, and leases held can still be settled.
+/// A closed queue hands out leases as long as items are ready, and held leases can still be
+/// settled.
 pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -239,7 +241,8 @@ pub async fn close_lets_leases_drain(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A lease that is held by a handler which a shutdown ends goes back, its attempt not counted, as does one held elsewhere.
+/// A shutdown ends a handler that holds a lease. The lease goes back with its attempt not counted,
+/// and so does a lease that is held elsewhere.
 pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u64>("jobs");
@@ -275,8 +278,8 @@ pub async fn an_ended_handler_gives_its_lease_back(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A shutdown gives back the leases that are still held when its grace time is over, the attempt not counted and
-/// their order kept; it waits for those that are settled in time.
+/// A shutdown gives back the leases that are still held after its grace time, in order and with the
+/// attempt not counted. It waits for those that are settled in time.
 pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus
@@ -314,7 +317,8 @@ pub async fn unsettled_deliveries_return_on_shutdown(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Once a shutdown has begun nothing is taken, not even by a take that waits already. It waits for held leases.
+/// After a shutdown has begun nothing is taken, not even by a take that waits already. It waits for
+/// held leases.
 pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (jobs, mail) = (bus.queue::<u32>("jobs"), bus.queue::<u32>("mail"));
@@ -328,7 +332,7 @@ pub async fn shutdown_ends_waiting_takes(h: &dyn Harness) -> Outcome {
         assert_eq!(kind(&get.await), Some(ErrorKind::Closed));
         assert_eq!(kind(&lease.await), Some(ErrorKind::Closed));
         assert_eq!(kind(&jobs.try_get().await), Some(ErrorKind::Closed));
-        // The shutdown waits for this one, and the provider is open until then.
+        // The shutdown waits for this lease, and the provider is open until then.
         jobs.put(&2).await?;
         letter.ack().await
     };

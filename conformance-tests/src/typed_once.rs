@@ -1,4 +1,4 @@
-//! Q: `put_once`, which may be repeated.
+//! `put_once`, which may be repeated.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::typed_queues::{kind, open, poll_once};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// The first put of an id counts, on any bus; another id and another queue are another matter.
+/// The first put of an id counts, on any bus. Another id and another queue are independent.
 pub async fn put_once_puts_once(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs");
@@ -36,7 +36,7 @@ pub async fn put_once_puts_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Repeated after an answer that was lost, it is put once, whether or not the first had got through.
+/// A put that is repeated after a lost answer is put once, whether or not the first one succeeded.
 pub async fn put_once_may_be_repeated_when_its_outcome_is_unknown(h: &dyn Harness) -> Outcome {
     for got_through in [true, false] {
         let twist = Mumbling {
@@ -58,7 +58,7 @@ pub async fn put_once_may_be_repeated_when_its_outcome_is_unknown(h: &dyn Harnes
     Ok(())
 }
 
-/// Answers the first put with an error, whether it was made or not.
+/// Answers the first put with an error, whether it succeeded or not.
 #[derive(Debug)]
 struct Mumbling {
     got_through: bool,
@@ -84,7 +84,8 @@ impl Twist for Mumbling {
     }
 }
 
-/// What became of the item does not matter: taken and finished, it is not put again.
+/// The later fate of the item does not matter: after it was taken and finished, it is not put
+/// again.
 pub async fn put_once_is_remembered_when_its_item_is_done(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -100,7 +101,8 @@ pub async fn put_once_is_remembered_when_its_item_is_done(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// It waits for space as a put does, and an id that found none is not used up. Repeated, it needs no space.
+/// It waits for space as a put does, and an id without a put stays unused. A repeated put needs no
+/// space.
 pub async fn put_once_waits_for_space(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -118,7 +120,7 @@ pub async fn put_once_waits_for_space(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handle says how long its ids are known, and so for its clones. Others keep their own window.
+/// A handle and its clones have a window for their ids. Other handles keep their own window.
 pub async fn the_window_of_put_once_is_set_by_its_handle(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -134,7 +136,7 @@ pub async fn the_window_of_put_once_is_set_by_its_handle(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// Dropped at any moment and said again, it is put once.
+/// A put that is dropped at any moment and repeated is put once.
 pub async fn a_dropped_put_once_may_be_repeated(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");

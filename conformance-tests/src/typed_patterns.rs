@@ -1,4 +1,4 @@
-//! P: handlers and streams of patterns are told the concrete topic.
+//! Handlers and streams of patterns get the concrete topic.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::typed::{next, open};
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
-/// A handler of a pattern is told the concrete topic.
+/// A handler of a pattern gets the concrete topic.
 pub async fn pattern_handlers_see_the_concrete_topic(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (seen, mut arrived) = unbounded_channel();
@@ -43,7 +43,8 @@ pub async fn pattern_streams_yield_the_concrete_topic(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// A shutdown lets the handler of a pattern finish the events that had arrived, also several at once.
+/// A shutdown lets the handler of a pattern finish the events that have arrived, also several at
+/// once.
 pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
     const LAST: u64 = 30;
     let (bus, sender) = (open(h).await?, open(h).await?);
@@ -60,7 +61,8 @@ pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
     };
     let pattern = bus.pattern("num*").concurrency(4);
     pattern.subscribe(handler).await?.keep();
-    // A publish may return before its event has arrived. When the last one is here, so are the others.
+    // A publish may return before its event has arrived. When the last one is here, so are the
+    // others.
     let mut fence = bus.pattern("num*").stream::<u64>().await?;
     for n in 0..=LAST {
         sender.topic("numbers").publish(&n).await?;

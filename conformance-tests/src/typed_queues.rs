@@ -1,4 +1,4 @@
-//! Q, G, E: what `Queue` adds to a provider's queues: waiting puts, closing, joining, streams, types.
+//! What `Queue` adds to the queues of a provider: waiting puts, closing, joining, streams, types.
 
 mod bounds;
 mod closing;
@@ -19,12 +19,12 @@ pub use self::closing::*;
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
-/// Longer than any test: what is asked for with it must come earlier.
+/// Longer than any test: a result must come earlier.
 const LONG: Duration = Duration::from_secs(60);
-/// A time that is waited out.
+/// A time that a test waits for.
 const SHORT: Duration = Duration::from_millis(40);
 
-/// Opens a bus on a handle of its own, as another process would.
+/// Opens a bus on a handle of its own, as another process does.
 pub(crate) async fn open(h: &dyn Harness) -> Result<Bus> {
     h.connect().await.map(Bus::new)
 }
@@ -50,7 +50,8 @@ pub async fn handles_of_one_name_are_one_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Tagging is for readers elsewhere: the payload says which class an item is of, and here it reads as any other.
+/// A tag is for readers elsewhere: the payload names the class of an item. Here the item reads like
+/// any other.
 pub async fn a_tagged_item_bears_its_class_and_reads_as_any_other(h: &dyn Harness) -> Outcome {
     #[derive(Debug, PartialEq, Deserialize, Serialize)]
     struct Placed {
@@ -119,7 +120,7 @@ pub async fn zero_timeouts_do_not_wait(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A get with a timeout answers that nothing came, not before its time.
+/// A get with a timeout returns `None`, and not before its time.
 pub async fn get_timeout_answers_none(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
 
@@ -131,7 +132,8 @@ pub async fn get_timeout_answers_none(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch is what is there, at most what was asked for, in order; it waits only for the first.
+/// A batch is what is ready, at most the requested number, in order. It waits only for the first
+/// item.
 pub async fn get_many_takes_what_is_there(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -153,7 +155,7 @@ pub async fn get_many_takes_what_is_there(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An item that is not a `T` is removed by `get`, and its error names the queue and carries the bytes.
+/// An item that is not a `T` is removed by `get`. The error names the queue and carries the bytes.
 pub async fn an_undecodable_item_is_removed_and_its_bytes_are_in_the_error(
     h: &dyn Harness,
 ) -> Outcome {
@@ -179,7 +181,7 @@ pub async fn an_undecodable_item_is_removed_and_its_bytes_are_in_the_error(
     Ok(())
 }
 
-/// In a batch, an item that is not a `T` takes no others with it.
+/// In a batch, an item that is not a `T` does not affect the others.
 pub async fn an_undecodable_item_spoils_no_batch(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     bus.queue::<Option<u32>>("jobs")
@@ -194,7 +196,7 @@ pub async fn an_undecodable_item_spoils_no_batch(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// `Raw` reads what a typed queue wrote, byte for byte, and bytes put through it come out as they were.
+/// `Raw` reads what a typed queue wrote, byte for byte, and bytes that it puts come out unchanged.
 pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (numbers, raw) = (bus.queue::<Vec<u32>>("jobs"), bus.queue::<Raw>("jobs"));
@@ -216,7 +218,7 @@ pub async fn raw_and_json_share_a_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Names and sizes are checked before anything is sent, by every operation.
+/// Every operation checks names and sizes before anything is sent.
 pub async fn bad_names_and_sizes_are_refused(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
 
@@ -252,7 +254,7 @@ pub async fn bad_names_and_sizes_are_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Gets dropped while they wait take nothing with them.
+/// Gets that are dropped while they wait take nothing with them.
 pub async fn cancelled_typed_gets_lose_nothing(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -263,7 +265,8 @@ pub async fn cancelled_typed_gets_lose_nothing(h: &dyn Harness) -> Outcome {
         let mut taken = poll_once(waiting.as_mut()).await;
         jobs.put(&item).await?;
         if taken.is_pending() {
-            // Woken or not yet, taken or not yet: polled once more, and dropped if that was not enough.
+            // It may be woken or not, and may have taken or not. It is polled once more, and
+            // dropped if it is still pending.
             taken = poll_once(waiting.as_mut()).await;
         }
         if let Poll::Ready(taken) = taken {

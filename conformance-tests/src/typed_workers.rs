@@ -1,4 +1,4 @@
-//! W: workers, which run a handler on each item of a queue.
+//! Workers, which run a handler on each item of a queue.
 
 mod counting;
 mod ending;
@@ -28,14 +28,15 @@ pub use self::taking::*;
 use crate::Failure;
 use crate::typed::next;
 
-/// The other side of a handler that says which item it begins, waits until it may go on, and counts what it finishes.
+/// The test's side of a handler. The handler reports the item that it begins, waits until it may
+/// continue, and counts what it finishes.
 pub(crate) struct Gate {
     begun: UnboundedReceiver<u32>,
     permits: Arc<Semaphore>,
     finished: Arc<AtomicU64>,
 }
 
-/// Creates such a handler. Its clones of the gate's parts tell that a handler is alive.
+/// Creates such a handler. Clones of the gate's parts show how many handlers are alive.
 pub(crate) fn gated() -> (
     impl Fn(u32) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     Gate,
@@ -65,7 +66,7 @@ pub(crate) fn gated() -> (
 }
 
 impl Gate {
-    /// Waits for the next item to be begun.
+    /// Waits for the next item to begin.
     pub(crate) async fn begun(&mut self) -> Result<u32, Failure> {
         next(&mut self.begun).await
     }
@@ -75,7 +76,7 @@ impl Gate {
         self.begun.try_recv().ok()
     }
 
-    /// Lets so many handlers finish.
+    /// Lets this many handlers finish.
     pub(crate) fn open(&self, handlers: usize) {
         self.permits.add_permits(handlers);
     }
@@ -85,13 +86,13 @@ impl Gate {
         self.finished.load(Ordering::SeqCst)
     }
 
-    /// Counts the handlers that are alive; the handler itself does not count.
+    /// Counts the running handlers, without the handler function itself.
     pub(crate) fn alive(&self) -> usize {
         Arc::strong_count(&self.finished).saturating_sub(2)
     }
 }
 
-/// What was seen, in order. All clones see the same.
+/// What was seen, in order. All clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Noted<T>(Arc<Mutex<Vec<T>>>);
 

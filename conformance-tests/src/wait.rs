@@ -1,4 +1,4 @@
-//! Waiting for a condition under a deadline, instead of sleeping and hoping.
+//! Waits for a condition under a deadline, so that no test needs a sleep.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Failure, Outcome};
 
-/// The longest a behavior waits for what must happen: generous, as it costs nothing when it does.
+/// The longest time that a behavior waits for an event. A test that passes does not use it up.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Asks again and again until the condition holds.
+/// Checks again and again until the condition holds.
 ///
 /// # Errors
 ///
-/// When it does not within [`PATIENCE`].
+/// If it does not hold within [`PATIENCE`].
 pub async fn until<F: Future<Output = bool>>(
     what: &str,
     mut condition: impl FnMut() -> F,
@@ -35,7 +35,7 @@ pub async fn until<F: Future<Output = bool>>(
 ///
 /// # Errors
 ///
-/// When it does not within [`PATIENCE`].
+/// If it does not end within [`PATIENCE`].
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, Failure> {
     timeout(PATIENCE, future)
         .await

@@ -1,5 +1,5 @@
-//! [`without`]: a provider that lacks a capability, to test how the lack is answered; and [`with_remotes_over_topics`],
-//! one that lacks remotes and gets them back.
+//! [`without`]: a provider that lacks a capability, to test how it refuses.
+//! [`with_remotes_over_topics`]: one that lacks remotes and gets them back.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Capability {
     }
 }
 
-/// Returns the provider itself where it lacks the capability, else one around it that does.
+/// Returns the provider itself if it lacks the capability, and otherwise a decorator that lacks it.
 pub fn without(capability: Capability, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
     if !capability.is_in(provider.capabilities()) {
         return provider;
@@ -43,7 +43,7 @@ pub fn without(capability: Capability, provider: Arc<dyn Provider>) -> Arc<dyn P
     twisted(provider, Without(capability))
 }
 
-/// Takes the remotes of a provider away and puts those of [`rpc_over_topics`] in their place.
+/// Replaces the remotes of a provider by those of [`rpc_over_topics`].
 pub fn with_remotes_over_topics(provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
     Arc::new(rpc_over_topics(Twisted {
         inner: provider,
@@ -98,7 +98,7 @@ impl Without {
         ))
     }
 
-    /// Refuses a part of a queue that is only there with the missing capability.
+    /// Refuses a part of a queue that exists only with the missing capability.
     fn refuse_part(
         &self,
         part: Part,

@@ -1,5 +1,5 @@
-//! The suite without each of the promises about how exact a provider is, one at a time: a behavior
-//! then demands only what still holds.
+//! The suite without each of the promises about exactness, one at a time. A behavior then demands
+//! only what still holds.
 
 use std::panic::AssertUnwindSafe;
 

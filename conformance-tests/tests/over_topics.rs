@@ -1,4 +1,4 @@
-//! The suite on the memory provider with its remotes taken away, and `rpc_over_topics` in their place.
+//! The suite on the memory provider, with `rpc_over_topics` in place of its own remotes.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,7 +24,8 @@ async fn open(test: &str) -> Result<Wrapped<MemoryHarness>, Failure> {
 
 pymq_conformance::suite!(open, paused, [patterns, leases, delays]);
 
-/// A network between callers and servers of remotes: it can hold requests back and pass them on later.
+/// A network between callers and servers of remotes. It can hold requests back and forward them
+/// later.
 #[derive(Clone, Debug, Default)]
 struct Network(Arc<Mutex<State>>);
 
@@ -32,7 +33,7 @@ struct Network(Arc<Mutex<State>>);
 struct State {
     is_holding: bool,
     held: Vec<(String, Message)>,
-    /// The queues that were put to: claims, and inboxes.
+    /// The queues with puts: claims, and inboxes.
     queues: Vec<String>,
 }
 

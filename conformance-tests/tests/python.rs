@@ -1,7 +1,7 @@
 //! Python is a peer: the real library and ours on one Redis, in every direction.
 
-/// Makes a test of each function named, which gets a Rust bus and a Python process in a namespace of their own; one that
-/// is not named is dead code.
+/// Makes a test of each named function. The test has a Rust bus and a Python process in a namespace
+/// of their own. A function that is not named is dead code.
 macro_rules! cases {
     ($($name:ident,)+) => {
         mod cases {
@@ -43,7 +43,8 @@ use std::sync::Once;
 use pymq_conformance::Outcome;
 use pymq_conformance::python::{self as peer, Peers};
 
-/// Runs a case, unless the tests are to go without Python; then it says so, past the capture of the test runner.
+/// Runs a case. If the tests run without Python, it says so, outside of the capture of the test
+/// runner.
 async fn with_peers(case: impl AsyncFnOnce(Peers) -> Outcome) -> Outcome {
     static SAID: Once = Once::new();
     if peer::is_off() {

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 
 pymq_conformance::suite!(RedisHarness::open, [patterns, leases, delays]);
 
-/// What needs no frame is on the list as Python would put it.
+/// A message that needs no frame is on the list as Python would put it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn message_without_headers_is_the_bare_body() -> Outcome {
     let harness = RedisHarness::open("message_without_headers_is_the_bare_body").await?;
@@ -52,7 +52,8 @@ async fn message_without_headers_is_the_bare_body() -> Outcome {
     Ok(())
 }
 
-/// A put that the provider sends again, since its reply was cut off, is still the one that put the item.
+/// If the reply of a put was cut, the provider sends the put again. It is still the put that added
+/// the item.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_once_that_is_sent_twice_is_new() -> Outcome {
     let harness = RedisHarness::open("a_put_once_that_is_sent_twice_is_new").await?;
@@ -76,7 +77,7 @@ async fn a_put_once_that_is_sent_twice_is_new() -> Outcome {
     Ok(())
 }
 
-/// What somebody else keeps under a queue's name is an error of its own, and stays as it is.
+/// A key of another program under the name of a queue is an error of its own, and stays as it is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_of_another_type_is_wrong_type() -> Outcome {
     let harness = RedisHarness::open("a_key_of_another_type_is_wrong_type").await?;
@@ -116,7 +117,7 @@ async fn a_key_of_another_type_is_wrong_type() -> Outcome {
     Ok(())
 }
 
-/// A server that answers with TLS is one for `rediss://`, and the error says so.
+/// A server that answers with TLS needs `rediss://`, and the error says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_speaks_tls_is_a_hint_at_rediss() -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -125,7 +126,7 @@ async fn a_server_that_speaks_tls_is_a_hint_at_rediss() -> Outcome {
     let serving = tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let mut greeting = [0; 64];
-            // What OpenSSL answers to a greeting in plain text: a fatal alert, and the end.
+            // The answer of OpenSSL to a greeting in plain text: a fatal alert, and the end.
             if client.read(&mut greeting).await.is_ok_and(|read| read > 0) {
                 drop(client.write_all(&[0x15, 3, 1, 0, 2, 2, 70]).await);
             }
@@ -150,7 +151,8 @@ async fn memory_equals_redis() -> Outcome {
     transcripts_are_equal(&redis, &memory).await
 }
 
-/// Noise on a topic, in a queue, at a remote and in an inbox: after each thousand payloads all four still work.
+/// Noise on a topic, in a queue, at a remote and in an inbox. After each thousand payloads all four
+/// still work.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_payloads_disturb_nobody() -> Outcome {
     let harness = RedisHarness::open("hostile_payloads_disturb_nobody").await?;
@@ -175,7 +177,7 @@ async fn hostile_payloads_disturb_nobody() -> Outcome {
 
         let end = json!({"the end of batch": batch});
         bus.topic("news").publish(&end).await?;
-        // Whatever is before it was read, refused, or too much and missed.
+        // Everything before it was read, refused, or too much and missed.
         while soon("the end", events.recv())
             .await?
             .ok()
@@ -195,7 +197,7 @@ async fn hostile_payloads_disturb_nobody() -> Outcome {
     Ok(())
 }
 
-/// Learns where a bus wants its answers, from a request that nobody else gets.
+/// Learns which inbox a bus uses, from a request that no other server gets.
 async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
     let channel = format!("__eventbus:{}:spy", harness.namespace());
     let mut spy = ::redis::Client::open(pymq_conformance::redis::shared().await?.url())?
@@ -218,7 +220,7 @@ async fn inbox_of(harness: &RedisHarness, bus: &Bus) -> Outcome<String> {
     Ok(request["__obj"][1].as_str().ok_or("no inbox")?.to_owned())
 }
 
-/// Whoever stops trying to come back is noticed.
+/// A handler or remote that does not come back is noticed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bounded_retries_are_caught() -> Outcome {
     let mutant = Mutant {

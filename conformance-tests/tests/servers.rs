@@ -1,4 +1,4 @@
-//! The servers of the tests: they come from where they should, and none is left behind.
+//! The servers of the tests: they have the expected source, and none is left behind.
 
 use std::env;
 use std::process::Command;
@@ -15,7 +15,8 @@ async fn the_shared_server_comes_from_where_it_should() -> Outcome {
         "docker" => Source::Docker,
         "local" => Source::Local,
         _ if env::var("PYMQ_TEST_REDIS_URL").is_ok_and(|url| !url.is_empty()) => Source::Url,
-        // Said in another way than the code under test does: an engine that answers has to be used.
+        // Checked in another way than in the code under test: an engine that answers has to be
+        // used.
         _ if Command::new("docker")
             .arg("ps")
             .output()
@@ -63,7 +64,7 @@ async fn a_dropped_server_is_gone() -> Outcome {
     Ok(())
 }
 
-/// Names the server that a child process starts before it aborts.
+/// Prints the server that a child process starts before it aborts.
 const CHILD: &str = "PYMQ_TEST_ABORTING_CHILD";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
-//! Behaviors that hold alone hold in company: all at once on one runtime, several times each. On memory only: where
-//! time is real, a crowd is late for the deadlines of the others, and says nothing about the provider.
+//! Behaviors that hold alone also hold together: all at once on one runtime, several times each. On
+//! memory only: on a real clock, many behaviors delay each other past their deadlines, which says
+//! nothing about the provider.
 //!
-//! `PYMQ_TEST_STRESS` says how many times, 3 unless it is set.
+//! `PYMQ_TEST_STRESS` sets how many times, 3 by default.
 
 use std::env;
 
@@ -10,7 +11,7 @@ use pymq_conformance::table::{self, Behavior};
 use pymq_conformance::{Failure, Harness, Outcome};
 use tokio::task::JoinSet;
 
-/// The whole suite, all at once: on a paused clock nobody is late because of another.
+/// The whole suite, all at once. On a paused clock no behavior delays another.
 #[tokio::test(start_paused = true)]
 async fn the_suite_holds_in_parallel_on_memory() -> Outcome {
     stress(table::all(), MemoryHarness::open).await
@@ -26,7 +27,7 @@ async fn stress<H: Harness + 'static>(
     for behavior in behaviors.repeat(copies) {
         let harness = open(behavior.group).await?;
         running.spawn(async move {
-            // A task of its own, so that a panic is told like any other failure.
+            // A task of its own, so that a panic is reported like any other failure.
             match tokio::spawn(async move { (behavior.run)(&harness).await }).await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(fault)) => Err(format!("{behavior:?}: {fault}")),

@@ -1,11 +1,11 @@
-//! The suite on a provider such as a third party would write in an afternoon: as exact as it can be,
-//! and without each promise.
+//! The suite on a provider such as a third party would write: as exact as it can be, and without
+//! each promise.
 
 use pymq_conformance::toy::ToyHarness;
 
 pymq_conformance::suite!(ToyHarness::open, paused, [leases]);
 
-/// Nothing beyond what every provider must show.
+/// Only what every provider must show.
 mod plain {
     use pymq_conformance::Failure;
     use pymq_conformance::toy::ToyHarness;

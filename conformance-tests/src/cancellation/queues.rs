@@ -1,4 +1,4 @@
-//! Puts, takes and looks, dropped at each poll.
+//! Puts, takes and peeks, dropped at each poll.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{Failure, Harness, Outcome};
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Dropped puts put everything or nothing, once.
+/// Dropped puts put all of their items once, or none.
 pub async fn dropped_puts_are_all_or_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let is_atomic = bus.provider()?.capabilities().atomic_batches;
@@ -49,7 +49,8 @@ pub async fn dropped_puts_are_all_or_nothing(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A put that waits for space and is dropped puts its item once or not, and never past the bound.
+/// A put that is dropped while it waits for space puts its item once or not, and never exceeds the
+/// bound.
 pub async fn dropped_waiting_puts_keep_the_bound(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let queue = bus.queue::<u32>("q").maxsize(1);
@@ -72,7 +73,7 @@ pub async fn dropped_waiting_puts_keep_the_bound(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// Dropped takes of every kind lose nothing and double nothing: what they took goes to the next.
+/// Dropped takes of every kind lose nothing and double nothing: the next take gets their items.
 pub async fn dropped_takes_lose_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let queue = bus.queue::<u32>("q");
@@ -98,7 +99,7 @@ pub async fn dropped_takes_lose_nothing(h: &dyn Harness) -> Outcome {
             };
             let (mut items, is_done) = run;
             is_last &= is_done;
-            // One may be on its way to the dropped take, and then on its way back.
+            // An item may be in transit to the dropped take, and then in transit back.
             while items.len() < 3 {
                 items.push(soon("what is left", queue.get()).await??);
             }
@@ -113,7 +114,7 @@ pub async fn dropped_takes_lose_nothing(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A take that waits and is dropped when something comes leaves it to the next.
+/// A waiting take that is dropped when an item comes leaves it to the next take.
 pub async fn dropped_waiting_takes_leave_what_comes(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let queue = bus.queue::<u32>("q");
@@ -134,7 +135,7 @@ pub async fn dropped_waiting_takes_leave_what_comes(h: &dyn Harness) -> Outcome 
     leaves_nothing(h, bus).await
 }
 
-/// Looks that are dropped change nothing; a clear removes all or nothing.
+/// Dropped peeks change nothing. A dropped clear removes all or nothing.
 pub async fn dropped_looks_change_nothing(h: &dyn Harness) -> Outcome {
     let bus = open_halting(h).await?;
     let queue = bus.queue::<u32>("q").maxsize(2);
@@ -152,7 +153,7 @@ pub async fn dropped_looks_change_nothing(h: &dyn Harness) -> Outcome {
         assert_eq!(queue.len().await?, 2);
         let clear = dropped_after(polls, queue.clear()).await;
 
-        // A clear that is on its way passes no command that comes after it.
+        // A clear in transit does not overtake a later command.
         let items = drain(&queue).await?;
         assert!(items.is_empty() || items == [1, 2], "{items:?}");
         if clear.is_last && looks.iter().all(|is_last| *is_last) {
@@ -162,7 +163,7 @@ pub async fn dropped_looks_change_nothing(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A dropped shutdown takes no new work, and is ended by another one.
+/// A dropped shutdown accepts no new work, and another shutdown completes it.
 pub async fn dropped_shutdowns_can_be_repeated(h: &dyn Harness) -> Outcome {
     for polls in 1..=POLLS {
         let bus = open_halting(h).await?;
@@ -179,7 +180,7 @@ pub async fn dropped_shutdowns_can_be_repeated(h: &dyn Harness) -> Outcome {
     until("nothing is left", async || h.leftovers().await.is_empty()).await
 }
 
-/// A dropped connect leaves nothing that keeps the next from working.
+/// A dropped connect leaves nothing that disturbs the next one.
 pub async fn dropped_connects_leave_nothing(h: &dyn Harness) -> Outcome {
     for polls in 1..=POLLS {
         let run = dropped_after(polls, h.connect()).await;
@@ -210,7 +211,7 @@ fn many((taken, is_last): (Option<Result<Vec<Result<u32>>>>, bool)) -> Result<Ru
     Ok((items.into_iter().collect::<Result<_>>()?, is_last))
 }
 
-/// Takes all there is.
+/// Takes all items.
 async fn drain(queue: &Queue<u32>) -> Result<Vec<u32>, Failure> {
     let mut items = Vec::new();
     while let Some(item) = queue.try_get().await? {

@@ -1,4 +1,4 @@
-//! Exposing and calling, dropped at each poll.
+//! Exposes and calls, dropped at each poll.
 
 use std::collections::HashSet;
 
@@ -48,7 +48,7 @@ pub async fn dropped_unexposes_happen(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A dropped call runs once at most, and the next gets its own answer.
+/// A dropped call runs at most once, and the next call gets its own answer.
 pub async fn dropped_calls_run_once_or_not(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open_halting(h).await?);
     let (ran, mut runs) = unbounded_channel();
@@ -69,7 +69,7 @@ pub async fn dropped_calls_run_once_or_not(h: &dyn Harness) -> Outcome {
         let is_last = call.is_last && all.is_last;
         if let Some(responses) = all.output {
             let mut responses = responses?;
-            // A receive that is dropped takes nothing.
+            // A dropped receive takes nothing.
             let first = dropped_after(polls, responses.recv()).await.output;
             let first = match first {
                 Some(first) => first,

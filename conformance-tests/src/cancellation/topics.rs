@@ -1,4 +1,4 @@
-//! Publishing, subscribing and receiving, dropped at each poll.
+//! Publishes, subscribes and receives, dropped at each poll.
 
 use pymq_core::Bus;
 
@@ -8,7 +8,7 @@ use crate::typed::{next, open, recorder};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A dropped publish was sent or not, once at most, and the next one comes after it.
+/// A dropped publish is sent at most once, and the next one comes after it.
 pub async fn dropped_publishes_happen_once_or_not(h: &dyn Harness) -> Outcome {
     let (bus, reader) = (open_halting(h).await?, open(h).await?);
     let (record, mut arrived) = recorder::<u32>();
@@ -39,7 +39,8 @@ pub async fn dropped_publishes_happen_once_or_not(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A dropped subscribe, of a handler or a stream, leaves nothing subscribed, and the next one works.
+/// A dropped subscribe, of a handler or a stream, leaves nothing subscribed, and the next one
+/// works.
 pub async fn dropped_subscribes_leave_nothing(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open_halting(h).await?, open(h).await?);
 
@@ -83,7 +84,7 @@ pub async fn dropped_unsubscribes_happen(h: &dyn Harness) -> Outcome {
     leaves_nothing(h, bus).await
 }
 
-/// A dropped receive takes nothing: the next one has it.
+/// A dropped receive takes nothing: the next receive gets the event.
 pub async fn dropped_receives_lose_nothing(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open_halting(h).await?, open(h).await?);
     let mut stream = bus.topic("t").stream::<u32>().await?;

@@ -1,8 +1,7 @@
-//! F7: the network between us and the server refuses, resets, swallows, delays and throttles; connections are left half
-//! open; and replies are cut off after every number of bytes.
+//! F7: the network between the bus and the server refuses, resets, drops, delays and throttles.
+//! Connections are left half open, and replies are cut after every number of bytes.
 //!
-//! What was leased is redelivered, what a topic missed is announced, and a connection of which nothing comes any more is
-//! found.
+//! Leased messages are redelivered, missed events are announced, and a silent connection is found.
 
 use std::time::Duration;
 
@@ -30,13 +29,13 @@ const WEATHERS: [Weather; 5] = [
     Weather::Throttled(64_000),
 ];
 
-/// How long each lasts at least.
+/// The shortest time of each weather.
 const TIME: u64 = 2_500;
 
-/// How long a command may take.
+/// The time limit of a command.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest from the end of a weather until puts and work go on.
+/// The longest time from the end of a weather until puts and work continue.
 const RECOVERY: Duration = Duration::from_secs(6);
 
 /// Runs it.
@@ -63,7 +62,7 @@ pub(super) async fn through(network: &Network, setting: &Setting) -> Result<Bus,
     setting.bus(config.op_timeout(TIMEOUT)).await
 }
 
-/// Lets one weather follow the other, while a queue, a topic and a remote are at work.
+/// Lets one weather follow another while a queue, a topic and a remote are in use.
 async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Failure> {
     let network = network(server).await?;
     let (far, near) = (
@@ -91,7 +90,7 @@ async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Fail
         sleep(dice.millis(200..=600)).await;
         network.turn(weather);
         if weather.lets_through() {
-            // It goes on, if slowly.
+            // It continues, if slowly.
             worst = worst.max(shop.recovery(now()).await?);
         }
         sleep(dice.millis(TIME..=TIME + 500)).await;

@@ -1,4 +1,4 @@
-//! Callers of a remote under a fault: each call has one outcome, in time, and it is its own.
+//! Callers of a remote under a fault: each call has one outcome, in time, and its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Report;
 use crate::Failure;
 
-/// The remote, which answers what it gets.
+/// The remote, which returns its argument.
 const ECHO: &str = "echo";
 
-/// The longest a call may take, and how late it may be on a machine that is busy with faults.
+/// The time limit of a call, and how late a call may be on a machine that is busy with faults.
 const TIMEOUT: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_secs(1);
 
@@ -33,7 +33,7 @@ struct Calls {
     longest: Duration,
 }
 
-/// Exposes what callers call, until the bus is gone.
+/// Exposes the remote until the bus is gone.
 pub async fn serve(bus: &Bus) -> Result<(), Failure> {
     let echo = |number: u64| async move { number };
     bus.expose(ECHO, echo).await?.keep();
@@ -41,7 +41,7 @@ pub async fn serve(bus: &Bus) -> Result<(), Failure> {
 }
 
 impl Caller {
-    /// Starts to call so many times a second, one call after the other.
+    /// Starts to call this many times a second, one call after the other.
     pub fn start(bus: &Bus, per_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Duration::from_secs(1) / per_second;
@@ -49,8 +49,8 @@ impl Caller {
         Self { task, stop }
     }
 
-    /// Adds to a report what came of the calls, and demands that each was answered with its own answer or failed in
-    /// time.
+    /// Adds the results of the calls to a report. Asserts that each call got its own answer or
+    /// failed in time.
     pub async fn finish(self, report: &mut Report) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let calls = self.task.await??;

@@ -1,7 +1,8 @@
-//! F25: one consumer cancels its takes at random moments, in the middle of a round trip as well, while producers put.
+//! F25: one consumer cancels its takes at random moments, also in the middle of a round trip, while
+//! producers put.
 //!
-//! A take that is cancelled takes nothing: what had come for it goes to the next take, or back to the front and
-//! uncounted. No connection breaks, so a plain `get` has each item exactly once.
+//! A cancelled take takes nothing. The messages that came for it go to the next take, or back to
+//! the front and uncounted. No connection breaks, so a plain `get` has each item exactly once.
 
 use std::time::Duration;
 
@@ -22,25 +23,25 @@ const PRODUCERS: u32 = 2;
 /// The time between two puts of one producer.
 const PACE: Duration = Duration::from_millis(4);
 
-/// How long takes are cancelled.
+/// For how long takes are cancelled.
 const CANCELLING: Duration = Duration::from_secs(10);
 
-/// How long the network delays what is sent, one way, in milliseconds; each for so long.
+/// The delays of the network, one way, in milliseconds. Each lasts the same time.
 const DELAYS: [u64; 4] = [0, 1, 5, 20];
 const WEATHER: std::ops::RangeInclusive<u64> = 200..=600;
 
-/// The longest until a take is cancelled, in milliseconds and round trips.
+/// The longest time until a take is cancelled, in milliseconds and in round trips.
 const LONGEST: u64 = 2;
 const ROUND_TRIPS: u64 = 3;
 
-/// How long a take that is not cancelled may take when everything was put.
+/// The time limit of a take that is not cancelled, when everything was put.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the consumer has had.
+/// What the consumer has received.
 #[derive(Debug, Default)]
 struct Taken {
     jobs: Vec<Job>,
-    /// The attempts of leases that are not the first.
+    /// The attempts of leases that were not the first attempt.
     again: Vec<(Job, u32)>,
     takes: u64,
     cancelled: u64,
@@ -76,7 +77,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         .into_iter()
         .collect::<Result<_, _>>()?;
     network.turn(Weather::Fair);
-    // The rest, and whatever a cancelled take should not have kept.
+    // Takes the rest, and any message that a cancelled take wrongly kept.
     let all: usize = put
         .iter()
         .try_fold(0, |all, put| usize::try_from(*put).map(|put| all + put))?;
@@ -96,7 +97,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Starts the producers, each of which returns how many it put.
+/// Starts the producers. Each returns how many it put.
 fn produce(bus: &Bus, ended: &watch::Receiver<bool>) -> JoinSet<Result<u32, pymq_core::Error>> {
     let mut producers = JoinSet::new();
     for producer in 0..PRODUCERS {
@@ -119,14 +120,14 @@ fn produce(bus: &Bus, ended: &watch::Receiver<bool>) -> JoinSet<Result<u32, pymq
 }
 
 impl Taken {
-    /// Takes in one of four ways, for no longer than chance says.
+    /// Takes in one of four ways, for a random time at most.
     async fn take(
         &mut self,
         queue: &Queue<Job>,
         delay: u64,
         dice: &mut Dice,
     ) -> Result<(), Failure> {
-        // Half of them after nothing but a few polls, or in the time that a fast server needs.
+        // Half of them after only a few polls, or in the time that a fast server needs.
         let longest = if dice.percent(50) {
             LONGEST
         } else {
@@ -177,7 +178,7 @@ impl Taken {
         Ok(())
     }
 
-    /// Compares what was taken with how much each producer put.
+    /// Compares the taken items with the number that each producer put.
     fn judge(&self, put: &[u32]) -> Report {
         let mut report = Report {
             sent: put.iter().map(|put| u64::from(*put)).sum(),

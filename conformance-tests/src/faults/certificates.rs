@@ -1,4 +1,4 @@
-//! Certificates for a server on the loopback, made by `openssl` when they are needed.
+//! Certificates for a server on the loopback interface. `openssl` makes them when they are needed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::Failure;
 pub struct Certificates(PathBuf);
 
 impl Certificates {
-    /// Makes two authorities, and certificates of the first: one that is right, one that is over, one for another name;
-    /// none where there is no `openssl`.
+    /// Makes two authorities, and certificates of the first one: a valid one, an expired one, and
+    /// one for another name. Returns `None` without `openssl`.
     ///
     /// # Errors
     ///
-    /// When there is one and it does not make them.
+    /// If `openssl` exists and does not make them.
     pub async fn make(dir: PathBuf) -> Result<Option<Self>, Failure> {
         let made = Self(dir);
         match made.openssl("version").await {
@@ -76,7 +76,7 @@ fn is_missing(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
     error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Returns a path as a word of a command line.
+/// Returns a path as an argument of a command line.
 pub fn word(path: &Path) -> String {
     path.display().to_string()
 }

@@ -1,4 +1,4 @@
-//! The command line of `examples/faults.rs`, and the roles that its processes have.
+//! The command line of `examples/faults.rs`, and the roles of its processes.
 
 use std::process::ExitCode;
 
@@ -15,10 +15,10 @@ pub(super) const ROLE: &str = "fault";
 const USAGE: &str = "\
 usage: faults [FAULT ...] [--seed N] [--break RULE]
 
-Runs the faults named, or all, and fails if one of them does. The seed that is printed repeats a run.
-With a rule of the library broken on purpose, runs the fault that must notice, and fails if it does not.";
+Runs the named faults, or all, and fails if one of them fails. The printed seed repeats a run.
+With `--break`, breaks a rule of the library, runs the fault that must fail, and fails if it passes.";
 
-/// What the command line asks for.
+/// What the command line requests.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) faults: Vec<&'static Fault>,
@@ -26,7 +26,7 @@ pub(super) struct Request {
     pub(super) breaks: Option<Rule>,
 }
 
-/// Does what the command line says.
+/// Runs what the command line requests.
 pub async fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -50,7 +50,7 @@ pub async fn run() -> ExitCode {
     }
 }
 
-/// Runs one fault in this process, and prints its report for the process that started this one.
+/// Runs one fault in this process, and prints its report for the parent process.
 async fn run_one(words: &[&str]) -> Result<(), Failure> {
     let request = Request::parse(words)?;
     let [fault] = &*request.faults else {
@@ -64,7 +64,7 @@ async fn run_one(words: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs a role until the process that started this one is gone.
+/// Runs a role until the parent process is gone.
 async fn until_orphaned(role: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::select! {
         outcome = role => outcome,
@@ -72,11 +72,11 @@ async fn until_orphaned(role: impl Future<Output = Result<(), Failure>>) -> Resu
     }
 }
 
-/// Waits until the process that started this one is gone, by whatever end, or lets go of us: it holds the other end of
-/// our standard input. For one role of a process, once.
+/// Waits until the parent process ends in any way, or closes our standard input, of which it holds
+/// the other end. For one role of a process, once.
 pub(super) fn orphaned() -> impl Future<Output = ()> {
     let (alive, orphaned) = tokio::sync::oneshot::channel::<()>();
-    // A thread, as a read that blocks cannot be cancelled and would keep the runtime from ending.
+    // A thread, because a blocking read cannot be cancelled and would keep the runtime from ending.
     std::thread::spawn(move || {
         let _alive = alive;
         std::io::copy(&mut std::io::stdin(), &mut std::io::sink())
@@ -109,7 +109,7 @@ impl Request {
     }
 }
 
-/// Returns a random seed, short enough to be typed, if none is given.
+/// Returns the given seed, or a random one that is short enough to type.
 pub(super) fn seed_or_random(seed: Option<u64>) -> u64 {
     let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
     seed.unwrap_or(random % 1_000_000)

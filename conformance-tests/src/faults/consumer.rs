@@ -1,5 +1,5 @@
-//! Consumers: processes of their own, so that they can be killed. The same program runs as one when its first argument
-//! is [`ROLE`]; it ends with the process that started it.
+//! Consumers in processes of their own, so that they can be killed. The same program is a consumer
+//! if its first argument is [`ROLE`]. It ends with its parent process.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -21,27 +21,27 @@ use crate::Failure;
 /// The first argument of a consumer.
 pub const ROLE: &str = "consumer";
 
-/// What a consumer says when it begins to work on a message.
+/// What a consumer prints when it begins to work on a message.
 const BEGINS: &str = "begins";
 
-/// What a consumer does.
+/// The task of a consumer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Order {
     /// The server.
     pub url: String,
-    /// The queue it leases from.
+    /// The queue that it leases from.
     pub queue: String,
-    /// How long it leases a message for.
+    /// The duration of its leases.
     pub lease: Duration,
-    /// How long the work on one message takes, from and to, in milliseconds.
+    /// The shortest and the longest work on one message, in milliseconds.
     pub work: (u64, u64),
     /// How many messages it works on at once.
     pub tasks: u32,
-    /// Whether it says when it begins with a message.
+    /// Whether it prints when it begins with a message.
     pub announces: bool,
 }
 
-/// All that a consumer is told, as its second argument.
+/// The whole task of a consumer, as its second argument.
 #[derive(Debug, Deserialize, Serialize)]
 struct Orders {
     order: Order,
@@ -50,7 +50,7 @@ struct Orders {
     breaks: Option<Rule>,
 }
 
-/// A consumer at work. Dropped, it is killed.
+/// A running consumer. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Consumer {
     process: Child,
@@ -58,7 +58,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// Starts one; `dice` decides how long its work takes.
+    /// Starts a consumer. `dice` decides how long its work takes.
     pub fn start(
         ledger: &Ledger,
         order: &Order,
@@ -79,7 +79,7 @@ impl Consumer {
         let mut process = Command::new(std::env::current_exe()?)
             .arg(ROLE)
             .arg(serde_json::to_string(&orders)?)
-            // It reads this until we are gone.
+            // It reads this until the parent is gone.
             .stdin(Stdio::piped())
             .stdout(output)
             .kill_on_drop(true)
@@ -95,7 +95,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// When it ends before that.
+    /// If it ends before that.
     pub async fn begins(&mut self) -> Result<(), Failure> {
         let said = self
             .said
@@ -111,21 +111,21 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// When it has ended by itself, which is for us to say.
+    /// If it has ended by itself, which it must not.
     pub async fn kill(mut self) -> Result<(), Failure> {
         self.check()?;
         Ok(self.process.kill().await?)
     }
 
-    /// Lets it finish what it is at, and returns when it is gone: each of its acks is written down then, however it
-    /// came out.
+    /// Lets it finish its messages, and returns when it is gone. Then each of its acks is recorded,
+    /// with its outcome.
     ///
     /// # Errors
     ///
-    /// When it has ended by itself, or fails.
+    /// If it has ended by itself, or fails.
     pub async fn finish(mut self) -> Result<(), Failure> {
         self.check()?;
-        // This ends its standard input, too.
+        // This also ends its standard input.
         let status = self.process.wait().await?;
         if !status.success() {
             return Err(format!("a consumer failed: {status}").into());
@@ -140,13 +140,14 @@ impl Consumer {
         }
     }
 
-    /// Returns the number of its process.
+    /// Returns the id of its process.
     pub fn id(&self) -> Option<u32> {
         self.process.id()
     }
 }
 
-/// Is a consumer, until the process that started it lets go of its standard input or is gone. What it is at it finishes.
+/// Runs as a consumer until the parent process closes its standard input or is gone. It finishes
+/// its current messages.
 pub(super) async fn run(orders: &str) -> Result<(), Failure> {
     let orders: Orders = serde_json::from_str(orders)?;
     let provider = orders.order.url.parse::<RedisConfig>()?.connect().await?;
@@ -172,7 +173,7 @@ async fn work(
     let queue = bus
         .queue::<Job>(&orders.order.queue)
         .lease_time(orders.order.lease)
-        // How often a message meets a process that is killed is for the schedule to decide.
+        // The schedule of the kills decides how often a message meets a killed process.
         .unlimited_attempts();
     loop {
         let lease = tokio::select! {

@@ -1,5 +1,5 @@
-//! Replies of the server that break off after k bytes, for every k: what was asked happened or did not, and nothing of
-//! it is lost, doubled, or told wrong.
+//! Replies of the server that are cut after k bytes, for every k. The command happened or did not.
+//! Nothing is lost, doubled or reported wrongly.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,7 +25,7 @@ const MESSAGES: u32 = 6;
 
 const LEASE: Duration = Duration::from_secs(1);
 
-/// How long what is still leased may take to be back.
+/// The time limit until leased messages are back.
 const BACK: Duration = Duration::from_secs(8);
 
 /// Cuts replies at each place.
@@ -45,7 +45,7 @@ pub(super) async fn experience(
     Ok(try_join_all(lanes).await?.concat())
 }
 
-/// Adds to a report what came of it.
+/// Adds the results to a report.
 pub(super) async fn judge(
     setting: &Setting,
     server: &Controlled,
@@ -81,7 +81,7 @@ pub(super) async fn judge(
     Ok(())
 }
 
-/// What came of cutting a reply in one place, once on a connection in use and once on one that is being made.
+/// Cuts a reply in one place: once on a connection in use and once on a new one.
 #[derive(Clone, Debug)]
 pub(super) struct Experience {
     at: usize,
@@ -91,14 +91,14 @@ pub(super) struct Experience {
     has_cut: [bool; 2],
 }
 
-/// What we know of the messages of one queue.
+/// What is known about the messages of one queue.
 #[derive(Clone, Debug, Default)]
 struct Book {
     accepted: BTreeSet<u32>,
     refused: BTreeSet<u32>,
-    /// Taken, and acked where that is needed.
+    /// Taken, and acked if that is needed.
     done: BTreeMap<u32, u32>,
-    /// Taken, and nobody knows whether the ack happened.
+    /// Taken, and the outcome of the ack is unknown.
     open: BTreeSet<u32>,
 }
 
@@ -117,7 +117,7 @@ impl Experience {
         cut.has_cut[0] = !network.is_to_cut();
 
         network.turn(Weather::Reset);
-        // Until its end is seen, a command may be sent on the old connection.
+        // Until the end of the old connection is seen, a command may be sent on it.
         sleep(Duration::from_millis(5)).await;
         network.cut_reply_at(at);
         network.turn(Weather::Fair);
@@ -163,7 +163,8 @@ impl Experience {
                     let number = *lease;
                     match lease.ack().await {
                         Ok(()) => *self.leased.done.entry(number).or_default() += 1,
-                        // On a machine that is slow enough; then it is not done, and has to come back.
+                        // On a slow machine the ack may come too late. Then the message is not
+                        // done, and has to come back.
                         Err(error) if error.kind() == ErrorKind::LeaseLost => self.errors += 1,
                         Err(error) => {
                             self.leased.open.insert(number);
@@ -185,7 +186,7 @@ impl Experience {
 }
 
 impl Book {
-    /// Counts what was accepted and was neither taken nor is in the rest of the queue.
+    /// Counts what was accepted and is neither taken nor in the queue.
     fn lost(&self, rest: &Rest) -> u64 {
         let missing = self.accepted.iter().filter(|number| {
             !self.done.contains_key(number)
@@ -195,7 +196,8 @@ impl Book {
         u64::try_from(missing.count()).unwrap_or(u64::MAX)
     }
 
-    /// Returns what cannot be: a message that was refused and is there, or one that is there more often than it was put.
+    /// Returns impossible results: a message that was refused and is there, or one that is there
+    /// more often than it was put.
     fn wrong(&self, rest: &Rest) -> Vec<String> {
         let mut seen = self.done.clone();
         for (number, times) in rest {
@@ -213,10 +215,10 @@ impl Book {
     }
 }
 
-/// What is left in a queue, and how often.
+/// The messages left in a queue, and how often each is there.
 type Rest = BTreeMap<u32, u32>;
 
-/// Takes what is in a queue, waiting for what is leased.
+/// Takes everything in a queue. It waits for leased messages.
 async fn drain(near: &Bus, name: &str, until: Instant) -> Result<Rest, Failure> {
     let queue = near.queue::<u32>(name);
     let mut rest = Rest::new();
@@ -235,7 +237,7 @@ async fn drain(near: &Bus, name: &str, until: Instant) -> Result<Rest, Failure> 
     }
 }
 
-/// Lets pass what a cut explains.
+/// Accepts the errors that a cut explains.
 fn explained(error: Error) -> Outcome {
     match error.kind() {
         ErrorKind::Disconnected | ErrorKind::Timeout => Ok(()),

@@ -1,15 +1,17 @@
-//! Chance that can be repeated: the same seed and label give the same numbers on every machine.
+//! Random numbers that can be repeated: the same seed and label give the same numbers on every
+//! machine.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// A stream of random numbers (`SplitMix64`: one addition and a few shifts, and good enough for schedules).
+/// A stream of random numbers (`SplitMix64`: one addition and a few shifts, and good enough for
+/// schedules).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Makes the stream of a seed for one purpose. Streams with different labels do not depend on each other, so that
-    /// tasks that run at the same time cannot change each other's numbers.
+    /// Creates the stream of a seed for one purpose. Streams with different labels are independent,
+    /// so that concurrent tasks cannot change each other's numbers.
     pub fn new(seed: u64, label: &str) -> Self {
         // FNV-1a spreads the label over all bits.
         let hash = label.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -42,7 +44,7 @@ impl Dice {
         Duration::from_micros(self.within(first * 1_000..=last * 1_000))
     }
 
-    /// Is true `percent` times out of a hundred.
+    /// Is true in `percent` of a hundred cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.within(0..=99) < percent
     }

@@ -1,7 +1,7 @@
-//! F22: a server that has no memory left, one whose disk is full, and one that has all the clients it takes.
+//! F22: a server without free memory, one with a full disk, and one at its limit of clients.
 //!
-//! What is refused says why and has not happened, what frees something still works, and all goes on without a restart once
-//! there is room.
+//! A refused operation says why and has not happened. Operations that free memory still work.
+//! Everything works again, without a restart, once there is space.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ use crate::errors::full_text;
 use crate::redis::{Controlled, Source, source_of_own};
 use crate::{Failure, Outcome};
 
-/// What is put: so large that the memory is soon full.
+/// The size of a message: the memory is soon full.
 #[derive(Debug, Deserialize, Serialize)]
 struct Crate {
     number: u32,
@@ -26,7 +26,7 @@ struct Crate {
 
 const SIZE: usize = 16 << 10;
 
-/// More than fit by far.
+/// Far more than fit.
 const MANY: u32 = 10_000;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +49,8 @@ async fn connect(setting: &Setting, server: &Controlled) -> Result<Bus, Failure>
     setting.bus(config.op_timeout(TIMEOUT)).await
 }
 
-/// Puts messages until one is refused; answers how many were accepted, and why the next was not.
+/// Puts messages until one is refused. Returns how many were accepted, and why the next one was
+/// refused.
 async fn fill(bus: &Bus, from: u32) -> Result<(u32, Error), Failure> {
     let queue = bus.queue::<Crate>("crates");
     for number in from..from + MANY {
@@ -61,7 +62,7 @@ async fn fill(bus: &Bus, from: u32) -> Result<(u32, Error), Failure> {
     Err(format!("{MANY} messages of {SIZE} bytes fit").into())
 }
 
-/// Takes everything there is, and adds to the report what became of what was accepted.
+/// Takes everything, and adds to the report what happened to the accepted messages.
 async fn drain(bus: &Bus, accepted: u32, mut done: BTreeSet<u32>, report: &mut Report) -> Outcome {
     let queue = bus.queue::<Crate>("crates");
     while let Some(lease) = timeout(PATIENCE, queue.try_lease()).await?? {
@@ -101,7 +102,7 @@ async fn no_memory(setting: &Setting, report: &mut Report) -> Outcome {
             is_refusal(&error, ErrorKind::OutOfMemory, "maxmemory"),
             || format!("a put to a full memory: {}", full_text(&error)),
         );
-        // Full as it is.
+        // While it is full.
         let answer = bus
             .stub::<(u32,), u32>("echo")
             .timeout(TIMEOUT)
@@ -135,7 +136,7 @@ async fn no_disk(setting: &Setting, report: &mut Report) -> Outcome {
         report.figure("the disk was not filled: the server is in a container");
         return Ok(());
     }
-    // The file that the server is going to append to is one that never has room.
+    // The next file of the server is on a device that is always full.
     let home = setting.scratch().dir("full-disk")?;
     let folder = home.join("appendonlydir");
     std::fs::create_dir(&folder)?;
@@ -144,7 +145,7 @@ async fn no_disk(setting: &Setting, report: &mut Report) -> Outcome {
     let server = Controlled::start(&home, &options).await?;
     let bus = connect(setting, &server).await?;
 
-    // What is put before the server notices is in its memory, and it promised no more.
+    // Puts before the server notices are in its memory, and it promised no more than that.
     let (accepted, error) = fill(&bus, 0).await?;
     report.demand(
         is_refusal(&error, ErrorKind::Provider, "cannot save its data"),
@@ -163,7 +164,7 @@ async fn no_disk(setting: &Setting, report: &mut Report) -> Outcome {
 
     let mut raw = server.raw().await?;
     let start = Instant::now();
-    // The next file has room.
+    // The next file has space.
     redis::cmd("BGREWRITEAOF").exec_async(&mut raw).await?;
     let others = bus.queue::<i32>("others");
     let again = async { while others.put(&1).await.is_err() {} };
@@ -197,7 +198,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     report.demand(error.as_ref().is_some_and(is_told), || {
         format!("one client too many: {error:?}")
     });
-    // Who is in stays in.
+    // A connected client stays connected.
     bus.queue::<i32>("crates").put(&1).await?;
     for kind in ["pubsub", "normal"] {
         redis::cmd("CLIENT")
@@ -208,7 +209,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     let refused = async {
         loop {
             let error = bus.queue::<i32>("crates").put(&2).await.err();
-            // One that met the end of its connection was not refused: nobody knows what became of it.
+            // A put that met the end of its connection was not refused: its outcome is unknown.
             if !error.as_ref().is_some_and(Error::outcome_unknown) {
                 return error;
             }
@@ -223,7 +224,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     limit("1000").exec_async(&mut admin).await?;
     let back = async {
         while bus.queue::<i32>("others").put(&1).await.is_err() {}
-        // The first that is heard after the gap.
+        // The first event after the gap.
         loop {
             bus.topic("news").publish(&1).await?;
             let heard = timeout(Duration::from_millis(50), events.recv()).await;
@@ -240,7 +241,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     Ok(())
 }
 
-/// Tells whether an error says that something was refused, why, and that it has not happened.
+/// Tells whether an error says that an operation was refused, why, and that it has not happened.
 fn is_refusal(error: &Error, kind: ErrorKind, says: &str) -> bool {
     error.kind() == kind && !error.outcome_unknown() && full_text(error).contains(says)
 }

@@ -1,4 +1,4 @@
-//! Connections that stay, and of which nothing comes any more: they are found, and what went over them goes on.
+//! Connections that stay open and silent. They are found, and the operations on them continue.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,14 +13,16 @@ use super::{Report, Setting, callers};
 use crate::redis::Controlled;
 use crate::{Failure, Outcome};
 
-/// How long it may take until one is found: two timeouts for commands; for one that is asked every 2 s, or itself asks for
-/// 2 s at a time and waits for as long again, that and a new connection.
+/// The time limit until a half-open connection is found. A connection for commands needs two
+/// timeouts. A connection that is checked every 2 s, or blocks for 2 s at a time and waits as long
+/// again, needs that time and a new connection.
 const FOUND: Duration = Duration::from_secs(5);
 
-/// How long something may be waited for.
+/// The time limit of a wait.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Leaves every connection half open, and adds to a report how long it took until all that goes over one works again.
+/// Leaves every connection half open. Adds to a report how long it took until every operation works
+/// again.
 pub(super) async fn judge(setting: &Setting, server: &Controlled, report: &mut Report) -> Outcome {
     let near = setting.bus(server.url().parse()?).await?;
     callers::serve(&near).await?;
@@ -72,7 +74,7 @@ struct Found {
 }
 
 impl Far {
-    /// Connects, and returns when every connection is there.
+    /// Connects, and returns when every connection exists.
     async fn start(setting: &Setting, server: &Controlled) -> Result<Self, Failure> {
         let network = network(server).await?;
         let bus = through(&network, setting).await?;
@@ -91,7 +93,7 @@ impl Far {
         })
     }
 
-    /// Leaves all of them half open, and waits until each thing works again.
+    /// Leaves all connections half open, and waits until each operation works again.
     async fn come_back(mut self, near: &Bus) -> Result<Found, Failure> {
         self.network.freeze();
         let start = Instant::now();
@@ -128,7 +130,7 @@ impl Far {
     }
 }
 
-/// Publishes what is to be heard.
+/// Publishes events for the subscriber.
 async fn publish_on(near: &Bus) -> Outcome<Infallible> {
     loop {
         near.topic("halves").publish(&1).await?;
@@ -136,7 +138,7 @@ async fn publish_on(near: &Bus) -> Outcome<Infallible> {
     }
 }
 
-/// Waits until so many clients wait at a server.
+/// Waits until this many clients wait at a server.
 async fn blocked(server: &Controlled, clients: u32) -> Outcome {
     let mut raw = server.raw().await?;
     let line = format!("blocked_clients:{clients}");

@@ -1,7 +1,7 @@
-//! F4: the server cuts every connection to it, 200 times in 10 s, while 1,000 messages a second go through.
+//! F4: the server closes every connection, 200 times in 10 s, at 1,000 messages a second.
 //!
-//! What was leased is redelivered, what a topic missed is announced, and a plain `get` loses what was in the answer
-//! that was cut off and nothing more.
+//! Leased messages are redelivered, missed events are announced, and a plain `get` loses only the
+//! messages in the answer that was cut.
 
 use std::time::Duration;
 
@@ -25,11 +25,11 @@ const TIME: Duration = Duration::from_secs(10);
 /// The queue that is taken from without leases.
 const PLAIN: &str = "plain";
 
-/// How long nine times out of ten it may take until a topic is heard again after its connection was cut: what is cut
-/// young is dialed again after up to 50 ms.
+/// The time limit, in 90 % of the cases, until a topic is received again after its connection was
+/// cut. A young connection that is cut is dialed again after up to 50 ms.
 const BACK: Duration = Duration::from_millis(100);
 
-/// The longest it may take on a machine that has other things to do.
+/// The time limit on a busy machine.
 const AT_MOST: Duration = Duration::from_secs(1);
 
 /// Runs it.
@@ -71,7 +71,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Cuts all connections again and again, and returns when.
+/// Cuts all connections repeatedly, and returns the times.
 async fn cut(setting: &Setting, server: &Controlled) -> Result<Vec<Instant>, Failure> {
     let mut dice = setting.dice("kills");
     let last = u64::try_from(TIME.as_millis())?;
@@ -86,8 +86,8 @@ async fn cut(setting: &Setting, server: &Controlled) -> Result<Vec<Instant>, Fai
     Ok(kills)
 }
 
-/// Returns how long it took from each cut until something was heard on a new connection, in ascending order, but for
-/// those that were followed by another cut before that.
+/// Returns the times from each cut until the first event on a new connection, in ascending order. A
+/// cut with another one before that event is left out.
 fn silences(kills: &[Instant], heard: &[Heard]) -> Vec<Duration> {
     let mut silences = Vec::new();
     for (at, kill) in kills.iter().enumerate() {
@@ -104,7 +104,7 @@ fn silences(kills: &[Instant], heard: &[Heard]) -> Vec<Duration> {
     silences
 }
 
-/// A queue taken from by plain `get`.
+/// A queue that is taken from by plain `get`.
 struct Plain {
     bus: Bus,
     ledger: Ledger,
@@ -139,10 +139,11 @@ impl Plain {
         })
     }
 
-    /// Demands that no more takes were lost than connections were cut.
+    /// Asserts that no more takes were lost than connections were cut.
     async fn finish(self, report: &mut Report, kills: usize) -> Outcome {
         self.producers.finish().await?;
-        // The only taker takes in order: once it has written down this one, it has all others.
+        // The only taker takes in order. Once it has recorded this message, it has recorded all
+        // others.
         let (journal, end) = (
             self.ledger.journal("end")?,
             Job {

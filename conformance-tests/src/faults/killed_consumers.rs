@@ -1,7 +1,8 @@
 //! F1: consumer processes are killed by signal 9, each in the middle of its work on a message.
 //!
-//! What they held comes back when its lease ends, and another consumer works on it: nothing is lost. A process that is
-//! killed after the work and before the ack leaves a duplicate, which is the most a kill can do.
+//! The messages of a killed process come back when their leases end, and another consumer processes
+//! them: nothing is lost. A process that is killed after the work and before the ack leaves a
+//! duplicate. A kill can do no more than that.
 
 use std::time::Duration;
 
@@ -20,14 +21,15 @@ const QUEUE: &str = "jobs";
 const CONSUMERS: u32 = 8;
 const KILLS: u32 = 1_000;
 
-/// What a killed process held is back when this is over, and at most so much later.
+/// The lease. The messages of a killed process are back when it is over, and at most this much
+/// later.
 const LEASE: Duration = Duration::from_millis(500);
 const REDELIVERY: Duration = Duration::from_secs(5);
 
-/// The work on a message takes up to so many milliseconds; a kill comes within the same time.
+/// The work on a message takes up to this many milliseconds. A kill comes within the same time.
 const WORK: u64 = 20;
 
-/// How long everything may take to be worked on once the kills are over.
+/// The time limit until everything is processed after the kills.
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// Runs it.
@@ -87,7 +89,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Starts a consumer, kills it, and so on, for one of those there are at a time.
+/// Starts a consumer, kills it, and so on. Each task does so for one of the consumers.
 async fn kill_in_turn(
     setting: &Setting,
     ledger: &Ledger,

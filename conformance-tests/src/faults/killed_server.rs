@@ -1,5 +1,6 @@
-//! F2: the server is killed by signal 9 under load and started again, over and over. It writes what it acknowledges to
-//! its disk first, so what a put returned `Ok` for is there afterwards.
+//! F2: the server is killed by signal 9 under load and started again, many times. It writes
+//! acknowledged data to its disk first, so every message with a put that returned `Ok` is there
+//! afterwards.
 
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::Outcome;
 
 const KILLS: u32 = 20;
 
-/// The longest from the server's being ready until puts and work go on: the longest pause between two attempts to
-/// connect is 5 s.
+/// The time limit from a ready server until puts and work continue. The longest pause between two
+/// attempts to connect is 5 s.
 const RECOVERY: Duration = Duration::from_secs(6);
 
 /// Runs it.

@@ -1,9 +1,9 @@
-//! The ledger of a queue: who put what with which outcome, and who worked on it.
+//! The ledger of a queue: which messages were put with which outcome, and which were processed.
 //!
-//! A [`Journal`] is a file to which processes append lines; one line is one `write`, which the kernel does not mix with
-//! another. A process that is killed while it writes leaves a part of a line, so each line starts anew and has an end of
-//! its own. A [`Tally`] is what all of them say. Times are those of the machine, so lines of different processes can be
-//! compared.
+//! A [`Journal`] is a file to which processes append lines. Each line is one `write`, which the
+//! kernel does not mix with another. A process that is killed during a write leaves a part of a
+//! line. So each line begins with a line break and has an end mark. A [`Tally`] is the sum of all
+//! journals. Times are those of the machine, so lines of different processes can be compared.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,16 +16,16 @@ use super::scratch::Scratch;
 use super::tally::Tally;
 use crate::Failure;
 
-/// A message: the number of its producer and its place among what that producer sent.
+/// A message: the number of its producer, and its place in the sequence of that producer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Job {
-    /// Who sent it.
+    /// The number of the producer.
     pub producer: u32,
-    /// Which of its messages it is.
+    /// The place in its sequence.
     pub seq: u32,
 }
 
-/// What is written down about a message.
+/// An entry about a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Entry {
     /// It is about to be put.
@@ -40,29 +40,30 @@ pub enum Entry {
     Begun,
     /// The work on it is done; this was the attempt.
     Worked(u32),
-    /// The ack returned `Ok`: nobody may be given it again.
+    /// The ack returned `Ok`: the message may not be handed out again.
     Acked,
-    /// The ack came too late: somebody else has it.
+    /// The ack came too late: another consumer may have the message.
     Lost,
     /// The ack failed, and may have happened.
     Unsettled,
 }
 
-/// What a line ends with that was written whole.
+/// The end mark of a complete line.
 pub(super) const END: &str = " .";
 
-/// A file to which what happens is appended before anything else can go wrong.
+/// A file to which an entry is appended before anything else can fail.
 #[derive(Debug)]
 pub struct Journal(File);
 
 impl Journal {
-    /// Opens a journal, new or not.
+    /// Opens a journal, existing or new.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self(file))
     }
 
-    /// Appends a line. It is with the kernel when this returns, so the end of this process does not lose it.
+    /// Appends a line. The kernel has it when this returns, so the end of this process does not
+    /// lose it.
     pub fn write(&self, job: Job, entry: Entry) -> io::Result<()> {
         let (letter, attempt) = match entry {
             Entry::Sent => ('s', 0),
@@ -111,7 +112,7 @@ impl Ledger {
         &self.0
     }
 
-    /// Returns where a journal is; all processes that write to it share it.
+    /// Returns the path of a journal. All processes that write to it share it.
     pub fn path(&self, journal: &str) -> PathBuf {
         self.0.join(journal)
     }
@@ -121,7 +122,8 @@ impl Ledger {
         Ok(Journal::open(&self.path(name))?)
     }
 
-    /// Reads when work on each message began, as a journal says; the producer is the one that journal means.
+    /// Reads when the work on each message began, from a journal. The producer is the number in
+    /// that journal.
     pub fn begins(&self, name: &str) -> Result<Vec<(Duration, Job)>, Failure> {
         let mut begins = Vec::new();
         for line in std::fs::read_to_string(self.path(name))?.lines() {
@@ -135,12 +137,12 @@ impl Ledger {
         Ok(begins)
     }
 
-    /// Removes the journals when nobody writes to them any more.
+    /// Removes the journals, when no process writes to them any more.
     pub fn remove(&self) -> io::Result<()> {
         std::fs::remove_dir_all(&self.0)
     }
 
-    /// Reads what is in the journals now.
+    /// Reads the current content of the journals.
     pub fn tally(&self) -> Result<Tally, Failure> {
         let mut tally = Tally::default();
         tally.read_on(self)?;

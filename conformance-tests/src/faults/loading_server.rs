@@ -1,5 +1,6 @@
-//! F3: the server is killed and takes its time to load its data. It takes connections meanwhile and refuses every
-//! command; that is waited out, and nobody sees an error before the deadline of what he asked for.
+//! F3: the server is killed and needs a long time to load its data. It accepts connections
+//! meanwhile and refuses every command. The bus waits, and no caller sees an error before its
+//! deadline.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::{Failure, Outcome};
 
 const RESTARTS: u32 = 2;
 
-/// What the server has to load, and how long it pauses after each key, in microseconds. It answers after every 1,024.
+/// How much the server has to load, and how long it pauses after each key, in microseconds. It
+/// answers after every 1,024 keys.
 const KEYS: u32 = 40_000;
 const KEY_DELAY: &str = "10";
 
@@ -30,7 +32,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         per_second: 200,
         consumers: 2,
         lease: Duration::from_secs(2),
-        // Longer than the loading takes, so that no deadline excuses an error.
+        // Longer than the loading, so that no deadline excuses an error.
         op_timeout: Duration::from_secs(60),
     };
     let mut shop = Workshop::open(&setting, &server, &plan).await?;
@@ -75,7 +77,7 @@ async fn fill(server: &Controlled) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until the server has loaded, and counts how often it said that it has not.
+/// Waits until the server has loaded, and counts how often it answered that it has not.
 async fn refusals(server: &Controlled) -> Result<u32, Failure> {
     let loaded = async {
         let mut refused = 0;

@@ -1,5 +1,6 @@
-//! F6: the server is away for longer than any client would try without being asked. Whoever sits idle, a subscriber, a
-//! remote, a taker, is back by itself once the server is, without a command of ours that would wake it.
+//! F6: the server is away for longer than a client would retry without an endless reconnect. Idle
+//! subscribers, remotes and takers are back by themselves when the server is back, without a
+//! command.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use crate::{Failure, Outcome};
 
 const OUTAGE: Duration = Duration::from_secs(12);
 
-/// How many buses of each kind there are: each draws its pauses by itself, and the slowest counts.
+/// How many buses of each kind there are. Each chooses its own pauses, and the slowest counts.
 const BUSES: usize = 16;
 
 /// The longest pause between two attempts to connect is 5 s.
 const BACK: Duration = Duration::from_secs(6);
 
-/// As Redis knows them.
+/// Their names in Redis.
 const CHANNEL: &str = "__eventbus:global:news";
 const LIST: &str = "__eventbus:global:jobs";
 
@@ -38,7 +39,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         .expose("echo", |number: u32| async move { number })
         .await?
         .keep();
-    // Idle for a while, so that nothing of the beginning is still under way.
+    // Idle for a while, so that no command of the start is in flight.
     sleep(setting.dice("idle").millis(500..=1_500)).await;
 
     server.kill().await?;
@@ -48,7 +49,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let deadline = ready + BACK;
     let mut raw = server.raw().await?;
     let back = come_back(&mut raw, deadline).await?;
-    // A taker must see what comes; so each gets one.
+    // Every taker must see the new messages, so each gets one.
     redis::cmd("LPUSH")
         .arg(LIST)
         .arg(&[7; BUSES])
@@ -94,7 +95,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Waits at the queue, and returns when something came.
+/// Waits at the queue, and returns when a message came.
 async fn take(bus: Bus) -> Result<Instant, Failure> {
     bus.queue::<u32>("jobs").get().await?;
     Ok(Instant::now())

@@ -1,7 +1,7 @@
-//! F9: 200,000 payloads that nobody should send, all of them to every decoder, and some live over Redis: to topics,
-//! patterns, queues, a remote and the inbox of its callers.
+//! F9: 200,000 malformed payloads go to every decoder, and some over Redis: to topics, patterns,
+//! queues, a remote and the inbox of its callers.
 //!
-//! Nothing panics, memory stays bounded, and whoever listens is there after each batch.
+//! Nothing panics, memory stays bounded, and every listener works after each batch.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,16 +23,16 @@ use crate::{Failure, Outcome};
 
 const PAYLOADS: u32 = 200_000;
 
-/// How many batches go over Redis, of so many payloads to each place.
+/// How many batches go over Redis, and how many payloads of each go to each place.
 const BATCHES: u32 = 40;
 const BATCH: usize = 250;
 
-/// By how much the process may grow.
+/// The limit for the growth of the process.
 const MEMORY: u64 = 64 << 20;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// As Redis knows what pymq calls `live`, and `live` as a queue.
+/// The name in Redis of the topic `live`, and of the queue `live`.
 const CHANNEL: &str = "__eventbus:global:live";
 const REMOTE: &str = "__eventbus:global:remote";
 const LIST: &str = "__eventbus:global:jobs";
@@ -79,7 +79,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// What else there is than what the generator makes of what Python sends.
+/// Samples besides those that the generator makes from Python's payloads.
 fn payloads(dice: &mut Dice) -> Payloads {
     let deep = [
         b"[".repeat(10_000),
@@ -101,7 +101,7 @@ fn payloads(dice: &mut Dice) -> Payloads {
     Payloads::new(dice.roll(), deep.into_iter().chain(further))
 }
 
-/// Decodes every payload as everything, on both cores, and returns how many were no event.
+/// Decodes every payload as every type, on both cores. Returns how many were no event.
 async fn decode_all(dice: &mut Dice) -> Result<u32, Failure> {
     let halves = [payloads(dice), payloads(dice)].map(|mut payloads| {
         spawn_blocking(move || {
@@ -112,13 +112,13 @@ async fn decode_all(dice: &mut Dice) -> Result<u32, Failure> {
     });
     let mut refused = 0;
     for half in halves {
-        // A panic is the end of the task, and an error here.
+        // A panic ends the task, and is an error here.
         refused += half.await?;
     }
     Ok(refused)
 }
 
-/// Tells whether a message is an event; what else it may be is tried as well.
+/// Tells whether a message is an event. It is decoded as the other types too.
 fn decode(message: &Message) -> bool {
     let opaque = Message::bytes(message.body.clone());
     drop(Value::decode(message));
@@ -130,14 +130,14 @@ fn decode(message: &Message) -> bool {
     Placed::decode(message).is_ok()
 }
 
-/// Those who listen at a server.
+/// The listeners at a server.
 struct Live {
     bus: Bus,
     raw: MultiplexedConnection,
     topic: Events<Placed>,
     pattern: Events<Placed>,
     remote: Stub<(u64,), u64>,
-    /// The list that answers to calls of ours come to.
+    /// The list for the answers to our calls.
     inbox: String,
 }
 
@@ -150,7 +150,7 @@ impl Live {
         bus.expose("remote", |number: u64| async move { number })
             .await?
             .keep();
-        // A handler meets what streams meet.
+        // A handler gets the same payloads as a stream.
         let ignored = |_: Placed| async {};
         bus.topic("live").subscribe(ignored).await?.keep();
         let inbox = inbox(&bus, server).await?;
@@ -177,7 +177,7 @@ impl Live {
         Ok(batch.exec_async(&mut self.raw).await?)
     }
 
-    /// Demands that everybody still gets what is right.
+    /// Asserts that every listener still gets valid messages.
     async fn is_alive(&mut self, number: u64) -> Outcome {
         // No payload has such a number.
         let number = number + 1_000_000_000_000;
@@ -194,7 +194,7 @@ impl Live {
         let jobs = self.bus.queue::<Placed>("jobs");
         jobs.put(&placed).await?;
         loop {
-            // What is no item becomes a dead letter on the way.
+            // An item that cannot be read becomes a dead letter on the way.
             let lease = timeout(PATIENCE, jobs.lease()).await?;
             let lease = match lease {
                 Ok(lease) => lease,
@@ -210,7 +210,7 @@ impl Live {
     }
 }
 
-/// Reads on to an event.
+/// Reads until an event comes.
 async fn hear(events: &mut Events<Placed>, number: u64) -> Outcome {
     loop {
         match timeout(PATIENCE, events.recv()).await? {
@@ -226,7 +226,7 @@ async fn hear(events: &mut Events<Placed>, number: u64) -> Outcome {
     }
 }
 
-/// Finds out where answers to the calls of a bus come to, by being called.
+/// Finds the list for the answers to the calls of a bus, by being called.
 async fn inbox(bus: &Bus, server: &Controlled) -> Result<String, Failure> {
     let mut spy = redis::Client::open(server.url())?
         .get_async_pubsub()
@@ -235,7 +235,7 @@ async fn inbox(bus: &Bus, server: &Controlled) -> Result<String, Failure> {
     let call = bus
         .stub::<(), ()>("spy")
         .timeout(Duration::from_millis(100));
-    // Nobody answers.
+    // The call stays unanswered.
     drop(call.call(()).await);
     let mut requests = spy.on_message();
     let request = timeout(PATIENCE, requests.next()).await?;

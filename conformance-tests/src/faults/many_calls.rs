@@ -1,6 +1,6 @@
-//! F12: 10,000 calls at once of one remote that 4 servers expose, one of a hundred slow and one of a hundred failing.
+//! F12: 10,000 calls at once of one remote on 4 servers. 1 % of them are slow and 1 % fail.
 //!
-//! Each call has one outcome, and it is its own; no call runs twice; and nothing of them is left.
+//! Each call has one outcome, and its own. No call runs twice, and nothing of the calls is left.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,14 +19,14 @@ use crate::{Failure, Outcome};
 const CALLS: usize = 10_000;
 const SERVERS: usize = 4;
 
-/// How long a slow one takes.
+/// How long a slow call takes.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long a caller waits, and how much later he may hear on a machine with other things to do.
+/// The timeout of a call, and how much later the caller may get the answer on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_secs(2);
 
-/// What a call comes to.
+/// The expected outcome of a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Quick,
@@ -69,7 +69,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     }
     let bus = setting.bus(server.url().parse()?).await?;
     let stub = bus.stub::<(usize,), usize>("work").timeout(TIMEOUT);
-    // Its connections are made.
+    // Its connections exist.
     while stub.call((CALLS,)).await.is_err() {}
     let before = Handle::current().metrics().num_alive_tasks();
 
@@ -129,7 +129,7 @@ async fn serve(setting: &Setting, server: &Controlled, calls: &Arc<Calls>) -> Re
     Ok(bus)
 }
 
-/// Compares each outcome with what the call was to come to and how often it ran.
+/// Compares each outcome with the expected one, and with how often the call ran.
 fn judge(calls: &Calls, outcomes: &[(usize, pymq_core::Result<usize>)]) -> Report {
     let mut report = Report {
         sent: u64::try_from(outcomes.len()).unwrap_or(u64::MAX),
@@ -163,7 +163,7 @@ fn judge(calls: &Calls, outcomes: &[(usize, pymq_core::Result<usize>)]) -> Repor
             format!("call {number}, {kind:?}, ran {runs} times: {outcome:?}")
         });
     }
-    // Each but the timed out was told to happen or not to.
+    // Every call that did not time out has a known outcome.
     report.accepted = report.worked + failed;
     report.figure(format!(
         "{} answered, {failed} failed as they should, {overloaded} refused by a full server, {timeouts} timed out",
@@ -175,7 +175,8 @@ fn judge(calls: &Calls, outcomes: &[(usize, pymq_core::Result<usize>)]) -> Repor
     report
 }
 
-/// Counts the calls a bus still has an entry for, which the provider shows for debugging.
+/// Counts the calls for which a bus still has an entry. The provider shows this in its `Debug`
+/// output.
 fn pending(bus: &Bus) -> Option<u64> {
     let shown = format!("{:?}", bus.provider());
     let (_, count) = shown.split_once("calls: ")?;
@@ -183,7 +184,7 @@ fn pending(bus: &Bus) -> Option<u64> {
     count[..end].parse().ok()
 }
 
-/// Lists the inboxes in which there is something.
+/// Lists the inboxes that are not empty.
 async fn answers(server: &Controlled) -> Result<Vec<String>, Failure> {
     let mut raw = server.raw().await?;
     Ok(redis::cmd("KEYS")

@@ -1,4 +1,5 @@
-//! F11: one process subscribes to 10,000 topics, one event is published on each, and all are unsubscribed again.
+//! F11: one process subscribes to 10,000 topics. One event is published on each, and all are
+//! unsubscribed.
 //!
 //! Each event is received once, a topic costs little memory, and nothing stays subscribed.
 
@@ -13,7 +14,7 @@ use crate::{Failure, Outcome};
 
 const TOPICS: usize = 10_000;
 
-/// How many are asked for at a time.
+/// How many operations are in flight at a time.
 const AT_ONCE: usize = 256;
 
 /// The bytes that a topic may cost.
@@ -28,7 +29,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         setting.bus(server.url().parse()?).await?,
         setting.bus(server.url().parse()?).await?,
     );
-    // Connected and subscribed once before it is measured.
+    // Connected and subscribed once before the measurement.
     let mut marks = subscriber.topic("marks").stream::<usize>().await?;
     let rest = memory::resident(None)?;
 
@@ -46,13 +47,13 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         accepted: reached,
         ..Report::default()
     };
-    // Whoever hears this has heard all that was published before it.
+    // A subscriber that receives this has received all that was published before it.
     publisher.topic("marks").publish(&1).await?;
     timeout(PATIENCE, marks.recv()).await??;
     for (number, events) in topics.iter_mut().enumerate() {
         let heard = events.next().await.ok_or("a stream ended")??.into_event();
         report.worked += u64::from(heard == Some(number));
-        // Nothing else is there.
+        // Nothing else is subscribed.
         let more = std::pin::pin!(events.recv());
         if let std::task::Poll::Ready(more) = futures_util::poll!(more) {
             more?;

@@ -1,8 +1,8 @@
-//! How much memory a process has.
+//! The memory of a process.
 
 use std::io;
 
-/// Returns the resident memory of a process in bytes; of this one without a number.
+/// Returns the resident memory of a process in bytes; of this process if no number is given.
 pub fn resident(process: Option<u32>) -> io::Result<u64> {
     let process = process.map_or_else(|| "self".to_owned(), |id| id.to_string());
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;

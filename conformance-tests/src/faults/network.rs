@@ -1,4 +1,4 @@
-//! A network that misbehaves as it is told: a proxy in front of a server.
+//! A network with faults on request: a proxy in front of a server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,26 +11,26 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// What happens to what is sent.
+/// What happens to data in transit.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Weather {
     /// It arrives.
     #[default]
     Fair,
-    /// Connections are closed, and nobody listens.
+    /// Connections are closed, and no one can connect.
     Refused,
-    /// Connections are reset, new ones as well.
+    /// Connections are reset, also new ones.
     Reset,
     /// Nothing arrives, and nothing ends.
     BlackHole,
-    /// It arrives so much later, both ways.
+    /// It arrives this much later, in both directions.
     Delayed(Duration),
-    /// So many bytes arrive in a second, for each connection and both ways.
+    /// This many bytes arrive in a second, for each connection and direction.
     Throttled(u32),
 }
 
 impl Weather {
-    /// Tells whether what is sent arrives in the end.
+    /// Tells whether data arrives in the end.
     pub fn lets_through(self) -> bool {
         matches!(self, Self::Fair | Self::Delayed(_) | Self::Throttled(_))
     }
@@ -40,7 +40,7 @@ impl Weather {
     }
 }
 
-/// The proxy, on a free port of the loopback; gone when it is dropped.
+/// The proxy, on a free port of the loopback interface. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Network {
     address: SocketAddr,
@@ -49,26 +49,27 @@ pub struct Network {
     accepting: AbortHandle,
 }
 
-/// What each connection looks at.
+/// What each connection reads.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     weather: Weather,
-    /// Connections made before this one are half open: nothing passes any more.
+    /// Connections with a lower number are half open: nothing passes any more.
     first_alive: u64,
-    /// How many connections were made.
+    /// How many connections were accepted.
     made: u64,
 }
 
-/// After how many more bytes from the server the connection that carries the last of them is cut.
+/// After how many more bytes from the server a connection is cut: the one that carries the last of
+/// these bytes.
 #[derive(Clone, Debug, Default)]
 struct Cut(Arc<Mutex<Option<usize>>>);
 
 impl Network {
-    /// Starts to pass connections on to `target`, a host and port.
+    /// Starts to forward connections to `target`, a host and a port.
     ///
     /// # Errors
     ///
-    /// When no port can be had.
+    /// If no port is free.
     pub async fn start(target: String) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -92,13 +93,13 @@ impl Network {
         self.state.send_modify(|state| state.weather = weather);
     }
 
-    /// Leaves every connection there is half open, for ever; new ones are as the weather is.
+    /// Leaves every existing connection half open for ever. New connections follow the weather.
     pub fn freeze(&self) {
         self.state
             .send_modify(|state| state.first_alive = state.made);
     }
 
-    /// Cuts a connection once so many more bytes have come from the server.
+    /// Cuts a connection after this many more bytes from the server.
     pub fn cut_reply_at(&self, bytes: usize) {
         *self.cut.lock() = Some(bytes);
     }
@@ -120,7 +121,7 @@ impl Cut {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns how much of so many bytes still passes, if the connection is to be cut then.
+    /// Returns how many of these bytes still pass, if the connection is to be cut then.
     fn within(&self, bytes: usize) -> Option<usize> {
         let mut cut = self.lock();
         let left = (*cut)?;
@@ -151,7 +152,7 @@ async fn accept(
             }
             listener = TcpListener::bind(address).await.ok();
             if listener.is_none() {
-                // Somebody has the port for a moment, as one of the connections that were closed.
+                // Another socket has the port for a moment, such as one of the closed connections.
                 sleep(Duration::from_millis(10)).await;
             }
             continue;
@@ -168,7 +169,7 @@ async fn accept(
     }
 }
 
-/// Passes on what goes through one connection.
+/// Forwards the data of one connection.
 async fn pass(
     mut client: TcpStream,
     target: String,
@@ -179,7 +180,7 @@ async fn pass(
     let ends = |state: &State| state.weather.ends_connections();
     if !ends(&state.borrow()) {
         let mut server = TcpStream::connect(target).await?;
-        // A network must not add a delay but the one it is told to.
+        // A network must not add another delay than the one requested.
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
         let (from_client, to_client) = client.split();
@@ -231,7 +232,7 @@ impl Way {
                 }
             }
         };
-        // What was read is written before the end is passed on.
+        // Data that was read is written before the end is forwarded.
         tokio::try_join!(read, self.write(arriving, to))?;
         Ok(())
     }
@@ -271,7 +272,7 @@ impl Way {
 mod tests {
     use super::*;
 
-    /// A server that answers what it gets.
+    /// A server that echoes.
     async fn echo() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!(ask(&mut stream, "abc").await.unwrap(), "abc");
         stream.write_all(b"defg").await.unwrap();
         let mut rest = Vec::new();
-        // An error is how it ends when something is left unread.
+        // This end is an error if data was left unread.
         drop(stream.read_to_end(&mut rest).await);
 
         assert_eq!(rest, b"de");
@@ -326,7 +327,7 @@ mod tests {
 
             let again = async {
                 loop {
-                    // It takes a moment until somebody listens again.
+                    // It takes a moment until the port is open again.
                     if let Ok(mut stream) = TcpStream::connect(network.address).await
                         && ask(&mut stream, "b").await.is_ok()
                     {

@@ -1,7 +1,8 @@
-//! F13: every tenth of 10,000 events, of 10,000 calls and of 10,000 items of a queue makes its handler panic, with a text,
-//! a made-up text or a value that is none.
+//! F13: every tenth of 10,000 events, of 10,000 calls and of 10,000 items of a queue makes its
+//! handler panic, with a fixed text, a formatted text, or a value that is not a text.
 //!
-//! The rest is unaffected, each caller hears of his own panic, each item is worked on again, and the counts are exact.
+//! The rest is unaffected. Each caller receives the panic of its own call, each item is processed
+//! again, and the counts are exact.
 
 use std::panic::panic_any;
 use std::sync::Arc;
@@ -19,16 +20,16 @@ use crate::wait::until;
 
 const EVENTS: usize = 10_000;
 
-/// How many are handled at once, and how many are published before they are.
+/// How many are handled at once, and how many are published ahead of that.
 const AT_ONCE: usize = 8;
 const AHEAD: u64 = 500;
 
-/// How long an item rests whose handler has panicked.
+/// How long an item with a panic waits for its retry.
 const REST: Duration = Duration::from_millis(10);
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What handlers are for.
+/// What the handlers handle.
 const PURPOSES: [&str; 3] = ["events", "calls", "items"];
 
 /// How a handler ends.
@@ -61,7 +62,7 @@ impl End {
         }
     }
 
-    /// What a caller is told of it.
+    /// What the caller gets.
     fn is_told(self, number: usize, outcome: &pymq_core::Result<usize>) -> bool {
         let text = match self {
             Self::Well => return outcome.as_ref().is_ok_and(|answer| *answer == number),
@@ -74,12 +75,12 @@ impl End {
     }
 }
 
-/// What handlers have come to.
+/// What the handlers have done.
 #[derive(Debug, Default)]
 struct Counts {
     begun: AtomicU64,
     done: AtomicU64,
-    /// The sum of the numbers that were begun: with their count, it tells that each was begun once.
+    /// The sum of the numbers that were begun. With their count, it shows that each was begun once.
     sum: AtomicU64,
 }
 
@@ -108,7 +109,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Keeps the panics of handlers to themselves; any other still prints.
+/// Silences the panics of handlers. Any other panic still prints.
 fn hush() {
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -161,7 +162,7 @@ async fn events(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report)
         here.topic("news").publish(&number).await?;
     }
     let all_begun = || async { counts.begun.load(Ordering::Relaxed) >= EVENTS as u64 };
-    // If they do not, the counts say so.
+    // If they do not arrive, the counts show it.
     drop(until("every event is handled", all_begun).await);
     guard.stop().await;
     count("events", &ends, &counts, report);
@@ -197,7 +198,7 @@ async fn calls(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) 
     Ok(())
 }
 
-/// Puts items for a worker, whose handler panics at first attempts only.
+/// Puts items for a worker with a handler that panics only at first attempts.
 async fn items(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) -> Outcome {
     let (ends, counts) = (draw(setting, "items"), Arc::<Counts>::default());
     let again = Arc::new(AtomicU64::new(0));
@@ -235,7 +236,7 @@ async fn items(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) 
     Ok(())
 }
 
-/// Compares what was counted with what was drawn.
+/// Compares the counters with the expected numbers.
 fn count(what: &str, ends: &[End], counts: &Counts, report: &mut Report) {
     let of = |end: End| ends.iter().filter(|drawn| **drawn == end).count() as u64;
     let well = of(End::Well);

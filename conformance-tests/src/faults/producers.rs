@@ -1,4 +1,4 @@
-//! Producers: tasks that put messages at a steady pace and write down what becomes of each.
+//! Producers: tasks that put messages at a steady pace and record the outcome of each put.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::ledger::{Entry, Job, Journal, Ledger};
 use crate::{Failure, Outcome};
 
-/// What producers do.
+/// The task of the producers.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The queue they put to.
+    /// The queue that they put to.
     pub queue: String,
     /// How many there are.
     pub producers: u32,
-    /// How many messages all of them put in a second; one that is held up catches up.
+    /// How many messages all of them put in a second. A producer that was delayed catches up.
     pub per_second: u32,
 }
 
-/// Producers at work.
+/// Running producers.
 #[derive(Debug)]
 pub struct Producers {
     tasks: JoinSet<Outcome<Duration>>,
@@ -30,7 +30,7 @@ pub struct Producers {
 }
 
 impl Producers {
-    /// Sets them to work on a bus.
+    /// Starts them on a bus.
     pub fn start(ledger: &Ledger, bus: &Bus, load: &Load) -> Result<Self, Failure> {
         let (end, ended) = watch::channel(false);
         let journal = Arc::new(ledger.journal("producers")?);
@@ -49,11 +49,11 @@ impl Producers {
         Ok(Self { tasks, end })
     }
 
-    /// Lets each finish what it is at, and returns the longest that one put took.
+    /// Lets each finish its put. Returns the longest time that one put took.
     ///
     /// # Errors
     ///
-    /// When a put failed for a reason that no fault explains.
+    /// If a put failed for a reason that no fault explains.
     pub async fn finish(mut self) -> Result<Duration, Failure> {
         self.end.send_replace(true);
         let mut longest = Duration::ZERO;

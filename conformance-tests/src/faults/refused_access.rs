@@ -1,6 +1,6 @@
-//! F21: passwords, rights and certificates that are wrong, from the start or suddenly.
+//! F21: passwords, rights and certificates that are wrong, from the start or later.
 //!
-//! Each gives one error, soon, of the right kind, that names the cause and no secret.
+//! Each gives one error of the right kind, soon. It names the cause and shows no secret.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::errors::full_text;
 use crate::redis::{Controlled, app_user};
 use crate::{Failure, Outcome};
 
-/// The password of every user, which no message may show.
+/// The password of every user. No message may show it.
 const SECRET: &str = "s3cret-17";
 const WRONG: &str = "s3cret-18";
 
-/// How long a connection and a command may take, and when an error is late.
+/// The time limits of a connection and a command, and when an error is too late.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(3);
 
@@ -38,14 +38,14 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(cases.report)
 }
 
-/// What was tried, and what is wrong about it.
+/// What was tried, and the failures.
 #[derive(Default)]
 pub(super) struct Cases {
     pub(super) report: Report,
 }
 
 impl Cases {
-    /// Demands that a case ended with an error of this kind that says all of these.
+    /// Asserts that a case ended with an error of this kind with all these texts.
     pub(super) fn refused(
         &mut self,
         case: &str,
@@ -57,7 +57,7 @@ impl Cases {
         self.told(case, told.as_ref(), &[kind], says);
     }
 
-    /// The same for what another process was told.
+    /// The same for the error of another process.
     pub(super) fn told(
         &mut self,
         case: &str,
@@ -78,7 +78,7 @@ impl Cases {
         });
     }
 
-    /// Demands that a case ended in time.
+    /// Asserts that a case ended in time.
     pub(super) fn in_time(&mut self, case: &str, start: Instant) {
         let took = start.elapsed();
         self.report
@@ -149,7 +149,7 @@ async fn command(admin: &mut MultiplexedConnection, words: &[&str]) -> Outcome {
     Ok(command.exec_async(admin).await?)
 }
 
-/// Takes one right after the other away; the operation that needs it names it, and others go on.
+/// Takes one right after the other away. The operation that needs it names it, and others continue.
 async fn missing_rights(
     server: &Controlled,
     admin: &mut MultiplexedConnection,
@@ -190,7 +190,8 @@ async fn missing_rights(
     allow(admin, rights, &[]).await
 }
 
-/// Changes the password while a bus is connected, and cuts its connections; then changes it back.
+/// Changes the password while a bus is connected, and cuts its connections. Then it changes the
+/// password back.
 async fn password_changed(
     server: &Controlled,
     admin: &mut MultiplexedConnection,
@@ -230,7 +231,7 @@ async fn password_changed(
     let back = Instant::now();
     let recovered = async {
         while bus.queue::<i32>("q").put(&1).await.is_err() {}
-        // It was away, so it is told so first.
+        // It was away, so the gap comes first.
         while !matches!(events.recv().await?, Received::Lagged(_)) {}
         bus.topic("news").publish(&1).await?;
         Ok::<_, Failure>(events.recv().await?.into_event())
@@ -244,7 +245,7 @@ async fn password_changed(
     Ok(())
 }
 
-/// Returns how many connections the server has taken so far.
+/// Returns how many connections the server has accepted.
 async fn connections(admin: &mut MultiplexedConnection) -> Result<u64, Failure> {
     let info: String = redis::cmd("INFO").arg("stats").query_async(admin).await?;
     let count = info

@@ -1,5 +1,5 @@
-//! Servers of remotes: processes of their own, so that they can be stopped. The same program runs as one when its first
-//! argument is [`ROLE`]; it ends with the process that started it.
+//! Servers of remotes in processes of their own, so that they can be stopped. The same program is a
+//! server if its first argument is [`ROLE`]. It ends with its parent process.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,21 +21,23 @@ use crate::Failure;
 /// The first argument of a server.
 pub const ROLE: &str = "remote";
 
-/// The remotes that each server exposes: the one takes a time that depends on the call, and both answer its number.
+/// The remotes that each server exposes. One takes a time that depends on the call, and both return
+/// the number of the call.
 pub const TO_ONE: &str = "one";
 /// As [`TO_ONE`], for calls of all servers.
 pub const TO_ALL: &str = "all";
 
-/// The journal of all servers: a line for each run, with the server as the producer and the call as the number.
+/// The journal of all servers: a line for each run, with the server as the producer and the call as
+/// the number.
 const RUNS: &str = "runs";
 
-/// What a server says once its remotes are exposed, and a stopper once the process is stopped.
+/// What a server prints when its remotes are exposed, and a stopper when the process is stopped.
 const READY: &str = "ready";
 
-/// Stops a process until its own standard input ends, by whatever end of the process that holds it.
+/// Stops a process until its own standard input ends, however the process that holds it ends.
 const STOP: &str = r#"kill -STOP "$0" && echo ready && cat && kill -CONT "$0""#;
 
-/// All that a server is told, as its second argument.
+/// The whole task of a server, as its second argument.
 #[derive(Debug, Deserialize, Serialize)]
 struct Orders {
     url: String,
@@ -43,16 +45,16 @@ struct Orders {
     number: u32,
 }
 
-/// A server of remotes. Dropped, it is killed.
+/// A server of remotes. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct RemoteServer(Child);
 
-/// A server that is stopped. Dropped, it goes on.
+/// A stopped server. It continues when this is dropped.
 #[derive(Debug)]
 pub struct Stopped(Child);
 
 impl RemoteServer {
-    /// Starts one with this number, and returns when it serves.
+    /// Starts a server with this number, and returns when it serves.
     pub async fn start(ledger: &Ledger, url: String, number: u32) -> Result<Self, Failure> {
         let orders = Orders {
             url,
@@ -62,7 +64,7 @@ impl RemoteServer {
         let mut process = Command::new(std::env::current_exe()?)
             .arg(ROLE)
             .arg(serde_json::to_string(&orders)?)
-            // It reads this until we are gone.
+            // It reads this until the parent is gone.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -71,7 +73,7 @@ impl RemoteServer {
         Ok(Self(process))
     }
 
-    /// Stops its process by `SIGSTOP`, and returns when that is so.
+    /// Stops its process by `SIGSTOP`, and returns when it is stopped.
     pub async fn stop(&self) -> Result<Stopped, Failure> {
         let id = self.0.id().ok_or("a server ended by itself")?;
         let mut stopper = Command::new("sh")
@@ -87,12 +89,12 @@ impl RemoteServer {
     ///
     /// # Errors
     ///
-    /// When it has ended by itself, or fails.
+    /// If it has ended by itself, or fails.
     pub async fn finish(mut self) -> Result<(), Failure> {
         if let Some(status) = self.0.try_wait()? {
             return Err(format!("a server ended by itself: {status}").into());
         }
-        // This ends its standard input, too.
+        // This also ends its standard input.
         let status = self.0.wait().await?;
         if !status.success() {
             return Err(format!("a server failed: {status}").into());
@@ -102,7 +104,7 @@ impl RemoteServer {
 }
 
 impl Stopped {
-    /// Lets the process go on by `SIGCONT`.
+    /// Lets the process continue by `SIGCONT`.
     pub async fn resume(mut self) -> Result<(), Failure> {
         let status = self.0.wait().await?;
         if !status.success() {
@@ -121,12 +123,12 @@ async fn ready(output: Option<impl AsyncRead + Unpin>) -> Result<(), Failure> {
     }
 }
 
-/// Returns when each call was run, and by which server.
+/// Returns when each call ran, and on which server.
 pub fn runs(ledger: &Ledger) -> Result<Vec<(Duration, Job)>, Failure> {
     ledger.begins(RUNS)
 }
 
-/// Is a server, until the process that started it lets go of its standard input or is gone.
+/// Runs as a server until the parent process closes its standard input or is gone.
 pub(super) async fn run(orders: &str) -> Result<(), Failure> {
     let orders: Orders = serde_json::from_str(orders)?;
     let journal = Arc::new(Journal::open(&orders.journal)?);
@@ -134,7 +136,7 @@ pub(super) async fn run(orders: &str) -> Result<(), Failure> {
     for (name, longest) in [(TO_ONE, 20), (TO_ALL, 1)] {
         let (journal, producer) = (Arc::clone(&journal), orders.number);
         let work = move |seq: u32| {
-            // Before anything else: this is when the call begins.
+            // Before anything else: the call begins now.
             let noted = journal.write(Job { producer, seq }, Entry::Begun);
             async move {
                 noted.expect("the journal can be written");

@@ -1,4 +1,4 @@
-//! What a fault comes to: its numbers, and what of its criterion does not hold.
+//! The result of a fault: its numbers, and the parts of its criterion that do not hold.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use super::tally::{Rest, Tally};
 pub struct Report {
     /// Messages, publishes or calls that were tried.
     pub sent: u64,
-    /// Those of which the sender knows that they happened.
+    /// Those that happened, as far as the sender knows.
     pub accepted: u64,
-    /// Those that were worked on, received or answered.
+    /// Those that were processed, received or answered.
     pub worked: u64,
     /// Work that was done again.
     pub duplicates: u64,
     /// Accepted and gone.
     pub lost: u64,
-    /// The longest from the end of a fault until things worked again.
+    /// The longest time from the end of a fault until everything worked again.
     pub worst_recovery: Option<Duration>,
-    /// Bytes of memory above rest, where that is part of the criterion.
+    /// Bytes of memory above the idle state, if that is part of the criterion.
     pub memory: Option<u64>,
     /// Further figures, such as `1000 kills`.
     pub figures: Vec<String>,
-    /// What does not hold; nothing, and the fault has passed.
+    /// What does not hold. If it is empty, the fault has passed.
     pub failures: Vec<String>,
 }
 
 impl Report {
-    /// Starts a report with what the journals say, and demands what always holds: nothing lost, nothing worked on that
-    /// was refused, nothing put twice, nothing acked twice.
+    /// Starts a report with the numbers of the journals. Asserts what always holds: nothing is
+    /// lost, no refused message is processed, nothing is put twice, nothing is acked twice.
     pub fn of(tally: &Tally, rest: &Rest) -> Self {
         let mut report = Self {
             sent: tally.sent(),
@@ -58,7 +58,7 @@ impl Report {
         report
     }
 
-    /// Demands a part of the criterion; `what` says what is wrong when it does not hold.
+    /// Asserts a part of the criterion. `what` is the message if it does not hold.
     pub fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
             self.failures.push(what());
@@ -70,7 +70,7 @@ impl Report {
         self.figures.push(figure.into());
     }
 
-    /// Notes how long things took to work again; the longest counts.
+    /// Records how long a recovery took. The longest counts.
     pub fn recovered(&mut self, after: Duration) {
         self.worst_recovery = self.worst_recovery.max(Some(after));
     }
@@ -80,7 +80,7 @@ impl Report {
         self.failures.is_empty()
     }
 
-    /// Makes the report of a fault that did not come to an end.
+    /// Creates the report of a fault that did not end.
     pub fn failed(why: impl Into<String>) -> Self {
         Self {
             failures: vec![why.into()],
@@ -111,6 +111,6 @@ impl fmt::Display for Report {
 
 /// Returns bytes in MiB, for people.
 pub fn mebibytes(bytes: u64) -> f64 {
-    // In KiB, so that it is exact.
+    // In KiB first, so that it is exact.
     f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
 }

@@ -1,5 +1,5 @@
-//! Rules of the library that can be broken on purpose, to see that a fault notices: a test that cannot fail proves
-//! nothing.
+//! Rules of the library that can be broken on purpose, to see that a fault notices. A test that
+//! cannot fail proves nothing.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,13 +18,13 @@ use crate::twist::{Twist, twisted};
 /// A rule to break.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Rule {
-    /// Consumers ack before they work; [`consumer`](super::consumer) looks at it.
+    /// Consumers ack before they work; [`consumer`](super::consumer) checks it.
     AckBeforeWork,
     /// A lease that ends is never swept.
     NoSweep,
     /// A subscription does not outlive an outage.
     BoundedRetries,
-    /// What waits for a subscriber has no bound.
+    /// The buffer of a subscriber has no bound.
     UnboundedBuffer,
 }
 
@@ -46,7 +46,7 @@ impl Rule {
         }
     }
 
-    /// Breaks the rule in a provider, where that is the place to break it.
+    /// Breaks the rule in a provider, if it is a rule of the provider.
     pub fn broken_in(self, provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
         match self {
             Self::AckBeforeWork => provider,
@@ -82,7 +82,7 @@ impl FromStr for Rule {
     }
 }
 
-/// A lease that does not end within the test is one that nobody sweeps.
+/// A lease that is longer than the test is never swept.
 #[derive(Debug)]
 struct NoSweep;
 
@@ -99,7 +99,7 @@ impl Twist for NoSweep {
     }
 }
 
-/// A subscription that hears nothing more once its connection was lost for the first time.
+/// A subscription that receives nothing more after it lost its connection for the first time.
 #[derive(Debug)]
 struct BoundedRetries;
 
@@ -112,14 +112,14 @@ impl Twist for BoundedRetries {
             while let Ok(Incoming::Message { topic, message }) = source.recv().await {
                 inlet.push(&topic, &message);
             }
-            // The inlet stays open: nobody says that it is over.
+            // The inlet stays open, so the reader is not told.
             std::future::pending::<()>().await;
         });
         Ok(subscription)
     }
 }
 
-/// A subscription that keeps whatever comes, however little of it may wait for the reader.
+/// A subscription that keeps every message, whatever the limits of its buffer.
 #[derive(Debug)]
 struct UnboundedBuffer;
 

@@ -1,5 +1,5 @@
-//! Runs faults, each in a process of its own: one that hangs or aborts is a failure of that one alone, its memory is
-//! its own, and when it ends everything it started ends with it.
+//! Runs faults, each in a process of its own. A fault that hangs or aborts is only its own failure.
+//! Its memory is its own, and everything that it started ends with it.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::Failure;
 /// How much [`Load`] runs at the same time.
 const MACHINE: u32 = 4;
 
-/// A fault that has come to an end.
+/// A fault that has ended.
 struct Finished {
     fault: &'static Fault,
     report: Report,
     took: Duration,
 }
 
-/// Runs all that is asked for, and tells whether everything is as it should be.
+/// Runs the requested faults, and tells whether all results are as expected.
 pub(super) async fn run(request: Request) -> Result<bool, Failure> {
     let start = Instant::now();
     println!("seed {}", request.seed);
@@ -98,7 +98,7 @@ async fn output(fault: &Fault, request: &Request) -> Result<Output, Failure> {
         command.args(["--break", &rule.to_string()]);
     }
     let mut process: Child = command
-        // It reads this until we are gone.
+        // It reads this until the parent is gone.
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -110,7 +110,8 @@ async fn output(fault: &Fault, request: &Request) -> Result<Output, Failure> {
     Ok(output.map_err(|_| format!("not over after {:?}", fault.limit))??)
 }
 
-/// Reads the report, which is the last thing printed, or makes one of what there is instead.
+/// Reads the report, which is the last thing printed. Without one, it creates a report of what was
+/// printed.
 fn read(output: &Output) -> Report {
     let printed = String::from_utf8_lossy(&output.stdout);
     let report = printed.lines().last().map(serde_json::from_str::<Report>);

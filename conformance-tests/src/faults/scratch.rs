@@ -1,4 +1,5 @@
-//! A directory for journals and the data of servers, gone with the process however that ends.
+//! A directory for journals and the data of servers. It is removed with the process, however that
+//! ends.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +8,10 @@ use uuid::Uuid;
 use crate::Failure;
 use crate::redis::Watchdog;
 
-/// A server that is being ended at the same moment may write once more.
+/// A server that is ending may write once more.
 const SCRIPT: &str = r#"cat >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" && exit; sleep 0.3; done 2>/dev/null"#;
 
-/// The directory. Dropped, it is removed.
+/// The directory. It is removed when this is dropped.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -21,7 +22,7 @@ impl Scratch {
     /// Makes one.
     pub fn new() -> Result<Self, Failure> {
         let path = std::env::temp_dir().join(format!("pymq-faults-{}", Uuid::new_v4().simple()));
-        // The watchdog comes first, so that there is no moment in which the directory is nobody's.
+        // The watchdog comes first, so that the directory always has an owner.
         let watchdog = Watchdog::start(SCRIPT, &[&path.display().to_string()])?;
         std::fs::create_dir(&path)?;
         Ok(Self {

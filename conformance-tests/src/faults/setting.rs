@@ -1,4 +1,4 @@
-//! What a fault is given: the seed, a place for its files, servers, and the rule that is broken if any.
+//! What a fault gets: the seed, a place for its files, servers, and the broken rule, if any.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use super::{Dice, Rule};
 use crate::Failure;
 use crate::redis::Controlled;
 
-/// Options of a server that keeps what it has acknowledged, whatever happens to its process.
+/// Options of a server that keeps everything it has acknowledged, however its process ends.
 pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-/// What one run of a fault has for itself.
+/// The setting of one run of a fault.
 #[derive(Debug)]
 pub struct Setting {
     seed: u64,
@@ -26,7 +26,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Makes the setting for a seed.
+    /// Creates the setting for a seed.
     pub fn new(seed: u64, breaks: Option<Rule>) -> Result<Self, Failure> {
         Ok(Self {
             seed,
@@ -56,14 +56,15 @@ impl Setting {
         &self.scratch
     }
 
-    /// Starts a server that can be killed and stopped; [`DURABLE`] are the options of one that keeps its data.
+    /// Starts a server that can be killed and stopped. [`DURABLE`] has the options of one that
+    /// keeps its data.
     pub async fn server(&self, options: &[&str]) -> Result<Controlled, Failure> {
         let number = self.servers.fetch_add(1, Ordering::Relaxed);
         let home = self.scratch.dir(&format!("server-{number}"))?;
         Controlled::start(&home, options).await
     }
 
-    /// Connects a provider, with the broken rule.
+    /// Connects a provider. It applies the broken rule.
     pub async fn provider(&self, config: RedisConfig) -> Result<Arc<dyn Provider>, Failure> {
         let provider = config.connect().await?;
         Ok(match self.breaks {
@@ -72,7 +73,7 @@ impl Setting {
         })
     }
 
-    /// Connects a bus, with the broken rule.
+    /// Connects a bus. It applies the broken rule.
     pub async fn bus(&self, config: RedisConfig) -> Result<Bus, Failure> {
         Ok(Bus::new(self.provider(config).await?))
     }

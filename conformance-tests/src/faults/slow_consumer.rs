@@ -1,6 +1,6 @@
-//! F8: 200 MB are published to a topic of which one subscriber does not read.
+//! F8: 200 MB are published to a topic, and one subscriber does not read.
 //!
-//! What waits for it is bounded, what it missed is counted to the message, and nobody else notices.
+//! Its buffer is bounded, missed messages are counted exactly, and no other subscriber notices.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::{Failure, Outcome};
 const TOPIC: &str = "firehose";
 const EVENTS: u32 = 3_200;
 
-/// The size of an event: so many make 200 MB.
+/// The size of an event, and how many make 200 MB.
 const SIZE: usize = 64 << 10;
 
-/// By how much the process may grow.
+/// The limit for the growth of the process.
 const MEMORY: u64 = 64 << 20;
 
-/// How far those who read may be behind: less than is kept for them.
+/// How far the readers may be behind: less than their buffers hold.
 const AHEAD: u32 = 64;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -74,7 +74,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     Ok(report)
 }
 
-/// Publishes all, as fast as the readers read, and returns the most memory that this process had.
+/// Publishes all, as fast as the readers read. Returns the most memory that this process had.
 async fn publish(bus: &Bus, readers: &[Reader; 2]) -> Result<u64, Failure> {
     let topic = bus.topic(TOPIC);
     let mut read = readers.each_ref().map(|reader| reader.read.clone());
@@ -82,7 +82,7 @@ async fn publish(bus: &Bus, readers: &[Reader; 2]) -> Result<u64, Failure> {
     for number in 0..EVENTS {
         for read in &mut read {
             let is_near = |read: &u32| read + AHEAD >= number;
-            // One that has ended says why in the end.
+            // A reader that has ended returns its error in the end.
             drop(timeout(PATIENCE, read.wait_for(is_near)).await?);
         }
         let filling = "x".repeat(SIZE);
@@ -97,7 +97,8 @@ async fn publish(bus: &Bus, readers: &[Reader; 2]) -> Result<u64, Failure> {
     Ok(most.max(memory::resident(None)?))
 }
 
-/// Reads on, and demands that the number missed is exact; returns it, and how many were kept.
+/// Reads on, and asserts that the number of missed events is exact. Returns it, and how many were
+/// kept.
 async fn wake(sleeper: &mut Events<Splash>, report: &mut Report) -> Result<(u64, u32), Failure> {
     let (mut missed, mut kept) = (0, 0);
     let mut last = None;
@@ -132,7 +133,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Subscribes; the task answers how many events came in order before the first gap.
+    /// Subscribes. The task returns how many events came in order before the first gap.
     async fn start(bus: &Bus) -> Result<Self, Failure> {
         let mut events = bus.topic(TOPIC).stream::<Splash>().await?;
         let (tell, read) = watch::channel(0);

@@ -1,4 +1,4 @@
-//! The soak: storm after storm for as long as one likes, one line each, and a report at the end.
+//! The soak: storm after storm for the requested time, one line each, and a report at the end.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ const USAGE: &str = "usage: soak [--minutes M] [--seed N]";
 /// How long one storm lasts, before everything is counted.
 const ROUND: Duration = Duration::from_secs(20);
 
-/// What is left to say at the end.
+/// The numbers for the final report.
 #[derive(Debug, Default, Serialize)]
 struct Summary {
     seed: u64,
@@ -31,18 +31,18 @@ struct Summary {
     duplicates: u64,
     lost: u64,
     max_recovery_ms: u128,
-    /// From being put to being worked on, the outages included.
+    /// From the put to the work, outages included.
     p50_ms: u128,
     p99_ms: u128,
-    /// Of the process with the producers, subscribers and callers, after the first round and after the last, and the
-    /// most that a consumer had.
+    /// The memory of the process with the producers, subscribers and callers, after the first round
+    /// and after the last, and the most that a consumer had.
     memory_first_mib: f64,
     memory_last_mib: f64,
     memory_consumer_mib: f64,
     failures: Vec<String>,
 }
 
-/// Does what the command line says.
+/// Runs what the command line requests.
 pub async fn run() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -86,7 +86,7 @@ async fn soak(words: &[&str]) -> Result<bool, Failure> {
                 tally.latencies().for_each(|time| latencies.add(time));
                 summary.add(&report)?;
             }
-            // Nobody knows what is still under way: a further round would blame the wrong one.
+            // Unknown work may still be in flight, and would be counted in the next round.
             Err(error) => {
                 summary.failures.push(error.to_string());
                 break;
@@ -142,7 +142,7 @@ impl Summary {
     }
 }
 
-/// How often something took how many milliseconds: as many entries as there are different ones.
+/// How often something took how many milliseconds. There is one entry for each different time.
 #[derive(Debug, Default)]
 struct Latencies(BTreeMap<u128, u64>);
 
@@ -151,7 +151,7 @@ impl Latencies {
         *self.0.entry(time.as_millis()).or_default() += 1;
     }
 
-    /// Returns the time that so many of a thousand stay within.
+    /// Returns the time that is not exceeded in this many of a thousand cases.
     fn at(&self, per_mille: u64) -> u128 {
         let total: u64 = self.0.values().sum();
         let mut seen = 0;

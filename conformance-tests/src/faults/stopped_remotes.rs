@@ -1,8 +1,9 @@
-//! F24: the processes that serve a remote are stopped and go on, one or two of three at a time, most of them for longer
-//! than a call may take.
+//! F24: the processes that serve a remote are stopped and continued, one or two of three at a time,
+//! most of them for longer than the timeout of a call.
 //!
-//! A stopped server has its requests in its connection, and reads them when it goes on. By then another server has run
-//! them, or their time is over: no call runs twice, and none begins late. The other servers answer meanwhile.
+//! A stopped server has its requests in its connection, and reads them when it continues. By then
+//! another server has run them, or their time is over: no call runs twice, and none begins late.
+//! The other servers answer meanwhile.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -20,27 +21,27 @@ use crate::{Failure, Outcome};
 
 const SERVERS: u32 = 3;
 
-/// How long servers are stopped now and then, and how long a stop is.
+/// For how long servers are stopped now and then, and how long a stop is.
 const FAULTS: Duration = Duration::from_secs(20);
 const STOP: RangeInclusive<u64> = 300..=3_000;
 const PAUSE: RangeInclusive<u64> = 100..=800;
 
-/// The time between two calls, of which one of ten is to all servers.
+/// The time between two calls. One of ten calls is to all servers.
 const PACE: Duration = Duration::from_millis(10);
 const CALLS_TO_ALL: u32 = 10;
 
-/// How long a call may take, and how much later its journal may say that it began.
+/// The timeout of a call, and how much later its journal may say that it began.
 const TIMEOUT: Duration = Duration::from_secs(1);
 const MARGIN: Duration = Duration::from_millis(50);
 
-/// A server may have begun with calls of so long ago when it is stopped: between its look at the time and the first
-/// line of the function it cannot know that it was stopped.
+/// A server may have begun with a call when it is stopped, up to this long before. Between its
+/// check of the time and the first line of the function it cannot know that it was stopped.
 const IN_HAND: Duration = Duration::from_millis(50);
 
 /// The time in which another server runs a call.
 const OTHERS: Duration = Duration::from_millis(250);
 
-/// How long it may take until all servers answer again.
+/// The time limit until all servers answer again.
 const RECOVERY: Duration = Duration::from_secs(6);
 
 /// What is known of a call.
@@ -112,7 +113,7 @@ async fn stop_in_turn(servers: &[RemoteServer], mut dice: Dice) -> Result<Vec<St
     Ok(stops)
 }
 
-/// Calls at a steady pace until told to end, each call without waiting for the last.
+/// Calls at a steady pace until the end. A call does not wait for the one before it.
 async fn call(bus: Bus, mut ended: watch::Receiver<bool>) -> Result<Vec<Call>, Failure> {
     let one = bus.stub::<(u32,), u32>(TO_ONE).timeout(TIMEOUT);
     let all = bus.stub::<(u32,), u32>(TO_ALL).timeout(TIMEOUT);
@@ -152,7 +153,8 @@ async fn call_all(stub: &Stub<(u32,), u32>, number: u32) -> pymq_core::Result<Ve
     answers.into_iter().collect()
 }
 
-/// Waits until all servers answer again, and returns how long that took; then each call is answered.
+/// Waits until all servers answer again, and returns how long that took. From then on each call is
+/// answered.
 async fn recovery(bus: &Bus) -> Result<Duration, Failure> {
     let (start, number) = (Instant::now(), u32::MAX);
     let all = bus.stub(TO_ALL).timeout(TIMEOUT);
@@ -174,7 +176,7 @@ async fn recovery(bus: &Bus) -> Result<Duration, Failure> {
     Ok(took)
 }
 
-/// Compares what was run with what was called.
+/// Compares the runs with the calls.
 fn judge(calls: &[Call], runs: &[(Duration, Job)], stops: &[Stop]) -> Report {
     let mut report = Report {
         sent: count(calls),
@@ -216,8 +218,8 @@ fn judge(calls: &[Call], runs: &[(Duration, Job)], stops: &[Stop]) -> Report {
             }
             Err(kind) => {
                 timeouts += 1;
-                // The function does not fail. A server that goes on just before the end may answer that
-                // it is too late, and has not run the call then.
+                // The function does not fail. But a server that continues just before the end may
+                // answer that it is too late. Then it has not run the call.
                 let all = if is_to_all(call.number) {
                     SERVERS as usize
                 } else {
@@ -254,12 +256,14 @@ fn judge(calls: &[Call], runs: &[(Duration, Job)], stops: &[Stop]) -> Report {
 }
 
 impl Stop {
-    /// Tells whether a call was sent while the server was stopped, with time enough for another to run it.
+    /// Tells whether a call was sent while the server was stopped, with enough time for another
+    /// server to run it.
     fn covers(self, sent: Duration) -> bool {
         sent >= self.from + IN_HAND && sent + OTHERS <= self.to
     }
 
-    /// Tells whether a server may have begun with a call before it was stopped, and run it when it went on.
+    /// Tells whether a server may have begun with a call before it was stopped, and run it when it
+    /// continued.
     fn was_begun(self, server: u32, sent: Duration, at: Duration) -> bool {
         let is_sent = sent + IN_HAND >= self.from && sent <= self.from + IN_HAND;
         self.server == server && is_sent && at >= self.to && at <= self.to + IN_HAND

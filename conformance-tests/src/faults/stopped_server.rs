@@ -1,5 +1,5 @@
-//! F5: the process of the server is stopped, and goes on after 10 s; where it is in a container, that is frozen as well.
-//! Connections stay open and nothing answers, so only deadlines end what is asked meanwhile.
+//! F5: the process of the server is stopped for 10 s. In a container, the container is frozen too.
+//! Connections stay open and nothing answers, so only deadlines end the operations meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::{Failure, Outcome};
 
 const STOP: Duration = Duration::from_secs(10);
 
-/// The deadline of everything that is asked, and how much later than a mere timer it may be.
+/// The deadline of every operation, and how much later than a timer it may end.
 const DEADLINE: Duration = Duration::from_secs(1);
 const TIMER: &str = "timer";
 const LATE: Duration = Duration::from_millis(100);
@@ -102,8 +102,8 @@ fn census() -> Result<(usize, usize), Failure> {
     Ok((Handle::current().metrics().num_alive_tasks(), threads))
 }
 
-/// Waits until there are no more tasks than before. Threads for what blocks, such as our talk with the server's shell,
-/// stay for a while; there are not as many as calls.
+/// Waits until there are no more tasks than before. Threads for blocking work, such as our shell
+/// for the server, stay for a while. There are fewer than calls.
 async fn settled(before: &(usize, usize)) -> Outcome {
     let settled = until("no more tasks are there than before", || async {
         census().is_ok_and(|now| now.0 <= before.0 && now.1 <= before.1 + 8)
@@ -113,10 +113,10 @@ async fn settled(before: &(usize, usize)) -> Outcome {
         .map_err(|_| format!("{before:?} before, {:?} now", census()).into())
 }
 
-/// The slowest and the number of each call.
+/// The slowest operation and the number of runs, for each operation.
 type Slowest = Vec<(&'static str, Duration, u32)>;
 
-/// Everything one can ask for, asked again and again.
+/// Every operation, repeated.
 struct Calls {
     tasks: JoinSet<Outcome>,
     end: watch::Sender<bool>,

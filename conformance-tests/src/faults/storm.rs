@@ -1,4 +1,5 @@
-//! All faults mixed: one after the other, each drawn by chance, while queues, topics and remotes are at work.
+//! All faults mixed: one after the other, each chosen at random, while queues, topics and remotes
+//! are in use.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +20,7 @@ use crate::proxy::Proxy;
 use crate::redis::Controlled;
 use crate::{Failure, Outcome};
 
-/// The longest from the end of a fault until puts and work go on.
+/// The time limit from the end of a fault until puts and work continue.
 const RECOVERY: Duration = Duration::from_secs(6);
 
 /// What can happen.
@@ -33,7 +34,7 @@ enum Blow {
     LongOutage,
 }
 
-/// A server, buses that live through every round, and what hits them.
+/// A server, buses that live through every round, and the faults.
 #[derive(Debug)]
 pub struct Storm {
     setting: Setting,
@@ -41,7 +42,7 @@ pub struct Storm {
     /// Between the server and [`bus`](Self::bus).
     proxy: Proxy,
     bus: Bus,
-    /// Exposes the remote, and listens as well.
+    /// Exposes the remote, and subscribes too.
     serving: Bus,
     dice: Dice,
     blows: BTreeMap<Blow, u32>,
@@ -72,11 +73,11 @@ impl Storm {
         })
     }
 
-    /// Lets it rage for a while, then lets everything come to rest, and reports.
+    /// Runs faults for a while, then waits until everything is idle, and reports.
     ///
     /// # Errors
     ///
-    /// When something failed that no fault explains.
+    /// If something failed that no fault explains.
     pub async fn round(&mut self, time: Duration) -> Result<(Report, Tally), Failure> {
         let plan = Plan {
             producers: 8,
@@ -87,7 +88,7 @@ impl Storm {
         };
         self.rounds += 1;
         let round = format!("round-{}", self.rounds);
-        // However many blows the rounds before had time for.
+        // However many faults the earlier rounds had time for.
         self.dice = self.setting.dice(&format!("storm of {round}"));
         let (bus, setting) = (self.bus.clone(), &self.setting);
         let mut shop = Workshop::open_on(bus, setting, &self.server, &plan, &round)?;
@@ -124,13 +125,13 @@ impl Storm {
         Ok((report, tally))
     }
 
-    /// Returns how often what has struck.
+    /// Returns how often each fault happened.
     pub fn blows(&self) -> BTreeMap<String, u32> {
         let named = |(blow, count): (&Blow, &u32)| (blow.to_string(), *count);
         self.blows.iter().map(named).collect()
     }
 
-    /// Draws the next blow: the cheap ones often, the long ones rarely.
+    /// Chooses the next fault: the short ones often, the long ones rarely.
     fn blow(&mut self) -> Blow {
         match self.dice.within(1..=100) {
             1..=35 => Blow::KilledConsumer,
@@ -142,7 +143,7 @@ impl Storm {
         }
     }
 
-    /// Returns when it is over, but for its consequences.
+    /// Returns when it is over, except for its consequences.
     async fn strike(&mut self, blow: Blow, shop: &mut Workshop) -> Outcome {
         *self.blows.entry(blow).or_default() += 1;
         match blow {

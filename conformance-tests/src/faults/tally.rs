@@ -1,4 +1,5 @@
-//! What the journals of a queue say: how much was accepted, worked on, done again, and what is missing.
+//! What the journals of a queue say: how much was accepted, processed and done again, and what is
+//! missing.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -13,13 +14,13 @@ use tokio::time::{sleep, timeout};
 use super::ledger::{END, Entry, Job, Ledger};
 use crate::Failure;
 
-/// What the journals say.
+/// The content of the journals.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// How far each journal has been read.
+    /// The position up to which each journal has been read.
     read: HashMap<PathBuf, u64>,
     fates: HashMap<Job, Fate>,
-    /// When puts were accepted and work was done; nearly in order.
+    /// When puts were accepted and work was done, almost in order.
     accepted_at: Vec<Duration>,
     worked_at: Vec<Duration>,
     late_acks: u64,
@@ -28,7 +29,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Reads what has been written since.
+    /// Reads what has been written since the last time.
     pub fn read_on(&mut self, ledger: &Ledger) -> Result<(), Failure> {
         for journal in std::fs::read_dir(ledger.dir())? {
             let path = journal?.path();
@@ -38,11 +39,11 @@ impl Tally {
             let mut lines = BufReader::new(file);
             let mut line = String::new();
             while lines.read_line(&mut line)? > 0 {
-                // The rest of a line that is being written is read the next time.
+                // The rest of an incomplete line is read the next time.
                 let Some(whole) = line.strip_suffix('\n') else {
                     break;
                 };
-                // A line without its end was cut by the end of its process, and says nothing.
+                // A line without its end mark was cut by the end of its process, and is ignored.
                 if let Some(entry) = whole.strip_suffix(END) {
                     self.enter(entry)
                         .ok_or_else(|| format!("not a line of a journal: `{line}`"))?;
@@ -93,17 +94,17 @@ impl Tally {
         self.count(|fate| fate.sent.is_some())
     }
 
-    /// Counts the messages whose put returned `Ok`.
+    /// Counts the messages with a put that returned `Ok`.
     pub fn accepted(&self) -> u64 {
         self.count(|fate| fate.put == Some(Entry::Accepted))
     }
 
-    /// Counts the messages that were worked on at least once.
+    /// Counts the messages that were processed at least once.
     pub fn worked(&self) -> u64 {
         self.count(|fate| !fate.worked.is_empty())
     }
 
-    /// Tells whether a message was worked on.
+    /// Tells whether a message was processed.
     pub fn has_worked(&self, job: Job) -> bool {
         self.fates
             .get(&job)
@@ -118,18 +119,19 @@ impl Tally {
             .sum()
     }
 
-    /// Counts what nobody has promised away: acks that came too late, and acks of which nobody knows whether they came.
+    /// Counts the acks that came too late, and those with an unknown outcome.
     pub fn open_acks(&self) -> u64 {
         self.late_acks + self.unsettled
     }
 
-    /// Returns the longest from when somebody began to work on a message until the next one did, as the first did not
-    /// bring it to an end.
+    /// Returns the longest time from when a consumer began to work on a message until the next one
+    /// did, because the first did not finish.
     pub fn worst_redelivery(&self) -> Duration {
         self.worst_redelivery
     }
 
-    /// Counts messages that were refused for certain and worked on all the same, or worked on without having been sent.
+    /// Counts messages that were certainly refused and still processed, or processed without having
+    /// been sent.
     pub fn ghosts(&self) -> u64 {
         self.count(|fate| {
             !fate.worked.is_empty() && (fate.put == Some(Entry::Refused) || fate.sent.is_none())
@@ -144,12 +146,13 @@ impl Tally {
         })
     }
 
-    /// Counts messages that were given to somebody again after an ack had returned `Ok`: a further one did.
+    /// Counts messages that were handed out again after an ack had returned `Ok`: another ack did
+    /// too.
     pub fn acked_twice(&self) -> u64 {
         self.count(|fate| fate.acks > 1)
     }
 
-    /// Counts the messages that were accepted, not worked on, and are not in the queue either.
+    /// Counts the messages that were accepted, are not processed, and are not in the queue.
     pub fn lost(&self, rest: &Rest) -> u64 {
         let missing = self.fates.iter().filter(|(job, fate)| {
             fate.put == Some(Entry::Accepted) && fate.worked.is_empty() && !rest.jobs.contains(*job)
@@ -157,23 +160,25 @@ impl Tally {
         count(missing.count()).saturating_sub(rest.leased)
     }
 
-    /// Counts the messages whose put failed and has not happened.
+    /// Counts the messages with a put that failed and has not happened.
     pub fn refused(&self) -> u64 {
         self.count(|fate| fate.put == Some(Entry::Refused))
     }
 
-    /// Returns how long after a moment the next put was accepted, and the next work done, whichever is later.
+    /// Returns how long after a moment the next put was accepted and the next work was done,
+    /// whichever is later.
     pub fn recovery(&self, from: Duration) -> Option<Duration> {
         let next = |times: &[Duration]| times.iter().copied().filter(|&at| at >= from).min();
         let both = next(&self.accepted_at)?.max(next(&self.worked_at)?);
         Some(both.saturating_sub(from))
     }
 
-    /// Waits until a put was accepted and work was done after a moment, and returns how long after it.
+    /// Waits until a put was accepted and work was done after a moment, and returns how long after
+    /// it.
     ///
     /// # Errors
     ///
-    /// When that does not happen within `patience`.
+    /// If that does not happen within `patience`.
     pub async fn await_recovery(
         &mut self,
         ledger: &Ledger,
@@ -194,7 +199,7 @@ impl Tally {
             .map_err(|_| format!("no put or no work for {patience:?} after the fault"))?
     }
 
-    /// Returns how long each message took from being sent to being worked on.
+    /// Returns how long each message took from its put to its work.
     pub fn latencies(&self) -> impl Iterator<Item = Duration> {
         self.fates
             .values()
@@ -206,7 +211,7 @@ impl Tally {
     }
 }
 
-/// What became of one message.
+/// What happened to one message.
 #[derive(Clone, Debug, Default)]
 struct Fate {
     sent: Option<Duration>,
@@ -215,11 +220,11 @@ struct Fate {
     begun: Option<Duration>,
     worked: Vec<u32>,
     first_worked: Option<Duration>,
-    /// How many acks of it returned `Ok`.
+    /// How many of its acks returned `Ok`.
     acks: u32,
 }
 
-/// What is still in a queue.
+/// The messages left in a queue.
 #[derive(Clone, Debug, Default)]
 pub struct Rest {
     jobs: HashSet<Job>,
@@ -229,7 +234,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Looks at everything in a queue.
+    /// Peeks at everything in a queue.
     pub async fn of(provider: &dyn Provider, queue: &str) -> Result<Self, Failure> {
         let mut rest = Self::default();
         for part in [Part::Ready, Part::Delayed, Part::Dead] {
@@ -289,14 +294,14 @@ mod tests {
         let mut tally = Tally::default();
         journal.write(job(1), Entry::Sent).unwrap();
 
-        // A line that is being written.
+        // An incomplete line.
         raw.write_all(b"\ns 1795933109276258").unwrap();
         tally.read_on(&ledger).unwrap();
         assert_eq!(tally.sent(), 1);
         raw.write_all(b" 3 2 0 .\n").unwrap();
         tally.read_on(&ledger).unwrap();
         assert_eq!(tally.sent(), 2);
-        // One that was cut, also where it could be read.
+        // A line that was cut, also at a place where it could be read.
         raw.write_all(b"\ns 1795933109276258 3 3 0").unwrap();
         journal.write(job(4), Entry::Sent).unwrap();
         tally.read_on(&ledger).unwrap();

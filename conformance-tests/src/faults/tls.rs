@@ -1,7 +1,8 @@
-//! The part of F21 that is about TLS. It needs the feature `tls`, `openssl` on the path, and a server that is a local
-//! process; where something is missing, the report says so.
+//! The TLS part of F21. It needs the feature `tls`, `openssl` on the path, and a server that is a
+//! local process. If one is missing, the report says so.
 //!
-//! The trust roots are those of the system, so each attempt is made by a process of its own that is told of others.
+//! The trust roots are those of the system. So each attempt runs in a process of its own with other
+//! roots.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -26,15 +27,15 @@ pub(super) const ROLE: &str = "knock";
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a process met that tried to connect.
+/// The error of a process that tried to connect.
 #[derive(Debug, Deserialize, Serialize)]
 struct Met {
-    /// Nothing, and it is connected.
+    /// No error: it is connected.
     kind: Option<String>,
     text: String,
 }
 
-/// Tries what can be wrong with certificates and ports.
+/// Tries every fault of certificates and ports.
 pub(super) async fn judge(setting: &Setting, cases: &mut Cases) -> Outcome {
     if !cfg!(feature = "tls") {
         not_tried(cases, "this is built without the feature `tls`");
@@ -113,7 +114,7 @@ fn not_tried(cases: &mut Cases, why: &str) {
     cases.report.figure(format!("TLS was not tried: {why}"));
 }
 
-/// Has a process connect that trusts these authorities; answers the error it met.
+/// Lets a process connect that trusts these authorities. Returns its error.
 async fn knock(url: &str, trusted: &Path) -> Result<Option<(ErrorKind, String)>, Failure> {
     let output = Command::new(std::env::current_exe()?)
         .args([ROLE, url])
@@ -133,7 +134,7 @@ async fn knock(url: &str, trusted: &Path) -> Result<Option<(ErrorKind, String)>,
     Ok(Some((kind, met.text)))
 }
 
-/// Is such a process.
+/// Runs as such a process.
 pub(super) async fn run(url: &str) -> Result<(), Failure> {
     let config: RedisConfig = url.parse()?;
     let met = match Bus::connect(config.connect_timeout(TIMEOUT)).await {

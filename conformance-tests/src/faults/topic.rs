@@ -1,4 +1,5 @@
-//! A topic under a fault: what was published, what was heard, and whether every hole was announced.
+//! A topic under a fault: what was published, what was received, and whether every gap was
+//! announced.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +14,10 @@ use super::Report;
 use super::ledger::Entry;
 use crate::Failure;
 
-/// How long a listener may take to hear the last of what is published.
+/// The time limit until a listener receives the last event.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An event: its place among all, and whether those who hear it may go.
+/// An event: its place in the sequence, and whether the listeners may end.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Note {
     seq: usize,
@@ -32,7 +33,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Starts to publish so many events a second.
+    /// Starts to publish this many events a second.
     pub fn start(bus: &Bus, topic: &str, per_second: u32) -> Self {
         let (ends, stop) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let task = publish(
@@ -48,12 +49,12 @@ impl Publisher {
         }
     }
 
-    /// Publishes on until every listener has heard the end, and returns the outcome of each publish with what each
-    /// listener has heard.
+    /// Publishes until every listener has received the end. Returns the outcome of each publish and
+    /// what each listener received.
     ///
     /// # Errors
     ///
-    /// When one of them never hears it.
+    /// If one of them never receives it.
     pub async fn finish(
         self,
         listeners: Vec<Listener>,
@@ -96,21 +97,21 @@ async fn publish(
     Ok(outcomes)
 }
 
-/// What a listener heard, and when.
+/// What a listener received, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
     /// When.
     pub at: Instant,
-    /// The place of an event; none, and events may be missing here.
+    /// The place of an event. `None` means that events may be missing here.
     pub seq: Option<usize>,
 }
 
-/// A subscription that writes down what it hears.
+/// A subscription that records what it receives.
 #[derive(Debug)]
 pub struct Listener(JoinHandle<Result<Vec<Heard>, Failure>>);
 
 impl Listener {
-    /// Subscribes; live when this returns.
+    /// Subscribes. The subscription is live when this returns.
     pub async fn start(bus: &Bus, topic: &str) -> Result<Self, Failure> {
         let mut events = bus.topic(topic).stream::<Note>().await?;
         Ok(Self(tokio::spawn(async move {
@@ -131,8 +132,8 @@ impl Listener {
     }
 }
 
-/// Adds to a report what a topic came to, and demands that what was heard was published, in order and once, and that
-/// every hole was announced.
+/// Adds the results of a topic to a report. Asserts that everything received was published, in
+/// order and once, and that every gap was announced.
 pub fn judge(report: &mut Report, published: &[Entry], heard: &[Heard]) {
     let (mut next, mut is_announced, mut gaps, mut missed) = (0, false, 0, 0);
     let (mut silent, mut disordered, mut ghosts) = (0, 0, 0);

@@ -1,6 +1,8 @@
-//! F23: under load everything on the server is deleted again and again, then single keys, then the scripts it knows.
+//! F23: under load, everything on the server is deleted repeatedly, then single keys, then its
+//! scripts.
 //!
-//! What is gone is gone, and whoever had it is told; errors end when that ends, and forgotten scripts fail nobody.
+//! Deleted data is gone, and its holders are told. The errors end with the wipes, and missing
+//! scripts fail no operation.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +25,13 @@ enum Wipe {
     Scripts,
 }
 
-/// How long each goes on.
+/// How long each wipe lasts.
 const TIME: Duration = Duration::from_secs(2);
 
-/// How long a call waits for an answer; one whose answer was deleted ends so late.
+/// The timeout of a call. If its answer was deleted, a call takes this long.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long after the last wipe an error may still come, and how long it is then looked for.
+/// How long after the last wipe an error may still come, and for how long errors are then counted.
 const ECHOES: Duration = Duration::from_millis(1_500);
 const QUIET: Duration = Duration::from_millis(700);
 
@@ -61,7 +63,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
 }
 
 impl Wipe {
-    /// Does it once, and returns how much that was.
+    /// Does it once, and returns how much was deleted.
     async fn once(self, raw: &mut MultiplexedConnection, dice: &mut Dice) -> Result<u64, Failure> {
         match self {
             Self::Everything => {
@@ -120,8 +122,8 @@ impl Diary {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds to a report what was noted since the start of a wipe, and demands that its errors are explained and end with
-    /// it.
+    /// Adds to a report what was recorded since the start of a wipe. Asserts that the wipe explains
+    /// its errors, and that they end with it.
     fn judge(&self, wipe: Wipe, wiped: u64, start: Instant, end: Instant, report: &mut Report) {
         let notes = std::mem::take(&mut *self.lock());
         let (mut counts, mut last) = (BTreeMap::<_, u64>::new(), None);
@@ -163,7 +165,7 @@ impl Diary {
 /// What the load does.
 const WHATS: [&str; 6] = ["put", "lease", "ack", "call", "publish", "event"];
 
-/// Does everything, until it is dropped.
+/// Runs every operation until it is dropped.
 async fn load(bus: &Bus, diary: &Diary) -> Result<JoinSet<Outcome>, Failure> {
     let mut tasks = JoinSet::new();
     for task in 0..4 {
@@ -199,7 +201,7 @@ async fn work(bus: Bus, diary: Diary, name: String) -> Outcome {
     loop {
         let put = queue.put(&1).await;
         diary.note("put", &put);
-        // What it put may be gone, or with another.
+        // The item that it put may be gone, or another taker may have it.
         let lease = queue.lease_timeout(Duration::from_millis(50)).await;
         diary.note("lease", &lease);
         if let Ok(Some(lease)) = lease {
@@ -213,7 +215,7 @@ async fn work(bus: Bus, diary: Diary, name: String) -> Outcome {
 async fn call(bus: Bus, diary: Diary) -> Outcome {
     let echo = bus.stub::<(u64,), u64>("echo").timeout(TIMEOUT);
     loop {
-        // A call that never ends would be no error, and no success either.
+        // A call that never ends would count neither as an error nor as a success.
         let answer = timeout(TIMEOUT * 4, echo.call((7,))).await?;
         diary.note("call", &answer);
         sleep(Duration::from_millis(1)).await;

@@ -1,4 +1,5 @@
-//! A queue at work: producers in this process, consumers in processes of their own, and the ledger of both.
+//! A queue in use: producers in this process, consumers in processes of their own, and the ledger
+//! of both.
 
 use std::time::Duration;
 
@@ -17,28 +18,28 @@ use crate::redis::Controlled;
 /// The queue of every workshop.
 const QUEUE: &str = "jobs";
 
-/// How long one recovery may take before it is taken for none.
+/// The time after which a recovery counts as failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the rest may take to be worked on when no more faults come.
+/// The time limit for the remaining work after the last fault.
 const DRAIN: Duration = Duration::from_secs(30);
 
-/// How much is done in a workshop.
+/// How much a workshop does.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How many tasks put.
     pub producers: u32,
     /// How many messages they put in a second.
     pub per_second: u32,
-    /// How many processes work, four messages at a time each.
+    /// How many processes work, each on four messages at a time.
     pub consumers: u32,
-    /// How long they lease a message for.
+    /// The duration of their leases.
     pub lease: Duration,
-    /// How long a command of the producers may take.
+    /// The time limit of a command of the producers.
     pub op_timeout: Duration,
 }
 
-/// The queue at work.
+/// The running queue.
 #[derive(Debug)]
 pub struct Workshop {
     /// The bus of the producers.
@@ -66,7 +67,7 @@ impl Workshop {
         Self::open_on(bus, setting, server, plan, QUEUE)
     }
 
-    /// Starts the work on a bus that is there; `round` is the name of the ledger.
+    /// Starts the work on an existing bus. `round` is the name of the ledger.
     pub fn open_on(
         bus: Bus,
         setting: &Setting,
@@ -104,7 +105,7 @@ impl Workshop {
         Ok(shop)
     }
 
-    /// Starts one more consumer, which reaches the server at this address.
+    /// Starts one more consumer, which connects to this address.
     pub fn hire(&mut self, url: String) -> Result<(), Failure> {
         let order = Order {
             url,
@@ -115,12 +116,12 @@ impl Workshop {
         Ok(())
     }
 
-    /// Kills a consumer, whatever it is at, and starts another. It may hold as many messages as it has tasks, and each
-    /// may be done and not acked.
+    /// Kills a consumer and starts another one. It may hold as many messages as it has tasks, and
+    /// each may be done and not acked.
     ///
     /// # Errors
     ///
-    /// When it had ended by itself.
+    /// If it had ended by itself.
     pub async fn kill_a_consumer(&mut self) -> Result<(), Failure> {
         let victim = self.dice.roll() % u64::try_from(self.consumers.len())?;
         let victim = self.consumers.swap_remove(usize::try_from(victim)?);
@@ -137,22 +138,22 @@ impl Workshop {
             .unwrap_or(0)
     }
 
-    /// Waits until a put was accepted and work was done after a moment, and returns how long after it.
+    /// Waits until a put was accepted and work was done after a moment. Returns how long after it.
     ///
     /// # Errors
     ///
-    /// When that does not happen for a long time.
+    /// If that does not happen for a long time.
     pub async fn recovery(&mut self, from: Duration) -> Result<Duration, Failure> {
         self.tally
             .await_recovery(&self.ledger, from, PATIENCE)
             .await
     }
 
-    /// Puts nothing more, lets the rest be worked on, and reports.
+    /// Stops the producers, waits until the remaining messages are processed, and reports.
     ///
     /// # Errors
     ///
-    /// When a producer or a consumer has failed.
+    /// If a producer or a consumer has failed.
     pub async fn close(mut self) -> Result<(Report, Tally), Failure> {
         self.producers.finish().await?;
         let drained = self.bus.queue::<Job>(QUEUE);

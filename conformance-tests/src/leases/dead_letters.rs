@@ -1,4 +1,4 @@
-//! Dead letters: out of the line with reason and count, and back in it when told.
+//! Dead letters: out of the queue with a reason and an attempt, and back in it on request.
 
 use std::pin::pin;
 
@@ -10,7 +10,8 @@ use crate::moment::parked;
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// A buried message leaves the line for the dead letters of its queue, with the reason and how often it was taken.
+/// A buried message leaves the queue for its dead letters, with the reason and the number of its
+/// takes.
 pub async fn bury_keeps_it_with_reason_and_count(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -41,7 +42,7 @@ pub async fn bury_keeps_it_with_reason_and_count(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The dead letters are seen in the order in which they died, each under an id of its own that stays.
+/// Dead letters are peeked in the order in which they died, each under an id that stays.
 pub async fn dead_letters_are_seen_oldest_first(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     buried(&jobs, &[3, 1, 2]).await?;
@@ -57,7 +58,8 @@ pub async fn dead_letters_are_seen_oldest_first(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Redriven, all dead letters join at the back, the oldest first, as messages that were never taken.
+/// Redriven, all dead letters join at the back, the oldest first, as messages that were never
+/// taken.
 pub async fn dead_letters_can_be_redriven(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     buried(&jobs, &[3, 1, 2]).await?;
@@ -85,7 +87,7 @@ pub async fn dead_letters_can_be_redriven(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Some dead letters are redriven by their ids, in the order asked for; ids that are not there are passed over.
+/// Some dead letters are redriven by their ids, in the requested order. Unknown ids are skipped.
 pub async fn dead_letters_can_be_redriven_by_id(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     buried(&jobs, &[0, 1, 2, 3]).await?;
@@ -121,7 +123,7 @@ pub async fn dead_letters_can_be_redriven_by_id(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An id that is nearly one of a dead letter names none.
+/// An id that almost equals that of a dead letter matches none.
 pub async fn malformed_ids_name_no_dead_letter(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     buried(&jobs, &[1]).await?;
@@ -148,7 +150,8 @@ pub async fn malformed_ids_name_no_dead_letter(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A redrive moves what is dead when it begins: it ends and counts right while workers bury again what it moved.
+/// A redrive moves the letters that are dead when it begins. It ends and counts right while workers
+/// bury again what it moved.
 pub async fn redrive_ends_while_messages_die_again(h: &dyn Harness) -> Outcome {
     const COUNT: u32 = 2_500;
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
@@ -179,7 +182,7 @@ pub async fn redrive_ends_while_messages_die_again(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Leases and buries some of what is in line, and returns how many.
+/// Leases and buries some ready items, and returns how many.
 async fn bury_some(jobs: &Jobs) -> Outcome<u32> {
     let some = jobs.lease_batch(200, LONG).await?;
     jobs.settle_all(some.iter().map(|held| (held, bury("again"))))
@@ -190,7 +193,7 @@ async fn bury_some(jobs: &Jobs) -> Outcome<u32> {
     Ok(u32::try_from(some.len())?)
 }
 
-/// A redriven message can die again, and a take that waits is woken by it.
+/// A redriven message can die again, and it wakes a waiting take.
 pub async fn waiting_get_is_woken_by_redrive(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -211,7 +214,7 @@ pub async fn waiting_get_is_woken_by_redrive(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Each part is cleared alone.
+/// Each part is cleared without the others.
 pub async fn clear_dead_leaves_the_line(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     buried(&jobs, &[1, 2]).await?;
@@ -227,7 +230,7 @@ pub async fn clear_dead_leaves_the_line(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Puts items and buries them in the order given.
+/// Puts items and buries them in the given order.
 async fn buried(jobs: &Jobs, items: &[u32]) -> Outcome {
     for item in items {
         jobs.put([*item]).await?;

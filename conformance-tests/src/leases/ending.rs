@@ -1,4 +1,4 @@
-//! When a lease ends by itself, and how that is put off.
+//! When a lease ends by itself, and how an extension delays this.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took};
 use crate::wait::{PATIENCE, until};
 use crate::{Harness, Outcome};
 
-/// When a lease ends unsettled, a waiting take gets the message: not earlier, and as the next attempt.
+/// When a lease ends without a settlement, a waiting take gets the message: not earlier, and as the
+/// next attempt.
 pub async fn expired_lease_redelivers(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;
@@ -58,7 +59,7 @@ pub async fn lease_counts_from_take_not_put(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The lease of a message that was waited for starts when it came, not when the wait began.
+/// After a wait, the lease starts when the message came, not when the wait began.
 pub async fn lease_counts_from_take_not_wait(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let mut put_at = Instant::now();
@@ -77,7 +78,7 @@ pub async fn lease_counts_from_take_not_wait(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Extended, a lease holds past its original end and ends at the new one.
+/// An extended lease lasts past its original end, and ends at the new one.
 pub async fn extend_holds_past_original_lease(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;
@@ -98,7 +99,7 @@ pub async fn extend_holds_past_original_lease(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An extended lease can be extended again, and then settled by the receipt it always had.
+/// An extended lease can be extended again, and then settled by its first receipt.
 pub async fn extended_lease_is_settled_by_its_receipt(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -127,7 +128,7 @@ pub async fn extend_may_shorten(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Messages taken in one batch have leases of their own: extending one leaves the others to end.
+/// Messages of one batch have leases of their own: an extension of one leaves the others unchanged.
 pub async fn extend_moves_only_its_own_lease(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1, 2, 3]).await?;
@@ -146,7 +147,7 @@ pub async fn extend_moves_only_its_own_lease(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch whose leases end together goes back to the front in the order in which it was taken.
+/// A batch with leases that end together goes back to the front in the order in which it was taken.
 pub async fn leases_that_end_together_keep_their_order(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put(1..=5).await?;
@@ -162,7 +163,8 @@ pub async fn leases_that_end_together_keep_their_order(h: &dyn Harness) -> Outco
     other.assert_drained(&[1, 2, 3, 4, 5]).await
 }
 
-/// What is counted in line can be taken at once, also while other takes notice that its lease has ended.
+/// A message that is counted as ready can be taken at once, also while other takes find out that
+/// its lease has ended.
 pub async fn ended_leases_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -179,7 +181,7 @@ pub async fn ended_leases_can_be_taken_as_soon_as_counted(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// A consumer that dies with a lease gives it up at its end, and the crash counts as an attempt.
+/// When a consumer dies, its lease runs out, and the crash counts as an attempt.
 pub async fn crashed_consumer_releases(h: &dyn Harness) -> Outcome {
     let other = Jobs::open(h).await?;
     other.put([1]).await?;
@@ -193,7 +195,7 @@ pub async fn crashed_consumer_releases(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// No lease is too long to be given or extended, and none overflows into the past.
+/// No lease or extension is too long, and none overflows into the past.
 pub async fn extreme_lease_saturates(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 

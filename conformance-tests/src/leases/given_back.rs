@@ -1,4 +1,4 @@
-//! What is given back: where it joins, and what it remembers.
+//! Messages that are given back: where they join, and what they keep.
 
 use pymq_core::Message;
 use pymq_core::provider::{
@@ -10,8 +10,8 @@ use crate::moment::parked;
 use crate::wait::{PATIENCE, soon};
 use crate::{Harness, Outcome};
 
-/// Nacked without a delay, a message is the next to be taken. Where it does not go to the front, it is
-/// in line again.
+/// A message that is nacked without a delay is the next to be taken. If the provider does not give
+/// back to the front, it is ready again.
 pub async fn nack_returns_it_to_the_front(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2, 3]).await?;
@@ -23,7 +23,7 @@ pub async fn nack_returns_it_to_the_front(h: &dyn Harness) -> Outcome {
     jobs.assert_drained(&[1, 2, 3]).await
 }
 
-/// Released, a message is the next to be taken, and its attempt was none.
+/// A released message is the next to be taken, and its attempt is not counted.
 pub async fn release_returns_it_uncounted(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2]).await?;
@@ -38,7 +38,7 @@ pub async fn release_returns_it_uncounted(h: &dyn Harness) -> Outcome {
     jobs.assert_drained(&[1, 2]).await
 }
 
-/// A batch given back in one call keeps its order at the front.
+/// A batch that is given back in one call keeps its order at the front.
 pub async fn given_back_together_keeps_its_order(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(1..=6).await?;
@@ -52,7 +52,7 @@ pub async fn given_back_together_keeps_its_order(h: &dyn Harness) -> Outcome {
     jobs.assert_drained(&[1, 2, 4, 5, 6]).await
 }
 
-/// Given back one by one, each goes before the one given back earlier.
+/// Messages that are given back one by one each go in front of the earlier ones.
 pub async fn given_back_last_is_taken_first(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2, 3]).await?;
@@ -68,7 +68,7 @@ pub async fn given_back_last_is_taken_first(h: &dyn Harness) -> Outcome {
     jobs.assert_drained(&[1, 2, 3]).await
 }
 
-/// The attempt grows with each nack and each lease that ends, and not with a release.
+/// The attempt grows with each nack and with each lease that ends, and not with a release.
 pub async fn attempt_counts_up(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -91,7 +91,7 @@ pub async fn attempt_counts_up(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A take that waits is woken by a message that is given back.
+/// A message that is given back wakes a waiting take.
 pub async fn waiting_get_is_woken_by_what_is_given_back(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -160,7 +160,7 @@ pub async fn headers_and_body_survive_redelivery(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// One message that fails again and again is buried in time, and all the others are worked off.
+/// A message that fails again and again is buried in the end, and all others are processed.
 pub async fn one_bad_message_does_not_starve_the_rest(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(0..20).await?;

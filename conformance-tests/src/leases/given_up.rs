@@ -1,4 +1,4 @@
-//! Leases that are given up before their caller has them keep the place of their messages.
+//! Dropped leases keep the place of their messages.
 
 use pymq_core::provider::{GetOptions, Wait};
 
@@ -6,7 +6,7 @@ use crate::jobs::{LONG, at_most};
 use crate::queues::in_order_with;
 use crate::{Harness, Outcome};
 
-/// One consumer that gives up leases and takes at any moment gets the items in order, each once.
+/// A consumer that drops leases and takes at any moment gets the items in order, each once.
 pub async fn leases_given_up_keep_the_order(h: &dyn Harness) -> Outcome {
     let lease = GetOptions::default().lease(LONG);
     let kinds = [

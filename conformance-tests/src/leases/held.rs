@@ -1,4 +1,4 @@
-//! While a lease is held.
+//! What holds while a lease is held.
 
 use pymq_core::ErrorKind;
 use pymq_core::provider::{GetOptions, Part, PutOptions, QueueStats, Settle, Wait};
@@ -8,7 +8,7 @@ use crate::moment::{dropped_at, parked};
 use crate::wait::until;
 use crate::{Harness, Outcome};
 
-/// A leased message is not there for another taker.
+/// A leased message is hidden from other takers.
 pub async fn lease_hides_the_message(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1]).await?;
@@ -22,7 +22,7 @@ pub async fn lease_hides_the_message(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An acked message is gone, and stays gone when its lease would have ended.
+/// An acked message is gone, and stays gone at the end of its lease.
 pub async fn ack_removes_it(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -40,7 +40,7 @@ pub async fn ack_removes_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A lease that waits is woken by a put.
+/// A put wakes a waiting lease.
 pub async fn waiting_lease_is_woken_by_put(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -55,7 +55,7 @@ pub async fn waiting_lease_is_woken_by_put(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Five hundred leases at once, in batches and alone, all settle.
+/// Five hundred leases at once, in batches and alone, can all be settled.
 pub async fn many_leases_at_once(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(0..500).await?;
@@ -78,7 +78,7 @@ pub async fn many_leases_at_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Gets and leases take from one line.
+/// Gets and leases take from the same ready messages.
 pub async fn mixed_get_and_lease_keep_fifo(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(0..6).await?;
@@ -93,7 +93,8 @@ pub async fn mixed_get_and_lease_keep_fifo(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is leased is not in line, but is unfinished until it is acked; an ended lease is in line again by itself.
+/// A leased message is not ready, but unfinished until it is acked. After the end of its lease it
+/// is ready again by itself.
 pub async fn leased_not_in_len_but_in_stats(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put([1, 2, 3]).await?;
@@ -114,7 +115,7 @@ pub async fn leased_not_in_len_but_in_stats(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Clearing any part of a queue that there is does not touch what is leased.
+/// Clearing any part of a queue leaves leased messages unchanged.
 pub async fn clear_leaves_leases(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2, 3]).await?;
@@ -133,7 +134,7 @@ pub async fn clear_leaves_leases(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is leased takes no place in a bounded line, and comes back to it even when that is full.
+/// Leased messages take no space in a bounded queue. They come back to it even if it is full.
 pub async fn leased_items_leave_room(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let one = PutOptions::default().maxsize(Some(at_most(1)));
@@ -148,7 +149,8 @@ pub async fn leased_items_leave_room(h: &dyn Harness) -> Outcome {
     jobs.assert_drained(&[1, 2]).await
 }
 
-/// A lease whose future is dropped at any moment is not held: the message is there for the next, as a first attempt.
+/// A lease that is dropped at any moment is not held: the next taker gets the message, as a first
+/// attempt.
 pub async fn cancelled_lease_is_not_held(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let opts = GetOptions::default().wait(Wait::Forever).lease(LONG);

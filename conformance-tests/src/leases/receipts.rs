@@ -1,4 +1,4 @@
-//! A receipt is good for one lease, once; any other use is refused and changes nothing.
+//! A receipt is valid for one lease, once. Any other use is refused and changes nothing.
 
 use pymq_core::ErrorKind;
 use pymq_core::provider::{Part, QueueStats, Receipt, Settle};
@@ -9,8 +9,8 @@ use crate::jobs::{Held, Jobs, LONG, SHORT, bury, nack};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// When the lease has ended no settlement is accepted, also when no other taker has the message since.
-/// Where a stale receipt may succeed, each message is settled by its own settlement or in line.
+/// After the end of the lease no settlement is accepted, even if no other taker has the message. If
+/// a stale receipt may succeed, each message is settled by its own settlement or is ready.
 pub async fn stale_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let ways = every_way();
@@ -39,8 +39,8 @@ pub async fn stale_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// When another holds the message now, the old receipt is refused and the current one works. Where a stale
-/// receipt may succeed, it settles this message and no other.
+/// When another taker holds the message, the old receipt is refused and the current one works. If a
+/// stale receipt may succeed, it settles this message and no other.
 pub async fn superseded_receipt_is_lease_lost_and_current_works(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     if !jobs.declares().fenced {
@@ -67,7 +67,7 @@ pub async fn superseded_receipt_is_lease_lost_and_current_works(h: &dyn Harness)
 
 async fn superseded_receipt_settles_its_own_message(jobs: &Jobs, other: &Jobs) -> Outcome {
     for how in every_way() {
-        // What is leased stays leased, so each round has its own queue.
+        // Leased messages stay leased, so each round has its own queue.
         let queue = format!("{how:?}");
         let (jobs, other) = (jobs.named(&queue), other.named(&queue));
         jobs.put([1]).await?;
@@ -91,8 +91,8 @@ async fn superseded_receipt_settles_its_own_message(jobs: &Jobs, other: &Jobs) -
     Ok(())
 }
 
-/// A second settlement is refused after every first one, and touches no other message. Where a stale receipt
-/// may succeed, it touches no other message either.
+/// A second settlement is refused after every kind of first one, and affects no other message. If a
+/// stale receipt may succeed, it affects no other message either.
 pub async fn double_settle_is_lease_lost_and_harmless(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -124,7 +124,7 @@ pub async fn double_settle_is_lease_lost_and_harmless(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// A receipt given twice in one call settles once: the first counts.
+/// A receipt that is given twice in one call settles once: the first settlement counts.
 pub async fn receipt_twice_in_one_call_settles_once(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2]).await?;
@@ -144,8 +144,8 @@ pub async fn receipt_twice_in_one_call_settles_once(h: &dyn Harness) -> Outcome 
     jobs.assert_drained(&[1, 2]).await
 }
 
-/// Of many settlements at once from several handles exactly one wins. Where a stale receipt may succeed, the
-/// message is gone when an ack succeeded, or in line.
+/// Of many settlements at once on several handles, exactly one succeeds. If a stale receipt may
+/// succeed, the message is gone if an ack succeeded, and otherwise ready.
 pub async fn concurrent_settle_has_one_winner(h: &dyn Harness) -> Outcome {
     let handles = [Jobs::open(h).await?, Jobs::open(h).await?];
 
@@ -186,7 +186,8 @@ pub async fn concurrent_settle_has_one_winner(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch is answered one by one and in order: one lost lease does not spoil the others.
+/// Each settlement of a batch gets its own result, in order. One lost lease does not affect the
+/// others.
 pub async fn settlements_are_answered_in_order(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2, 3]).await?;
@@ -203,7 +204,7 @@ pub async fn settlements_are_answered_in_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A receipt of another queue, or no receipt of this provider at all, is a lease that is lost.
+/// A receipt of another queue, or one that is not a receipt of this provider, is a lost lease.
 pub async fn foreign_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let other = jobs.named("other");
@@ -238,7 +239,8 @@ pub async fn foreign_receipt_is_lease_lost(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A receipt that is nearly another one is a lease that is lost, and spoils no other settlement of its call.
+/// A receipt that almost equals another one is a lost lease, and affects no other settlement of its
+/// call.
 pub async fn malformed_receipts_spoil_no_other(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     for how in every_way() {
@@ -283,8 +285,8 @@ fn nearly(receipt: &Receipt) -> [Receipt; 8] {
     .map(Receipt::new)
 }
 
-/// A late ack after another has the lease, a second ack of what is acked, an ack of a dead letter: in every order
-/// each is refused, and the lease of the second worker stands.
+/// A late ack after another taker has the lease, a second ack, an ack of a dead letter: in every
+/// order each is refused, and the lease of the second worker stays.
 pub async fn settlements_of_the_past_change_nothing_in_any_order(h: &dyn Harness) -> Outcome {
     const ORDERS: [[usize; 3]; 6] = [
         [0, 1, 2],
@@ -340,7 +342,7 @@ fn every_way() -> [Settle; 5] {
     ]
 }
 
-/// Tells whether a settlement with this answer was made.
+/// Tells whether this answer means that the settlement succeeded.
 fn is_made(answer: Option<ErrorKind>) -> bool {
     answer.is_none()
 }

@@ -1,4 +1,4 @@
-//! Lifecycle: what waits on a handle when it closes.
+//! What happens to waiting operations on a handle when it closes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::traffic::{numbered, numbers, topic};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A parked `recv` gets `Closed`, after what had arrived; so does each one after it.
+/// A waiting `recv` gets `Closed`, after the messages that have arrived. So does each one after it.
 pub async fn close_ends_subscriptions(h: &dyn Harness) -> Outcome {
     let (publisher, provider) = (h.connect().await?, h.connect().await?);
     let mut subscription = provider.subscribe(topic("t")).await?;
@@ -42,7 +42,7 @@ pub async fn close_ends_subscriptions(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A take that would wait for ever gets `Closed`, however deep in its waiting it is.
+/// A take that waits without a limit gets `Closed`, however long it has waited.
 pub async fn close_wakes_waiting_get(h: &dyn Harness) -> Outcome {
     for depth in DEPTHS {
         let provider = h.connect().await?;
@@ -61,7 +61,7 @@ pub async fn close_wakes_waiting_get(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A call that waits for its reply ends with `Closed` when the caller's handle closes.
+/// A call that waits for its reply ends with `Closed` when the handle of the caller closes.
 pub async fn close_wakes_pending_reply(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("silent").await?;
@@ -80,7 +80,7 @@ pub async fn close_wakes_pending_reply(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A server that waits for requests gets `Closed`, and soon is not counted any more.
+/// A server that waits for requests gets `Closed`, and is soon not counted any more.
 pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("channel").await?;
@@ -94,7 +94,7 @@ pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
             .map_err(|error| error.kind()),
         Err(ErrorKind::Closed)
     );
-    // A backend may take a moment to notice that a handle is gone.
+    // A backend may need a moment to notice that a handle is gone.
     until("nobody is called", async || {
         let all = RequestOptions::default().to(Target::All);
         let call = caller
@@ -105,7 +105,7 @@ pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// A reply that a server has given is sent, though the server closes at once.
+/// A reply that a server has given is sent, even if the server closes at once.
 pub async fn replies_given_before_close_are_sent(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("channel").await?;
@@ -157,7 +157,7 @@ pub async fn dropping_a_handle_closes_it(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// From not begun to fast asleep.
+/// From not begun to waiting for a long time.
 const DEPTHS: [Duration; 4] = [
     Duration::ZERO,
     Duration::from_millis(1),
@@ -176,7 +176,7 @@ fn take_forever(
     })
 }
 
-/// Reads what is buffered and returns the error the subscription ended with.
+/// Reads the buffered messages and returns the error that ended the subscription.
 async fn until_end(
     subscription: &mut pymq_core::provider::Subscription,
 ) -> Result<Error, crate::Failure> {

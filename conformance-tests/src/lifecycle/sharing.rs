@@ -1,4 +1,4 @@
-//! Lifecycle: many users of one handle, many handles of one backend, and nothing left of any of them.
+//! Many users of one handle, many handles of one backend, and nothing left of any of them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::traffic::{numbered, numbers, topic};
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// Ten handles open, work and close at the same time, and nothing of their work is lost.
+/// Ten handles open, work and close at the same time, and no work is lost.
 pub async fn concurrent_connect_and_close(h: &dyn Harness) -> Outcome {
     let bystander = h.connect().await?;
     let mut seen = bystander.subscribe(topic("t")).await?;
@@ -47,7 +47,7 @@ pub async fn concurrent_connect_and_close(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// One handle serves 64 tasks that do all there is to do.
+/// One handle serves 64 tasks that use every operation.
 pub async fn concurrent_use_from_many_tasks(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut tasks = JoinSet::new();
@@ -67,8 +67,8 @@ pub async fn concurrent_use_from_many_tasks(h: &dyn Harness) -> Outcome {
     done.into_iter().collect()
 }
 
-/// After a thousand times of everything, backend and runtime hold no more than after the first time; after a close,
-/// nothing.
+/// After a thousand runs of every operation, backend and runtime hold no more than after the first
+/// run. After a close, they hold nothing.
 pub async fn no_leaks(h: &dyn Harness) -> Outcome {
     let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = tasks();
@@ -80,7 +80,7 @@ pub async fn no_leaks(h: &dyn Harness) -> Outcome {
         work(&*provider, "n", round).await?;
     }
 
-    // A subset: what the first time had dropped may still have been on its way out when it was looked at.
+    // A subset: what the first run had dropped may not have been removed yet when it was counted.
     let is_as_before =
         async || tasks() <= running && h.leftovers().await.iter().all(|left| held.contains(left));
     if let Err(error) = until("tasks and keys are those of the beginning", is_as_before).await {

@@ -1,4 +1,4 @@
-//! Faults in delays.
+//! Defects in delays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::leases::settlements;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// A put with a delay is a put.
+/// A delayed put is a put without a delay.
 pub fn accepts_delay_and_ignores_it() -> Wrap {
     each(|| NoDelay)
 }
@@ -36,7 +36,7 @@ impl Twist for NoDelay {
     }
 }
 
-/// A nack with a delay is a nack.
+/// A delayed nack is a nack without a delay.
 pub fn ignores_the_delay_of_a_nack() -> Wrap {
     settlements(|how| match how {
         Settle::Nack { .. } => Some(Settle::Nack {
@@ -69,7 +69,7 @@ impl Twist for Blocking {
     }
 }
 
-/// A take that waits looks once a second.
+/// A waiting take checks once a second.
 pub fn polls_every_second() -> Wrap {
     each(|| Polling)
 }

@@ -1,4 +1,5 @@
-//! Faults in coming back. They need a connection that can be cut, so they run where there is one.
+//! Defects in reconnecting. They need a connection that can be cut, so they run only where there is
+//! one.
 
 use std::sync::Arc;
 

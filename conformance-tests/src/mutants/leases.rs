@@ -1,4 +1,4 @@
-//! Faults in leases.
+//! Defects in leases.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::queues::TakesOn;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// The lease runs from the put on.
+/// The lease starts at the put.
 pub fn lease_from_put_time() -> Wrap {
     each(FromPut::default)
 }
@@ -49,7 +49,7 @@ impl Twist for FromPut {
     }
 }
 
-/// What is leased is gone.
+/// A leased message is gone.
 pub fn lease_is_a_get() -> Wrap {
     each(|| AckedAtOnce)
 }
@@ -77,12 +77,12 @@ impl Twist for AckedAtOnce {
     }
 }
 
-/// A lease that is dropped while it is waited for is given, and has no holder.
+/// A lease that is dropped while it waits is taken, and has no holder.
 pub fn cancelled_lease_is_held() -> Wrap {
     each(|| TakesOn)
 }
 
-/// Any receipt is good enough.
+/// Any receipt is accepted.
 pub fn stale_receipt_accepted() -> Wrap {
     each(|| AcceptsAll)
 }
@@ -114,12 +114,12 @@ impl Twist for AcceptsAll {
     }
 }
 
-/// A receipt that was never handed out fails every settlement of its call.
+/// A receipt that was never issued fails every settlement of its call.
 pub fn one_bad_receipt_fails_all() -> Wrap {
     each(AllOrNone::default)
 }
 
-/// The receipts that were handed out.
+/// The receipts that were issued.
 #[derive(Debug, Default)]
 struct AllOrNone(Mutex<Vec<Bytes>>);
 
@@ -162,7 +162,7 @@ impl Twist for AllOrNone {
     }
 }
 
-/// Every delivery is said to be the first.
+/// Every delivery is reported as the first.
 pub fn attempt_always_one() -> Wrap {
     deliveries(|delivery| delivery.attempt = 1)
 }
@@ -197,7 +197,7 @@ impl Twist for OtherDelivery {
     }
 }
 
-/// What is nacked goes to the back, as if it were new.
+/// A nacked message goes to the back, as if it were new.
 pub fn retry_goes_to_back() -> Wrap {
     each(PutsAgain::default)
 }
@@ -251,7 +251,8 @@ impl Twist for PutsAgain {
     }
 }
 
-/// A receipt names the message and not its lease: an earlier holder can settle it for the current one.
+/// A receipt names the message and not its lease: an earlier holder can settle it for the current
+/// one.
 pub fn no_owner_token() -> Wrap {
     let latest = Arc::default();
     each(move || NoOwner {
@@ -264,7 +265,7 @@ struct NoOwner {
     latest: Arc<Mutex<Holders>>,
 }
 
-/// What was taken, by its receipt, and the receipt of its current holder.
+/// The messages that were taken, by their receipts, and the receipt of the current holder.
 #[derive(Debug, Default)]
 struct Holders {
     bodies: HashMap<Receipt, Bytes>,
@@ -316,7 +317,7 @@ impl Twist for NoOwner {
     }
 }
 
-/// Leases that have ended are not found.
+/// Ended leases are not found.
 pub fn never_sweeps() -> Wrap {
     each(|| Endless)
 }
@@ -352,7 +353,7 @@ pub fn release_counts_an_attempt() -> Wrap {
     })
 }
 
-/// An extension is accepted and forgotten.
+/// An extension is accepted and ignored.
 pub fn extend_does_nothing() -> Wrap {
     settlements(|how| match how {
         Settle::Extend { .. } => None,
@@ -360,7 +361,7 @@ pub fn extend_does_nothing() -> Wrap {
     })
 }
 
-/// What is buried is gone.
+/// A buried message is gone.
 pub fn bury_is_an_ack() -> Wrap {
     settlements(|how| match how {
         Settle::Bury { .. } => Some(Settle::Ack),
@@ -368,7 +369,8 @@ pub fn bury_is_an_ack() -> Wrap {
     })
 }
 
-/// Settles one by one and otherwise; what has no settlement is said to be settled.
+/// Replaces some settlements and makes the others one by one. A settlement without a replacement is
+/// reported as made.
 pub(super) fn settlements(change: fn(Settle) -> Option<Settle>) -> Wrap {
     each(move || OtherSettlement(change))
 }

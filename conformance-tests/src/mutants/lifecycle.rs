@@ -1,4 +1,4 @@
-//! Faults in opening, closing and cleaning up.
+//! Defects in opening, closing and cleaning up.
 
 use std::sync::Arc;
 
@@ -26,13 +26,13 @@ struct Hanging(Mutex<()>);
 #[async_trait]
 impl Twist for Hanging {
     async fn close(&self, inner: &Arc<dyn Provider>) -> Result<()> {
-        // Never given back: the first close takes it with it.
+        // Never released: the first close takes it.
         let _lock = std::mem::ManuallyDrop::new(self.0.lock().await);
         inner.close().await
     }
 }
 
-/// A closed handle goes on as if it were open.
+/// A closed handle works as if it were open.
 pub fn works_after_close() -> Wrap {
     each(|| Undead)
 }
@@ -47,7 +47,7 @@ impl Twist for Undead {
     }
 }
 
-/// A take that waits is not woken when its handle closes.
+/// A close does not wake a waiting take.
 pub fn close_forgets_waiting_takes() -> Wrap {
     each(|| Forgetful)
 }
@@ -135,7 +135,7 @@ impl Twist for Leaking {
     }
 }
 
-/// Each subscription leaves a task that waits for something that does not come.
+/// Each subscription leaves a task that waits for ever.
 pub fn leaks_tasks() -> Wrap {
     each(|| Littering)
 }
@@ -151,7 +151,7 @@ impl Twist for Littering {
     }
 }
 
-/// A reply that is given is lost when the server closes right after it.
+/// A reply is lost if the server closes right afterwards.
 pub fn close_drops_replies() -> Wrap {
     each(|| Hasty)
 }
@@ -172,7 +172,7 @@ impl Twist for Hasty {
                         drop(answer.send(reply));
                     });
                 inlet.push(relayed);
-                // Sent only by a loop that the close ends first.
+                // Only a loop that the close ends first would send it.
                 tokio::select! {
                     biased;
                     _ = live.recv() => return,

@@ -1,4 +1,4 @@
-//! Faults in what messages carry.
+//! Defects in the content of messages.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::each;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// Changes every message before it is sent, in every way of sending.
+/// Changes every message before it is sent, on every path.
 #[derive(Debug)]
 struct Changed(fn(Message) -> Message);
 
@@ -58,7 +58,7 @@ pub fn drops_headers() -> Wrap {
     })
 }
 
-/// A header without a value is left out.
+/// A header without a value is omitted.
 pub fn drops_empty_headers() -> Wrap {
     each(|| {
         Changed(|message| {
@@ -72,7 +72,7 @@ pub fn drops_empty_headers() -> Wrap {
     })
 }
 
-/// A body passes through a string.
+/// A body is converted to a string and back.
 pub fn utf8_only() -> Wrap {
     each(|| {
         Changed(|message| {
@@ -82,7 +82,7 @@ pub fn utf8_only() -> Wrap {
     })
 }
 
-/// What JSON can be read from is called JSON.
+/// A body that can be read as JSON is marked as JSON.
 pub fn guesses_the_encoding() -> Wrap {
     each(|| {
         Changed(|message| {
@@ -114,7 +114,7 @@ pub fn rewrites_bodies() -> Wrap {
     })
 }
 
-/// A body that looks like what a provider writes around bodies is taken for that.
+/// A body that looks like a frame of the provider is mistaken for one.
 pub fn unwraps_what_users_wrapped() -> Wrap {
     each(|| {
         Changed(|message| {

@@ -1,4 +1,4 @@
-//! Faults in patterns.
+//! Defects in patterns.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::each;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// Says that it has patterns, and takes each for the name of a topic.
+/// Declares patterns, and treats each as the name of a topic.
 pub fn claims_patterns_without_them() -> Wrap {
     each(|| Literal)
 }
@@ -27,7 +27,7 @@ impl Twist for Literal {
     }
 }
 
-/// A request goes over a topic of its channel's name, where every pattern sees it.
+/// A request is published on a topic with the name of its channel, where every pattern receives it.
 pub fn requests_are_published() -> Wrap {
     each(|| Overheard)
 }
@@ -49,7 +49,7 @@ impl Twist for Overheard {
     }
 }
 
-/// A backslash is a character like any other.
+/// A backslash is an ordinary character.
 pub fn knows_no_escape() -> Wrap {
     each(|| Unescaped)
 }

@@ -1,4 +1,4 @@
-//! Faults that only a law is wide enough to catch, or that show that it is.
+//! Defects that only a law catches, or that show that it does.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub use super::messages::drops_empty_headers;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// A negated class is a class.
+/// A negated class is a plain class.
 pub fn globs_know_no_negation() -> Wrap {
     each(|| NoNegation)
 }

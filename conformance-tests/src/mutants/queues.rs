@@ -1,4 +1,4 @@
-//! Faults in queues.
+//! Defects in queues.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ use crate::harness::Wrap;
 use crate::jobs::at_most;
 use crate::twist::{Twist, twisted};
 
-/// The last in is the first out.
+/// Last in, first out.
 pub fn lifo_queue() -> Wrap {
     each(|| LastIn)
 }
@@ -49,17 +49,17 @@ impl Twist for LastIn {
     }
 }
 
-/// Of a hundred messages one is lost.
+/// One of a hundred messages is lost.
 pub fn loses_every_100th() -> Wrap {
     count_to_100(|_| Vec::new())
 }
 
-/// Of a hundred messages one comes twice.
+/// One of a hundred messages comes twice.
 pub fn duplicates_every_100th() -> Wrap {
     count_to_100(|message| vec![message.clone(), message])
 }
 
-/// Makes something else of every hundredth message, whichever handle it is put through.
+/// Replaces every hundredth message, on whichever handle it is put.
 fn count_to_100(make: fn(Message) -> Vec<Message>) -> Wrap {
     let count = Arc::new(AtomicUsize::new(1));
     Box::new(move |provider| {
@@ -111,7 +111,7 @@ pub fn get_gives_up_at_once() -> Wrap {
     waits(|_| Wait::No)
 }
 
-/// A timeout of zero is none.
+/// A timeout of zero is no timeout.
 pub fn zero_timeout_waits_forever() -> Wrap {
     waits(|wait| match wait {
         Wait::For(Duration::ZERO) => Wait::Forever,
@@ -139,7 +139,7 @@ impl Twist for OtherWait {
     }
 }
 
-/// There is time between the check of the bound and the put.
+/// Time passes between the check of the bound and the put.
 pub fn maxsize_checked_then_put() -> Wrap {
     each(|| CheckThenPut)
 }
@@ -171,7 +171,7 @@ impl Twist for CheckThenPut {
     }
 }
 
-/// A batch goes in as far as it fits.
+/// A batch is put as far as it fits.
 pub fn batch_is_put_in_part() -> Wrap {
     each(|| OneByOne)
 }
@@ -195,7 +195,7 @@ impl Twist for OneByOne {
     }
 }
 
-/// A get that is dropped goes on, and what it takes is lost.
+/// A dropped get continues, and what it takes is lost.
 pub fn cancelled_get_eats() -> Wrap {
     each(|| TakesOn)
 }
@@ -217,7 +217,7 @@ impl Twist for TakesOn {
     }
 }
 
-/// What was taken for a get that is dropped goes back, but behind everything else.
+/// Messages that were taken for a dropped get go back behind all others.
 pub fn given_up_goes_to_the_back() -> Wrap {
     each(|| ToTheBack)
 }
@@ -225,7 +225,7 @@ pub fn given_up_goes_to_the_back() -> Wrap {
 #[derive(Debug)]
 struct ToTheBack;
 
-/// What was taken and not handed out yet; dropped, it is put back.
+/// Messages that were taken and not delivered yet. They are put back when this is dropped.
 struct OnItsWay {
     provider: Arc<dyn Provider>,
     queue: String,
@@ -253,7 +253,7 @@ impl Twist for ToTheBack {
         queue: &str,
         opts: GetOptions,
     ) -> Result<Vec<Delivery>> {
-        // A round trip, in which a get can be dropped.
+        // A round trip, during which a get can be dropped.
         const ROUND_TRIP: Duration = Duration::from_millis(5);
         let taken = inner.queue_get(queue, opts).await?;
         let messages = taken.iter().map(|delivery| delivery.message.clone());
@@ -290,7 +290,7 @@ impl Twist for Again {
     }
 }
 
-/// A put of a known id puts nothing and says it did.
+/// A put of a known id puts nothing and reports `New`.
 pub fn always_says_new() -> Wrap {
     each(|| AlwaysNew)
 }
@@ -334,7 +334,7 @@ impl Twist for TwoMinutes {
     }
 }
 
-/// An id is remembered also when its put is refused.
+/// An id is remembered even if its put is refused.
 pub fn refused_put_uses_up_its_id() -> Wrap {
     each(RemembersTooEarly::default)
 }
@@ -361,7 +361,7 @@ impl Twist for RemembersTooEarly {
     }
 }
 
-/// To look is to take.
+/// A peek takes.
 pub fn peek_takes() -> Wrap {
     each(|| Taking)
 }

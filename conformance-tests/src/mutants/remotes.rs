@@ -1,4 +1,4 @@
-//! Faults in remote calls.
+//! Defects in remote calls.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use super::each;
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// A call for one server goes to all of them, and the first answer is taken.
+/// A call for one server goes to all of them, and the first answer is used.
 pub fn call_runs_everywhere() -> Wrap {
     each(|| Everywhere)
 }
@@ -47,7 +47,7 @@ pub fn replies_mixed_up() -> Wrap {
     each(MixedUp::default)
 }
 
-/// The call that waits for another to swap answers with.
+/// The call that waits for another one to swap answers with.
 #[derive(Debug, Default)]
 struct MixedUp {
     waiting: Arc<Mutex<Option<(Request, Reply)>>>,
@@ -105,7 +105,7 @@ impl Twist for Hopeful {
     }
 }
 
-/// Answers are collected one after the other, each with the whole time of the call.
+/// Answers are collected one after the other, each with the whole timeout of the call.
 pub fn per_reply_timeout() -> Wrap {
     each(|| OneByOne)
 }
@@ -135,7 +135,7 @@ impl Twist for OneByOne {
     }
 }
 
-/// The time a caller has left does not travel.
+/// The remaining time of a caller is not sent.
 pub fn forgets_deadlines() -> Wrap {
     each(|| Timeless)
 }

@@ -1,4 +1,4 @@
-//! Faults in topics.
+//! Defects in topics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use super::{each, relay};
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// Only the first subscription of a handle gets anything.
+/// Only the first subscription of a handle receives messages.
 pub fn first_subscriber_only() -> Wrap {
     each(FirstOnly::default)
 }
@@ -54,7 +54,7 @@ impl Twist for Early {
     }
 }
 
-/// A dropped subscription stays at the backend for as long as the handle.
+/// A dropped subscription stays at the backend as long as the handle.
 pub fn drop_does_not_unsubscribe() -> Wrap {
     each(|| NoDetach)
 }
@@ -76,7 +76,7 @@ impl Twist for NoDetach {
     }
 }
 
-/// What overflows is gone, without a lag.
+/// Overflowing messages are dropped without a lag.
 pub fn silent_overflow() -> Wrap {
     each(|| Silent)
 }
@@ -99,7 +99,7 @@ impl Twist for Silent {
     }
 }
 
-/// What was delivered is kept without end, read or dropped.
+/// Delivered messages are kept without a limit, read or dropped.
 pub fn unbounded_buffer() -> Wrap {
     each(|| Hoarding)
 }
@@ -122,7 +122,7 @@ impl Twist for Hoarding {
     }
 }
 
-/// A publish waits while three messages are unread by a subscriber.
+/// A publish waits while a subscriber has three unread messages.
 pub fn slow_subscriber_blocks() -> Wrap {
     let unread = Arc::new(Semaphore::new(3));
     each(move || Blocking(Arc::clone(&unread)))
@@ -131,7 +131,7 @@ pub fn slow_subscriber_blocks() -> Wrap {
 #[derive(Debug)]
 struct Blocking(Arc<Semaphore>);
 
-/// A body that gives its permit back when the last copy of it is dropped.
+/// A body that returns its permit when its last copy is dropped.
 struct Permitted {
     body: Bytes,
     _permit: OwnedSemaphorePermit,
@@ -161,7 +161,7 @@ impl Twist for Blocking {
     }
 }
 
-/// A publish returns that it reached at least one subscriber.
+/// A publish always returns that it reached a subscriber.
 pub fn always_reaches_one() -> Wrap {
     each(|| Optimist)
 }
@@ -184,7 +184,7 @@ impl Twist for Optimist {
     }
 }
 
-/// Names are matched without regard to case.
+/// Names match without regard to case.
 pub fn folds_case() -> Wrap {
     each(|| Folding)
 }

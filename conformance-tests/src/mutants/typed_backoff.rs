@@ -1,3 +1,3 @@
-//! Faults in what makes a failed item wait.
+//! Defects in the delay of a failed item.
 
 pub use super::delays::ignores_the_delay_of_a_nack;

@@ -1,3 +1,3 @@
-//! Faults in puts that may be repeated.
+//! Defects in puts that may be repeated.
 
 pub use super::queues::{always_says_new, ignores_once, ignores_the_window};

@@ -1,4 +1,4 @@
-//! Faults under a worker.
+//! Defects below a worker.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub use super::leases::{
 use crate::harness::Wrap;
 use crate::twist::Twist;
 
-/// A take brings more than was asked for.
+/// A take returns more than was requested.
 pub fn hoards() -> Wrap {
     each(|| Hoarding)
 }

@@ -1,4 +1,4 @@
-//! Does on a provider what a script says, and writes down what it answers.
+//! Runs a script on a provider, and records the answers.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use super::model::{Answer, How, Item, Op};
 use crate::jobs::{at_most, item, message, nack};
 use crate::{Harness, Outcome};
 
-/// The time of a tick, to begin with. Half of it is what a machine may lose in one.
+/// The first length of a tick. A machine may be late by half of it.
 const TICK: Duration = Duration::from_millis(400);
 
-/// After so many doublings of the tick the play fails.
+/// The play fails after this many doublings of the tick.
 const DOUBLINGS: u32 = 5;
 
-/// What a script was answered, step by step.
+/// The answers to a script, step by step.
 pub(super) type Transcript = Vec<(Op, Answer)>;
 
-/// Plays a script on a queue of its own, through two handles in turn.
+/// Plays a script on a queue of its own, on two handles in turn.
 ///
-/// When the machine was so slow that a tick was missed, the order is unknown. Then the script is played
-/// again with longer ticks.
+/// If the machine was so slow that it missed a tick, the order is unknown. Then the script is
+/// played again with longer ticks.
 pub(super) async fn play(h: &dyn Harness, queue: &str, script: &[Op]) -> Outcome<Transcript> {
     let mut handles = [h.connect().await?, h.connect().await?];
     for doubling in 0..DOUBLINGS {
@@ -70,17 +70,18 @@ struct Actor {
     started: Instant,
     ticks: u32,
     items_put: u32,
-    /// Of every lease ever given.
+    /// Of every lease of the script.
     receipts: Vec<Receipt>,
 }
 
 impl Actor {
-    /// Tells whether so much of the tick is over that ends half-way between two may have been met.
+    /// Tells whether so much of the tick is over that the events halfway to the next tick may have
+    /// happened.
     fn is_late(&self) -> bool {
         self.started.elapsed() > self.tick * self.ticks + self.tick * 2 / 5
     }
 
-    /// Returns the time until half a tick after so many ticks.
+    /// Returns the time until half a tick after this many ticks.
     fn half_past(&self, ticks: usize) -> Duration {
         self.tick * u32::try_from(ticks).expect("scripts are short") + self.tick / 2
     }
@@ -152,7 +153,7 @@ impl Actor {
             Op::Tick => {
                 self.ticks += 1;
                 sleep_until(self.started + self.tick * self.ticks).await;
-                // A provider moves due messages and ended leases at the latest when it is looked at.
+                // A provider moves due messages and ended leases at the latest when it is asked.
                 Answer::Items(self.peek(handle, Part::Ready).await?)
             }
         })
@@ -211,7 +212,7 @@ fn deliveries(taken: &[Delivery]) -> Outcome<Vec<Item>> {
         .collect()
 }
 
-/// Keeps the errors that belong to the game, and fails on all others.
+/// Keeps the errors that scripts expect, and fails on all others.
 fn answered<T>(result: pymq_core::Result<T>) -> Outcome<Result<T, ErrorKind>> {
     match result {
         Err(error) if !matches!(error.kind(), ErrorKind::Full | ErrorKind::LeaseLost) => {

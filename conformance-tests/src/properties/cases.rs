@@ -1,4 +1,4 @@
-//! Generated cases: from a seed that a failure names, shrunk where that costs no time.
+//! Generated cases: from a seed that a failure names, and shrunk if that takes no time.
 
 use std::env;
 use std::fmt;
@@ -11,16 +11,17 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::{Clock, Failure, Harness, Outcome};
 
-/// So many cases run beside each other: few enough that a busy machine gets through a tick's work of all in a tick.
+/// This many cases run at once: few enough that a busy machine finishes the work of all in one
+/// tick.
 const AT_ONCE: usize = 16;
 
-/// The most simpler cases tried for one that failed.
+/// The maximum number of simpler cases that are tried for a failed one.
 const SHRINK_STEPS: usize = 200;
 
-/// Runs a law on so many cases, and tells of one that breaks it.
+/// Runs a law on this many cases, and reports one that breaks it.
 ///
-/// Takes a function that makes the strategy: what proptest makes cannot be held across an await in a test that may move
-/// to another thread.
+/// Takes a function that creates the strategy, because a value of proptest cannot be held across an
+/// await in a test that may move to another thread.
 pub(super) async fn check<S, F>(
     h: &dyn Harness,
     cases: u64,
@@ -54,7 +55,7 @@ where
     Ok(())
 }
 
-/// A broken law, told over several lines also where a test prints how it is to be debugged.
+/// A broken law, printed over several lines also with `{:?}`.
 struct Broken(String);
 
 impl fmt::Debug for Broken {
@@ -84,7 +85,8 @@ fn variable(name: &str) -> Outcome<Option<u64>> {
     }
 }
 
-/// Returns the case of a seed, or the one to try after so many tries, of which these failed; none when there is no more.
+/// Returns the case of a seed, or the one to try after this many tries, some of which failed.
+/// Returns `None` when there are no more.
 fn case<S: Strategy>(strategy: impl Fn() -> S, seed: u64, tries: &[bool]) -> Option<S::Value> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

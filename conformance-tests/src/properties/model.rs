@@ -1,46 +1,47 @@
-//! A queue as plainly as it can be said: what is asked of it, what it answers, and what is in it.
+//! A model of a queue, as simple as possible: its operations, its answers, and its content.
 //!
-//! Time goes in ticks. Everything happens on a tick and everything ends half-way between two, so that a slow machine
-//! does not change what comes first.
+//! Time passes in ticks. Every operation happens on a tick, and every lease and delay ends halfway
+//! between two ticks. So a slow machine does not change the order.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use pymq_core::ErrorKind;
 use pymq_core::provider::{Part, Put, QueueStats};
 
-/// What is asked of a queue. Items are numbered in the order of the puts, leases in the order of the takes.
+/// An operation. Items are numbered in the order of the puts, leases in the order of the takes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Op {
-    /// Puts so many items; with `delay`, due half a tick after so many ticks.
+    /// Puts this many items; with `delay`, due half a tick after this many ticks.
     Put {
         count: usize,
         delay: Option<usize>,
         maxsize: Option<usize>,
         once: Option<u8>,
     },
-    /// Gets up to so many.
+    /// Gets up to this many.
     Get { max: usize },
-    /// Leases up to so many, until half a tick after so many ticks.
+    /// Leases up to this many, until half a tick after this many ticks.
     Lease { max: usize, ticks: usize },
-    /// Settles leases in one call; the number counts back from the last one given.
+    /// Settles leases in one call. The number counts back from the newest lease.
     Settle(Vec<(usize, How)>),
-    /// Looks at all of a part.
+    /// Peeks at a whole part.
     Peek(Part),
-    /// Empties a part.
+    /// Clears a part.
     Clear(Part),
     /// Redrives all dead letters.
     RedriveAll,
-    /// Redrives one dead letter; the number counts from the oldest and begins again after the last.
+    /// Redrives one dead letter. The number counts from the oldest, and starts again after the
+    /// newest.
     RedriveOne(usize),
     /// Counts.
     Stats,
-    /// The handle of this turn is dropped without a close, and another one takes its place.
+    /// Drops the handle of this turn without a close, and opens another one in its place.
     Crash,
-    /// Lets a tick pass, then looks at what is in line.
+    /// Lets a tick pass, then peeks at the ready items.
     Tick,
 }
 
-/// How a lease is settled; delays and leases as in [`Op`].
+/// How a lease is settled. Delays and leases are as in [`Op`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum How {
     Ack,
@@ -51,7 +52,7 @@ pub(super) enum How {
     Bury,
 }
 
-/// What a queue answers.
+/// The answer of a queue.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Answer {
     Done,
@@ -63,7 +64,7 @@ pub(super) enum Answer {
     Stats(QueueStats),
 }
 
-/// A number, and how often it was taken.
+/// The number of an item, and how often it was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Item {
     pub(super) number: u32,
@@ -84,7 +85,7 @@ pub(super) struct Model {
     items_put: u32,
     leases_given: usize,
     ready: VecDeque<Item>,
-    /// With the tick after which each is due, in the order in which they were delayed.
+    /// With the tick after which each is due, in the order of the delayed puts.
     delayed: Vec<(usize, Item)>,
     /// In the order in which they were taken.
     leased: Vec<Lease>,
@@ -93,7 +94,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Does what is asked.
+    /// Runs an operation.
     pub(super) fn apply(&mut self, op: &Op) -> Answer {
         match op {
             Op::Put {
@@ -118,7 +119,7 @@ impl Model {
                 self.leased.len(),
                 self.dead.len(),
             )),
-            // What it had leased stays so until that is over.
+            // Its leases stay until they end.
             Op::Crash => Answer::Done,
             Op::Tick => {
                 self.tick();
@@ -135,7 +136,7 @@ impl Model {
         once: Option<u8>,
     ) -> Result<Put, ErrorKind> {
         let first = self.items_put;
-        // Numbers are used up also by a put that fails.
+        // A failed put uses up its numbers too.
         self.items_put += u32::try_from(count).expect("scripts are short");
         if once.is_some_and(|id| self.once.contains(&id)) {
             return Ok(Put::Known);
@@ -259,8 +260,8 @@ impl Model {
     }
 }
 
-/// Moves delays and leases apart where a slow machine could change which ends first: of those that end in one tick, all
-/// delays were set in one tick, and all leases by one call.
+/// Separates delays and leases if a slow machine could change which ends first. Of those that end
+/// in one tick, all delays were set in one tick, and all leases by one call.
 pub(super) fn pulled_apart(mut ops: Vec<Op>) -> Vec<Op> {
     let mut now = 0;
     let mut delays = BTreeSet::new();
@@ -287,7 +288,7 @@ pub(super) fn pulled_apart(mut ops: Vec<Op>) -> Vec<Op> {
     ops
 }
 
-/// Keeps (end, set at) such that each end has one time at which it was set.
+/// Keeps (end, set at), so that for each end there is one time at which it was set.
 fn delay_in(delays: &mut BTreeSet<(usize, usize)>, now: usize, delay: &mut usize) {
     while delays
         .iter()

@@ -1,4 +1,4 @@
-//! What is sent arrives as it was, in every way of sending. Patterns match as the matcher of the core.
+//! Messages arrive as they were sent, on every path. Patterns match like the matcher of the core.
 
 use pymq_core::codec::{Decode, Raw};
 use pymq_core::provider::{
@@ -14,7 +14,7 @@ use crate::jobs::{LONG, nack};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// Any nested value passes a topic, a queue and a remote call, there and back.
+/// Any nested value passes a topic, a queue and a remote call, in both directions.
 pub async fn json_round_trip(h: &dyn Harness) -> Outcome {
     let (here, there) = (h.connect().await?, h.connect().await?);
 
@@ -55,8 +55,8 @@ pub async fn json_round_trip(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// Any headers around any body pass a topic and a queue, and a queue again after a nack; and whatever the bytes, reading a
-/// value from them fails at worst.
+/// Any headers and any body pass a topic and a queue, and a queue again after a nack. For any
+/// bytes, reading a value from them at worst fails.
 pub async fn frame_round_trip(h: &dyn Harness) -> Outcome {
     let (here, there) = (h.connect().await?, h.connect().await?);
 
@@ -89,7 +89,7 @@ pub async fn frame_round_trip(h: &dyn Harness) -> Outcome {
             .ok_or("nothing in the queue")?;
         same("queue", &message, &taken.message)?;
 
-        // What they answer is the codec's business; here they only must not panic.
+        // The codec has its own tests. Here it must only not panic.
         drop(Value::decode(&message));
         drop(Value::decode(&Message::json(message.body.clone())));
         drop(Raw::decode(&message));
@@ -98,13 +98,14 @@ pub async fn frame_round_trip(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// The matcher in the core and the backend agree on every pattern and topic, in counting and in delivering.
+/// The matcher of the core and the backend agree on every pattern and topic, in the count and in
+/// the delivery.
 pub async fn glob_agrees_with_server(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let patterns_and_topics = || (any_glob(), proptest::collection::vec(topic(), 24));
 
     check(h, 128, patterns_and_topics, async |(pattern, topics)| {
-        // Cases run beside each other, and none is to count another's topics.
+        // Cases run at the same time, and none may count the topics of another.
         let case = Uuid::new_v4().simple().to_string();
         let pattern = format!("{case}/{pattern}");
         let mut subscription = provider.subscribe(Filter::Pattern(pattern.clone())).await?;

@@ -1,4 +1,4 @@
-//! What Python hands back is what it got.
+//! Python returns the values that it got.
 
 use pymq_core::Json;
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,14 @@ use crate::Outcome;
 use crate::python::Peers;
 use crate::wait::soon;
 
-/// A value in a place where Python adds no type to it.
+/// A value at a place where Python adds no type to it.
 #[derive(Debug, Deserialize, Serialize)]
 struct Inside {
     value: Value,
 }
 
-/// Any nested value is the same after it went from Rust through a queue to Python and back; and as the argument and the
-/// result of a call in either direction.
+/// Any nested value is unchanged after a way from Rust through a queue to Python and back, and as
+/// the argument and the result of a call in either direction.
 pub async fn json_survives_python(peers: &Peers) -> Outcome {
     peers
         .python
@@ -52,7 +52,7 @@ pub async fn json_survives_python(peers: &Peers) -> Outcome {
     .await
 }
 
-/// By their texts: as numbers, `0.0` and `-0.0` are equal.
+/// Compared as text: as numbers, `0.0` and `-0.0` are equal.
 fn same(way: &str, sent: &Value, got: &Value) -> Outcome {
     let [sent, got] = [sent, got].map(Value::to_string);
     if sent == got {

@@ -1,4 +1,4 @@
-//! Random work on a queue: it does what the model does, on every provider, through any handle.
+//! Random work on a queue: every provider does what the model does, on any handle.
 
 use std::fmt::{self, Write};
 
@@ -13,11 +13,11 @@ use super::model::{Answer, How, Model, Op, pulled_apart};
 use crate::jobs::{Jobs, at_most, item};
 use crate::{Harness, Outcome};
 
-/// Scripts, and the steps of one on average.
+/// The number of scripts, and the average number of steps of one.
 const SCRIPTS: u64 = 64;
 const STEPS: usize = 60;
 
-/// A queue answers every operation as the model does.
+/// A queue answers every operation like the model.
 pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
     let capabilities = h.connect().await?.capabilities();
 
@@ -45,9 +45,10 @@ pub async fn queue_matches_model(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// Two providers answer the same to the same: what was tested on the one holds on the other.
+/// Two providers give the same answers to the same operations: what was tested on one holds on the
+/// other.
 ///
-/// Not a line of the table, as it takes two harnesses. Their time must pass alike.
+/// Not a line of the table, because it needs two harnesses. Their time must pass in the same way.
 pub async fn transcripts_are_equal(one: &dyn Harness, other: &dyn Harness) -> Outcome {
     let capabilities = one.connect().await?.capabilities();
 
@@ -93,7 +94,7 @@ pub async fn two_consumers_partition_the_items(h: &dyn Harness) -> Outcome {
                 put += count;
             }
             let mut shares = [Vec::new(), Vec::new()];
-            // At the end both take what is left.
+            // At the end both take the rest.
             let rest = [(true, 1_000), (false, 1_000)];
             for (is_second, max) in takes.into_iter().chain(rest) {
                 let consumer = usize::from(is_second);
@@ -136,11 +137,12 @@ fn differs(steps: &[(Op, Answer)], expected: &str, reference: &str) -> String {
 /// What a provider of these capabilities can be asked.
 fn script(capabilities: Capabilities) -> impl Strategy<Value = Vec<Op>> {
     let (leases, delays) = (
-        // Without these two the model cannot know the order in the queue, or which receipt succeeds.
+        // Without these two the model cannot know the order in the queue, or which receipt
+        // succeeds.
         u32::from(capabilities.leases && capabilities.front && capabilities.fenced),
         u32::from(capabilities.delays),
     );
-    // In part put, a batch is as long as the model cannot know.
+    // If a batch may be put in part, the model cannot know how long it is.
     let batch = if capabilities.atomic_batches { 3 } else { 1 };
     let op = weighted(vec![
         (5, put(batch, Just(None)).boxed()),
@@ -199,7 +201,7 @@ fn part(capabilities: Capabilities) -> impl Strategy<Value = Part> {
     ])
 }
 
-/// One of these, by weight; shrinking never goes to what has none.
+/// Chooses one of these, by weight. Shrinking never chooses one with the weight zero.
 fn weighted<T: fmt::Debug>(
     mut strategies: Vec<(u32, BoxedStrategy<T>)>,
 ) -> impl Strategy<Value = T> {

@@ -1,4 +1,4 @@
-//! Arbitrary values, messages and globs, often such that mean something to a decoder.
+//! Arbitrary values, messages and globs, often with a special meaning for a decoder.
 
 use proptest::num::f64;
 use proptest::prelude::*;
@@ -25,7 +25,7 @@ pub(super) fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A JSON text as Python writes it, or as tightly as it can be written.
+/// A JSON text as Python writes it, or without spaces.
 pub(super) fn json_text() -> impl Strategy<Value = String> {
     (json(), any::<bool>()).prop_map(|(value, is_tight)| {
         if is_tight {
@@ -52,7 +52,7 @@ pub(super) fn any_message() -> impl Strategy<Value = Message> {
     })
 }
 
-/// A Redis glob of few letters, so that it has a chance to match; now and then a broken one.
+/// A Redis glob of few letters, so that it often matches; sometimes a malformed one.
 pub(super) fn glob() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         3 => "[ab]",

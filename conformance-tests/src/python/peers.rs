@@ -1,5 +1,5 @@
-//! A Rust bus and a Python process that share a namespace, and the questions to Redis by which each knows that the other
-//! is ready.
+//! A Rust bus and a Python process that share a namespace, and the queries to Redis that tell when
+//! each is ready.
 
 use std::collections::HashMap;
 
@@ -11,23 +11,24 @@ use crate::redis::{self as server, RedisHarness};
 use crate::wait::until;
 use crate::{Failure, Harness, Outcome};
 
-/// One namespace with a member of each kind. Python connects as a user who may do everything, we as the documented one.
+/// One namespace with a member of each kind. Python connects as a user with all rights, Rust as the
+/// documented user.
 #[derive(Debug)]
 pub struct Peers {
     /// The Python side.
     pub python: Python,
     /// The Rust side.
     pub bus: Bus,
-    /// Where both are.
+    /// The namespace of both.
     pub harness: RedisHarness,
 }
 
 impl Peers {
-    /// Brings a Rust and a Python peer together in a namespace of their own.
+    /// Creates a Rust and a Python peer in a namespace of their own.
     ///
     /// # Errors
     ///
-    /// When there is no Redis or no Python.
+    /// If there is no Redis or no Python.
     pub async fn meet() -> Result<Self, Failure> {
         let harness = RedisHarness::open("python").await?;
         Ok(Self {
@@ -41,26 +42,26 @@ impl Peers {
     ///
     /// # Errors
     ///
-    /// When it does not start.
+    /// If it does not start.
     pub async fn another_python(&self) -> Result<Python, Failure> {
         python_in(&self.harness).await
     }
 
-    /// Opens another Rust bus in the namespace, as another process would.
+    /// Opens another Rust bus in the namespace, as another process does.
     ///
     /// # Errors
     ///
-    /// When Redis does not answer.
+    /// If Redis does not answer.
     pub async fn another_bus(&self) -> Result<Bus, Failure> {
         Ok(Bus::new(self.harness.connect().await?))
     }
 
-    /// Subscribes Python to a topic that it does not listen to yet, without an annotation: what comes is in its queue
-    /// `seen`.
+    /// Subscribes Python to a new topic, without an annotation. Its messages are in the Python
+    /// queue `seen`.
     ///
     /// # Errors
     ///
-    /// When it is not live in time.
+    /// If it is not live in time.
     pub async fn python_hears(&self, topic: &str) -> Outcome {
         let others = listening(&mut self.harness.raw().await?, &self.key(topic)).await?;
         self.python
@@ -74,11 +75,12 @@ impl Peers {
         format!("__eventbus:{}:{name}", self.harness.namespace())
     }
 
-    /// Waits until so many connections listen on a topic or serve a remote: Python returns before Redis knows.
+    /// Waits until this many connections listen on a topic or serve a remote: Python returns before
+    /// Redis knows.
     ///
     /// # Errors
     ///
-    /// When they do not.
+    /// If they do not.
     pub async fn until_listening(&self, name: &str, count: usize) -> Outcome {
         let (raw, channel) = (self.harness.raw().await?, self.key(name));
         until(&format!("{count} listen on {name}"), || {
@@ -92,11 +94,11 @@ impl Peers {
         .await
     }
 
-    /// Waits until the Python processes here listen to so many patterns.
+    /// Waits until the Python processes here listen to this many patterns.
     ///
     /// # Errors
     ///
-    /// When they do not.
+    /// If they do not.
     pub async fn until_python_has_patterns(&self, count: usize) -> Outcome {
         self.until_clients(&format!("Python has {count} patterns"), |clients| {
             let patterns = clients.iter().filter_map(|client| client.get("psub"));
@@ -108,11 +110,12 @@ impl Peers {
         .await
     }
 
-    /// Waits until so many Python processes here wait at queues, answers to calls included.
+    /// Waits until this many Python processes here wait at queues, including the queues for answers
+    /// to calls.
     ///
     /// # Errors
     ///
-    /// When they do not.
+    /// If they do not.
     pub async fn until_python_waits(&self, count: usize) -> Outcome {
         self.until_clients(&format!("{count} wait in Python"), |clients| {
             let waits = |client: &&Client| client.get("flags").is_some_and(|flags| flags == "b");
@@ -121,7 +124,8 @@ impl Peers {
         .await
     }
 
-    /// Waits until this holds for the Python connections here, which bear the namespace as their name.
+    /// Waits until the condition holds for the Python connections here. Their name is the
+    /// namespace.
     async fn until_clients(&self, what: &str, holds: impl Fn(Vec<Client>) -> bool) -> Outcome {
         let (raw, holds) = (self.harness.raw().await?, &holds);
         until(what, || {
@@ -131,11 +135,11 @@ impl Peers {
         .await
     }
 
-    /// Returns what is in a queue's list as it is, the next to leave first.
+    /// Returns the raw content of the list of a queue. The next item to leave is the first.
     ///
     /// # Errors
     ///
-    /// When Redis does not answer.
+    /// If Redis does not answer.
     pub async fn payloads(&self, queue: &str) -> Result<Vec<String>, Failure> {
         let mut payloads: Vec<String> = redis::cmd("LRANGE")
             .arg(self.key(queue))
@@ -161,7 +165,7 @@ async fn listening(raw: &mut MultiplexedConnection, channel: &str) -> redis::Red
     Ok(listening)
 }
 
-/// What Redis says of one connection.
+/// What Redis reports about one connection.
 type Client = HashMap<String, String>;
 
 /// Lists the connections of this name.

@@ -1,4 +1,4 @@
-//! A bound is checked and used in one step; a repeated put is none.
+//! A bound is checked and used in one step. A repeated put is no put.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::jobs::{Jobs, at_most};
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
-/// A full queue refuses, and stays as it was.
+/// A full queue refuses a put and stays as it was.
 pub async fn maxsize_refuses_when_full(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put_with([1], bound(2)).await?;
@@ -26,8 +26,8 @@ pub async fn maxsize_refuses_when_full(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch that does not fit is refused as a whole; one that just fits is taken. Where a batch may be put in part,
-/// the bound is kept, and what was put are the first of the batch.
+/// A batch that does not fit is refused as a whole, and one that just fits is put. If a batch may
+/// be put in part, the bound is kept, and the first messages of the batch are put.
 pub async fn batch_that_does_not_fit_is_refused_whole(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -49,7 +49,7 @@ pub async fn batch_that_does_not_fit_is_refused_whole(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// Without a bound there is none.
+/// Without a bound there is no limit.
 pub async fn no_maxsize_is_unbounded(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -97,7 +97,7 @@ pub async fn maxsize_holds_under_race(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put of an id that was put before does nothing and succeeds, also when the item is long taken.
+/// A put of a known id does nothing and succeeds, even if the item was taken long ago.
 pub async fn once_makes_a_repeated_put_harmless(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     jobs.put_with([1, 2], once("order-1")).await?;
@@ -118,7 +118,7 @@ pub async fn once_makes_a_repeated_put_harmless(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Of many puts of one id at once, one is real and all succeed.
+/// Of many puts of one id at once, one puts the item and all succeed.
 pub async fn once_holds_under_race(h: &dyn Harness) -> Outcome {
     let handles = [Jobs::open(h).await?, Jobs::open(h).await?];
     let mut puts = JoinSet::new();
@@ -137,7 +137,7 @@ pub async fn once_holds_under_race(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put that is refused has not used up its id.
+/// A refused put does not use up its id.
 pub async fn refused_put_does_not_use_up_its_id(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1]).await?;
@@ -152,7 +152,7 @@ pub async fn refused_put_does_not_use_up_its_id(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A repeated put succeeds even when the queue is full: it puts nothing.
+/// A repeated put succeeds even if the queue is full: it puts nothing.
 pub async fn once_succeeds_on_a_full_queue(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let opts = once("order-1").maxsize(Some(at_most(1)));
@@ -164,7 +164,8 @@ pub async fn once_succeeds_on_a_full_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An id is remembered for two minutes and then forgotten. Where time is real, only the remembering is waited for.
+/// An id is remembered for two minutes and then forgotten. On a real clock, the test does not wait
+/// for the second part.
 pub async fn once_is_remembered_for_two_minutes(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let (nearly, after) = match h.clock() {
@@ -185,8 +186,8 @@ pub async fn once_is_remembered_for_two_minutes(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put says whether it put its batch or found the id known: at first, repeated by any handle, and when it is refused
-/// before. A put without an id, and one without messages, is new.
+/// A put reports whether it put its batch or found the id known: the first time, when any handle
+/// repeats it, and after a refusal. A put without an id, and one without messages, is new.
 pub async fn once_tells_new_from_known(h: &dyn Harness) -> Outcome {
     let (jobs, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let full = || once("b").maxsize(Some(at_most(2)));
@@ -207,7 +208,7 @@ pub async fn once_tells_new_from_known(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An id is known as long as the put that was new said, and a put of a known id changes nothing about that.
+/// An id is known for the window of the new put. A put of a known id does not change this.
 pub async fn an_id_is_known_for_its_window(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let long = Duration::from_secs(3_600);
@@ -234,7 +235,7 @@ pub async fn an_id_is_known_for_its_window(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// No window is too short or too long to be put with: it is as near to what was asked for as it may be.
+/// No window is too short or too long for a put: it is limited to the nearest allowed value.
 pub async fn a_window_has_bounds(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 

@@ -1,4 +1,4 @@
-//! Takes that are given up: what was taken for them keeps its place.
+//! Dropped takes: the messages that were taken for them keep their place.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::{Harness, Outcome};
 
 const ITEMS: u32 = 200;
 
-/// One consumer that gives up its takes at any moment gets the items in order, each once. Where what is
-/// given back does not go to the front, it gets each once.
+/// A consumer that drops its takes at any moment gets the items in order, each once. If the
+/// provider does not give back to the front, it gets each once.
 pub async fn takes_given_up_keep_the_order(h: &dyn Harness) -> Outcome {
     let kinds = [
         GetOptions::default(),
@@ -23,7 +23,7 @@ pub async fn takes_given_up_keep_the_order(h: &dyn Harness) -> Outcome {
     in_order_with(h, &kinds).await
 }
 
-/// Takes everything with takes of these kinds by turns, most of them given up.
+/// Takes everything with takes of these kinds in turn. Most of them are dropped.
 pub(crate) async fn in_order_with(h: &dyn Harness, kinds: &[GetOptions]) -> Outcome {
     let (putter, getter) = (Jobs::open(h).await?, Jobs::open(h).await?);
     putter.put(0..ITEMS).await?;

@@ -6,7 +6,7 @@ use crate::jobs::{Jobs, at_most, item};
 use crate::wait::{PATIENCE, soon};
 use crate::{Harness, Outcome};
 
-/// What is put is what is got, once, as a first attempt without a receipt.
+/// A take gets what was put, once, as a first attempt without a receipt.
 pub async fn put_then_get(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -32,7 +32,7 @@ pub async fn fifo_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch stands in line as if its items had been put one by one.
+/// A batch has the same order as items that are put one by one.
 pub async fn batch_keeps_its_order(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -44,7 +44,7 @@ pub async fn batch_keeps_its_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Nothing put is nothing changed.
+/// An empty put changes nothing.
 pub async fn empty_batch_is_harmless(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -55,7 +55,7 @@ pub async fn empty_batch_is_harmless(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batched take answers at most as many as asked for, from the front, in order.
+/// A batched take returns at most the requested number, from the front, in order.
 pub async fn batched_get_takes_at_most_max(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(0..10).await?;
@@ -71,7 +71,7 @@ pub async fn batched_get_takes_at_most_max(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batched take that may wait returns what there is and does not wait for a full batch.
+/// A batched take that may wait returns the ready items and does not wait for a full batch.
 pub async fn batched_get_does_not_wait_to_be_full(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2]).await?;

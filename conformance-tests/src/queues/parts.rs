@@ -1,4 +1,4 @@
-//! Counting, looking and clearing.
+//! Counts, peeks and clears.
 
 use pymq_core::Message;
 use pymq_core::provider::{GetOptions, Part, PutOptions, QueueStats, Stored};
@@ -24,7 +24,7 @@ pub async fn len_counts_ready_items(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A queue that was never used is empty in every respect, and asking leaves nothing of it.
+/// A queue that was never used is empty in every respect, and a query leaves nothing of it.
 pub async fn get_from_never_used_queue_is_empty(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -36,7 +36,7 @@ pub async fn get_from_never_used_queue_is_empty(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Clearing empties the queue and tells how much that was; the queue goes on.
+/// A clear empties the queue and returns how many messages it removed. The queue still works.
 pub async fn clear_empties_and_reports_count(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put(0..10).await?;
@@ -49,7 +49,7 @@ pub async fn clear_empties_and_reports_count(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Looking shows the next to leave first, with what was put, and takes nothing.
+/// A peek shows the next messages in order, as they were put, and takes nothing.
 pub async fn peek_takes_nothing(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let traced = Message::json("\"a\"").with_header("trace", "af01");

@@ -1,4 +1,4 @@
-//! What an item may be: any bytes, none, many.
+//! The body of an item: any bytes, none, many.
 
 use bytes::Bytes;
 use pymq_core::Message;
@@ -21,7 +21,7 @@ pub async fn large_item(h: &dyn Harness) -> Outcome {
     round_trip(h, Message::bytes(vec![0xA5; 1 << 20])).await
 }
 
-/// An item without a byte is an item.
+/// An empty item is an item.
 pub async fn empty_item(h: &dyn Harness) -> Outcome {
     round_trip(h, Message::bytes(Bytes::new())).await
 }

@@ -1,4 +1,4 @@
-//! One queue in many hands: each item goes to exactly one of them.
+//! One queue with many users: each item goes to exactly one of them.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::jobs::Jobs;
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// Tells a consumer that there is nothing after it.
+/// Tells a consumer that no item comes after it.
 const END: u32 = u32::MAX;
 
-/// Four producers and eight consumers on twelve handles: what comes out is what went in.
+/// Four producers and eight consumers on twelve handles: all items come out, each once.
 pub async fn competing_consumers_no_duplicates(h: &dyn Harness) -> Outcome {
     let mut producers = JoinSet::new();
     for producer in 0..4 {
@@ -80,7 +80,7 @@ pub async fn order_is_kept_for_each_producer(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Two handles on one name hold one queue.
+/// Two handles of one name use one queue.
 pub async fn two_handles_same_queue(h: &dyn Harness) -> Outcome {
     let (first, second) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -94,7 +94,7 @@ pub async fn two_handles_same_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A queue has nothing to do with one of another name.
+/// A queue is independent of queues with other names.
 pub async fn queues_are_independent(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let others =
@@ -126,7 +126,7 @@ pub async fn queues_of_namespaces_are_isolated(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Items remain when every handle is gone.
+/// Items stay when every handle is gone.
 pub async fn queue_survives_without_handles(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     jobs.put([1, 2]).await?;

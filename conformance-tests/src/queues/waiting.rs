@@ -1,4 +1,4 @@
-//! A get waits as told, is woken by a put, and loses nothing however it ends.
+//! A get waits as long as requested, is woken by a put, and loses nothing however it ends.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::moment::{dropped_at, moment, parked};
 use crate::wait::{PATIENCE, soon};
 use crate::{Harness, Outcome};
 
-/// A get that may not wait answers at once that there is nothing.
+/// A get that may not wait returns at once, without an item.
 pub async fn get_nowait_on_empty_is_immediate(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let started = Instant::now();
@@ -23,7 +23,7 @@ pub async fn get_nowait_on_empty_is_immediate(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A get that may wait for a while waits so long and then answers that nothing came.
+/// A get that may wait for a time waits that long, and then returns without an item.
 pub async fn get_timeout_waits_then_empty(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
     let started = Instant::now();
@@ -35,7 +35,7 @@ pub async fn get_timeout_waits_then_empty(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A timeout of zero means "do not wait", never "for ever"; what is there is taken.
+/// A timeout of zero means "do not wait", never "for ever". A ready item is taken.
 pub async fn zero_timeout_means_nowait(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
@@ -52,7 +52,7 @@ pub async fn zero_timeout_means_nowait(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put wakes a get that waits on the same or another handle, well before its timeout.
+/// A put wakes a get that waits on the same or another handle, long before its timeout.
 pub async fn waiting_get_is_woken_by_put(h: &dyn Harness) -> Outcome {
     let (producer, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -70,7 +70,7 @@ pub async fn waiting_get_is_woken_by_put(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put that arrives while a get is on its way to wait is not overlooked.
+/// A put that arrives while a get starts to wait is not missed.
 pub async fn put_beside_a_starting_get_wakes_it(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -91,7 +91,7 @@ pub async fn put_beside_a_starting_get_wakes_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A wait of two seconds is not cut short by a default, and the item at its end is received.
+/// No default limit ends a wait of two seconds early, and the item at its end is received.
 pub async fn long_wait_survives(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let long = Duration::from_secs(2);
@@ -109,7 +109,7 @@ pub async fn long_wait_survives(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Of many waiters exactly one gets an item; the others wait on, and get the next ones.
+/// Of many waiting gets, exactly one gets an item. The others wait on, and get the next ones.
 pub async fn many_waiters_one_item(h: &dyn Harness) -> Outcome {
     let (producer, mut waiters) = (Jobs::open(h).await?, waiters(h, 8).await?);
     parked().await;
@@ -122,13 +122,13 @@ pub async fn many_waiters_one_item(h: &dyn Harness) -> Outcome {
     producer.put(1..8).await?;
     let mut others = all(waiters).await?;
 
-    // Had two got the first item, one of the next would be left over.
+    // If two had the first item, one of the next would be left over.
     others.sort_unstable();
     assert_eq!(others, (1..8).collect::<Vec<_>>());
     Ok(())
 }
 
-/// As many waiters as items, in one batch or one by one: all are served.
+/// As many items as waiting gets, in one batch or one by one: all gets return.
 pub async fn waiters_are_served_all(h: &dyn Harness) -> Outcome {
     let producer = Jobs::open(h).await?;
 
@@ -150,7 +150,8 @@ pub async fn waiters_are_served_all(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Gets dropped at any moment lose no item, and count no attempt: every item is received once, as a first attempt.
+/// Gets that are dropped at any moment lose no item and count no attempt: every item is received
+/// once, as a first attempt.
 pub async fn cancelled_get_loses_nothing(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let mut deliveries = Vec::new();
@@ -189,7 +190,7 @@ pub async fn cancelled_get_loses_nothing(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A waiter that is dropped when it has just been woken leaves the item to the next waiter.
+/// A get that is dropped just after it was woken leaves the item to the next one.
 pub async fn cancelled_waiter_leaves_the_item_to_another(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
@@ -215,7 +216,7 @@ pub async fn cancelled_waiter_leaves_the_item_to_another(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// A get whose timeout meets a put either has the item or has left it in the queue.
+/// A get with a timeout that meets a put either has the item or has left it in the queue.
 pub async fn timed_out_get_loses_nothing(h: &dyn Harness) -> Outcome {
     let (producer, consumer) = (Jobs::open(h).await?, Jobs::open(h).await?);
     let tick = Duration::from_millis(1);
@@ -242,7 +243,7 @@ fn wait_for(time: Duration) -> GetOptions {
     GetOptions::default().wait(Wait::For(time))
 }
 
-/// Starts so many gets that wait for ever, on two handles.
+/// Starts this many gets without a limit, on two handles.
 async fn waiters(h: &dyn Harness, count: usize) -> Outcome<JoinSet<Outcome<u32>>> {
     let handles = [Jobs::open(h).await?, Jobs::open(h).await?];
     let mut waiters = JoinSet::new();

@@ -1,7 +1,7 @@
-//! A Redis that is killed, stopped and started again, on the same port and with the data it had.
+//! A Redis that is killed, stopped and started again, on the same port and with its data.
 //!
-//! A shell is its parent and does what it is told, word by word: so what is killed is a child of ours and nothing else,
-//! and when the words end the server ends.
+//! A shell is its parent and follows commands, one a line. So a kill hits a child of this shell and
+//! nothing else, and when the commands end, the server ends.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,8 @@ use uuid::Uuid;
 use super::{Source, Watchdog, docker, local, source_of_own};
 use crate::Failure;
 
-/// Words on standard input, one line each; each is answered by `done` or `failed`. The home of the server is `$1`.
+/// Commands on standard input, one a line. Each is answered by `done` or `failed`. `$1` is the home
+/// of the server.
 const LOCAL: &str = r#"
 cd "$1" || exit 1
 shift
@@ -33,7 +34,8 @@ while read -r word; do obey "$word" "$@" && echo "done" || echo failed; done
 end
 "#;
 
-/// The same for a container of the name `$1`, with its port `$2` on the loopback, of the image `$3`.
+/// The same for a container: `$1` is its name, `$2` its port on the loopback interface, `$3` its
+/// image.
 const DOCKER: &str = r#"
 name=$1 port=$2 image=$3
 shift 3
@@ -58,13 +60,13 @@ docker unpause "$name"
 docker rm --force --volumes "$name" >/dev/null
 "#;
 
-/// How long a server may take to be there.
+/// The time limit for the start of a server.
 const START: Duration = Duration::from_secs(60);
 
-/// How long one question to it may take before it is asked anew.
+/// The time limit of one query to it, after which the query is repeated.
 const ASK: Duration = Duration::from_millis(500);
 
-/// A server of ours that suffers what it is told to. It ends when this is dropped.
+/// A server that the tests control. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Controlled {
     source: Source,
@@ -73,12 +75,12 @@ pub struct Controlled {
 }
 
 impl Controlled {
-    /// Starts a server with these words of `redis.conf`, and returns when it answers. A local one lives in the directory
-    /// `home`; a container has its data inside.
+    /// Starts a server with these options of `redis.conf`, and returns when it answers. A local
+    /// server keeps its data in the directory `home`, a container inside.
     ///
     /// # Errors
     ///
-    /// When neither a container nor a local process can be had.
+    /// If neither a container nor a local process can be started.
     pub async fn start(home: &Path, options: &[&str]) -> Result<Self, Failure> {
         let port = local::free_port()?;
         let source = source_of_own()?;
@@ -104,7 +106,7 @@ impl Controlled {
         Ok(server)
     }
 
-    /// Returns where it came from.
+    /// Returns its source.
     pub fn source(&self) -> Source {
         self.source
     }
@@ -114,22 +116,22 @@ impl Controlled {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as a crash would, and returns when it is gone.
+    /// Ends it as a crash does, and returns when it is gone.
     pub async fn kill(&self) -> Result<(), Failure> {
         self.tell("kill").await
     }
 
-    /// Starts it again after a [`kill`](Self::kill); it may not answer yet.
+    /// Starts it again after a [`kill`](Self::kill). It may not answer yet.
     pub async fn start_again(&self) -> Result<(), Failure> {
         self.tell("start").await
     }
 
-    /// Stops its process: connections stay, and nothing is answered.
+    /// Stops its process: connections stay open, and it answers nothing.
     pub async fn stop(&self) -> Result<(), Failure> {
         self.tell("stop").await
     }
 
-    /// Lets a stopped process go on.
+    /// Continues a stopped process.
     pub async fn resume(&self) -> Result<(), Failure> {
         self.tell("resume").await
     }
@@ -138,17 +140,17 @@ impl Controlled {
     ///
     /// # Errors
     ///
-    /// When it is in none.
+    /// If it is not in a container.
     pub async fn pause(&self) -> Result<(), Failure> {
         self.tell("pause").await
     }
 
-    /// Lets a frozen container go on.
+    /// Continues a frozen container.
     pub async fn unpause(&self) -> Result<(), Failure> {
         self.tell("unpause").await
     }
 
-    /// Lets it close every connection there is, but for the one that asks for it.
+    /// Makes it close every connection, except the one that sends this command.
     pub async fn cut_connections(&self) -> Result<(), Failure> {
         let mut raw = self.raw().await?;
         for kind in ["pubsub", "normal"] {
@@ -160,11 +162,11 @@ impl Controlled {
         Ok(())
     }
 
-    /// Waits until it answers a PING, so until it has loaded its data too; returns when that was.
+    /// Waits until it answers a PING, and so until it has loaded its data. Returns when that was.
     ///
     /// # Errors
     ///
-    /// When it does not within a minute.
+    /// If it does not within a minute.
     pub async fn ready(&self) -> Result<Instant, Failure> {
         let pings = async {
             loop {
@@ -179,11 +181,11 @@ impl Controlled {
             .map_err(|_| format!("the server at {} does not answer", self.url()).into())
     }
 
-    /// Opens a connection past the provider.
+    /// Opens a connection without the provider.
     ///
     /// # Errors
     ///
-    /// When there is none to be had.
+    /// If that fails.
     pub async fn raw(&self) -> Result<redis::aio::MultiplexedConnection, Failure> {
         let config =
             redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(20)));
@@ -193,11 +195,11 @@ impl Controlled {
             .await?)
     }
 
-    /// Asks whether it is ready, on a connection of its own.
+    /// Checks whether it is ready, on a connection of its own.
     ///
     /// # Errors
     ///
-    /// When it is not: it cannot be reached, or is loading.
+    /// If it is not: it cannot be reached, or is loading.
     pub async fn ping(&self) -> Result<(), Failure> {
         redis::cmd("PING")
             .exec_async(&mut self.raw().await?)

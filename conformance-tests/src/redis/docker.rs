@@ -10,24 +10,25 @@ use uuid::Uuid;
 use super::{Server, Source, Watchdog, answers, variable};
 use crate::Failure;
 
-/// Removes the container, and the volume the official image declares, when the end of input comes.
+/// Removes the container, and the volume that the official image declares, at the end of its input.
 const SCRIPT: &str = r#"cat >/dev/null; docker rm --force --volumes "$1" >/dev/null"#;
 
-/// Built by the project's own script where no registry answers.
+/// The project's own script builds it where no registry answers.
 const LOCAL_IMAGE: &str = "pymq-test-redis:7";
 const OFFICIAL_IMAGE: &str = "redis:7";
 
-/// What finds our containers: `docker ps --filter label=pymq-test`.
+/// The label of our containers: `docker ps --filter label=pymq-test`.
 pub(super) const LABEL: &str = "pymq-test";
 
-/// Starts a container, on a port of the host or on any, and returns when its server takes connections.
+/// Starts a container, on a port of the host or on any, and returns when its server accepts
+/// connections.
 pub(super) async fn start(port: Option<u16>, options: &[&str]) -> Result<Server, Failure> {
     let image = image();
     let (repository, tag) = match image.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, tag),
         _ => (image.as_str(), "latest"),
     };
-    // The watchdog comes first, so that there is no moment in which the container is nobody's.
+    // The watchdog comes first, so that the container always has an owner.
     let name = format!("{LABEL}-{}", Uuid::new_v4().simple());
     let watchdog = Watchdog::start(SCRIPT, &[&name])?;
     let command = ["redis-server", "--protected-mode", "no", "--save", ""];
@@ -46,10 +47,11 @@ pub(super) async fn start(port: Option<u16>, options: &[&str]) -> Result<Server,
         .start()
         .await
         .map_err(|error| format!("a container of `{image}` does not start: {error}"))?;
-    // The watchdog removes it. Its own drop needs the runtime of the test that happened to start it.
+    // The watchdog removes it. Its own drop would need the runtime of the test that started it.
     let container = ManuallyDrop::new(container);
 
-    // The port is that of IPv4, and another container may have it on IPv6, which `localhost` may mean.
+    // The port is that of IPv4. `localhost` may mean IPv6, where another container may have the
+    // port.
     let host = container
         .get_host()
         .await?

@@ -1,4 +1,4 @@
-//! The harness of the Redis provider: a namespace of its own for each test, on the server that all share.
+//! The harness of the Redis provider: each test has a namespace of its own on the shared server.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,20 +20,20 @@ use crate::{Clock, Failure, Fault, Harness};
 pub struct RedisHarness {
     server: &'static Server,
     namespace: String,
-    /// Where the handles connect to; the server itself, or the proxy before it.
+    /// The address of the handles: the server itself, or the proxy in front of it.
     url: String,
-    /// Only for the tests that cut connections, so that they cut nobody else's.
+    /// Only for tests that cut connections, so that they cut only their own.
     proxy: Option<Proxy>,
-    /// The servers of this test, which have what is wrong about them in their configuration.
+    /// The servers of this test with a fault in their configuration.
     faulty: Mutex<Vec<Server>>,
 }
 
 impl RedisHarness {
-    /// Makes a namespace for the test of this name.
+    /// Creates a namespace for the test of this name.
     ///
     /// # Errors
     ///
-    /// When there is no server.
+    /// If there is no server.
     pub async fn open(test: &str) -> Result<Self, Failure> {
         let server = shared().await?;
         let mut url = app_url().await?;
@@ -61,23 +61,23 @@ impl RedisHarness {
         })
     }
 
-    /// Returns the namespace, to look at the server past the provider.
+    /// Returns the namespace, for queries to the server without the provider.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Opens a connection to the server past the provider.
+    /// Opens a connection to the server without the provider.
     ///
     /// # Errors
     ///
-    /// When there is none to be had.
+    /// If that fails.
     pub async fn raw(&self) -> Result<redis::aio::MultiplexedConnection, Failure> {
         Ok(redis::Client::open(self.server.url())?
             .get_multiplexed_async_connection()
             .await?)
     }
 
-    /// It starts as the namespace itself does.
+    /// It starts like the namespace itself.
     fn elsewhere(&self) -> String {
         format!("{}.2", self.namespace)
     }
@@ -121,7 +121,7 @@ impl Harness for RedisHarness {
                 let address = listener
                     .local_addr()
                     .expect("a bound socket has an address");
-                // The system takes connections for a listener that never does.
+                // The system accepts connections for a listener that never does.
                 let listener = (fault == Fault::Mute).then_some(listener);
                 let connected = self
                     .connect_to(&format!("redis://{address}"), &self.namespace)
@@ -155,7 +155,8 @@ impl Harness for RedisHarness {
     async fn leftovers(&self) -> Vec<String> {
         let mut connection = self.raw().await.expect("the server of the test answers");
         let ours = format!("*{}*", self.namespace);
-        // KEYS blocks the server for as long as it takes; with a test's keys that is no time.
+        // KEYS blocks the server while it runs. With the keys of one test that takes almost no
+        // time.
         let (keys, channels): (Vec<String>, Vec<String>) = redis::pipe()
             .cmd("KEYS")
             .arg(&ours)
@@ -174,7 +175,7 @@ impl Harness for RedisHarness {
     }
 }
 
-/// A server that is not ours is left as it was.
+/// The tests leave a server that they did not start as it was.
 impl Drop for RedisHarness {
     fn drop(&mut self) {
         if self.server.source() == Source::Url
@@ -189,8 +190,8 @@ impl Drop for RedisHarness {
     }
 }
 
-/// Removes every key of a namespace, until it finds none for a while: a lease that the test dropped is given back by a
-/// task that may still be at it. Blocks, as a drop cannot wait otherwise.
+/// Removes every key of a namespace, until it finds none for a while: a task may still give back a
+/// lease that the test dropped. It blocks, because a drop cannot wait in another way.
 fn remove_keys(url: &str, namespace: &str) -> redis::RedisResult<()> {
     let mut connection = redis::Client::open(url)?.get_connection()?;
     for _ in 0..3 {

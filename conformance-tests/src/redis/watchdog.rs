@@ -1,24 +1,26 @@
-//! Ends what a test started when the test's process ends, by whatever end: return, panic, abort, kill.
+//! Cleans up after a test when its process ends, in any way: return, panic, abort, kill.
 //!
-//! A shell in a process group of its own reads a pipe that only we hold open. When we are gone it reads the end, and
-//! cleans up. No signal handler, no reaper, nothing to unwind.
+//! A shell in a process group of its own reads a pipe that only our process holds open. When our
+//! process is gone, the shell reads the end and cleans up. There is no signal handler and nothing
+//! to unwind.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The write end of the pipe, and the shell that reads it. Dropped, it cleans up at once and waits until that is done.
+/// The write end of the pipe, and the shell that reads it. When it is dropped, it cleans up at once
+/// and waits until that is done.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     shell: Child,
     pipe: Option<ChildStdin>,
-    /// What the shell prints; gone once nobody reads it any more.
+    /// The output of the shell. `None` when it is not read any more.
     output: Option<BufReader<ChildStdout>>,
 }
 
 impl Watchdog {
-    /// Starts a shell script that has to read its standard input to the end and then clean up; `$1` and on are the
-    /// arguments.
+    /// Starts a shell script that has to read its standard input to the end and then clean up. `$1`
+    /// and on are the arguments.
     pub(crate) fn start(script: &str, arguments: &[&str]) -> io::Result<Self> {
         let mut shell = Command::new("sh")
             .args(["-c", script, "sh"])
@@ -37,7 +39,7 @@ impl Watchdog {
         })
     }
 
-    /// Reads what the script prints until a line contains `text`. Blocks.
+    /// Reads the output of the script until a line contains `text`. Blocks.
     pub(super) fn wait_for(&mut self, text: &str) -> io::Result<()> {
         let output = self.output.take().ok_or(io::ErrorKind::NotConnected)?;
         let mut lines = Vec::new();
@@ -51,7 +53,8 @@ impl Watchdog {
         Err(io::Error::other(lines.join("\n")))
     }
 
-    /// Tells a script that reads words, one line each, a word, and returns the line it answers. Blocks.
+    /// Sends a command to a script that reads one a line, and returns the line that it answers.
+    /// Blocks.
     pub(super) fn ask(&mut self, word: &str) -> io::Result<String> {
         let pipe = self.pipe.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         writeln!(pipe, "{word}")?;
@@ -65,7 +68,7 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         drop(self.pipe.take());
-        // It fails only when the shell has been waited for, which nobody else does.
+        // It fails only if the shell was waited for, which only this function does.
         drop(self.shell.wait());
     }
 }

@@ -1,4 +1,4 @@
-//! What goes in and what comes out: values, failures, and everything that is neither.
+//! Arguments and results: values, failures, and everything that is neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ async fn add(a: i64, b: i64) -> i64 {
     a + b
 }
 
-/// A call returns what the function returns.
+/// A call returns the result of the function.
 pub async fn call_returns_the_result(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("add", add).await?;
@@ -118,7 +118,7 @@ pub async fn struct_argument_and_result(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An argument that is optional at the end may be left out.
+/// An optional argument at the end may be omitted.
 pub async fn optional_arguments_may_be_left_out(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let greet = async |name: String, greeting: Option<String>| {
@@ -177,8 +177,8 @@ pub async fn server_panic_is_remote(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A panic whose payload panics again when it is dropped is answered, and the next call is served: in the function, in
-/// its future, and as that is dropped.
+/// A panic with a payload that panics again when it is dropped is answered, and the next call is
+/// served. The panic may be in the function, in its future, or while that is dropped.
 pub async fn a_panic_that_panics_again_does_not_end_a_remote(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let double = |n: u64| {
@@ -206,7 +206,7 @@ pub async fn a_panic_that_panics_again_does_not_end_a_remote(h: &dyn Harness) ->
     Ok(())
 }
 
-/// Arguments of a wrong number or type are answered, and the function does not run.
+/// Arguments of a wrong number or type are answered with an error, and the function does not run.
 pub async fn bad_arguments_are_answered(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("add", add).await?;
@@ -236,7 +236,7 @@ pub async fn bad_arguments_are_answered(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A result that cannot be sent is answered as an error.
+/// A result that cannot be sent is answered with an error.
 pub async fn unserialisable_result_is_answered(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("nan", async || f64::NAN).await?;
@@ -247,7 +247,7 @@ pub async fn unserialisable_result_is_answered(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A result that is not what the caller expects is an error with the payload.
+/// A result of an unexpected type is an error with the payload.
 pub async fn a_result_of_another_type_is_a_codec_error(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let _guard = bus.expose("name", async || "Ada").await?;
@@ -266,7 +266,8 @@ pub async fn a_result_of_another_type_is_a_codec_error(h: &dyn Harness) -> Outco
     Ok(())
 }
 
-/// A request over the caller's limit is not sent; a reply over the server's is answered as an error.
+/// A request over the limit of the caller is not sent. A reply over the limit of the server is
+/// answered with an error.
 pub async fn oversized_calls_and_replies_are_refused(h: &dyn Harness) -> Outcome {
     let (server, caller) = (
         open(h).await?.max_payload(32),
@@ -286,7 +287,7 @@ pub async fn oversized_calls_and_replies_are_refused(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Headers of a call reach the function that asks for them.
+/// Headers of a call reach a function that asks for them.
 pub async fn headers_reach_the_function(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let tenant = async |meta: CallMeta| meta.headers().get("tenant").map(str::to_owned);

@@ -1,4 +1,4 @@
-//! When a function can be called, and when no more.
+//! From when and until when a function can be called.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::typed::{kind, next, open};
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
-/// A time that is waited out.
+/// A time that a test waits for.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// A call to a remote without a server fails at once, and so does one to all.
+/// A call without a server fails at once, and so does a call to all servers.
 pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let stub = bus.stub::<(), ()>("missing");
@@ -40,7 +40,7 @@ pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A call to a name that was served a moment ago waits for a server that restarts.
+/// A call to a name that was just served waits for a server that restarts.
 pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome {
     let (server, next_server, caller) = (open(h).await?, open(h).await?, open(h).await?);
     let stub = caller.stub::<(), u64>("f");
@@ -65,7 +65,7 @@ pub async fn a_call_outlives_a_restart_of_the_server(h: &dyn Harness) -> Outcome
     Ok(())
 }
 
-/// Once `unexpose` has returned, no server answers to the name.
+/// When `unexpose` has returned, no server answers to the name.
 pub async fn call_after_unexpose_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let stub = caller.stub::<(), ()>("f");
@@ -78,7 +78,7 @@ pub async fn call_after_unexpose_is_no_such_remote(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Also while the same bus listens to a topic of that name, where a provider may count it as a server.
+/// Also while the same bus listens to a topic of that name, which a provider may count as a server.
 pub async fn call_after_unexpose_beside_a_topic_is_no_such_remote(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _events = server.topic("f").stream::<u32>().await?;
@@ -109,7 +109,7 @@ pub async fn dropping_the_guard_unexposes(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Exposed again, a name calls the new function, without a pause in between.
+/// When a name is exposed again, calls reach the new function, without a pause in between.
 pub async fn expose_again_after_unexpose_uses_the_new_function(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let stub = caller.stub::<(), u64>("round");
@@ -126,7 +126,7 @@ pub async fn expose_again_after_unexpose_uses_the_new_function(h: &dyn Harness) 
     Ok(())
 }
 
-/// A name is exposed once on each bus; a failed second attempt leaves the first alone.
+/// A name is exposed once on each bus. A second attempt fails and leaves the first unchanged.
 pub async fn exposing_twice_on_one_bus_fails(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let _first = bus.expose("f", async || 1).await?;
@@ -138,7 +138,7 @@ pub async fn exposing_twice_on_one_bus_fails(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Two buses may expose the same name; each call is answered by one of them.
+/// Two buses may expose the same name. Each call is answered by one of them.
 pub async fn two_buses_may_expose_the_same_name(h: &dyn Harness) -> Outcome {
     let (one, two) = (open(h).await?, open(h).await?);
     let _one = one.expose("f", async || 7).await?;
@@ -175,7 +175,7 @@ pub async fn server_on_other_connection_and_same_connection(h: &dyn Harness) -> 
     Ok(())
 }
 
-/// `unexpose` takes no new calls at once, and waits for those that run.
+/// `unexpose` accepts no new calls at once, and waits for those that run.
 pub async fn unexpose_finishes_running_calls(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let mut f = Gated::expose(&server).await?;
@@ -187,7 +187,7 @@ pub async fn unexpose_finishes_running_calls(h: &dyn Harness) -> Outcome {
     next(&mut f.starts).await?;
 
     let unexposing = tokio::spawn(f.guard.stop());
-    // Called before that, it waits at the gate with the first.
+    // This call came earlier and waits at the gate with the first.
     let probe = caller.stub::<(u64,), u64>("f").timeout(SHORT);
     until("no new call is taken", async || {
         kind(&probe.call((8,)).await) == Some(ErrorKind::NoSuchRemote)
@@ -201,7 +201,7 @@ pub async fn unexpose_finishes_running_calls(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A shutdown answers the calls that run within its grace, and ends the rest with an error.
+/// A shutdown answers the calls that end within its grace time, and ends the others with an error.
 pub async fn shutdown_answers_running_calls(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let (started, mut starts) = unbounded_channel();

@@ -44,7 +44,7 @@ pub async fn single_calls_run_once_and_spread(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Opens so many buses that expose `id`, each answering its number.
+/// Opens this many buses that expose `id`. Each returns its number.
 async fn numbered(h: &dyn Harness, count: u64) -> Result<Vec<Bus>> {
     let mut servers = Vec::new();
     for n in 0..count {
@@ -55,7 +55,7 @@ async fn numbered(h: &dyn Harness, count: u64) -> Result<Vec<Bus>> {
     Ok(servers)
 }
 
-/// A call to all is answered by every server.
+/// Every server answers a call to all.
 pub async fn call_all_collects_every_server(h: &dyn Harness) -> Outcome {
     let (_servers, caller) = (numbered(h, 4).await?, open(h).await?);
 
@@ -90,7 +90,7 @@ pub async fn call_all_reports_errors_in_place(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// However many servers are silent, all of them cost one timeout; the answers that came are kept.
+/// All silent servers together cost one timeout. The answers that came are kept.
 pub async fn call_all_has_one_deadline(h: &dyn Harness) -> Outcome {
     const TIMEOUT: Duration = Duration::from_millis(300);
     let (_servers, caller) = (numbered(h, 2).await?, open(h).await?);
@@ -143,7 +143,7 @@ pub async fn concurrent_calls_are_correlated(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A call that takes long does not hold up another one of the same function.
+/// A long call does not delay another one of the same function.
 pub async fn slow_call_does_not_block_others(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let mut f = super::Gated::expose(&server).await?;
@@ -163,7 +163,7 @@ pub async fn slow_call_does_not_block_others(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// At most 64 calls of one function run at once; the others wait for their turn.
+/// At most 64 calls of one function run at once. The others wait.
 pub async fn sixty_four_calls_run_at_once(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let mut f = super::Gated::expose(&server).await?;
@@ -173,7 +173,7 @@ pub async fn sixty_four_calls_run_at_once(h: &dyn Harness) -> Outcome {
     for _ in 0..64 {
         crate::typed::next(&mut f.starts).await?;
     }
-    // A call of another function goes the whole way meanwhile; the one that waits could have started.
+    // Meanwhile a call of another function completes. The waiting call had time to start.
     let _other = server.expose("other", async || {}).await?;
     caller.stub::<(), ()>("other").call(()).await?;
     assert!(f.starts.try_recv().is_err(), "one waits");

@@ -1,4 +1,4 @@
-//! Deadlines, and callers that give up.
+//! Deadlines, and callers that leave.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,10 +13,10 @@ use crate::typed::{kind, next, open};
 use crate::wait::{PATIENCE, soon};
 use crate::{Harness, Outcome};
 
-/// A time that is waited out.
+/// A time that a test waits for.
 const SHORT: Duration = Duration::from_millis(150);
 
-/// A call that is not answered in time is a timeout, within the slack, and may have run.
+/// A call without an answer in time is a timeout, within the slack, and may have run.
 pub async fn timeout_is_timeout_not_remote(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("f", std::future::pending::<()>).await?;
@@ -52,7 +52,7 @@ pub async fn late_reply_is_dropped(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A function sees the time its caller has left, and none that is longer.
+/// A function sees the remaining time of its caller, and never a longer one.
 pub async fn deadline_reaches_the_server(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let left = async |meta: CallMeta| meta.remaining().map(|left| left.as_secs_f64());
@@ -69,7 +69,7 @@ pub async fn deadline_reaches_the_server(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A request that waited for its turn until its caller had given up is not run.
+/// A request that waits until its caller has left does not run.
 pub async fn an_expired_request_is_not_run(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let mut f = Gated::expose(&server).await?;
@@ -85,7 +85,8 @@ pub async fn an_expired_request_is_not_run(h: &dyn Harness) -> Outcome {
     }
 
     let expired = stub.clone().timeout(SHORT).call((99,)).await;
-    // The server counts the remaining time from when it got the request: that was before this one, and is over after it.
+    // The server counts the remaining time from the receipt of the request, which was before this
+    // moment. So it is over after it.
     let _other = server.expose("other", async || {}).await?;
     caller.stub::<(), ()>("other").call(()).await?;
     sleep(SHORT).await;
@@ -105,7 +106,7 @@ pub async fn an_expired_request_is_not_run(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A caller that goes away leaves the server at work for others.
+/// A caller that leaves does not disturb the calls of others.
 pub async fn caller_drop_does_not_hurt_the_server(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let finished = Arc::new(AtomicUsize::new(0));
@@ -133,9 +134,10 @@ pub async fn caller_drop_does_not_hurt_the_server(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// More requests than a server takes are answered "overloaded", and what it took is still answered.
+/// Requests beyond the limit of a server are answered "overloaded", and the accepted ones are still
+/// answered.
 pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
-    // 64 may run and 1,024 wait.
+    // 64 may run and 1,024 may wait.
     const CALLS: usize = 1_200;
     let (server, caller) = (open(h).await?, open(h).await?);
     let f = Gated::expose(&server).await?;
@@ -164,7 +166,7 @@ pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A remote runs as many calls at once as it was told, lets as many wait, and refuses the next ones.
+/// A remote runs as many calls at once as configured, lets as many wait, and refuses the next ones.
 pub async fn a_remote_runs_and_holds_as_many_as_it_is_told(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let gate = Arc::new(tokio::sync::Semaphore::new(0));

@@ -1,4 +1,4 @@
-//! How a request ends when it is not simply answered: dropped, refused, late, or left by its caller.
+//! How a request ends without a plain answer: dropped, refused, late, or left by its caller.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{answer, next, numbered, request, serve, to};
 use crate::wait::until;
 use crate::{Harness, Outcome};
 
-/// A request that its server drops is answered with an error, whether it had been read or not.
+/// A request that its server drops is answered with an error, read or not.
 pub async fn dropped_request_is_answered(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -26,7 +26,7 @@ pub async fn dropped_request_is_answered(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A server that stops can still answer what has reached it.
+/// A server that stops can still answer the requests that have reached it.
 pub async fn detached_server_finishes_what_it_has(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -40,7 +40,7 @@ pub async fn detached_server_finishes_what_it_has(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is more than a server lets wait is answered at once, by an error that says so.
+/// Requests beyond the limit of a server are answered at once, with an error that says so.
 pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     const WAITING: usize = 2;
     let (caller, server) = (h.connect().await?, h.connect().await?);
@@ -66,7 +66,7 @@ pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A server is not asked to run what its caller has given up before it came.
+/// A server does not run a request that expired before it came.
 pub async fn expired_request_is_not_run(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -100,7 +100,8 @@ pub async fn expired_request_is_not_run(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A caller that has gone hurts neither its server nor the next call, and its late replies leave nothing behind.
+/// A caller that has left disturbs neither its server nor the next call, and its late replies leave
+/// nothing behind.
 pub async fn late_reply_goes_nowhere(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;

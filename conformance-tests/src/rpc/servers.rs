@@ -1,4 +1,4 @@
-//! A request goes to one of the servers or to all of them, from the moment they listen.
+//! A request goes to one server or to all of them, from the moment they listen.
 
 use futures_util::future::{join_all, select_all};
 use pymq_core::Message;
@@ -8,7 +8,7 @@ use super::{answer, next, numbered, refused, request, serve};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// Without a server a request is refused at once, and a server that comes later does not see it.
+/// Without a server, a request is refused at once, and a later server does not receive it.
 pub async fn request_without_server_is_refused(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
 
@@ -55,7 +55,7 @@ pub async fn a_new_server_takes_over_at_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// After a server has stopped it is not counted any more.
+/// A server that has stopped is not counted any more.
 pub async fn request_after_detach_is_refused(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;
@@ -71,7 +71,7 @@ pub async fn request_after_detach_is_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Of several servers one gets a request for one, and idle ones share them.
+/// Of several servers one gets a request for one, and idle servers share them.
 pub async fn one_server_gets_it_and_they_take_turns(h: &dyn Harness) -> Outcome {
     const REQUESTS: usize = 200;
     let caller = h.connect().await?;
@@ -90,7 +90,7 @@ pub async fn one_server_gets_it_and_they_take_turns(h: &dyn Harness) -> Outcome 
         drop(others);
         counts[at] += 1;
         arrived?.respond(numbered(n));
-        // A second server that got it would answer the wrong request next.
+        // A second server with this request would answer the wrong one next.
         assert_eq!(answer(&mut replies).await?, numbered(n));
     }
 
@@ -99,7 +99,7 @@ pub async fn one_server_gets_it_and_they_take_turns(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// A request for all reaches every server, and says how many replies to expect.
+/// A request for all reaches every server, and returns how many replies to expect.
 pub async fn request_to_all_reaches_every_server(h: &dyn Harness) -> Outcome {
     const SERVERS: usize = 4;
     let caller = h.connect().await?;
@@ -132,7 +132,8 @@ pub async fn request_to_all_reaches_every_server(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What is published on a topic of the same name reaches no server, and a subscriber to it sees no request.
+/// An event on a topic of the same name reaches no server, and a subscriber to the topic receives
+/// no request.
 pub async fn topic_of_the_same_name_is_apart(h: &dyn Harness) -> Outcome {
     let (caller, server) = (h.connect().await?, h.connect().await?);
     let mut requests = server.rpc_listen("f").await?;

@@ -1,4 +1,4 @@
-//! Topics: when interest begins, and when it ends.
+//! When a subscription begins, and when it ends.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -10,7 +10,7 @@ use crate::traffic::{assert_reached, numbered, numbers, receive, topic};
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// What any handle publishes after `subscribe` has returned is received, every time.
+/// A message that any handle publishes after `subscribe` has returned is received, every time.
 pub async fn subscribe_is_a_barrier(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     for round in 0..200 {
@@ -37,7 +37,7 @@ pub async fn drop_unsubscribes(h: &dyn Harness) -> Outcome {
     gone(&publisher, "t").await
 }
 
-/// After `unsubscribe` has returned, a publish does not reach it, every time.
+/// After `unsubscribe` has returned, no publish reaches it, every time.
 pub async fn unsubscribe_is_a_barrier(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     for round in 0..100 {
@@ -51,7 +51,7 @@ pub async fn unsubscribe_is_a_barrier(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Two subscriptions of one handle are apart: the end of one is not the end of the other.
+/// Two subscriptions of one handle are independent: the end of one is not the end of the other.
 pub async fn dropping_one_of_two_keeps_the_other(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut kept = subscriber.subscribe(topic("t")).await?;
@@ -84,7 +84,7 @@ pub async fn resubscribe_after_drop(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Each reads at its own pace, and gets everything.
+/// Each reads at its own pace, and receives everything.
 pub async fn two_subscriptions_same_topic_same_connection(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut one = provider.subscribe(topic("t")).await?;
@@ -98,7 +98,7 @@ pub async fn two_subscriptions_same_topic_same_connection(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// Subscribing and unsubscribing while others publish disturbs no other subscription.
+/// Subscribing and unsubscribing during publishes disturbs no other subscription.
 pub async fn unsubscribe_while_publishing(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut steady = subscriber.subscribe(topic("t")).await?;
@@ -137,7 +137,7 @@ pub async fn unsubscribe_while_publishing(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A `subscribe` that is given up half way leaves no interest behind.
+/// A dropped `subscribe` leaves no subscription behind.
 pub async fn cancelled_subscribe_leaves_nothing(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     for polls in 0..10 {

@@ -1,4 +1,4 @@
-//! Topics: many at once.
+//! Many topics and subscribers at once.
 
 use tokio::task::JoinSet;
 
@@ -6,7 +6,8 @@ use crate::traffic::{assert_reached, numbered, numbers, topic};
 use crate::wait::soon;
 use crate::{Failure, Harness, Outcome};
 
-/// Fifty topics with twenty subscribers each, on four handles: each subscriber gets the messages of its topic.
+/// Fifty topics with twenty subscribers each, on four handles: each subscriber gets the messages of
+/// its topic.
 pub async fn many_topics_many_subscribers(h: &dyn Harness) -> Outcome {
     let publisher = h.connect().await?;
     let mut readers = JoinSet::new();

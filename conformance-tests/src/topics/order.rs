@@ -1,4 +1,4 @@
-//! Topics: what keeps its order, and what happens to slow subscribers.
+//! The order of messages, and slow subscribers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::traffic::{number, numbered, numbers, receive, topic};
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// What one publisher sends arrives in its order.
+/// The messages of one publisher arrive in order.
 pub async fn same_topic_many_messages_in_order(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut subscription = subscriber.subscribe(topic("t")).await?;
@@ -26,7 +26,7 @@ pub async fn same_topic_many_messages_in_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// With many publishers at once, the sequence of each is kept.
+/// With many publishers at once, the order of each is kept.
 pub async fn order_per_publisher_with_many_publishers(h: &dyn Harness) -> Outcome {
     const EACH: usize = 100;
     const PUBLISHERS: usize = 8;
@@ -75,7 +75,7 @@ pub async fn slow_subscriber_does_not_block_others(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A subscriber that does not read neither delays the publisher nor grows without end.
+/// A subscriber that does not read neither delays the publisher nor grows without a limit.
 pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut slow = provider.subscribe(topic("t")).await?;
@@ -89,7 +89,7 @@ pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcom
         Ok::<_, pymq_core::Error>(())
     };
     soon("publishing", publishing).await??;
-    // When the last is here, all before it have been handed to both.
+    // When the last message is here, all before it have been delivered to both.
     numbers(&mut witness, 500).await?;
 
     let (missed, received) = account(&mut slow, 500).await?;
@@ -98,7 +98,7 @@ pub async fn slow_subscriber_does_not_block_publisher(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// A full buffer says exactly how many messages are gone, and the newest are those that stay.
+/// A full buffer reports exactly how many messages are gone, and keeps the newest.
 pub async fn overflow_is_reported_as_lag(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut slow = subscriber.subscribe(topic("t")).await?;
@@ -108,7 +108,7 @@ pub async fn overflow_is_reported_as_lag(h: &dyn Harness) -> Outcome {
     for n in 0..21 {
         publisher.publish("t", numbered(n)).await?;
     }
-    // When the last is here, all before it have been handed to both.
+    // When the last message is here, all before it have been delivered to both.
     numbers(&mut witness, 21).await?;
 
     let (missed, received) = account(&mut slow, 21).await?;
@@ -117,7 +117,8 @@ pub async fn overflow_is_reported_as_lag(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What a slow reader loses is freed, wherever it was kept: memory is bounded, not only what can be read.
+/// The memory of messages that a slow reader loses is freed: memory is bounded, not only the number
+/// of readable messages.
 pub async fn what_overflows_is_freed(h: &dyn Harness) -> Outcome {
     let (publisher, subscriber) = (h.connect().await?, h.connect().await?);
     let mut slow = subscriber.subscribe(topic("t")).await?;
@@ -139,7 +140,7 @@ pub async fn what_overflows_is_freed(h: &dyn Harness) -> Outcome {
     .await
 }
 
-/// A body that is counted for as long as any copy of it is there.
+/// A body that is counted as long as a copy of it exists.
 struct Counted(
     Bytes,
     #[expect(dead_code, reason = "it is counted")] Arc<()>,
@@ -151,7 +152,7 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// Publishing from where one receives does not stop either.
+/// Publishing inside a receive loop stops neither of them.
 pub async fn publishing_inside_a_receiver_loop(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let mut questions = provider.subscribe(topic("question")).await?;
@@ -178,8 +179,8 @@ fn items(items: usize) -> BufferLimits {
     limits
 }
 
-/// Reads until message `count - 1`, the last one, and demands that each lag is as long as the hole it stands for.
-/// Answers how many were missed, and how many received.
+/// Reads until message `count - 1`, the last one, and asserts that each lag is as long as its gap.
+/// Returns how many were missed, and how many received.
 async fn account(subscription: &mut Subscription, count: usize) -> Result<(usize, usize), Failure> {
     let (mut next, mut missed, mut received) = (0, 0, 0);
     while next < count {

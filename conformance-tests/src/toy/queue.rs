@@ -1,4 +1,4 @@
-//! A queue of the toy: what is in line, what is leased, what is dead. Pure state, and no I/O.
+//! A queue of the toy: what is ready, what is leased, what is dead. Pure state, without I/O.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::FOREVER;
 
-/// How old the counts may be where they need not be exact. `Harness::rest` is longer.
+/// How old the counts may be if they need not be exact. `Harness::rest` is longer.
 const STALE: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
@@ -23,16 +23,16 @@ pub(super) struct Queue {
     /// In the order in which they were taken.
     leased: Vec<Leased>,
     dead: VecDeque<Dead>,
-    /// The ids of put-once, each with the time at which it is forgotten.
+    /// The ids of `put_once`, each with the time at which it is forgotten.
     known: HashMap<MessageId, Instant>,
-    /// The item of each receipt that was handed out.
+    /// The item of each receipt that was issued.
     receipts: HashMap<Receipt, u64>,
     counted: Option<(Instant, QueueStats)>,
 }
 
 #[derive(Clone, Debug)]
 struct Item {
-    /// Given by the first take.
+    /// Set by the first take.
     number: Option<u64>,
     message: Message,
     attempt: u32,
@@ -137,10 +137,10 @@ impl Queue {
         self.leased.iter().map(|it| it.ends).min()
     }
 
-    /// Gives back the items after the end of their leases.
+    /// Gives back the items with an ended lease.
     pub(super) fn end_leases(&mut self, capabilities: Capabilities, now: Instant) {
         let mut ended: Vec<_> = self.leased.extract_if(.., |it| it.ends <= now).collect();
-        // Each goes before those that ended earlier. Those that end together keep their order.
+        // Each goes in front of those that ended earlier. Those that end together keep their order.
         ended.sort_by_key(|it| Reverse(it.ends));
         self.give_back(capabilities, ended.into_iter().map(|it| it.item).collect());
     }
@@ -155,7 +155,7 @@ impl Queue {
         }
     }
 
-    /// Settles, and tells of each settlement whether it was made.
+    /// Settles, and reports for each settlement whether it succeeded.
     pub(super) fn settle(
         &mut self,
         capabilities: Capabilities,
@@ -200,7 +200,7 @@ impl Queue {
         settled
     }
 
-    /// Settles an item that is in line, by the receipt of a lease that is over.
+    /// Settles a ready item by the receipt of an ended lease.
     fn settle_in_line(&mut self, receipt: &Receipt, how: Settle, number: impl Fn() -> u64) -> bool {
         let Some(item) = self.receipts.get(receipt) else {
             return false;

@@ -1,4 +1,4 @@
-//! What a shutdown does with events that wait for a handler or a reader when it begins.
+//! What a shutdown does with the events that wait for a handler or a reader when it begins.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,14 @@ use super::{kind, next, open};
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// Published last: when a bus has seen it, it has what was published before.
+/// Published last: when a bus has received it, it has received everything that was published
+/// before.
 const LAST: u64 = 99;
 
 /// Publishes numbers and returns when `bus` has received them.
 ///
-/// Listens for `LAST`, since a publish may return before its event has arrived. All subscriptions of
-/// a bus get the events of one publisher in the same order.
+/// Listens for `LAST`, because a publish may return before its event has arrived. All subscriptions
+/// of a bus get the events of one publisher in the same order.
 async fn deliver(bus: &Bus, sender: &Bus, numbers: impl IntoIterator<Item = u64>) -> Outcome {
     let topic = sender.topic("numbers");
     let mut fence = bus.topic("numbers").stream::<u64>().await?;
@@ -32,7 +33,7 @@ async fn deliver(bus: &Bus, sender: &Bus, numbers: impl IntoIterator<Item = u64>
     Ok(())
 }
 
-/// Begins a shutdown, and returns when the provider delivers no more to `numbers`.
+/// Begins a shutdown, and returns when the provider delivers no more events to `numbers`.
 async fn begin(bus: &Bus, sender: &Bus) -> Result<JoinHandle<pymq_core::Result<()>>, Failure> {
     let shutdown = tokio::spawn({
         let bus = bus.clone();
@@ -46,15 +47,15 @@ async fn begin(bus: &Bus, sender: &Bus) -> Result<JoinHandle<pymq_core::Result<(
     Ok(shutdown)
 }
 
-/// Returns the numbers a handler has started with, without those that only mark an end.
+/// Returns the numbers with which a handler has started, without those that only mark an end.
 fn rest(gated: &mut Gated) -> Vec<u64> {
     let mut rest: Vec<u64> = std::iter::from_fn(|| gated.starts.try_recv().ok()).collect();
     rest.retain(|&n| n != LAST);
     rest
 }
 
-/// Events that had arrived when a shutdown began are handled within its grace, in order, while the
-/// provider delivers no new ones.
+/// Events that have arrived when a shutdown begins are handled in order within its grace time, and
+/// the provider delivers no new ones.
 pub async fn shutdown_drains_waiting_events(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let mut gated = Gated::subscribe(&bus).await?;
@@ -71,7 +72,7 @@ pub async fn shutdown_drains_waiting_events(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Without grace a shutdown is "now": no event that waits is handled, even where nothing else runs.
+/// A shutdown without grace time is "now": no waiting event is handled, even if nothing else runs.
 pub async fn shutdown_now_drops_them(h: &dyn Harness) -> Outcome {
     for at_once in [1, 4] {
         let (bus, sender) = (open(h).await?, open(h).await?);
@@ -83,7 +84,7 @@ pub async fn shutdown_now_drops_them(h: &dyn Harness) -> Outcome {
                 let (gate, count) = (Arc::clone(&gate), Arc::clone(&count));
                 async move {
                     count.fetch_add(1, Ordering::SeqCst);
-                    // Enough for those that run, none for those that wait.
+                    // Enough for the running handlers, none for the waiting events.
                     gate.acquire().await.expect("never closed").forget();
                     std::future::pending::<()>().await;
                 }
@@ -102,7 +103,7 @@ pub async fn shutdown_now_drops_them(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// When the grace time is over, the events that still wait are dropped with the handler that runs.
+/// When the grace time is over, the waiting events are dropped with the running handler.
 pub async fn a_drain_ends_with_the_grace(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let mut gated = Gated::subscribe(&bus).await?;
@@ -122,7 +123,7 @@ pub async fn a_drain_ends_with_the_grace(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An owner that unsubscribes during a shutdown still drops what waits.
+/// An owner that unsubscribes during a shutdown still drops the waiting events.
 pub async fn unsubscribing_ends_a_drain(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let (mut gated, guard) = Gated::guarded(&bus).await?;
@@ -139,7 +140,8 @@ pub async fn unsubscribing_ends_a_drain(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A shutdown does not wait for the reader of a stream; what had arrived can be read after it.
+/// A shutdown does not wait for the reader of a stream. Events that have arrived can be read after
+/// it.
 pub async fn a_stream_is_read_after_a_shutdown(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let mut stream = bus.topic("numbers").stream::<u64>().await?;

@@ -14,14 +14,14 @@ use crate::traffic::assert_reached;
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
-/// A time that is waited out.
+/// A time that a test waits for.
 const SHORT: Duration = Duration::from_millis(40);
 
 #[derive(Deserialize, Serialize)]
 pub(super) struct Ticked;
 pymq_core::event!(Ticked, topic = "ticked");
 
-/// A handler that says when it starts, waits at a gate, and counts when it is done.
+/// A handler that reports its start, waits at a gate, and counts when it is done.
 pub(super) struct Gated {
     pub(super) starts: UnboundedReceiver<u64>,
     pub(super) gate: Arc<Semaphore>,
@@ -29,7 +29,7 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Subscribes one to `numbers`, until shutdown.
+    /// Subscribes one to `numbers`, until the shutdown.
     pub(super) async fn subscribe(bus: &Bus) -> pymq_core::Result<Self> {
         let (gated, guard) = Self::guarded(bus).await?;
         guard.keep();
@@ -83,7 +83,7 @@ pub async fn shutdown_waits_for_handlers_within_grace(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// When the grace time is over, what still runs is ended before the shutdown returns.
+/// When the grace time is over, running handlers are ended before the shutdown returns.
 pub async fn shutdown_aborts_after_grace(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut gated = Gated::subscribe(&bus).await?;
@@ -98,7 +98,7 @@ pub async fn shutdown_aborts_after_grace(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Handlers that work on many events at once are all waited for, or all ended.
+/// A shutdown waits for all handlers that work on many events at once, or ends them all.
 pub async fn nothing_runs_after_a_shutdown(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (started, mut starts) = unbounded_channel();
@@ -108,7 +108,7 @@ pub async fn nothing_runs_after_a_shutdown(h: &dyn Harness) -> Outcome {
         move |n: u64| {
             let (started, alive) = (started.clone(), Arc::clone(&alive));
             async move {
-                // In effect for ever: busy ones have to be ended as well as idle ones.
+                // In practice for ever: busy handlers have to be ended as well as idle ones.
                 while Arc::strong_count(&alive) > 0 {
                     started.send(n).ok();
                     tokio::task::yield_now().await;
@@ -161,7 +161,7 @@ pub async fn handlers_may_publish_while_they_finish(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// Shutting down twice, also at the same time, is as good as once; the shorter grace wins.
+/// A second shutdown, also at the same time, does no harm. The shorter grace time wins.
 pub async fn a_second_shutdown_finds_nothing_to_do(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut gated = Gated::subscribe(&bus).await?;
@@ -181,7 +181,7 @@ pub async fn a_second_shutdown_finds_nothing_to_do(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A shutdown given up halfway can be taken up again.
+/// A dropped shutdown can be repeated.
 pub async fn a_cancelled_shutdown_can_be_repeated(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut gated = Gated::subscribe(&bus).await?;
@@ -198,7 +198,7 @@ pub async fn a_cancelled_shutdown_can_be_repeated(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// After a shutdown every operation answers `Closed`.
+/// After a shutdown every operation fails with `Closed`.
 pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     bus.ping(PATIENCE).await?;
@@ -229,7 +229,7 @@ pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A shutdown of one bus leaves another on the same backend alone.
+/// A shutdown of one bus leaves another one on the same backend unchanged.
 pub async fn a_shutdown_concerns_one_bus(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let (record, mut arrived) = recorder::<u64>();
@@ -243,7 +243,8 @@ pub async fn a_shutdown_concerns_one_bus(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// When the last handle is dropped, kept handlers and remotes end without being waited for.
+/// When the last handle is dropped, kept handlers and remotes end, and the drop does not wait for
+/// them.
 pub async fn dropping_the_last_handle_ends_its_tasks(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let mut gated = Gated::subscribe(&bus).await?;
@@ -252,7 +253,7 @@ pub async fn dropping_the_last_handle_ends_its_tasks(h: &dyn Harness) -> Outcome
     next(&mut gated.starts).await?;
 
     drop(bus.clone());
-    // A clone is not the last.
+    // A clone is not the last handle.
     let reached = other.topic("numbers").publish(&1).await?;
     assert_reached(other.provider()?, reached, 1);
     drop(bus);
@@ -272,7 +273,7 @@ pub async fn dropping_the_last_handle_ends_its_tasks(h: &dyn Harness) -> Outcome
     .await
 }
 
-/// A guard is a handle: its handler goes on without any other.
+/// A guard is a handle: its handler runs on without any other.
 pub async fn a_guard_keeps_its_bus_alive(h: &dyn Harness) -> Outcome {
     let other = open(h).await?;
     let (record, mut arrived) = recorder::<u64>();

@@ -57,7 +57,7 @@ pub async fn typed_event_with_named_topic(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handler of two arguments is told the topic and the headers, with either way to publish them.
+/// A handler with two arguments gets the topic and the headers, from both ways to publish them.
 pub async fn handlers_are_told_topic_and_headers(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (seen, mut arrived) = unbounded_channel();
@@ -93,7 +93,7 @@ pub async fn handlers_are_told_topic_and_headers(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// `Raw` carries bytes that are no JSON at all.
+/// `Raw` carries bytes that are not JSON.
 pub async fn raw_bytes_pass_through_a_topic(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (record, mut arrived) = recorder::<Raw>();
@@ -106,7 +106,8 @@ pub async fn raw_bytes_pass_through_a_topic(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An event that does not decode is an error with type, topic and payload, and the next one arrives.
+/// An event that cannot be decoded is an error with type, topic and payload, and the next one
+/// arrives.
 pub async fn decode_error_names_type_and_topic(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let mut numbers = bus.topic("numbers").stream::<u64>().await?;
@@ -128,7 +129,7 @@ pub async fn decode_error_names_type_and_topic(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A stream that is read too late tells how many events are missing, and keeps the newest.
+/// A stream that is read too late reports how many events are missing, and keeps the newest.
 pub async fn a_slow_stream_is_told_what_it_missed(h: &dyn Harness) -> Outcome {
     const COUNT: u64 = 1_500;
     let bus = open(h).await?;

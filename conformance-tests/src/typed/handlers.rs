@@ -1,4 +1,5 @@
-//! Handlers: alone with their failures, in order unless told otherwise, and there as long as their guard.
+//! Handlers: their failures affect no other, they keep the order by default, and they live as long
+//! as their guard.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,7 +40,7 @@ pub async fn handler_error_does_not_stop_the_subscription(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// A handler that panics, in its future or before it makes one, still gets the next event.
+/// A handler that panics, in its future or before it creates one, still gets the next event.
 pub async fn handler_panic_does_not_stop_it(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (seen, mut arrived) = unbounded_channel();
@@ -63,7 +64,7 @@ pub async fn handler_panic_does_not_stop_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handler gets the next event also where the payload of its panic panics again when it is dropped.
+/// A handler gets the next event even if the payload of its panic panics again when it is dropped.
 pub async fn a_panic_that_panics_again_does_not_end_a_handler(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (seen, mut arrived) = unbounded_channel();
@@ -94,7 +95,7 @@ pub async fn a_panic_that_panics_again_does_not_end_a_handler(h: &dyn Harness) -
     Ok(())
 }
 
-/// An event that is not what the handler takes is passed over.
+/// An event that the handler cannot read is skipped.
 pub async fn undecodable_event_does_not_stop_it(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (record, mut arrived) = recorder::<u64>();
@@ -107,7 +108,7 @@ pub async fn undecodable_event_does_not_stop_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// While one handler is stuck, another one of the same topic and bus gets every event.
+/// While one handler is blocked, another one of the same topic and bus gets every event.
 pub async fn one_slow_handler_does_not_delay_another(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let _stuck = bus
@@ -136,7 +137,7 @@ pub async fn handlers_keep_order_by_default(h: &dyn Harness) -> Outcome {
         let (seen, running) = (seen.clone(), Arc::clone(&running));
         async move {
             let others = running.fetch_add(1, Ordering::SeqCst);
-            // Even numbers take longer: a next one that started meanwhile is seen here.
+            // Even numbers take longer, so a next event that started meanwhile would be seen here.
             for _ in 0..(n % 2) * 5 {
                 tokio::task::yield_now().await;
             }
@@ -178,7 +179,7 @@ pub async fn concurrency_allows_overlap(h: &dyn Harness) -> Outcome {
         .concurrency(3)
         .subscribe(handler)
         .await?;
-    // Behind the same buffer and published last: when it is here, the fourth number had every chance.
+    // In the same buffer and published last: when it is here, the fourth number had time to start.
     let (record, mut marks) = recorder::<u64>();
     let _mark = bus.topic("numbers").subscribe(record).await?;
 
@@ -203,7 +204,7 @@ pub async fn concurrency_allows_overlap(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A dropped guard takes its handler away; a kept one leaves it there.
+/// A dropped guard removes its handler; a kept one does not.
 pub async fn dropping_the_guard_unsubscribes(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let (record, mut arrived) = recorder::<u64>();
@@ -228,7 +229,7 @@ pub async fn dropping_the_guard_unsubscribes(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A dropped guard lets go of the topic also while the handler is busy.
+/// A dropped guard unsubscribes even while the handler is busy.
 pub async fn a_busy_handler_does_not_delay_unsubscribing(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let (started, mut starts) = unbounded_channel();
@@ -252,7 +253,8 @@ pub async fn a_busy_handler_does_not_delay_unsubscribing(h: &dyn Harness) -> Out
     .await
 }
 
-/// When `unsubscribe` returns, the provider no longer counts the handler, and what it was handling is done.
+/// When `unsubscribe` returns, the provider no longer counts the handler, and its last event is
+/// handled.
 pub async fn unsubscribe_waits_for_the_handler(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let (started, mut starts) = unbounded_channel();
@@ -295,7 +297,7 @@ pub async fn unsubscribe_waits_for_the_handler(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A handler that wants one event only may hold its own guard and drop it.
+/// A handler that needs only one event may hold its own guard and drop it.
 pub async fn a_handler_may_drop_its_own_guard(h: &dyn Harness) -> Outcome {
     let (bus, sender) = (open(h).await?, open(h).await?);
     let own: Arc<Mutex<Option<Running>>> = Arc::default();

@@ -1,4 +1,4 @@
-//! Callers that give up early. Their answers must not reach another caller.
+//! Callers that leave early. Their answers must not reach another caller.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use crate::{Failure, Harness, Outcome};
 
 const TASKS: u32 = 64;
 
-/// Between 0 and 5 ms, another time for each task and round.
+/// Between 0 and 5 ms, a different time for each task and round.
 fn hurry(task: u32, round: u32) -> Duration {
     Duration::from_micros(u64::from(
         (task.wrapping_mul(2_654_435_761) ^ round.wrapping_mul(40_503)) % 5_000,
     ))
 }
 
-/// 64 tasks count queues of their own 50,000 times, most of them giving up early: none ever sees another's number.
+/// 64 tasks count queues of their own 50,000 times, and most of them leave early. None ever gets
+/// the count of another.
 pub async fn hurried_looks_see_their_own_queue(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let queue = |bus: &Bus, task| bus.queue::<u32>(format!("q{task}"));
@@ -47,7 +48,8 @@ pub async fn hurried_looks_see_their_own_queue(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// 64 tasks call one function with arguments of their own, most of them giving up early: none ever gets another's answer.
+/// 64 tasks call one function with arguments of their own, and most of them leave early. None ever
+/// gets the answer of another.
 pub async fn hurried_calls_get_their_own_answer(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let _guard = server.expose("echo", async |n: u32| n).await?;
@@ -60,7 +62,7 @@ pub async fn hurried_calls_get_their_own_answer(h: &dyn Harness) -> Outcome {
                 let hurried = stub.clone().timeout(hurry(task, round));
                 match hurried.call((n,)).await {
                     Ok(answer) => assert_eq!(answer, n),
-                    // With so many at once some are turned away.
+                    // With so many at once, some are refused.
                     Err(error) if is_hurry(error.kind()) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -71,7 +73,7 @@ pub async fn hurried_calls_get_their_own_answer(h: &dyn Harness) -> Outcome {
     tasks.join_all().await.into_iter().collect::<Outcome>()?;
 
     let unhurried = caller.stub::<(u32,), u32>("echo");
-    // After the waiters that their callers have left.
+    // After the waiting calls that their callers have left.
     until("a call is answered", async || {
         unhurried.call((7,)).await.is_ok_and(|answer| answer == 7)
     })

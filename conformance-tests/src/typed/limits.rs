@@ -10,7 +10,8 @@ use super::{kind, next, open, recorder};
 use crate::wait::soon;
 use crate::{Harness, Outcome};
 
-/// Names that are empty, too long, reserved or have control characters are refused by every operation.
+/// Names that are empty, too long, reserved or with control characters are refused by every
+/// operation.
 pub async fn names_are_validated(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let too_long = "x".repeat(513);
@@ -31,7 +32,7 @@ pub async fn names_are_validated(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Tries everything that takes a name; says what was tried and how it failed.
+/// Tries every operation with a name. Returns each with its error.
 async fn operations(bus: &Bus, name: &str) -> Vec<(&'static str, Option<ErrorKind>)> {
     let (topic, pattern) = (bus.topic(name), bus.pattern(name));
     let stub = bus.stub::<(), ()>(name);
@@ -79,8 +80,8 @@ pub async fn oversized_payloads_are_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Payloads of every size up to the limit pass unchanged; what is larger, by a byte or a thousand times, is refused
-/// before anything is sent, and hurts nothing.
+/// Payloads of every size up to the limit pass unchanged. A larger one, by a byte or a thousand
+/// times, is refused before anything is sent, and does no harm.
 pub async fn payloads_pass_up_to_the_limit_and_no_further(h: &dyn Harness) -> Outcome {
     const LIMIT: usize = 1 << 20;
     let (bus, other) = (open(h).await?.max_payload(LIMIT), open(h).await?);
@@ -176,7 +177,7 @@ async fn assert_zero_is_refused(queue: &Queue<u32>, instead: &str) -> Outcome {
     Ok(())
 }
 
-/// What JSON cannot say is refused and not sent.
+/// A value that JSON does not have is refused and not sent.
 pub async fn what_cannot_be_encoded_is_refused(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (record, mut arrived) = recorder::<f64>();
@@ -190,7 +191,7 @@ pub async fn what_cannot_be_encoded_is_refused(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// So many lists and objects in each other, by turns.
+/// Nested lists and objects in turn, to this depth.
 fn nested(depth: usize) -> Value {
     (0..depth).fold(Value::Null, |inner, level| match level % 2 {
         0 => json!([inner]),
@@ -198,8 +199,8 @@ fn nested(depth: usize) -> Value {
     })
 }
 
-/// Whatever can be sent can be read where it arrives, however deeply it is nested; what nobody could read is refused
-/// before anything is sent, so that it is not lost there.
+/// Every value that can be sent can be read where it arrives, however deep it is. A value that
+/// could not be read is refused before anything is sent, so that it is not lost there.
 pub async fn what_is_sent_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let (record, mut arrived) = recorder::<Value>();
@@ -245,7 +246,8 @@ pub async fn what_is_sent_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// The same of calls: an argument is one level inside the list of them, a result and the arguments of an error are not.
+/// The same for calls: an argument is one level inside the list of them, and a result and the
+/// arguments of an error are not.
 pub async fn what_is_called_and_answered_can_be_read_however_deep(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let (record, mut called) = recorder::<Value>();
@@ -292,7 +294,7 @@ pub async fn what_is_called_and_answered_can_be_read_however_deep(h: &dyn Harnes
     assert_eq!(remote.type_name(), "ValueError");
     assert!(remote.message().contains("nested more than"), "{remote}");
 
-    // The outermost level of an odd depth is a list, as arguments are.
+    // The outermost level of an odd depth is a list, like arguments.
     const { assert!(MAX_DEPTH % 2 == 1) };
     let error = fail.call((MAX_DEPTH,)).await.expect_err("it is too deep");
     let remote = error.remote().expect("the server says why");

@@ -18,7 +18,7 @@ use crate::{Failure, Harness, Outcome};
 /// A delay that no operation here waits for.
 const SHORT: Duration = Duration::from_millis(40);
 
-/// A bus may be dropped where there is no runtime, and after its runtime is gone.
+/// A bus may be dropped without a runtime, and after its runtime is gone.
 pub async fn a_bus_may_be_dropped_anywhere(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let guard = bus.topic("numbers").subscribe(async |_: u64| {}).await?;
@@ -34,7 +34,8 @@ pub async fn a_bus_may_be_dropped_anywhere(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Everything a bus hands out may be dropped after the runtime it was made on is gone: it neither panics nor waits.
+/// Everything that a bus returns may be dropped after its runtime is gone. The drop neither panics
+/// nor waits.
 pub async fn a_bus_may_outlive_its_runtime(h: &dyn Harness) -> Outcome {
     let outlive = || -> Outcome {
         let runtime = runtime::Builder::new_current_thread()
@@ -59,13 +60,15 @@ pub async fn a_bus_may_outlive_its_runtime(h: &dyn Harness) -> Outcome {
         Ok(())
     };
 
-    // On a thread of its own: a runtime cannot be made or dropped where another one runs.
+    // On a thread of its own, because a runtime cannot be created or dropped where another one
+    // runs.
     std::thread::scope(|scope| scope.spawn(outlive).join())
         .map_err(|_| "it panicked")?
         .map_err(|error| error.to_string().into())
 }
 
-/// Runs a test that makes and drops runtimes on a thread of its own: where one runs, none can be.
+/// Runs a test that creates and drops runtimes on a thread of its own, because that is not possible
+/// where one runs.
 fn on_a_thread(test: impl FnOnce() -> Outcome + Send) -> Outcome {
     std::thread::scope(|scope| {
         scope
@@ -83,7 +86,8 @@ fn runtime() -> std::io::Result<Runtime> {
         .build()
 }
 
-/// Checks that an operation failed since the runtime of its bus has ended, and says so.
+/// Asserts that an operation failed because the runtime of its bus has ended, and that the error
+/// says so.
 fn assert_orphaned<T>(operation: &str, result: pymq_core::Result<T>) {
     let error = result.err().expect(operation);
     assert_eq!(error.kind(), ErrorKind::Closed, "{operation}: {error}");
@@ -94,8 +98,9 @@ fn assert_orphaned<T>(operation: &str, result: pymq_core::Result<T>) {
     );
 }
 
-/// When the runtime has ended on which a bus was connected, the bus is closed: every operation says so at once, and why.
-/// Its handlers, workers and remotes run no more, so to go on as if nothing were would be to lose in silence.
+/// When the runtime of a bus has ended, the bus is closed: every operation fails at once and says
+/// why. Its handlers, workers and remotes do not run any more. If the bus continued, it would lose
+/// events silently.
 pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
     on_a_thread(|| {
         let (first, second) = (runtime()?, runtime()?);
@@ -124,7 +129,7 @@ pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
             if let Some(lease) = lease {
                 assert_orphaned("ack", lease.ack().await);
             }
-            // To be shut down again is no harm, and the way to a new process-wide bus.
+            // Another shutdown does no harm, and is the way to a new process-wide bus.
             soon("shutdown", bus.shutdown(PATIENCE)).await??;
             let other = open(h).await?;
             let reached = other.topic("t").publish(&1).await?;
@@ -175,7 +180,7 @@ fn drop_ok(item: pymq_core::Result<u64>) -> Option<ErrorKind> {
     item.err().map(|error| error.kind())
 }
 
-/// What waits on another runtime when that of the bus ends is woken.
+/// An operation that waits on another runtime is woken when the runtime of the bus ends.
 pub async fn the_end_of_a_runtime_wakes_what_waits_elsewhere(h: &dyn Harness) -> Outcome {
     on_a_thread(|| {
         let (first, second) = (runtime()?, runtime()?);

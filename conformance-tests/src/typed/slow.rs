@@ -1,4 +1,5 @@
-//! Slow readers: each loses what its own buffer cannot hold, is told exactly how much and where, and delays no other.
+//! Slow readers: each loses what its own buffer cannot hold, is told exactly how much and where,
+//! and delays no other reader.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use super::{next, open};
 use crate::wait::{soon, until};
 use crate::{Failure, Harness, Outcome};
 
-/// A stream keeps the newest of what its limit allows, and says first how many are missing.
+/// A stream keeps the newest events within its limit, and first reports how many are missing.
 pub async fn a_stream_keeps_as_many_as_it_is_told(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let few = BufferLimits::default().items(3);
@@ -23,7 +24,8 @@ pub async fn a_stream_keeps_as_many_as_it_is_told(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A stream that keeps the oldest says behind them how many are missing, and goes on with what comes when there is room.
+/// A stream that keeps the oldest events reports after them how many are missing, and continues
+/// with later events when there is space.
 pub async fn a_stream_may_keep_the_oldest(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let few = BufferLimits::default().items(3);
@@ -43,7 +45,7 @@ pub async fn a_stream_may_keep_the_oldest(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Bytes bound what waits as well, and one event of any size is kept.
+/// Bytes bound the waiting events too, and one event of any size is kept.
 pub async fn a_stream_keeps_as_many_bytes_as_it_is_told(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let little = BufferLimits::default().bytes(1_000);
@@ -61,7 +63,8 @@ pub async fn a_stream_keeps_as_many_bytes_as_it_is_told(h: &dyn Harness) -> Outc
     Ok(())
 }
 
-/// A handler that is busy loses what its own buffer cannot hold; another one of the same topic gets all of it.
+/// A busy handler loses what its own buffer cannot hold. Another one of the same topic gets
+/// everything.
 pub async fn a_slow_handler_loses_only_its_own(h: &dyn Harness) -> Outcome {
     let (bus, publisher) = (open(h).await?, open(h).await?);
     let (gate, handled) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
@@ -100,7 +103,8 @@ pub async fn a_slow_handler_loses_only_its_own(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Publishes numbers, and waits until another reader of the same bus has them all: then they are in every buffer.
+/// Publishes numbers, and waits until another reader of the same bus has them all. Then they are in
+/// every buffer.
 async fn publish(
     publisher: &Bus,
     other: &mut Events<usize>,
@@ -115,7 +119,7 @@ async fn publish(
     Ok(())
 }
 
-/// Reads so many entries: a number, or how many are missing.
+/// Reads this many entries: a number, or how many are missing.
 async fn read(
     events: &mut Events<usize>,
     count: usize,

@@ -1,4 +1,4 @@
-//! What handlers share, and what the causes of their failures become.
+//! What handlers share, and how the causes of their failures are reported.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ async fn plus(State(sum): State<Sum>, a: u64, b: u64, _meta: CallMeta) -> u64 {
     sum.add(a + b)
 }
 
-/// Handlers and functions take the state of the handle that they were registered by.
+/// Handlers and functions get the state of the handle that registered them.
 pub async fn handlers_and_functions_share_a_state(h: &dyn Harness) -> Outcome {
     let plain = open(h).await?;
     let (one, two) = (Sum::default(), Sum::default());
@@ -66,7 +66,7 @@ pub async fn handlers_and_functions_share_a_state(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A state that the bus does not have is an error of the registration, which names the type.
+/// If the bus lacks a state, the registration fails with an error that names the type.
 pub async fn a_missing_state_is_refused(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?.with_state(7_u64);
 

@@ -1,4 +1,4 @@
-//! What a bound means to a put that waits, and to one that does not.
+//! What a bound means for a put that waits, and for one that does not.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::twist::{Twist, twisted};
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
-/// A put into a full queue waits, and goes on when its own bus takes an item: at once, without asking again first.
+/// A put into a full queue waits. It continues at once when its own bus takes an item, without
+/// another query.
 pub async fn blocking_put_waits_for_space(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -35,7 +36,7 @@ pub async fn blocking_put_waits_for_space(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Space made while the provider is still saying "full" is not overheard.
+/// Space that appears while the provider still answers "full" is not missed.
 pub async fn blocking_put_notices_space_made_while_it_asks(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let bus = Bus::new(twisted(provider, SlowRefusals));
@@ -54,7 +55,7 @@ pub async fn blocking_put_notices_space_made_while_it_asks(h: &dyn Harness) -> O
     Ok(())
 }
 
-/// Puts like the provider inside, and is slow to say no.
+/// Puts like the inner provider, and is slow to refuse.
 #[derive(Debug)]
 struct SlowRefusals;
 
@@ -75,7 +76,7 @@ impl Twist for SlowRefusals {
     }
 }
 
-/// A put into a full queue goes on as well when another bus makes space.
+/// A put into a full queue also continues when another bus makes space.
 pub async fn blocking_put_notices_space_made_by_another_bus(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -92,7 +93,7 @@ pub async fn blocking_put_notices_space_made_by_another_bus(h: &dyn Harness) -> 
     Ok(())
 }
 
-/// Many waiting puts and one taker: every item arrives once, and the bound holds all the time.
+/// Many waiting puts and one taker: every item arrives once, and the bound always holds.
 pub async fn many_blocking_puts_keep_the_bound(h: &dyn Harness) -> Outcome {
     let (near, far) = (open(h).await?, open(h).await?);
     let mut puts = Vec::new();
@@ -117,7 +118,7 @@ pub async fn many_blocking_puts_keep_the_bound(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put with a timeout gives up with `Full`, not before its time, and has put nothing.
+/// A put with a timeout fails with `Full`, not before its time, and has put nothing.
 pub async fn put_timeout_gives_full(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(1);
@@ -132,7 +133,7 @@ pub async fn put_timeout_gives_full(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A put that may have happened is reported, not repeated: the item is in the queue once.
+/// A put that may have happened is reported and not repeated: the item is in the queue once.
 pub async fn a_put_is_not_repeated_when_its_outcome_is_unknown(h: &dyn Harness) -> Outcome {
     let provider = h.connect().await?;
     let bus = Bus::new(twisted(provider, LostAnswers));
@@ -165,7 +166,7 @@ impl Twist for LostAnswers {
     }
 }
 
-/// `len`, `is_empty` and `is_full` tell the same story.
+/// `len`, `is_empty` and `is_full` agree.
 pub async fn is_full_and_is_empty_agree_with_len(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (bounded, unbounded) = (
@@ -187,8 +188,9 @@ pub async fn is_full_and_is_empty_agree_with_len(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A batch goes in whole, in order, or not at all; more than the bound is refused at once. Where a provider may put a
-/// part of a batch, a bounded one is refused before anything is sent: a second try could put its first items again.
+/// A batch is put whole and in order, or not at all. A batch larger than the bound is refused at
+/// once. Where a provider may put a part of a batch, a bounded one is refused before anything is
+/// sent: a second try could put its first items again.
 pub async fn put_all_is_all_or_nothing(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(3);
@@ -246,7 +248,7 @@ pub async fn a_dropped_waiting_put_puts_nothing(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Clearing makes space for waiting puts.
+/// A clear makes space for waiting puts.
 pub async fn clear_makes_space(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").maxsize(2);

@@ -11,7 +11,8 @@ use super::{LONG, kind, open, poll_once};
 use crate::wait::soon;
 use crate::{Clock, Harness, Outcome};
 
-/// The stream takes items as it is polled, goes on after one it cannot read, and ends with the queue.
+/// The stream takes items as it is polled, continues after one that it cannot read, and ends with
+/// the queue.
 pub async fn a_stream_yields_until_the_queue_is_closed(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<Option<u32>>("jobs");
@@ -31,7 +32,7 @@ pub async fn a_stream_yields_until_the_queue_is_closed(h: &dyn Harness) -> Outco
     Ok(())
 }
 
-/// Dropping a stream that waits loses nothing.
+/// Dropping a waiting stream loses nothing.
 pub async fn a_dropped_stream_loses_nothing(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -45,7 +46,8 @@ pub async fn a_dropped_stream_loses_nothing(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Closing wakes what waits: puts and gets end with `Closed`, and the item that waited for space is not put.
+/// A close wakes waiting operations: puts and gets end with `Closed`, and the item of a waiting put
+/// is not put.
 pub async fn close_wakes_waiting_puts_and_gets(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (full, empty) = (
@@ -71,7 +73,7 @@ pub async fn close_wakes_waiting_puts_and_gets(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A closed queue refuses puts, is drained by gets that do not wait, and then ends.
+/// A closed queue refuses puts. Gets that do not wait drain it, and then it ends.
 pub async fn close_lets_consumers_drain_then_ends(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -100,7 +102,7 @@ pub async fn close_lets_consumers_drain_then_ends(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Closing concerns one bus and one name: all handles of that name on that bus, and no others.
+/// A close affects one bus and one name: all handles of that name on that bus, and no others.
 pub async fn close_concerns_one_bus_and_one_name(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs");
@@ -118,7 +120,7 @@ pub async fn close_concerns_one_bus_and_one_name(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// With nothing to wait for, `join` returns.
+/// If there is nothing to wait for, `join` returns.
 pub async fn join_on_idle_queue_returns(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");

@@ -1,4 +1,4 @@
-//! Many items, some of which panic: each is done once or dead, and nothing else is.
+//! Many items, some of which panic: each is done once or dead, and nothing else happens.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -10,8 +10,8 @@ use crate::typed::open;
 use crate::wait::until;
 use crate::{Clock, Harness, Outcome};
 
-/// One in ten items panics, with text, with made text, with something that is no text. Each of these is tried twice and
-/// dead, each other done once.
+/// One in ten items panics, with a fixed text, a formatted text, or a value that is not a text.
+/// Each of these is tried twice and dead, and each other item is done once.
 pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outcome {
     let items: u32 = match h.clock() {
         Clock::Paused => 10_000,
@@ -28,7 +28,7 @@ pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outc
                 .unwrap_or_else(PoisonError::into_inner)
                 .entry(item)
                 .or_default() += 1;
-            // As `panic!` does, but without two thousand lines of what it prints.
+            // Like `panic!`, without two thousand lines of output.
             match item % 30 {
                 7 => resume_unwind(Box::new("text")),
                 17 => resume_unwind(Box::new(format!("made text {item}"))),
@@ -48,7 +48,7 @@ pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outc
         .backoff(Duration::ZERO, Duration::ZERO)
         .start()?;
 
-    // All together may take longer than one `until`. Each `until` demands that something finishes.
+    // All together may take longer than one `until`. So each `until` demands progress.
     let mut unfinished = jobs.stats().await?.unfinished();
     while unfinished > 0 {
         let jobs = &jobs;
@@ -64,7 +64,7 @@ pub async fn one_in_ten_panics_and_the_counts_are_exact(h: &dyn Harness) -> Outc
     let stats = bus.stats();
     assert_eq!(stats.panics, u64::from(items) / 5);
     assert_eq!(stats.dead_lettered, u64::from(items) / 10);
-    // At least: what was taken ahead and went back is taken once more.
+    // At least: an item that was taken ahead and given back is taken once more.
     assert!(stats.redelivered >= u64::from(items) / 10);
     assert_eq!(
         (stats.handler_failures, stats.leases_lost, stats.undecodable),

@@ -1,4 +1,5 @@
-//! The end of a worker, by its guard, its bus or its queue: what runs finishes or is ended, and nothing is lost.
+//! The end of a worker, by its guard, its bus or its queue: running handlers finish or are ended,
+//! and nothing is lost.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -16,14 +17,15 @@ use crate::typed_queues::poll_once;
 use crate::wait::{PATIENCE, soon, until};
 use crate::{Harness, Outcome};
 
-/// Stopped, a worker finishes what runs, gives back what it has not begun with no attempt counted, and begins nothing more.
+/// A stopped worker finishes what runs, gives back the other items with no attempt counted, and
+/// begins nothing more.
 pub async fn stop_finishes_what_runs_and_gives_back_the_rest(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus
         .queue::<u32>("jobs")
         .lease_time(Duration::from_secs(3_600));
     let (handler, mut gate) = gated();
-    // Quick ones, after which it looks ahead.
+    // Quick items, after which it takes ahead.
     gate.open(100);
     jobs.put_all(&(0..110).collect::<Vec<_>>()).await?;
     let worker = jobs.worker(handler).start()?;
@@ -77,7 +79,8 @@ pub async fn dropping_the_guard_stops_the_worker(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An idle worker that is stopped takes nothing with it: neither what comes at that moment, nor what comes afterwards.
+/// An idle worker that is stopped takes nothing: neither an item that comes at that moment, nor a
+/// later one.
 pub async fn stopping_an_idle_worker_loses_nothing(h: &dyn Harness) -> Outcome {
     let (bus, putter) = (open(h).await?, open(h).await?);
     let jobs = putter.queue::<u32>("jobs");
@@ -94,7 +97,7 @@ pub async fn stopping_an_idle_worker_loses_nothing(h: &dyn Harness) -> Outcome {
         put.await??;
         jobs.put(&2).await?;
 
-        // Each was worked on, or is in line. None is leased, now or in a while.
+        // Each was processed or is ready. None is leased, now or later.
         let was_worked = arrived.try_recv().is_ok();
         parked().await;
         let expected = QueueStats::new(2 - usize::from(was_worked), 0, 0, 0);
@@ -110,7 +113,7 @@ pub async fn stopping_an_idle_worker_loses_nothing(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A worker goes on without its guard until the last handle of its bus is gone.
+/// A worker runs without its guard until the last handle of its bus is gone.
 pub async fn a_kept_worker_lives_as_long_as_its_bus(h: &dyn Harness) -> Outcome {
     let (bus, putter) = (open(h).await?, open(h).await?);
     let (handler, mut gate) = gated();
@@ -128,7 +131,7 @@ pub async fn a_kept_worker_lives_as_long_as_its_bus(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// A closed queue is worked off, then its workers end.
+/// The workers of a closed queue process its items, and then end.
 pub async fn a_closed_queue_is_worked_off(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -154,7 +157,7 @@ struct Work {
 }
 
 impl Work {
-    /// Starts a worker with 50 handlers; some of them are quick, some slow, some never end.
+    /// Starts a worker with 50 handlers. Some of them are quick, some are slow, some never end.
     fn start(&self, jobs: &Queue<u32>, slowest: Duration) -> pymq_core::Result<()> {
         let work = self.clone();
         let handler = move |item: u32| {
@@ -178,14 +181,14 @@ impl Work {
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the handlers that are alive; the worker's own does not count.
+    /// Counts the running handlers, without the handler function of the worker itself.
     fn alive(&self) -> usize {
         Arc::strong_count(&self.begun) - 1
     }
 }
 
-/// A hundred shutdowns with fifty items in work: nothing is lost, nothing runs afterwards, and what was not finished is back
-/// at once with no attempt counted.
+/// There are a hundred shutdowns with fifty running items. Nothing is lost, nothing runs
+/// afterwards, and unfinished items are back at once with no attempt counted.
 pub async fn a_hundred_shutdowns_drain_and_lose_nothing(h: &dyn Harness) -> Outcome {
     let other = open(h).await?;
     for round in 0..100 {
@@ -220,7 +223,8 @@ pub async fn a_hundred_shutdowns_drain_and_lose_nothing(h: &dyn Harness) -> Outc
     Ok(())
 }
 
-/// Each item was done or is left; both at most where an ack was cut off, which a long enough grace time rules out.
+/// Each item was done or is left. It is both at most where a shutdown cut off an ack, which a long
+/// enough grace time prevents.
 fn all_are_accounted_for(
     items: u32,
     done: &HashMap<u32, u32>,
@@ -241,7 +245,8 @@ fn all_are_accounted_for(
     Ok(())
 }
 
-/// A bus closed at any moment, with its handlers dropped at any await, loses nothing and leaves nothing leased.
+/// A bus that is closed at any moment, with its handlers dropped at any await, loses nothing and
+/// leaves nothing leased.
 pub async fn a_worker_ended_at_any_moment_loses_nothing(h: &dyn Harness) -> Outcome {
     const ITEMS: u32 = 8;
     let other = open(h).await?;
@@ -296,7 +301,7 @@ pub async fn a_worker_ended_at_any_moment_loses_nothing(h: &dyn Harness) -> Outc
     Ok(())
 }
 
-/// A shutdown waits for what a handler still has to do, and for its ack.
+/// A shutdown waits for a running handler and for its ack.
 pub async fn a_shutdown_waits_for_handlers_and_their_acks(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs");

@@ -1,4 +1,4 @@
-//! What fails is tried again, and ends as a dead letter that says why.
+//! A failed item is tried again, and ends as a dead letter that says why.
 
 use std::future::ready;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use crate::wait::{PATIENCE, soon, until};
 use crate::without::{Capability, without};
 use crate::{Failure, Harness, Outcome};
 
-/// No rest at all: what fails is tried again at once.
+/// No delay: a failed item is tried again at once.
 pub(super) const AT_ONCE: (Duration, Duration) = (Duration::ZERO, Duration::ZERO);
 
-/// An item whose handler returns an error is tried again, with its attempt counted, until it succeeds.
+/// An item with a handler that returns an error is tried again, with its attempt counted, until it
+/// succeeds.
 pub async fn a_failed_item_is_tried_again(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -45,8 +46,8 @@ pub async fn a_failed_item_is_tried_again(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Out of attempts an item is a dead letter at once, and its reason says how often it was tried, with what error at last,
-/// and where.
+/// An item out of attempts is a dead letter at once. Its reason says how often it was tried, the
+/// last error, and where that was.
 pub async fn a_dead_letter_tells_count_error_and_origin(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(3);
@@ -78,7 +79,8 @@ async fn always_failing(_: u32, meta: ItemMeta) -> Result<(), String> {
     Err(format!("disk full on attempt {}", meta.attempt()))
 }
 
-/// A panic is a failure like any other, wherever in the handler it happens, and the dead letter says with what.
+/// A panic is a failure like any other, wherever in the handler it happens, and the dead letter has
+/// its text.
 pub async fn a_panic_is_a_failure_like_any_other(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(2);
@@ -114,7 +116,8 @@ pub async fn a_panic_is_a_failure_like_any_other(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Also a panic whose payload panics again when it is dropped: the item fails, and the next is worked on.
+/// The same for a panic with a payload that panics again when it is dropped: the item fails, and
+/// the next one is processed.
 pub async fn a_panic_that_panics_again_does_not_end_a_worker(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(1);
@@ -157,7 +160,7 @@ impl Drop for Trap {
     }
 }
 
-/// An item that is not what the handler takes is dead at once, and the next is worked on.
+/// An item that the handler cannot read is dead at once, and the next one is processed.
 pub async fn what_does_not_decode_is_dead_at_once(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let (words, numbers) = (bus.queue::<String>("jobs"), bus.queue::<u32>("jobs"));
@@ -184,13 +187,14 @@ pub async fn what_does_not_decode_is_dead_at_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// An item that kills each of its workers is dead when its attempts are spent, which their leases count.
+/// An item that kills each of its workers is dead when its attempts are used up, because ended
+/// leases count.
 pub async fn an_item_that_kills_its_workers_ends_dead(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(2);
     let (record, mut arrived) = recorder::<u32>();
     jobs.put(&1).await?;
-    // Held by what never comes back, as the lease of a process that died.
+    // Held by a lease that never comes back, as in a process that died.
     let mut killed = Vec::new();
     for attempt in 1..=2 {
         let dying = jobs.clone().lease_time(Duration::from_millis(50));
@@ -209,7 +213,8 @@ pub async fn an_item_that_kills_its_workers_ends_dead(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// Without delays in the provider a failed item rests under the lease of its worker, which is extended for so long.
+/// On a provider without delays, a failed item waits under the lease of its worker, which is
+/// extended for that time.
 pub async fn without_delays_a_failed_item_rests_under_its_lease(h: &dyn Harness) -> Outcome {
     let bus = Bus::new(without(Capability::Delays, h.connect().await?));
     let jobs = bus
@@ -255,7 +260,7 @@ pub async fn without_delays_a_failed_item_rests_under_its_lease(h: &dyn Harness)
     Ok(())
 }
 
-/// Waits for the one dead letter there is to be; returns its reason and attempt.
+/// Waits for the only dead letter. Returns its reason and attempt.
 pub(super) async fn only_dead_letter<T>(queue: &Queue<T>) -> Result<(String, u32), Failure> {
     until("there is a dead letter", async || {
         queue.dead_letters().len().await.is_ok_and(|len| len > 0)

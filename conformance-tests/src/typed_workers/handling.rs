@@ -1,4 +1,4 @@
-//! What a handler gets, and what its return means.
+//! What a handler gets, and what its result means.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -11,7 +11,7 @@ use crate::wait::soon;
 use crate::without::{Capability, without};
 use crate::{Harness, Outcome};
 
-/// Items that are there and items that come are worked on, and gone when their handler has returned.
+/// Existing and new items are processed, and are gone when their handler has returned.
 pub async fn a_worker_finishes_what_is_there_and_what_comes(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -30,7 +30,7 @@ pub async fn a_worker_finishes_what_is_there_and_what_comes(h: &dyn Harness) -> 
     Ok(())
 }
 
-/// A handler that asks for it is told the queue, the attempt and the headers.
+/// A handler that asks for it gets the queue, the attempt and the headers.
 pub async fn handlers_are_told_queue_attempt_and_headers(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");
@@ -51,7 +51,7 @@ pub async fn handlers_are_told_queue_attempt_and_headers(h: &dyn Harness) -> Out
     Ok(())
 }
 
-/// Workers of several buses share a queue, and each item is worked on once.
+/// Workers of several buses share a queue, and each item is processed once.
 pub async fn workers_of_one_queue_share_it(h: &dyn Harness) -> Outcome {
     let putter = open(h).await?;
     let jobs = putter.queue::<u32>("jobs");
@@ -84,7 +84,8 @@ pub async fn workers_of_one_queue_share_it(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A worker is refused where it could not keep its promise: without leases, on a closed bus, under a bad name.
+/// A worker is refused where it could not keep its promise: without leases, on a closed bus, under
+/// an invalid name.
 pub async fn a_worker_is_refused_where_it_cannot_work(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let bare = pymq_core::Bus::new(without(Capability::Leases, h.connect().await?));

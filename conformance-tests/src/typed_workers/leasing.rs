@@ -1,4 +1,5 @@
-//! Leases are extended while they are needed, lost ones change nothing, and settlements gather.
+//! Leases are extended as long as they are needed, lost leases change nothing, and settlements are
+//! gathered.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -18,10 +19,10 @@ use crate::typed::{next, open, recorder};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// A lease that ends many times over while a handler runs, were it not extended.
+/// A lease that would end many times while a handler runs, without extensions.
 const SHORT: Duration = Duration::from_millis(500);
 
-/// A handler may take much longer than a lease: no other worker gets its item, and it is acked.
+/// A handler may take much longer than a lease. No other worker gets its item, and it is acked.
 pub async fn a_lease_lasts_as_long_as_its_handler(h: &dyn Harness) -> Outcome {
     let (bus, other) = (open(h).await?, open(h).await?);
     let jobs = bus.queue::<u32>("jobs").lease_time(SHORT);
@@ -42,12 +43,12 @@ pub async fn a_lease_lasts_as_long_as_its_handler(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What waits to be begun has its lease extended as well, in the same call.
+/// The leases of items that have not begun are extended too, in the same call.
 pub async fn what_waits_is_extended_too(h: &dyn Harness) -> Outcome {
     let told = Noted::<Vec<Settle>>::default();
     let generous = twisted(h.connect().await?, Generous);
     let bus = Bus::new(twisted(generous, Noting(told.clone())));
-    // A third of it is over before what waits is given back.
+    // A third of it is over before waiting items are given back.
     let jobs = bus
         .queue::<u32>("jobs")
         .lease_time(Duration::from_millis(150));
@@ -73,7 +74,7 @@ pub async fn what_waits_is_extended_too(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Brings more than was asked for, so that some of it has to wait.
+/// Returns more than was requested, so that some items have to wait.
 #[derive(Debug)]
 struct Generous;
 
@@ -90,7 +91,7 @@ impl Twist for Generous {
     }
 }
 
-/// Settles like the provider inside, and notes the calls.
+/// Settles like the inner provider, and records the calls.
 #[derive(Debug)]
 struct Noting(Noted<Vec<Settle>>);
 
@@ -108,8 +109,9 @@ impl Twist for Noting {
     }
 }
 
-/// A worker that lost its lease without knowing it changes nothing when it finishes: the lease of the other stands, and
-/// what that one says counts. Where a stale receipt may succeed, the item is finished by the worker or goes on.
+/// A worker that lost its lease without knowing it changes nothing when it finishes. The lease of
+/// the other worker stays, and its result counts. If a stale receipt may succeed, the item is
+/// finished by the worker or continues.
 pub async fn a_lost_lease_drops_the_result(h: &dyn Harness) -> Outcome {
     let (bus, other) = (
         Bus::new(twisted(h.connect().await?, Frozen)),
@@ -139,7 +141,8 @@ pub async fn a_lost_lease_drops_the_result(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Answers that a lease was extended, and does nothing: as if the process had been stopped for a while.
+/// Answers that a lease was extended, and does nothing, as if the process had been stopped for a
+/// while.
 #[derive(Debug)]
 struct Frozen;
 
@@ -160,8 +163,8 @@ impl Twist for Frozen {
     }
 }
 
-/// A worker that is told that a lease is lost lets its handler end, and settles nothing for it. Where a stale receipt may
-/// succeed, it may not be told, and the item is finished.
+/// A worker that learns that a lease is lost lets its handler end, and does not settle the item. If
+/// a stale receipt may succeed, the worker may not learn it, and the item is finished.
 pub async fn a_lease_found_lost_is_not_settled(h: &dyn Harness) -> Outcome {
     let told = Noted::<Vec<Settle>>::default();
     let provider = twisted(h.connect().await?, Noting(told.clone()));
@@ -217,13 +220,14 @@ impl Twist for Late {
         }
         sleep(SHORT).await;
         let answers = inner.queue_settle(queue, settlements).await;
-        // The worker hears of it in the same turn.
+        // The worker learns of it in the same turn.
         self.answered.store(true, Ordering::SeqCst);
         answers
     }
 }
 
-/// What finishes at the same time is acked together; one that finishes alone is acked at once.
+/// Items that finish at the same time are acked together. An item that finishes alone is acked at
+/// once.
 pub async fn acks_gather_and_none_waits(h: &dyn Harness) -> Outcome {
     let told = Noted::<Vec<Settle>>::default();
     let bus = Bus::new(twisted(h.connect().await?, Noting(told.clone())));
@@ -256,7 +260,7 @@ pub async fn acks_gather_and_none_waits(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What a worker that died had in hand is worked on by another, when its leases are over.
+/// The items of a worker that died are processed by another one when their leases are over.
 pub async fn what_a_dead_worker_held_is_worked_on_by_another(h: &dyn Harness) -> Outcome {
     let other = open(h).await?;
     let (record, mut arrived) = recorder::<u32>();
@@ -274,7 +278,7 @@ pub async fn what_a_dead_worker_held_is_worked_on_by_another(h: &dyn Harness) ->
     gate.begun().await?;
     gate.begun().await?;
 
-    // Without a shutdown: nothing is given back.
+    // Without a shutdown, so nothing is given back.
     drop(dying);
     let _worker = putter.worker(record).start()?;
 
@@ -285,7 +289,7 @@ pub async fn what_a_dead_worker_held_is_worked_on_by_another(h: &dyn Harness) ->
     Ok(())
 }
 
-/// A handler is told that its item may have been worked on before.
+/// A handler is told that its item may have been processed before.
 pub async fn a_second_attempt_is_told(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").lease_time(SHORT);

@@ -1,4 +1,4 @@
-//! In which order a worker begins, and how many at once.
+//! The order in which a worker begins items, and how many run at once.
 
 use std::future::ready;
 use std::time::Duration;
@@ -29,8 +29,9 @@ pub async fn one_at_a_time_keeps_order(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// With no backoff a failed item goes before all others, those taken together with it included. Where what is given
-/// back goes elsewhere, each item has its attempts one after the other, among those of others.
+/// Without a backoff, a failed item goes before all others, including those that were taken with
+/// it. If items are given back elsewhere, each item has its attempts one after the other, among
+/// those of others.
 pub async fn with_no_backoff_a_failed_item_holds_the_line(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs").max_attempts(3);
@@ -64,7 +65,7 @@ pub async fn with_no_backoff_a_failed_item_holds_the_line(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// As many handlers run at once as was said, and no more.
+/// As many handlers run at once as configured, and no more.
 pub async fn concurrency_is_used_and_kept(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     let jobs = bus.queue::<u32>("jobs");

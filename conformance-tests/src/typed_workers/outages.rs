@@ -1,4 +1,4 @@
-//! A provider that refuses or is not there is waited for, and nothing is done twice for it.
+//! A worker waits for a provider that refuses or is away, and does nothing twice because of it.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::{Harness, Outcome};
 struct Failing {
     left: AtomicU32,
     kind: ErrorKind,
-    /// Whether a settlement that fails was made.
+    /// Whether a failing settlement was made.
     settles: bool,
 }
 
@@ -83,7 +83,7 @@ impl Twist for FailingSettlements {
     }
 }
 
-/// No error of a take ends a worker. It goes on when takes succeed.
+/// No error of a take ends a worker. It continues when takes succeed.
 pub async fn a_refused_take_does_not_end_the_worker(h: &dyn Harness) -> Outcome {
     for kind in [
         ErrorKind::Disconnected,
@@ -106,8 +106,8 @@ pub async fn a_refused_take_does_not_end_the_worker(h: &dyn Harness) -> Outcome 
     Ok(())
 }
 
-/// What was finished during an outage is settled after it: the work is done once, whether or not a settlement that seemed to
-/// fail had got through.
+/// Items that finish during an outage are settled after it. The work is done once, whether or not
+/// the failed settlement was made.
 pub async fn what_is_finished_in_an_outage_is_settled_after_it(h: &dyn Harness) -> Outcome {
     for settles in [false, true] {
         let failing = Failing {

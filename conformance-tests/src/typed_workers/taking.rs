@@ -1,4 +1,4 @@
-//! How much a worker takes: enough to be quick, never what others could begin.
+//! How much a worker takes: enough to be quick, and never items that others could begin.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::typed::{next, open, recorder};
 use crate::wait::{soon, until};
 use crate::{Harness, Outcome};
 
-/// Passes takes on and notes how many each asked for.
+/// Forwards takes, and records how many items each requested.
 #[derive(Debug)]
 struct Noting(Noted<usize>);
 
@@ -33,7 +33,8 @@ impl Twist for Noting {
     }
 }
 
-/// A worker with slow items leases only those it works on. Other workers can begin the rest.
+/// A worker with slow items leases only the items that it works on. Other workers can begin the
+/// rest.
 pub async fn slow_items_are_left_to_other_workers(h: &dyn Harness) -> Outcome {
     let (busy, idle) = (open(h).await?, open(h).await?);
     let jobs = busy.queue::<u32>("jobs");
@@ -56,7 +57,7 @@ pub async fn slow_items_are_left_to_other_workers(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Items that take no time are taken many at once, and never more than handlers and 64.
+/// Items that take no time are taken many at once, and never more than the handlers and 64.
 pub async fn quick_items_are_taken_many_at_once(h: &dyn Harness) -> Outcome {
     let asked = Noted::default();
     let bus = Bus::new(twisted(h.connect().await?, Noting(asked.clone())));
@@ -75,7 +76,8 @@ pub async fn quick_items_are_taken_many_at_once(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// What was taken ahead and cannot begin, as the item before it takes long after all, goes back for others.
+/// Items that were taken ahead and cannot begin, because the item before them takes long after all,
+/// go back for others.
 pub async fn what_does_not_begin_goes_back_for_others(h: &dyn Harness) -> Outcome {
     const SLOW: u32 = 100;
     let (busy, idle) = (open(h).await?, open(h).await?);
@@ -96,7 +98,7 @@ pub async fn what_does_not_begin_goes_back_for_others(h: &dyn Harness) -> Outcom
         }
     };
     let (record, mut arrived) = recorder::<u32>();
-    // Quick ones, after which it looks ahead; and others behind a slow one.
+    // Quick items, after which it takes ahead; and others behind a slow one.
     let items: Vec<u32> = (0..SLOW + 10).collect();
     jobs.put_all(&items).await?;
 

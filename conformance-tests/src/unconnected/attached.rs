@@ -15,7 +15,7 @@ struct Ticked {
 }
 pymq_core::event!(Ticked);
 
-/// A bus that was connected late can do what any bus can.
+/// A bus that was connected late works like any other bus.
 pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     bus.attach(h.connect().await?).await?;
@@ -45,7 +45,7 @@ pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A second `attach` fails and changes nothing, also while the first is at work and after a shutdown.
+/// A second `attach` fails and changes nothing, also while the first one runs and after a shutdown.
 pub async fn attach_twice_fails(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let (one, two, three) = (h.connect().await?, h.connect().await?, h.connect().await?);
@@ -64,7 +64,7 @@ pub async fn attach_twice_fails(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A bus that is not connected has a status and counters, and a shutdown of it does nothing.
+/// A bus that is not connected has a status and counters, and its shutdown does nothing.
 pub async fn an_unconnected_bus_is_connecting(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
 
@@ -89,7 +89,8 @@ pub async fn many_threads_share_a_late_bus(h: &dyn Harness) -> Outcome {
     let _guard = bus.topic("numbers").subscribe(record).await?;
     let _double = bus.expose("double", async |n: u64| n * 2).await?;
 
-    // Threads that tokio does not know: for those it does a paused clock stands still, and a provider may need it.
+    // Threads that tokio does not know. A paused clock stands still while tokio waits for its own
+    // threads, and a provider may need the clock.
     let (ended, mut outcomes) = unbounded_channel();
     for n in 0..THREADS {
         let (bus, ended) = (bus.clone(), ended.clone());
@@ -98,7 +99,8 @@ pub async fn many_threads_share_a_late_bus(h: &dyn Harness) -> Outcome {
 
     let mut seen = Vec::new();
     for _ in 0..THREADS {
-        // Without a deadline: a paused clock would run to it while the threads take their real time.
+        // Without a deadline: a paused clock would run to it while the threads take their real
+        // time.
         seen.push(arrived.recv().await.ok_or("the subscription ended")?);
     }
     seen.sort_unstable();

@@ -1,4 +1,4 @@
-//! Before `attach`: what is registered is held, and the rest is an error.
+//! Before `attach`: registrations are held, and every other operation is an error.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ struct Rung {
 }
 pymq_core::event!(Rung);
 
-/// Publishing before `attach` is an error, not a silence.
+/// A publish before `attach` is an error, and not silently lost.
 pub async fn publish_before_attach_is_not_initialized(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
 
@@ -42,7 +42,7 @@ pub async fn publish_before_attach_is_not_initialized(h: &dyn Harness) -> Outcom
     Ok(())
 }
 
-/// Queues and stubs of a bus that is not connected answer so, and work once it is.
+/// Queues and stubs of a bus that is not connected fail, and work once it is.
 pub async fn queue_and_stub_before_attach_are_lazy(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let (queue, stub) = (bus.queue::<u64>("q"), bus.stub::<(), u64>("f"));
@@ -66,7 +66,8 @@ pub async fn queue_and_stub_before_attach_are_lazy(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A worker started before the bus is connected works from then on. Stopped before, it never does.
+/// A worker that is started before the bus is connected works from then on. If it is stopped
+/// before, it never works.
 pub async fn worker_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let (record, mut done) = recorder::<u64>();
@@ -95,7 +96,7 @@ pub async fn worker_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A topic named before `attach` works after it.
+/// A topic that is named before `attach` works after it.
 pub async fn topic_before_attach_is_lazy(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let topic = bus.topic("numbers");
@@ -112,7 +113,7 @@ pub async fn topic_before_attach_is_lazy(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Handlers subscribed before `attach`, by type and by name, are live when it returns.
+/// Handlers that are subscribed before `attach`, by type and by name, are live when it returns.
 pub async fn subscribe_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let (record, mut typed) = recorder::<Rung>();
@@ -138,7 +139,7 @@ pub async fn subscribe_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A guard dropped, or unsubscribed, before `attach` leaves nothing for it.
+/// If a guard is dropped or unsubscribed before `attach`, nothing is left for it.
 pub async fn unsubscribe_before_attach_cancels(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let alive = Arc::new(());
@@ -168,7 +169,7 @@ pub async fn unsubscribe_before_attach_cancels(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A guard given out before `attach` is good after it.
+/// A guard from before `attach` is valid after it.
 pub async fn a_guard_from_before_attach_unsubscribes_after_it(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let guard = bus.topic("numbers").subscribe(async |_: u64| {}).await?;
@@ -182,7 +183,7 @@ pub async fn a_guard_from_before_attach_unsubscribes_after_it(h: &dyn Harness) -
     Ok(())
 }
 
-/// A function exposed before `attach` can be called when it returns; a name is held once.
+/// A function that is exposed before `attach` can be called when it returns. A name is held once.
 pub async fn expose_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let _guard = bus.expose("double", async |n: u64| n * 2).await?;
@@ -198,7 +199,7 @@ pub async fn expose_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// A function unexposed before `attach` is not exposed by it, and its name is free.
+/// A function that is unexposed before `attach` is not exposed by it, and its name is free.
 pub async fn unexpose_before_attach_cancels(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     drop(bus.expose("a", async || 1).await?);
@@ -214,7 +215,7 @@ pub async fn unexpose_before_attach_cancels(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Bad names are refused when they are given, not when the bus is connected.
+/// Invalid names are refused when they are given, not when the bus is connected.
 pub async fn bad_names_are_refused_before_attach(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
 
@@ -228,7 +229,8 @@ pub async fn bad_names_are_refused_before_attach(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// When `attach` fails there is no bus, nothing of it runs, and what was registered is there for the next one.
+/// When `attach` fails, the bus is not connected, nothing runs on it, and the registrations are
+/// kept for the next one.
 pub async fn a_failed_attach_keeps_what_was_registered(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     let (record, mut arrived) = recorder::<u64>();

@@ -1,4 +1,4 @@
-//! Events by their class: which topic a type is on, and what builds it on the other side.
+//! Events by their class: the topic of a type, and the class that is built on the other side.
 
 use pymq_conformance::Outcome;
 use pymq_conformance::python::Peers;
@@ -125,7 +125,7 @@ async fn the_default_topic_of_a_rust_type_is_that_of_a_class_at_the_same_path(
         .topic(billing::Paid::TOPIC)
         .stream::<billing::Paid>()
         .await?;
-    // A class whose module has the path of this one.
+    // A class with a module that has the path of this one.
     peers
         .python
         .run(&format!(

@@ -12,7 +12,7 @@ cases! {
     a_waiting_python_consumer_is_served_as_well_as_a_rust_one,
 }
 
-/// Gets until the word comes that nothing more will.
+/// Gets until a mark says that no more items come.
 const CONSUME: &str = "
     taken = []
     while (n := pymq.queue('jobs').get()) is not None:
@@ -43,7 +43,7 @@ async fn get_all(bus: &Bus, ledger: &Ledger) -> Outcome<u32> {
     Ok(taken)
 }
 
-/// Works under leases, and gives every tenth item back once: whoever takes it next works it.
+/// Works under leases, and gives every tenth item back once. The next taker processes it.
 async fn lease_all(bus: &Bus, ledger: &Ledger) -> Outcome<u32> {
     let jobs = bus.queue::<Option<u32>>("jobs");
     let mut taken = 0;
@@ -86,7 +86,7 @@ async fn ten_thousand_items_are_neither_lost_nor_doubled(peers: Peers) -> Outcom
         };
         let (of_python, of_rust) = tokio::join!(of_python, of_rust);
         of_python.and(of_rust)?;
-        // What a worker gives back goes to the front, so the end of work stays behind all work.
+        // What a worker gives back goes to the front, so the end mark stays behind all items.
         let jobs = peers.bus.queue::<Option<u32>>("jobs");
         for _ in 0..4 {
             jobs.put(&None).await?;

@@ -1,4 +1,4 @@
-//! The examples with members of both kinds, run as the README has a person run them: as programs, which know nothing but
+//! The examples with members of both kinds, run as the README describes: as programs that know only
 //! `PYMQ_URL`.
 
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ cases! {
     a_queue_fed_by_python_is_worked_by_rust,
 }
 
-/// A running example; killed when this is dropped.
+/// A running example. It is killed when this is dropped.
 struct Program {
     process: Child,
     input: ChildStdin,
@@ -70,7 +70,7 @@ impl Program {
         Ok(self.input.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
-    /// Ends the input, and waits for the end of a program that has nothing more to say.
+    /// Closes the input, and waits for the end of a program that prints nothing more.
     async fn hang_up(mut self) -> Outcome {
         drop(self.input);
         assert_eq!(soon("the output", self.output.next_line()).await??, None);
@@ -84,7 +84,8 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Builds an example and returns where it is. Of the whole workspace, whose dependencies `./test.sh` has built.
+/// Builds an example and returns its path. It builds in the workspace: `./test.sh` has built the
+/// dependencies.
 async fn built(example: &str) -> Result<PathBuf, Failure> {
     let build = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--workspace"])
@@ -132,7 +133,7 @@ async fn a_queue_fed_by_python_is_worked_by_rust(peers: Peers) -> Outcome {
     assert!(put.starts_with("put 3 jobs, "), "{put}");
     feeder.hang_up().await?;
 
-    // The worker has two jobs in hand at once, and which of them prints first is not promised.
+    // The worker has two jobs at once, and which of them prints first is not promised.
     let mut done = Vec::new();
     while done.len() < 3 {
         done.push(worker.next_line().await?);

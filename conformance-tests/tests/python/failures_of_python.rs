@@ -1,4 +1,4 @@
-//! A Rust stub calls a Python function in vain: exceptions, missing functions, silence.
+//! Calls of a Rust stub that fail in Python: exceptions, missing functions, silence.
 
 use std::time::Duration;
 

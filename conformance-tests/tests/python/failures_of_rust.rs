@@ -1,4 +1,4 @@
-//! A Python stub calls a Rust function in vain: errors, refusals, missing functions, timeouts.
+//! Calls of a Python stub that fail in Rust: errors, refusals, missing functions, timeouts.
 
 use std::future::ready;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Forged requests and forged answers: nothing is run, nothing is sent where nobody asked from, no call is disturbed.
+//! Forged requests and forged answers: nothing is run, nothing is sent to a list that did not ask,
+//! no call is disturbed.
 
 use std::sync::atomic::Ordering;
 
@@ -47,7 +48,7 @@ async fn a_forged_response_queue_gets_no_answer_and_no_expiry(peers: Peers) -> O
         "../__rpc_x",
         &long,
     ] {
-        // In both forms, and with arguments that alone would be answered by an error.
+        // In both forms, and with arguments that alone would be answered with an error.
         for request in [
             json!({"__obj": ["count", inbox, [], {}], "__type": "pymq.core.RpcRequest"}),
             json!({"__obj": ["count", inbox, 5, {"a": 1}], "__type": "pymq.core.RpcRequest"}),

@@ -1,6 +1,7 @@
-//! The snippets of `docs/FROM_PYTHON.md`: each Python one runs against its Rust counterpart, both as they are on the page.
+//! The snippets of `docs/FROM_PYTHON.md`: each Python snippet runs against its Rust counterpart,
+//! both as they are on the page.
 //!
-//! `build.rs` takes them from there. What a snippet prints, in either language, is caught and looked at.
+//! `build.rs` extracts them. The output of a snippet, in either language, is captured and checked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +18,7 @@ macro_rules! section {
     };
 }
 
-/// Notes what the Rust of a section prints in its `PRINTED`, in place of printing it.
+/// Records what the Rust code of a section prints in its `PRINTED`, and does not print it.
 macro_rules! println {
     ($($argument:tt)*) => {
         super::print(&PRINTED, format!($($argument)*))
@@ -34,7 +35,7 @@ fn lock(printed: &Printed) -> MutexGuard<'_, Vec<String>> {
     printed.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until the Rust of a section has printed these lines and nothing else.
+/// Waits until the Rust code of a section has printed these lines and nothing else.
 async fn until_printed(printed: &Printed, lines: &[&str]) -> Outcome {
     until(&format!("{lines:?} is printed"), async || {
         *lock(printed) == lines
@@ -42,7 +43,7 @@ async fn until_printed(printed: &Printed, lines: &[&str]) -> Outcome {
     .await
 }
 
-/// Has what Python prints from now on arrive in its queue `seen`.
+/// Redirects the output of Python to its queue `seen`.
 async fn catch_prints(python: &Python) -> Outcome {
     let catch = "
         class Printed:
@@ -58,7 +59,8 @@ async fn catch_prints(python: &Python) -> Outcome {
 /// The topic of `MyEvent` in a script.
 const MY_EVENT: &str = "__main__.MyEvent";
 
-/// Has Python listen to [`MY_EVENT`] already, so that a handler it adds is live at once, and catches what it prints.
+/// Subscribes Python to [`MY_EVENT`], so that a later handler is live at once, and captures its
+/// output.
 async fn listening_and_printing(peers: &Peers) -> Outcome {
     catch_prints(&peers.python).await?;
     peers
@@ -150,7 +152,7 @@ mod queues {
         let [python] = PYTHON;
         catch_prints(&peers.python).await?;
 
-        // Python puts an item behind the one of Rust and gets that; its own is left to Rust.
+        // Python puts an item behind that of Rust and gets the first one. Rust gets the other.
         put(&peers.bus).await?;
         peers.python.run(python).await?;
         assert_eq!(peers.python.repr("seen.get()").await?, "'obj'");
@@ -199,7 +201,7 @@ mod methods {
         const NAME: &str = "__main__.Remote.echo";
         let [both] = PYTHON;
 
-        // Python calls before its own function is live for sure; ours is.
+        // Python may call before its own function is live. Ours is live.
         let serving = serve(&peers.bus).await?;
         assert_eq!(peers.python.eval::<String>(both).await?, "echo: pymq");
 

@@ -1,4 +1,5 @@
-//! Nothing we send harms a Python peer: ends its event loop, raises in its decoder, or makes it import what it should not.
+//! Nothing that we send harms a Python peer: it does not end its event loop, raise in its decoder,
+//! or make it import a name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
@@ -51,7 +52,7 @@ async fn rust_refuses_to_write_what_json_does_not_have(peers: Peers) -> Outcome 
     Ok(())
 }
 
-/// Bodies that say of themselves that they are JSON, and would raise in Python's decoder or end its event loop.
+/// Bodies that are marked as JSON, and would raise in Python's decoder or end its event loop.
 fn harmful() -> Vec<Message> {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
     let mut harmful: Vec<Message> = [
@@ -171,7 +172,7 @@ async fn nothing_rust_answers_raises_in_the_decoder_of_python(peers: Peers) -> O
 }
 
 async fn the_text_of_an_exception_is_never_changed(peers: Peers) -> Outcome {
-    // Our calls bear a number; a text that has one in it is no sign of that.
+    // Our calls have a number. A text with one is not mistaken for it.
     peers
         .python
         .run(

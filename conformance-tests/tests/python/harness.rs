@@ -1,4 +1,4 @@
-//! The peer itself: it is what it should be, and leaves nothing behind.
+//! The peer itself: it has the expected version, and leaves nothing behind.
 
 use std::fs;
 

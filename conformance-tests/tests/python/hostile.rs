@@ -1,4 +1,4 @@
-//! Bad input and hostile input: inert, carried exactly, or refused with the payload.
+//! Bad and hostile input: inert, carried exactly, or refused with the payload.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ cases! {
     nesting_past_the_limit_is_refused_with_its_payload,
 }
 
-/// Publishes bytes past our own side.
+/// Publishes bytes without our provider.
 pub(super) async fn publish(peers: &Peers, topic: &str, payload: &[u8]) -> Outcome {
     let mut raw = peers.harness.raw().await?;
     Ok(redis::cmd("PUBLISH")
@@ -34,7 +34,7 @@ pub(super) async fn publish(peers: &Peers, topic: &str, payload: &[u8]) -> Outco
         .await?)
 }
 
-/// Puts bytes into a queue past our own side.
+/// Puts bytes into a queue without our provider.
 pub(super) async fn put(peers: &Peers, queue: &str, payload: &[u8]) -> Outcome {
     let mut raw = peers.harness.raw().await?;
     Ok(redis::cmd("LPUSH")
@@ -104,7 +104,8 @@ pub(super) async fn counting(peers: &Peers, name: &str) -> Result<Arc<AtomicUsiz
     Ok(runs)
 }
 
-/// Calls once more, so that whatever came before has been dealt with; answers how often the function has run by then.
+/// Calls once more, so that all earlier requests are processed. Returns how often the function had
+/// run by then.
 pub(super) async fn runs_now(peers: &Peers, name: &str) -> Outcome<usize> {
     peers
         .python
@@ -112,7 +113,7 @@ pub(super) async fn runs_now(peers: &Peers, name: &str) -> Outcome<usize> {
         .await
 }
 
-/// What Python sends, or accepts, and a Rust value cannot be.
+/// Values that Python sends or accepts, and that a Rust type cannot hold.
 const UNSAYABLE: [&[u8]; 14] = [
     b"NaN",
     b"[1, Infinity]",
@@ -146,7 +147,7 @@ async fn what_is_no_number_or_text_of_ours_is_refused_with_its_payload(peers: Pe
         put(&peers, "jobs", payload).await?;
         refused(jobs.get().await, payload);
     }
-    // A big integer is never a float in silence.
+    // A big integer is never silently a float.
     put(&peers, "jobs", b"18446744073709551616").await?;
     refused(jobs.get().await, b"18446744073709551616");
     Ok(())
@@ -247,7 +248,7 @@ async fn nesting_past_the_limit_is_refused_with_its_payload(peers: Peers) -> Out
             refused(read, payload.as_bytes());
         }
     }
-    // Python writes and reads deeper ones, so they pass by way of us.
+    // Python writes and reads deeper ones, so they pass through our queue.
     peers
         .python
         .run("deep = eval('['*150 + ']'*150)\npymq.queue('jobs').put({'deep': deep})")

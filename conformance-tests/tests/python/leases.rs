@@ -1,4 +1,5 @@
-//! Leases by Rust on what Python put: given back, an item is Python's again at once and reads as before.
+//! Leases by Rust on items from Python: after it is given back, an item is in Python's list at once
+//! and reads as before.
 
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ async fn an_item_given_back_keeps_its_place_in_line(peers: Peers) -> Outcome {
     Ok(())
 }
 
-/// Everything Python can put that Python can read.
+/// Every value that Python can put and read.
 const VALUES: [&str; 34] = [
     "0",
     "-7",
@@ -118,7 +119,8 @@ const VALUES: [&str; 34] = [
     "[float('inf'), {'x': -float('inf')}]",
 ];
 
-/// Has Python put each value twice, and answers what it shows for the first, untouched, and for the second, after `handle`.
+/// Python puts each value twice. Returns what Python shows for the first, untouched, and for the
+/// second, after `handle`.
 async fn read_as_before(peers: &Peers, handle: impl AsyncFn(&Bus) -> Outcome) -> Outcome {
     for value in VALUES {
         peers
@@ -217,7 +219,7 @@ async fn an_extended_lease_keeps_the_item_from_python(peers: Peers) -> Outcome {
 
     job.extend(Duration::from_secs(60)).await?;
 
-    // Longer than the lease was before, and the sweep that would have found it over.
+    // Longer than the lease was before, and longer than a sweep that would have ended it.
     let get = "pymq.queue('jobs').get(timeout=3.5)";
     assert_eq!(peers.python.raises(get).await?.type_name, "Empty");
     job.ack().await?;
@@ -312,7 +314,8 @@ async fn what_python_takes_and_puts_again_is_a_new_item(peers: Peers) -> Outcome
     jobs.lease().await?.nack().await?;
     assert_eq!(jobs.lease().await?.attempt(), 2);
 
-    // Python takes the item and puts it anew, which makes it a new item: what it does not know it does not pass on.
+    // Python takes the item and puts it anew. This is a new item, without the parts that Python
+    // does not know.
     let again = async {
         peers
             .python

@@ -15,7 +15,7 @@ cases! {
     a_python_call_to_all_gets_the_answers_of_both_kinds,
 }
 
-/// Two servers of each kind under one name; each answers its own.
+/// Two servers of each kind under one name. Each returns its own.
 async fn four_servers(peers: &Peers) -> Result<(Python, Bus), Failure> {
     let (python, bus) = (peers.another_python().await?, peers.another_bus().await?);
     for (python, name) in [(&peers.python, "python 1"), (&python, "python 2")] {

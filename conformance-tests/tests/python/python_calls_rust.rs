@@ -165,7 +165,7 @@ async fn structs_with_a_class_return_as_its_instances(peers: Peers) -> Outcome {
         ("line", "Line(item='egg', count=12)"),
         ("basket", super::shop::BASKET),
         ("inner", "Outer.Inner(x=4)"),
-        // A unit struct is null, and null is None whatever its type.
+        // A unit struct is null, and null is None for any type.
         ("ping", "None"),
     ] {
         assert_eq!(

@@ -294,7 +294,7 @@ async fn awkward_names_are_one_queue_on_both_sides(peers: Peers) -> Outcome {
             ))
             .await?;
 
-        // By way of a lease and back, which uses every other key of the queue.
+        // With a lease and a return, which uses every other key of the queue.
         jobs.lease().await?.nack().await?;
         assert_eq!(jobs.get().await?, json!({"n": [1, [2, null]]}), "{name}");
         jobs.put(&json!([name])).await?;

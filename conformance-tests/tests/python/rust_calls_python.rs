@@ -21,7 +21,7 @@ cases! {
     sixty_four_calls_in_flight_share_one_inbox,
 }
 
-/// Has Python define and expose what follows, and waits until it is live under these names.
+/// Python defines and exposes these functions. Waits until they are live under these names.
 pub(super) async fn python_exposes(peers: &Peers, code: &str, names: &[&str]) -> Outcome {
     peers.python.run(code).await?;
     for name in names {

@@ -49,7 +49,7 @@ pymq_core::event!(
 pub(super) struct Ping;
 pymq_core::event!(Ping, topic = "shop.events.Ping", class = "shop.events.Ping");
 
-/// On the channel that Python uses for a class in a class, and under the name it can import.
+/// On the channel that Python uses for a nested class, and under the name that it can import.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 pub(super) struct Inner {
     pub(super) x: i64,

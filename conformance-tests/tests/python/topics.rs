@@ -1,4 +1,5 @@
-//! Topics in both directions: by name and by pattern, who is reached, and in which order.
+//! Topics in both directions: by name and by pattern, which subscribers are reached, and in which
+//! order.
 
 use std::time::Duration;
 
@@ -270,7 +271,7 @@ async fn another_namespace_hears_nothing(peers: Peers) -> Outcome {
 async fn the_stock_python_configuration_meets_our_default_namespace(peers: Peers) -> Outcome {
     let config: RedisConfig = pymq_conformance::redis::app_url().await?.as_str().parse()?;
     let bus = Bus::connect(config).await?;
-    // The namespace is everybody's, the names are not.
+    // Both members share the namespace, and not the names.
     let (queue, topic) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
     let mut events = bus.topic(&topic).stream::<u8>().await?;
     peers

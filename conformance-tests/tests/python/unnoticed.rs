@@ -1,4 +1,4 @@
-//! What only Rust peers say to each other, headers, deadlines, attempts and claims, passes by Python unnoticed.
+//! Headers, deadlines, attempts and claims are only for Rust peers. Python does not notice them.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn headers_of_an_event_do_not_show_to_an_annotated_handler(peers: Peers) -
     Ok(())
 }
 
-/// Returns the queue for items of the type of one.
+/// Returns the queue of items with the type of this one.
 fn jobs_of<T>(peers: &Peers, _: &T) -> Queue<T> {
     peers.bus.queue("jobs")
 }
@@ -221,7 +221,7 @@ async fn a_claim_among_servers_of_both_kinds_is_nothing_to_python(peers: Peers) 
         assert_eq!(double.call((n,)).await?, 2 * n);
     }
 
-    // Unmodified, it runs every call, as it always did.
+    // Without changes it runs every call, as it always did.
     assert_eq!(
         peers
             .python

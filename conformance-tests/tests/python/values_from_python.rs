@@ -1,4 +1,5 @@
-//! What Python sends and Rust reads: each kind of value as an event on a topic and as an item of a queue.
+//! What Python sends and Rust reads: each kind of value as an event on a topic and as an item of a
+//! queue.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -36,7 +37,7 @@ cases! {
     rows_of_numbers_are_lists_of_lists,
 }
 
-/// Has Python send a value both ways there are and compares what we read.
+/// Python sends a value in both ways. Compares the values that Rust reads.
 async fn rust_reads<T>(peers: &Peers, expression: &str, expected: T) -> Outcome
 where
     T: Decode + Debug + PartialEq,

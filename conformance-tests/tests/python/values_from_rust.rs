@@ -1,4 +1,5 @@
-//! What Rust sends and Python reads: each kind of value as an event on a topic and as an item of a queue.
+//! What Rust sends and Python reads: each kind of value as an event on a topic and as an item of a
+//! queue.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +42,7 @@ cases! {
     a_handler_with_annotations_as_text_is_on_the_topic_str,
 }
 
-/// Sends a value both ways there are and compares what Python shows for it.
+/// Sends a value in both ways, and compares what Python shows for it.
 async fn python_reads(peers: &Peers, value: &(impl Encode + Sync), shown: &str) -> Outcome {
     let topic = Uuid::new_v4().to_string();
     peers.python_hears(&topic).await?;
@@ -291,7 +292,7 @@ async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
     python_builds_all(&peers, vec![Inner { x: 4 }], "[Outer.Inner(x=4)]").await?;
     python_builds_all(&peers, Vec::<Inner>::new(), "[]").await?;
 
-    // Byte for byte what Python would have put, so that either may follow the other.
+    // Byte for byte what Python would have put, so that each may replace the other.
     let payloads = peers.bus.queue::<Raw>("values");
     let again = "pymq.queue('values').put([Placed(order=17, total=9.0)])";
     peers.python.run(again).await?;
@@ -314,7 +315,7 @@ async fn a_tagged_list_is_a_list_of_instances(peers: Peers) -> Outcome {
     Ok(())
 }
 
-/// Names what the two cases below use, in the Python process.
+/// Defines the names that the two cases below use, in the Python process.
 const READING: &str = "
     import json, enum, decimal, uuid
     from typing import *

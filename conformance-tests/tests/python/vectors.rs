@@ -1,5 +1,6 @@
-//! The wire vectors once more, with the live decoder: what was written down of Python still holds, and what we write is
-//! read as the value it is. That our writer says them byte for byte is tested without Python.
+//! The wire vectors again, with the live decoder: the recorded output of Python still holds, and
+//! our output is read as the right value. Tests without Python show that our writer produces it
+//! byte for byte.
 
 use pymq_conformance::properties::json_survives_python;
 use pymq_conformance::python::Peers;
@@ -71,7 +72,7 @@ async fn python_reads_each_vector_as_it_was_recorded(peers: Peers) -> Outcome {
         let (Some(payload), Some(recorded)) = (vector.payload, vector.python_reads_back) else {
             continue;
         };
-        // Those are what a handler with an annotation makes of it.
+        // A handler with an annotation makes these of it.
         if vector.name.starts_with("accept_typed") {
             continue;
         }
@@ -87,8 +88,8 @@ async fn python_reads_each_vector_as_it_was_recorded(peers: Peers) -> Outcome {
     Ok(())
 }
 
-/// Reads what Python wrote into what takes any value, writes that anew, and has Python compare: plain data is equal,
-/// objects have become the dicts they are made of.
+/// Reads Python's output into a type that takes any value, writes that anew, and lets Python
+/// compare. Plain data is equal, and objects have become dicts.
 async fn what_rust_writes_of_each_vector_python_reads_as_the_same_value(peers: Peers) -> Outcome {
     peers
         .python
@@ -115,7 +116,7 @@ async fn what_rust_writes_of_each_vector_python_reads_as_the_same_value(peers: P
         else {
             continue;
         };
-        // What cannot be said in Rust is refused with its payload.
+        // A value that Rust cannot hold is refused with its payload.
         let Ok(value) = Value::decode(&Message::json(payload.clone())) else {
             continue;
         };
