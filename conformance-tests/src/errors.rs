@@ -101,7 +101,7 @@ async fn connect_error(h: &dyn Harness, fault: Fault) -> Result<Option<Error>, F
         "{fault:?}: the error took {:?}",
         began.elapsed()
     );
-    Ok(Some(connected.expect_err("it connected all the same")))
+    Ok(Some(connected.expect_err("it connected despite the fault")))
 }
 
 /// A provider that other processes can reach has a server, and a server can fail.

@@ -54,5 +54,5 @@ pub fn recorder<T: Send + 'static>() -> (
 /// Receives an item that must come.
 pub async fn next<T>(arrived: &mut UnboundedReceiver<T>) -> Result<T, Failure> {
     let received = soon("a value to arrive", arrived.recv()).await?;
-    received.ok_or_else(|| "whoever was to send it is gone".into())
+    received.ok_or_else(|| "its sender is gone".into())
 }

@@ -1,4 +1,4 @@
-//! From a URL in a configuration to a bus, in every type in which a program may hold one.
+//! From a URL in a configuration to a bus, in every type that a program may use for a URL.
 
 use pymq::provider::ProviderUrl;
 use pymq::{ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! The process-wide bus. There is one in a process, so these tests take turns.
+//! The process-wide bus. There is one in a process, so these tests run one at a time.
 
 #![cfg(feature = "memory")]
 
@@ -18,7 +18,7 @@ struct Ticked {
 }
 pymq::event!(Ticked);
 
-/// Waits for the turn of a test, and clears what a failed one left behind.
+/// Waits for the turn of a test, and clears what a failed test left behind.
 async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     let turn = TURN.lock().await;

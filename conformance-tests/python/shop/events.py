@@ -42,7 +42,7 @@ class Ping:
 class Outer:
     @dataclass
     class Inner:
-        """On the wire this is `shop.events.Inner`, which nobody can import."""
+        """On the wire this is `shop.events.Inner`, which Python cannot import."""
 
         x: int
 

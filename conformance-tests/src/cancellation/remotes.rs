@@ -94,7 +94,7 @@ pub async fn dropped_calls_run_once_or_not(h: &dyn Harness) -> Outcome {
 }
 
 async fn nobody_serves(caller: &Bus) -> Outcome {
-    until("nobody serves", async || {
+    until("no server is left", async || {
         let outcome = caller.stub::<(), u32>("f").call(()).await;
         kind(&outcome) == Some(ErrorKind::NoSuchRemote)
     })

@@ -112,7 +112,7 @@ pub async fn dropped_receives_lose_nothing(h: &dyn Harness) -> Outcome {
 }
 
 async fn nobody_listens(publisher: &Bus) -> Outcome {
-    until("nobody listens", async || {
+    until("no subscriber is left", async || {
         publisher
             .topic("t")
             .publish(&0)

@@ -217,7 +217,7 @@ async fn no_place(setting: &Setting, report: &mut Report) -> Outcome {
     };
     let error = timeout(RECOVERY, refused).await?;
     report.demand(error.as_ref().is_some_and(is_told), || {
-        format!("nobody is let in: {error:?}")
+        format!("a client is refused: {error:?}")
     });
 
     let start = Instant::now();

@@ -100,7 +100,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     });
     let left = answers(&server).await?;
     report.demand(left.is_empty(), || {
-        format!("answers that nobody took: {left:?}")
+        format!("answers that were not taken: {left:?}")
     });
     Ok(report)
 }

@@ -118,7 +118,7 @@ async fn wake(sleeper: &mut Events<Splash>, report: &mut Report) -> Result<(u64,
             }
             other => {
                 let is_event = other.into_event().is_some();
-                return Err(format!("a gap that nobody can count, or new: {is_event}").into());
+                return Err(format!("a gap of unknown length, or new: {is_event}").into());
             }
         }
     }

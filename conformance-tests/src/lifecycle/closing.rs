@@ -95,7 +95,7 @@ pub async fn close_ends_served_channels(h: &dyn Harness) -> Outcome {
         Err(ErrorKind::Closed)
     );
     // A backend may need a moment to notice that a handle is gone.
-    until("nobody is called", async || {
+    until("no server is called", async || {
         let all = RequestOptions::default().to(Target::All);
         let call = caller
             .rpc_request("channel", Message::json("[]"), all)

@@ -142,7 +142,7 @@ pub async fn queue_survives_without_handles(h: &dyn Harness) -> Outcome {
 pub async fn put_does_not_need_a_consumer(h: &dyn Harness) -> Outcome {
     let jobs = Jobs::open(h).await?;
 
-    soon("a put that nobody takes", jobs.put([1])).await??;
+    soon("a put without a consumer", jobs.put([1])).await??;
 
     assert_eq!(jobs.len().await?, 1);
     Ok(())

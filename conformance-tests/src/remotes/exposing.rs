@@ -29,7 +29,7 @@ pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
 
     assert_eq!(kind(&one), Some(ErrorKind::NoSuchRemote));
     assert_eq!(kind(&all), Some(ErrorKind::NoSuchRemote));
-    let error = one.expect_err("nobody is there");
+    let error = one.expect_err("there is no server");
     assert!(!error.outcome_unknown(), "it did not run");
     assert!(error.is_retryable(), "a server may come");
     assert!(

@@ -23,7 +23,7 @@ pub async fn timeout_is_timeout_not_remote(h: &dyn Harness) -> Outcome {
     let stub = caller.stub::<(), ()>("f").timeout(SHORT);
 
     let started = Instant::now();
-    let error = stub.call(()).await.expect_err("nobody answers");
+    let error = stub.call(()).await.expect_err("no server answers");
 
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.outcome_unknown(), "it may have run");

@@ -304,12 +304,12 @@ pub async fn a_handler_may_drop_its_own_guard(h: &dyn Harness) -> Outcome {
     let handler = {
         let own = Arc::clone(&own);
         move |_: u64| {
-            drop(own.lock().expect("nobody panics with it").take());
+            drop(own.lock().expect("no task panics with it").take());
             async {}
         }
     };
     let guard = bus.topic("numbers").subscribe(handler).await?;
-    *own.lock().expect("nobody panics with it") = Some(guard);
+    *own.lock().expect("no task panics with it") = Some(guard);
 
     sender.topic("numbers").publish(&1).await?;
 

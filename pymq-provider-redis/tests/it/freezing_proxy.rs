@@ -1,4 +1,4 @@
-//! A proxy whose connections can become half open: they stay open, and no bytes pass any more.
+//! A proxy that can make its connections half open: they stay open, and no bytes pass any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -67,7 +67,7 @@ async fn pass(
 /// The requests that each server ran, in order.
 type Runs = Arc<Mutex<Vec<String>>>;
 
-/// Serves `f` with its arguments as the result, and notes them.
+/// Serves `f` with its arguments as the result, and records them.
 async fn serve(provider: &Arc<dyn Provider>) -> Runs {
     let runs = Runs::default();
     let mut requests = provider.rpc_listen("f").await.unwrap();

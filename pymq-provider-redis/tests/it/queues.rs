@@ -331,8 +331,8 @@ async fn more_than_one_sweep_can_move_keeps_its_order() {
         .await
         .unwrap();
 
-    // Each message is in a batch of its own now, and all leases end in one step: the provider sweeps
-    // by itself, too, and one that found only some of them ended would return these first.
+    // Each message is in a batch of its own now, and all leases end in one step. The provider also
+    // sweeps by itself: a sweep that finds only some of them ended would return these first.
     settle_all(&provider, &leased, &Settle::Extend { lease: LONG }).await;
     let end_all = "local all = redis.call('ZRANGE', KEYS[1], 0, -1)
         for i, one in ipairs(all) do redis.call('ZADD', KEYS[1], i, one) end

@@ -1,4 +1,4 @@
-//! Plain data, as a queue or a topic takes it.
+//! Plain data in a queue or on a topic.
 
 use std::collections::BTreeMap;
 
