@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::errors::{full_text, not_shared};
 use crate::lifecycle::operations;
 use crate::traffic::{number, numbered, numbers, topic};
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Failure, Fault, Harness, Outcome};
 
 /// A subscription receives again after a cut, without any call.
@@ -158,7 +158,7 @@ pub async fn a_disconnect_is_told_and_counted(h: &dyn Harness) -> Outcome {
         until("the handler is told too", async || bus.stats().gaps == 2).await?;
         until("every connection is back", async || {
             // An unused connection may not know yet that it was cut.
-            let answers = bus.ping(PATIENCE).await.is_ok();
+            let answers = bus.ping(WAIT_LIMIT).await.is_ok();
             answers && bus.stats().reconnects > 0 && bus.status() == Status::Ready
         })
         .await?;
@@ -199,7 +199,7 @@ pub async fn backend_down_at_start_is_a_clear_error(h: &dyn Harness) -> Outcome 
     let error: Error = connected.expect_err("it connected without a server");
 
     assert!(
-        began.elapsed() < PATIENCE,
+        began.elapsed() < WAIT_LIMIT,
         "the error took {:?}",
         began.elapsed()
     );

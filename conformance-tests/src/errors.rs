@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::harness::WRONG_PASSWORD;
 use crate::lifecycle::operations;
 use crate::traffic::numbered;
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Failure, Fault, Harness, Outcome};
 
 /// The text of an error begins with the provider, and names the topic or queue of the operation.
@@ -97,7 +97,7 @@ async fn connect_error(h: &dyn Harness, fault: Fault) -> Result<Option<Error>, F
         return Ok(None);
     };
     assert!(
-        began.elapsed() < 2 * PATIENCE,
+        began.elapsed() < 2 * WAIT_LIMIT,
         "{fault:?}: the error took {:?}",
         began.elapsed()
     );

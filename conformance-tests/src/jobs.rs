@@ -1,4 +1,4 @@
-//! A queue for a behavior. Its items are numbers, and no wait is longer than [`PATIENCE`].
+//! A queue for a behavior. Its items are numbers, and no wait is longer than [`WAIT_LIMIT`].
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use pymq_core::provider::{
 };
 use tokio::time::Instant;
 
-use crate::wait::PATIENCE;
+use crate::wait::WAIT_LIMIT;
 use crate::{Clock, Harness, Outcome};
 
 /// A lease that is longer than any test.
@@ -97,11 +97,11 @@ impl Jobs {
     /// Gets one item. It waits for it.
     pub async fn get(&self) -> Outcome<u32> {
         let taken = self
-            .take(GetOptions::default().wait(Wait::For(PATIENCE)))
+            .take(GetOptions::default().wait(Wait::For(WAIT_LIMIT)))
             .await?;
         let delivery = taken
             .first()
-            .ok_or_else(|| format!("no item came within {PATIENCE:?}"))?;
+            .ok_or_else(|| format!("no item came within {WAIT_LIMIT:?}"))?;
         item(&delivery.message)
     }
 
@@ -157,11 +157,15 @@ impl Jobs {
     /// Leases one item. It waits for it.
     pub async fn lease(&self, lease: Duration) -> Outcome<Held> {
         let taken = self
-            .take(GetOptions::default().wait(Wait::For(PATIENCE)).lease(lease))
+            .take(
+                GetOptions::default()
+                    .wait(Wait::For(WAIT_LIMIT))
+                    .lease(lease),
+            )
             .await?;
         let delivery = taken
             .first()
-            .ok_or_else(|| format!("nothing to lease came within {PATIENCE:?}"))?;
+            .ok_or_else(|| format!("nothing to lease came within {WAIT_LIMIT:?}"))?;
         held(delivery)
     }
 
@@ -266,7 +270,7 @@ pub fn assert_took(h: &dyn Harness, since: Instant, time: Duration) {
     let took = since.elapsed();
     let late = match h.clock() {
         Clock::Paused => TICK,
-        Clock::Real => PATIENCE / 2,
+        Clock::Real => WAIT_LIMIT / 2,
     };
     assert!(
         took + TICK >= time,

@@ -25,7 +25,7 @@ use crate::wait::soon;
 use crate::{Failure, Outcome};
 
 /// The longest time for a piece of Python. A test that passes does not use it up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A Python process with an initialized `pymq`. It ends when this is dropped, or when our process
 /// ends in any way.
@@ -174,9 +174,9 @@ impl Python {
         code: &str,
         wants_value: bool,
     ) -> Result<Result<Box<RawValue>, Raised>, Failure> {
-        timeout(PATIENCE, self.pipes.lock().await.ask(code, wants_value))
+        timeout(WAIT_LIMIT, self.pipes.lock().await.ask(code, wants_value))
             .await
-            .map_err(|_| format!("no answer from Python within {PATIENCE:?} to `{code}`"))?
+            .map_err(|_| format!("no answer from Python within {WAIT_LIMIT:?} to `{code}`"))?
     }
 }
 

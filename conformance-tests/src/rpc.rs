@@ -14,7 +14,7 @@ use tokio::time::sleep;
 pub use self::ends::*;
 pub use self::servers::*;
 
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Failure, Harness, Outcome};
 
 /// Headers, body and encoding of a request arrive unchanged, and so do body and type name of the
@@ -110,7 +110,7 @@ pub async fn remaining_time_reaches_the_server(h: &dyn Harness) -> Outcome {
     let _unbounded = request(&caller, Target::All).await?;
 
     assert!(
-        at_first <= TIME && at_first + PATIENCE > TIME,
+        at_first <= TIME && at_first + WAIT_LIMIT > TIME,
         "{at_first:?}"
     );
     assert!(later < at_first, "{later:?}, after {at_first:?}");

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::typed::{next, open};
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Harness, Outcome};
 
 /// A handler of a pattern gets the concrete topic.
@@ -71,7 +71,7 @@ pub async fn shutdown_drains_patterns(h: &dyn Harness) -> Outcome {
 
     let shutdown = tokio::spawn({
         let bus = bus.clone();
-        async move { bus.shutdown(PATIENCE * 6).await }
+        async move { bus.shutdown(WAIT_LIMIT * 6).await }
     });
     until("the shutdown has begun", async || bus.is_closed()).await?;
     gate.add_permits(Semaphore::MAX_PERMITS);

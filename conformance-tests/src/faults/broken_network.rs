@@ -13,7 +13,7 @@ use super::callers::{self, Caller};
 use super::cut_replies;
 use super::half_open;
 use super::ledger::now;
-use super::network::{Network, Weather};
+use super::network::{Condition, Network};
 use super::setting::DURABLE;
 use super::topic::{Listener, Publisher, judge};
 use super::workshop::{Plan, Workshop};
@@ -21,28 +21,28 @@ use super::{Report, Setting};
 use crate::redis::Controlled;
 use crate::{Failure, Outcome};
 
-const WEATHERS: [Weather; 5] = [
-    Weather::Refused,
-    Weather::Reset,
-    Weather::BlackHole,
-    Weather::Delayed(Duration::from_millis(200)),
-    Weather::Throttled(64_000),
+const CONDITIONS: [Condition; 5] = [
+    Condition::Refused,
+    Condition::Reset,
+    Condition::BlackHole,
+    Condition::Delayed(Duration::from_millis(200)),
+    Condition::Throttled(64_000),
 ];
 
-/// The shortest time of each weather.
+/// The shortest time of each condition.
 const TIME: u64 = 2_500;
 
 /// The time limit of a command.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest time from the end of a weather until puts and work continue.
+/// The longest time from the end of a condition until puts and work continue.
 const RECOVERY: Duration = Duration::from_secs(6);
 
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
     let server = setting.server(&DURABLE).await?;
     let (mut report, cuts) = tokio::try_join!(
-        weathers(&setting, &server),
+        conditions(&setting, &server),
         cut_replies::experience(&setting, &server)
     )?;
     cut_replies::judge(&setting, &server, &cuts, &mut report).await?;
@@ -62,8 +62,8 @@ pub(super) async fn through(network: &Network, setting: &Setting) -> Result<Bus,
     setting.bus(config.op_timeout(TIMEOUT)).await
 }
 
-/// Lets one weather follow another while a queue, a topic and a remote are in use.
-async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Failure> {
+/// Lets one condition follow another while a queue, a topic and a remote are in use.
+async fn conditions(setting: &Setting, server: &Controlled) -> Result<Report, Failure> {
     let network = network(server).await?;
     let (far, near) = (
         through(&network, setting).await?,
@@ -76,7 +76,7 @@ async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Fail
         lease: Duration::from_secs(2),
         op_timeout: TIMEOUT,
     };
-    let name = "weathers";
+    let name = "conditions";
     let mut shop = Workshop::open_on(far.clone(), setting, server, &plan, name)?;
     shop.hire(format!("{}?op_timeout=1s", network.url()))?;
     let mut dice = setting.dice(name);
@@ -86,15 +86,15 @@ async fn weathers(setting: &Setting, server: &Controlled) -> Result<Report, Fail
     let publisher = Publisher::start(&near, "news", 100);
 
     let mut worst = Duration::ZERO;
-    for weather in WEATHERS {
+    for condition in CONDITIONS {
         sleep(dice.millis(200..=600)).await;
-        network.turn(weather);
-        if weather.lets_through() {
+        network.set(condition);
+        if condition.lets_through() {
             // It continues, if slowly.
             worst = worst.max(shop.recovery(now()).await?);
         }
         sleep(dice.millis(TIME..=TIME + 500)).await;
-        network.turn(Weather::Fair);
+        network.set(Condition::Normal);
         worst = worst.max(shop.recovery(now()).await?);
     }
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::ledger::Job;
-use super::network::{Network, Weather};
+use super::network::{Condition, Network};
 use super::{Dice, Report, Setting};
 use crate::{Failure, Outcome};
 
@@ -28,14 +28,14 @@ const CANCELLING: Duration = Duration::from_secs(10);
 
 /// The delays of the network, one way, in milliseconds. Each lasts the same time.
 const DELAYS: [u64; 4] = [0, 1, 5, 20];
-const WEATHER: std::ops::RangeInclusive<u64> = 200..=600;
+const CONDITION_TIME: std::ops::RangeInclusive<u64> = 200..=600;
 
 /// The longest time until a take is cancelled, in milliseconds and in round trips.
 const LONGEST: u64 = 2;
 const ROUND_TRIPS: u64 = 3;
 
 /// The time limit of a take that is not cancelled, when everything was put.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the consumer has received.
 #[derive(Debug, Default)]
@@ -61,12 +61,12 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     let (start, mut taken) = (Instant::now(), Taken::default());
     while start.elapsed() < CANCELLING {
         let delay = DELAYS[usize::try_from(dice.roll() % 4)?];
-        network.turn(match delay {
-            0 => Weather::Fair,
-            delay => Weather::Delayed(Duration::from_millis(delay)),
+        network.set(match delay {
+            0 => Condition::Normal,
+            delay => Condition::Delayed(Duration::from_millis(delay)),
         });
-        let turn = Instant::now() + dice.millis(WEATHER);
-        while Instant::now() < turn {
+        let until = Instant::now() + dice.millis(CONDITION_TIME);
+        while Instant::now() < until {
             taken.take(&queue, delay, &mut dice).await?;
         }
     }
@@ -76,13 +76,13 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         .await
         .into_iter()
         .collect::<Result<_, _>>()?;
-    network.turn(Weather::Fair);
+    network.set(Condition::Normal);
     // Takes the rest, and any message that a cancelled take wrongly kept.
     let all: usize = put
         .iter()
         .try_fold(0, |all, put| usize::try_from(*put).map(|put| all + put))?;
     while taken.jobs.len() < all {
-        match queue.get_timeout(PATIENCE).await? {
+        match queue.get_timeout(WAIT_LIMIT).await? {
             Some(job) => taken.jobs.push(job),
             None => break,
         }

@@ -9,7 +9,7 @@ use pymq_core::{Bus, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use super::broken_network::{network, through};
-use super::network::{Network, Weather};
+use super::network::{Condition, Network};
 use super::{Report, Setting};
 use crate::redis::Controlled;
 use crate::{Failure, Outcome};
@@ -116,11 +116,11 @@ impl Experience {
         cut.take(far).await?;
         cut.has_cut[0] = !network.is_to_cut();
 
-        network.turn(Weather::Reset);
+        network.set(Condition::Reset);
         // Until the end of the old connection is seen, a command may be sent on it.
         sleep(Duration::from_millis(5)).await;
         network.cut_reply_at(at);
-        network.turn(Weather::Fair);
+        network.set(Condition::Normal);
         cut.put(far, MESSAGES..MESSAGES + 2).await?;
         cut.take(far).await?;
         cut.has_cut[1] = !network.is_to_cut();

@@ -31,7 +31,7 @@ const MANY: u32 = 10_000;
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RECOVERY: Duration = Duration::from_secs(6);
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
@@ -65,7 +65,7 @@ async fn fill(bus: &Bus, from: u32) -> Result<(u32, Error), Failure> {
 /// Takes everything, and adds to the report what happened to the accepted messages.
 async fn drain(bus: &Bus, accepted: u32, mut done: BTreeSet<u32>, report: &mut Report) -> Outcome {
     let queue = bus.queue::<Crate>("crates");
-    while let Some(lease) = timeout(PATIENCE, queue.try_lease()).await?? {
+    while let Some(lease) = timeout(WAIT_LIMIT, queue.try_lease()).await?? {
         let number = lease.number;
         lease.ack().await?;
         report.duplicates += u64::from(!done.insert(number));
@@ -93,7 +93,7 @@ async fn no_memory(setting: &Setting, report: &mut Report) -> Outcome {
         .await?
         .keep();
     let (mut accepted, mut refused, mut done) = (0, 0, BTreeSet::new());
-    let queue = bus.queue::<Crate>("crates").lease_time(PATIENCE);
+    let queue = bus.queue::<Crate>("crates").lease_time(WAIT_LIMIT);
     for _round in 0..5 {
         let (more, error) = fill(&bus, accepted).await?;
         accepted += more;
@@ -114,7 +114,7 @@ async fn no_memory(setting: &Setting, report: &mut Report) -> Outcome {
         for step in 0..20 {
             let lease = queue.try_lease().await?.ok_or("nothing to lease")?;
             if step == 0 {
-                lease.extend(PATIENCE).await?;
+                lease.extend(WAIT_LIMIT).await?;
                 lease.nack().await?;
                 continue;
             }

@@ -19,7 +19,7 @@ use crate::{Failure, Outcome};
 const FOUND: Duration = Duration::from_secs(5);
 
 /// The time limit of a wait.
-const PATIENCE: Duration = Duration::from_secs(12);
+const WAIT_LIMIT: Duration = Duration::from_secs(12);
 
 /// Leaves every connection half open. Adds to a report how long it took until every operation works
 /// again.
@@ -28,7 +28,7 @@ pub(super) async fn judge(setting: &Setting, server: &Controlled, report: &mut R
     callers::serve(&near).await?;
     let far = Far::start(setting, server).await?;
     let found = tokio::select! {
-        found = timeout(PATIENCE, far.come_back(&near)) => found,
+        found = timeout(WAIT_LIMIT, far.come_back(&near)) => found,
         failed = publish_on(&near) => return failed.map(|never| match never {}),
     };
     let Ok(found) = found else {
@@ -83,7 +83,7 @@ impl Far {
         let taking = bus.clone();
         let taker = tokio::spawn(async move { taking.queue::<u64>("halves").get().await });
         // The inbox of the calls and the taker wait at the server.
-        timeout(PATIENCE, blocked(server, 2)).await??;
+        timeout(WAIT_LIMIT, blocked(server, 2)).await??;
         Ok(Self {
             events: bus.topic("halves").stream().await?,
             network,

@@ -30,7 +30,7 @@ const BATCH: usize = 250;
 /// The limit for the growth of the process.
 const MEMORY: u64 = 64 << 20;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The name in Redis of the topic `live`, and of the queue `live`.
 const CHANNEL: &str = "__eventbus:global:live";
@@ -158,7 +158,7 @@ impl Live {
             raw: server.raw().await?,
             topic: bus.topic("live").stream().await?,
             pattern: bus.pattern("li*").stream().await?,
-            remote: bus.stub("remote").timeout(PATIENCE),
+            remote: bus.stub("remote").timeout(WAIT_LIMIT),
             inbox: format!("__eventbus:global:{inbox}"),
             bus,
         })
@@ -195,7 +195,7 @@ impl Live {
         jobs.put(&placed).await?;
         loop {
             // An item that cannot be read becomes a dead letter on the way.
-            let lease = timeout(PATIENCE, jobs.lease()).await?;
+            let lease = timeout(WAIT_LIMIT, jobs.lease()).await?;
             let lease = match lease {
                 Ok(lease) => lease,
                 Err(error) if error.kind() == ErrorKind::Codec => continue,
@@ -213,7 +213,7 @@ impl Live {
 /// Reads until an event comes.
 async fn hear(events: &mut Events<Placed>, number: u64) -> Outcome {
     loop {
-        match timeout(PATIENCE, events.recv()).await? {
+        match timeout(WAIT_LIMIT, events.recv()).await? {
             Ok(received) => {
                 let placed = received.into_event().ok_or("a gap")?;
                 if placed.order == number {
@@ -238,7 +238,7 @@ async fn inbox(bus: &Bus, server: &Controlled) -> Result<String, Failure> {
     // The call stays unanswered.
     drop(call.call(()).await);
     let mut requests = spy.on_message();
-    let request = timeout(PATIENCE, requests.next()).await?;
+    let request = timeout(WAIT_LIMIT, requests.next()).await?;
     let payload = request.ok_or("no request")?.get_payload_bytes().to_vec();
     let request: Value = serde_json::from_slice(&payload)?;
     let inbox = request["__obj"][1].as_str();

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 256;
 /// The bytes that a topic may cost.
 const MEMORY: u64 = 2_048;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
@@ -49,7 +49,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
     };
     // A subscriber that receives this has received all that was published before it.
     publisher.topic("marks").publish(&1).await?;
-    timeout(PATIENCE, marks.recv()).await??;
+    timeout(WAIT_LIMIT, marks.recv()).await??;
     for (number, events) in topics.iter_mut().enumerate() {
         let heard = events.next().await.ok_or("a stream ended")??.into_event();
         report.worked += u64::from(heard == Some(number));

@@ -13,10 +13,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 /// What happens to data in transit.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Weather {
+pub enum Condition {
     /// It arrives.
     #[default]
-    Fair,
+    Normal,
     /// Connections are closed, and no one can connect.
     Refused,
     /// Connections are reset, also new ones.
@@ -29,10 +29,10 @@ pub enum Weather {
     Throttled(u32),
 }
 
-impl Weather {
+impl Condition {
     /// Tells whether data arrives in the end.
     pub fn lets_through(self) -> bool {
-        matches!(self, Self::Fair | Self::Delayed(_) | Self::Throttled(_))
+        matches!(self, Self::Normal | Self::Delayed(_) | Self::Throttled(_))
     }
 
     fn ends_connections(self) -> bool {
@@ -52,7 +52,7 @@ pub struct Network {
 /// What each connection reads.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
-    weather: Weather,
+    condition: Condition,
     /// Connections with a lower number are half open: nothing passes any more.
     first_alive: u64,
     /// How many connections were accepted.
@@ -88,12 +88,12 @@ impl Network {
         format!("redis://{}", self.address)
     }
 
-    /// Changes the weather for every connection.
-    pub fn turn(&self, weather: Weather) {
-        self.state.send_modify(|state| state.weather = weather);
+    /// Changes the condition for every connection.
+    pub fn set(&self, condition: Condition) {
+        self.state.send_modify(|state| state.condition = condition);
     }
 
-    /// Leaves every existing connection half open for ever. New connections follow the weather.
+    /// Leaves every existing connection half open for ever. New connections follow the condition.
     pub fn freeze(&self) {
         self.state
             .send_modify(|state| state.first_alive = state.made);
@@ -146,7 +146,7 @@ async fn accept(
     let mut listener = Some(listener);
     loop {
         let Some(listening) = &listener else {
-            let is_over = |state: &State| state.weather != Weather::Refused;
+            let is_over = |state: &State| state.condition != Condition::Refused;
             if seen.wait_for(is_over).await.is_err() {
                 return;
             }
@@ -163,7 +163,7 @@ async fn accept(
                 state.send_modify(|state| state.made += 1);
                 pipes.spawn(pass(client, target.clone(), number, state.subscribe(), cut.clone()));
             },
-            _ = seen.wait_for(|state| state.weather == Weather::Refused) => listener = None,
+            _ = seen.wait_for(|state| state.condition == Condition::Refused) => listener = None,
             Some(_) = pipes.join_next() => {}
         }
     }
@@ -177,7 +177,7 @@ async fn pass(
     mut state: watch::Receiver<State>,
     cut: Cut,
 ) -> io::Result<()> {
-    let ends = |state: &State| state.weather.ends_connections();
+    let ends = |state: &State| state.condition.ends_connections();
     if !ends(&state.borrow()) {
         let mut server = TcpStream::connect(target).await?;
         // A network must not add another delay than the one requested.
@@ -201,7 +201,7 @@ async fn pass(
             _ = state.wait_for(ends) => {}
         }
     }
-    if state.borrow().weather == Weather::Reset {
+    if state.borrow().condition == Condition::Reset {
         client.set_zero_linger()?;
     }
     Ok(())
@@ -245,14 +245,14 @@ impl Way {
         while let Some((sent, chunk)) = arriving.recv().await {
             let number = self.number;
             let passes =
-                |state: &State| number >= state.first_alive && state.weather.lets_through();
+                |state: &State| number >= state.first_alive && state.condition.lets_through();
             let passing = self.state.wait_for(passes).await;
-            let Ok(weather) = passing.map(|state| state.weather) else {
+            let Ok(condition) = passing.map(|state| state.condition) else {
                 return Ok(());
             };
-            match weather {
-                Weather::Delayed(time) => sleep_until(sent + time).await,
-                Weather::Throttled(rate) => {
+            match condition {
+                Condition::Delayed(time) => sleep_until(sent + time).await,
+                Condition::Throttled(rate) => {
                     let bytes = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
                     sleep(Duration::from_secs(1) * bytes / rate).await;
                 }
@@ -315,15 +315,15 @@ mod tests {
     #[tokio::test]
     async fn every_weather_ends() {
         let network = Network::start(echo().await).await.unwrap();
-        for weather in [Weather::Refused, Weather::Reset, Weather::BlackHole] {
+        for condition in [Condition::Refused, Condition::Reset, Condition::BlackHole] {
             let mut stream = TcpStream::connect(network.address).await.unwrap();
             assert_eq!(ask(&mut stream, "a").await.unwrap(), "a");
 
-            network.turn(weather);
-            if weather.ends_connections() {
-                assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "{weather:?}");
+            network.set(condition);
+            if condition.ends_connections() {
+                assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "{condition:?}");
             }
-            network.turn(Weather::Fair);
+            network.set(Condition::Normal);
 
             let again = async {
                 loop {
@@ -335,7 +335,7 @@ mod tests {
                     }
                 }
             };
-            crate::wait::soon("the end of the weather", again)
+            crate::wait::soon("the end of the condition", again)
                 .await
                 .unwrap();
         }

@@ -27,7 +27,7 @@ const AHEAD: u64 = 500;
 /// How long an item with a panic waits for its retry.
 const REST: Duration = Duration::from_millis(10);
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const WAIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the handlers handle.
 const PURPOSES: [&str; 3] = ["events", "calls", "items"];
@@ -220,7 +220,7 @@ async fn items(setting: &Setting, here: &Bus, there: &Bus, report: &mut Report) 
     for some in numbers.chunks(100) {
         here.queue::<usize>("jobs").put_all(some).await?;
     }
-    timeout(PATIENCE, queue.join()).await??;
+    timeout(WAIT_LIMIT, queue.join()).await??;
     worker.stop().await;
     count("items", &ends, &counts, report);
     let (again, stats) = (again.load(Ordering::Relaxed), queue.stats().await?);

@@ -26,7 +26,7 @@ const MEMORY: u64 = 64 << 20;
 /// How far the readers may be behind: less than their buffers hold.
 const AHEAD: u32 = 64;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Deserialize, Serialize)]
 struct Splash {
@@ -55,7 +55,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         ..Report::default()
     };
     for reader in readers {
-        let heard = timeout(PATIENCE, reader.task).await???;
+        let heard = timeout(WAIT_LIMIT, reader.task).await???;
         report.worked += u64::from(heard);
         report.demand(heard == EVENTS, || {
             format!("a reader heard {heard} of {EVENTS} events in order, and then a gap")
@@ -83,7 +83,7 @@ async fn publish(bus: &Bus, readers: &[Reader; 2]) -> Result<u64, Failure> {
         for read in &mut read {
             let is_near = |read: &u32| read + AHEAD >= number;
             // A reader that has ended returns its error in the end.
-            drop(timeout(PATIENCE, read.wait_for(is_near)).await?);
+            drop(timeout(WAIT_LIMIT, read.wait_for(is_near)).await?);
         }
         let filling = "x".repeat(SIZE);
         let reached = topic.publish(&Splash { number, filling }).await?;
@@ -103,7 +103,7 @@ async fn wake(sleeper: &mut Events<Splash>, report: &mut Report) -> Result<(u64,
     let (mut missed, mut kept) = (0, 0);
     let mut last = None;
     while last.is_none_or(|last| last + 1 < EVENTS) {
-        match timeout(PATIENCE, sleeper.recv()).await?? {
+        match timeout(WAIT_LIMIT, sleeper.recv()).await?? {
             Received::Lagged(Some(lag)) => missed += lag,
             Received::Event(event, _) => {
                 let before = missed + u64::from(kept);

@@ -178,12 +178,12 @@ impl Tally {
     ///
     /// # Errors
     ///
-    /// If that does not happen within `patience`.
+    /// If that does not happen within `limit`.
     pub async fn await_recovery(
         &mut self,
         ledger: &Ledger,
         from: Duration,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<Duration, Failure> {
         let recovered = async {
             loop {
@@ -194,9 +194,9 @@ impl Tally {
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(patience, recovered)
+        timeout(limit, recovered)
             .await
-            .map_err(|_| format!("no put or no work for {patience:?} after the fault"))?
+            .map_err(|_| format!("no put or no work for {limit:?} after the fault"))?
     }
 
     /// Returns how long each message took from its put to its work.

@@ -19,7 +19,7 @@ use super::certificates::{Certificates, word};
 use super::refused_access::Cases;
 use crate::errors::full_text;
 use crate::redis::Source;
-use crate::wait::PATIENCE;
+use crate::wait::WAIT_LIMIT;
 use crate::{Failure, Outcome};
 
 /// The first argument of a process that tries to connect.
@@ -140,7 +140,7 @@ pub(super) async fn run(url: &str) -> Result<(), Failure> {
     let met = match Bus::connect(config.connect_timeout(TIMEOUT)).await {
         Ok(bus) => Met {
             kind: None,
-            text: format!("{:?}", bus.ping(PATIENCE).await?),
+            text: format!("{:?}", bus.ping(WAIT_LIMIT).await?),
         },
         Err(error) => Met {
             kind: Some(format!("{:?}", error.kind())),

@@ -15,7 +15,7 @@ use super::ledger::Entry;
 use crate::Failure;
 
 /// The time limit until a listener receives the last event.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// An event: its place in the sequence, and whether the listeners may end.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -62,7 +62,7 @@ impl Publisher {
         self.ends.store(true, Ordering::Relaxed);
         let mut heard = Vec::new();
         for listener in listeners {
-            let all = timeout(PATIENCE, listener.0)
+            let all = timeout(WAIT_LIMIT, listener.0)
                 .await
                 .map_err(|_| "a subscriber never heard the end of the topic")?;
             heard.push(all??);

@@ -19,7 +19,7 @@ use crate::redis::Controlled;
 const QUEUE: &str = "jobs";
 
 /// The time after which a recovery counts as failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(20);
 
 /// The time limit for the remaining work after the last fault.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -145,7 +145,7 @@ impl Workshop {
     /// If that does not happen for a long time.
     pub async fn recovery(&mut self, from: Duration) -> Result<Duration, Failure> {
         self.tally
-            .await_recovery(&self.ledger, from, PATIENCE)
+            .await_recovery(&self.ledger, from, WAIT_LIMIT)
             .await
     }
 

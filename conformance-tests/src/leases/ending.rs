@@ -6,7 +6,7 @@ use pymq_core::provider::{GetOptions, Part, QueueStats, Settle, Wait};
 use tokio::time::{Instant, sleep};
 
 use crate::jobs::{AMPLE, Jobs, LONG, SHORT, assert_took};
-use crate::wait::{PATIENCE, until};
+use crate::wait::{WAIT_LIMIT, until};
 use crate::{Harness, Outcome};
 
 /// When a lease ends without a settlement, a waiting take gets the message: not earlier, and as the
@@ -32,7 +32,7 @@ pub async fn expired_lease_reaches_a_plain_get(h: &dyn Harness) -> Outcome {
     jobs.lease(SHORT).await?;
 
     let got = other
-        .take(GetOptions::default().wait(Wait::For(PATIENCE)))
+        .take(GetOptions::default().wait(Wait::For(WAIT_LIMIT)))
         .await?;
 
     assert_took(h, taken, SHORT);

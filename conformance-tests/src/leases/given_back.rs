@@ -7,7 +7,7 @@ use pymq_core::provider::{
 
 use crate::jobs::{Jobs, LONG, SHORT, bury, nack};
 use crate::moment::parked;
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Harness, Outcome};
 
 /// A message that is nacked without a delay is the next to be taken. If the provider does not give
@@ -184,7 +184,9 @@ pub async fn one_bad_message_does_not_starve_the_rest(h: &dyn Harness) -> Outcom
 }
 
 async fn take(provider: &dyn Provider, lease: std::time::Duration) -> Outcome<(Delivery, Receipt)> {
-    let opts = GetOptions::default().wait(Wait::For(PATIENCE)).lease(lease);
+    let opts = GetOptions::default()
+        .wait(Wait::For(WAIT_LIMIT))
+        .lease(lease);
     let delivery = provider
         .queue_get("jobs", opts)
         .await?

@@ -3,7 +3,7 @@
 use pymq_core::provider::{GetOptions, Wait};
 
 use crate::jobs::{Jobs, at_most, item};
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Harness, Outcome};
 
 /// A take gets what was put, once, as a first attempt without a receipt.
@@ -78,7 +78,7 @@ pub async fn batched_get_does_not_wait_to_be_full(h: &dyn Harness) -> Outcome {
 
     let opts = GetOptions::default()
         .max(at_most(100))
-        .wait(Wait::For(PATIENCE * 100));
+        .wait(Wait::For(WAIT_LIMIT * 100));
     let taken = soon("a get of fewer than its maximum", jobs.take(opts)).await??;
 
     assert_eq!(taken.len(), 2);

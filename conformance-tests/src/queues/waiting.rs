@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::jobs::{Jobs, assert_took, item};
 use crate::moment::{dropped_at, moment, parked};
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Harness, Outcome};
 
 /// A get that may not wait returns at once, without an item.
@@ -57,7 +57,7 @@ pub async fn waiting_get_is_woken_by_put(h: &dyn Harness) -> Outcome {
     let (producer, other) = (Jobs::open(h).await?, Jobs::open(h).await?);
 
     for consumer in [producer.clone(), other] {
-        let waiting = soon("a waiting get", consumer.take(wait_for(PATIENCE * 100)));
+        let waiting = soon("a waiting get", consumer.take(wait_for(WAIT_LIMIT * 100)));
         let putting = async {
             parked().await;
             producer.put([1]).await
@@ -167,7 +167,7 @@ pub async fn cancelled_get_loses_nothing(h: &dyn Harness) -> Outcome {
         deliveries.extend(taken.transpose()?.unwrap_or_default());
     }
     while deliveries.len() < 300 {
-        let taken = consumer.take(wait_for(PATIENCE)).await?;
+        let taken = consumer.take(wait_for(WAIT_LIMIT)).await?;
         assert!(
             !taken.is_empty(),
             "{} of 300 items are lost",

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Gated;
 use crate::typed::{kind, next, open};
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Harness, Outcome};
 
 /// A time that a test waits for.
@@ -33,7 +33,7 @@ pub async fn call_without_server_is_no_such_remote(h: &dyn Harness) -> Outcome {
     assert!(!error.outcome_unknown(), "it did not run");
     assert!(error.is_retryable(), "a server may come");
     assert!(
-        started.elapsed() < PATIENCE / 2, // half of one call's timeout
+        started.elapsed() < WAIT_LIMIT / 2, // half of one call's timeout
         "took {:?}",
         started.elapsed()
     );

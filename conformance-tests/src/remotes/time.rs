@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Gated;
 use crate::typed::{kind, next, open};
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Harness, Outcome};
 
 /// A time that a test waits for.
@@ -29,7 +29,7 @@ pub async fn timeout_is_timeout_not_remote(h: &dyn Harness) -> Outcome {
     assert!(error.outcome_unknown(), "it may have run");
     assert!(started.elapsed() >= SHORT, "took {:?}", started.elapsed());
     assert!(
-        started.elapsed() < PATIENCE / 2, // half the default timeout
+        started.elapsed() < WAIT_LIMIT / 2, // half the default timeout
         "took {:?}",
         started.elapsed()
     );
@@ -57,15 +57,15 @@ pub async fn deadline_reaches_the_server(h: &dyn Harness) -> Outcome {
     let (server, caller) = (open(h).await?, open(h).await?);
     let left = async |meta: CallMeta| meta.remaining().map(|left| left.as_secs_f64());
     let _guard = server.expose("left", left).await?;
-    let stub = caller.stub::<(), Option<f64>>("left").timeout(PATIENCE);
+    let stub = caller.stub::<(), Option<f64>>("left").timeout(WAIT_LIMIT);
 
     let left = stub
         .call(())
         .await?
         .ok_or("the caller does not wait for ever")?;
 
-    assert!(left <= PATIENCE.as_secs_f64(), "{left}");
-    assert!(left > PATIENCE.as_secs_f64() / 2.0, "{left}");
+    assert!(left <= WAIT_LIMIT.as_secs_f64(), "{left}");
+    assert!(left > WAIT_LIMIT.as_secs_f64() / 2.0, "{left}");
     Ok(())
 }
 
@@ -141,7 +141,7 @@ pub async fn overloaded_server_answers(h: &dyn Harness) -> Outcome {
     const CALLS: usize = 1_200;
     let (server, caller) = (open(h).await?, open(h).await?);
     let f = Gated::expose(&server).await?;
-    let stub = caller.stub::<(u64,), u64>("f").timeout(PATIENCE * 3);
+    let stub = caller.stub::<(u64,), u64>("f").timeout(WAIT_LIMIT * 3);
     let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
     for n in 0..CALLS as u64 {
         let (stub, answered) = (stub.clone(), answered.clone());
@@ -190,7 +190,7 @@ pub async fn a_remote_runs_and_holds_as_many_as_it_is_told(h: &dyn Harness) -> O
         .backlog(1)
         .expose(function)
         .await?;
-    let stub = caller.stub::<(u64,), u64>("f").timeout(PATIENCE * 3);
+    let stub = caller.stub::<(u64,), u64>("f").timeout(WAIT_LIMIT * 3);
     let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
     let call = |n: u64| {
         let (stub, answered) = (stub.clone(), answered.clone());

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::ending::Gated;
 use super::{kind, next, open};
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Failure, Harness, Outcome};
 
 /// Published last: when a bus has received it, it has received everything that was published
@@ -37,7 +37,7 @@ async fn deliver(bus: &Bus, sender: &Bus, numbers: impl IntoIterator<Item = u64>
 async fn begin(bus: &Bus, sender: &Bus) -> Result<JoinHandle<pymq_core::Result<()>>, Failure> {
     let shutdown = tokio::spawn({
         let bus = bus.clone();
-        async move { bus.shutdown(PATIENCE * 6).await }
+        async move { bus.shutdown(WAIT_LIMIT * 6).await }
     });
     until("the handler is unsubscribed", async || {
         let reached = sender.topic("numbers").publish(&LAST).await;

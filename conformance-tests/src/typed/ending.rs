@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::{kind, next, open, recorder};
 use crate::traffic::assert_reached;
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Harness, Outcome};
 
 /// A time that a test waits for.
@@ -72,7 +72,7 @@ pub async fn shutdown_waits_for_handlers_within_grace(h: &dyn Harness) -> Outcom
 
     let shutdown = tokio::spawn({
         let bus = bus.clone();
-        async move { bus.shutdown(PATIENCE * 6).await }
+        async move { bus.shutdown(WAIT_LIMIT * 6).await }
     });
     until("the bus takes no new work", async || bus.is_closed()).await?;
     assert!(!shutdown.is_finished());
@@ -155,7 +155,7 @@ pub async fn handlers_may_publish_while_they_finish(h: &dyn Harness) -> Outcome 
     other.topic("numbers").publish(&21).await?;
     next(&mut starts).await?;
 
-    soon("the shutdown", bus.shutdown(PATIENCE)).await??;
+    soon("the shutdown", bus.shutdown(WAIT_LIMIT)).await??;
 
     assert_eq!(next(&mut arrived).await?, 42);
     Ok(())
@@ -194,14 +194,14 @@ pub async fn a_cancelled_shutdown_can_be_repeated(h: &dyn Harness) -> Outcome {
     soon("the second", bus.shutdown(Duration::MAX)).await??;
 
     assert_eq!(gated.finished(), 1);
-    assert_eq!(kind(&bus.ping(PATIENCE).await), Some(ErrorKind::Closed));
+    assert_eq!(kind(&bus.ping(WAIT_LIMIT).await), Some(ErrorKind::Closed));
     Ok(())
 }
 
 /// After a shutdown every operation fails with `Closed`.
 pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
-    bus.ping(PATIENCE).await?;
+    bus.ping(WAIT_LIMIT).await?;
     assert!(!bus.is_closed());
 
     bus.shutdown(Duration::ZERO).await?;
@@ -209,7 +209,7 @@ pub async fn operations_after_shutdown_are_closed(h: &dyn Harness) -> Outcome {
     assert!(bus.is_closed());
     let stub = bus.stub::<(), ()>("f");
     let kinds = [
-        kind(&bus.ping(PATIENCE).await),
+        kind(&bus.ping(WAIT_LIMIT).await),
         kind(&bus.publish(&Ticked).await),
         kind(&bus.topic("t").publish(&1).await),
         kind(&bus.topic("t").stream::<u64>().await),

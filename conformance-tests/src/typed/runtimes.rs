@@ -12,7 +12,7 @@ use super::ending::Ticked;
 use super::{kind, open};
 use crate::traffic::assert_reached;
 use crate::typed_queues::poll_once;
-use crate::wait::{PATIENCE, soon};
+use crate::wait::{WAIT_LIMIT, soon};
 use crate::{Failure, Harness, Outcome};
 
 /// A delay that no operation here waits for.
@@ -130,7 +130,7 @@ pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
                 assert_orphaned("ack", lease.ack().await);
             }
             // Another shutdown does no harm, and is the way to a new process-wide bus.
-            soon("shutdown", bus.shutdown(PATIENCE)).await??;
+            soon("shutdown", bus.shutdown(WAIT_LIMIT)).await??;
             let other = open(h).await?;
             let reached = other.topic("t").publish(&1).await?;
             assert_reached(other.provider()?, reached, 0);
@@ -142,7 +142,7 @@ pub async fn a_bus_ends_with_its_runtime(h: &dyn Harness) -> Outcome {
 async fn operations_fail(bus: &Bus) {
     let (topic, queue) = (bus.topic("t"), bus.queue::<u64>("q"));
     let stub = bus.stub::<(), u64>("f");
-    assert_orphaned("ping", bus.ping(PATIENCE).await);
+    assert_orphaned("ping", bus.ping(WAIT_LIMIT).await);
     assert_orphaned("publish", bus.publish(&Ticked).await);
     assert_orphaned("publish on a topic", topic.publish(&1).await);
     assert_orphaned("with a header", topic.header("a", "b").publish(&1).await);
@@ -158,7 +158,7 @@ async fn operations_fail(bus: &Bus) {
     assert_orphaned("put_after", queue.put_after(&1, SHORT).await);
     assert_orphaned("put, bounded", queue.clone().maxsize(1).put(&1).await);
     assert_orphaned("get", queue.get().await);
-    assert_orphaned("get_timeout", queue.get_timeout(PATIENCE).await);
+    assert_orphaned("get_timeout", queue.get_timeout(WAIT_LIMIT).await);
     assert_orphaned("try_get", queue.try_get().await);
     assert_orphaned("get_many", queue.get_many(2).await);
     assert_orphaned("len", queue.len().await);
@@ -196,10 +196,10 @@ pub async fn the_end_of_a_runtime_wakes_what_waits_elsewhere(h: &dyn Harness) ->
             let never = open(h).await?.expose("never", never).await?;
             Ok::<_, pymq_core::Error>((bus.topic("t").stream::<u64>().await?, never))
         })?;
-        let stub = bus.stub::<(), ()>("never").timeout(PATIENCE * 2);
+        let stub = bus.stub::<(), ()>("never").timeout(WAIT_LIMIT * 2);
         let mut call = Box::pin(stub.call(()));
         let mut get = Box::pin(queue.get());
-        let mut get_timeout = Box::pin(queue.get_timeout(PATIENCE));
+        let mut get_timeout = Box::pin(queue.get_timeout(WAIT_LIMIT));
         let mut put = Box::pin(full.put(&2));
         let mut recv = Box::pin(stream.recv());
         second.block_on(async {

@@ -14,7 +14,7 @@ use super::gated;
 use crate::moment::{moment, parked};
 use crate::typed::{next, open, recorder};
 use crate::typed_queues::poll_once;
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::{Harness, Outcome};
 
 /// A stopped worker finishes what runs, gives back the other items with no attempt counted, and
@@ -312,7 +312,7 @@ pub async fn a_shutdown_waits_for_handlers_and_their_acks(h: &dyn Harness) -> Ou
 
     let shutdown = tokio::spawn({
         let bus = bus.clone();
-        async move { bus.shutdown(PATIENCE * 6).await }
+        async move { bus.shutdown(WAIT_LIMIT * 6).await }
     });
     until("the bus takes no new work", async || bus.is_closed()).await?;
     gate.open(2);

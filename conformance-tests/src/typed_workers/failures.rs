@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::bomb::{Mine, explode};
 use crate::typed::{next, open, recorder};
-use crate::wait::{PATIENCE, soon, until};
+use crate::wait::{WAIT_LIMIT, soon, until};
 use crate::without::{Capability, without};
 use crate::{Failure, Harness, Outcome};
 
@@ -267,6 +267,6 @@ pub(super) async fn only_dead_letter<T>(queue: &Queue<T>) -> Result<(String, u32
     })
     .await?;
     let letters = soon("peek", queue.dead_letters().peek(9)).await??;
-    assert_eq!(letters.len(), 1, "{letters:?} within {PATIENCE:?}");
+    assert_eq!(letters.len(), 1, "{letters:?} within {WAIT_LIMIT:?}");
     Ok((letters[0].reason().to_owned(), letters[0].attempt()))
 }

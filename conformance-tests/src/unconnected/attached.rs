@@ -6,7 +6,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::traffic::assert_reached;
 use crate::typed::{kind, next, recorder};
-use crate::wait::PATIENCE;
+use crate::wait::WAIT_LIMIT;
 use crate::{Harness, Outcome};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -19,7 +19,7 @@ pymq_core::event!(Ticked);
 pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
     let bus = Bus::unconnected();
     bus.attach(h.connect().await?).await?;
-    bus.ping(PATIENCE).await?;
+    bus.ping(WAIT_LIMIT).await?;
 
     let (record, mut arrived) = recorder::<Ticked>();
     let _by_type = bus.subscribe(record).await?;
@@ -41,7 +41,7 @@ pub async fn a_late_bus_can_do_what_any_can(h: &dyn Harness) -> Outcome {
         1
     );
 
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -56,11 +56,11 @@ pub async fn attach_twice_fails(h: &dyn Harness) -> Outcome {
     first?;
     assert_eq!(kind(&second), Some(ErrorKind::AlreadyInitialized));
     assert_eq!(kind(&third), Some(ErrorKind::AlreadyInitialized));
-    bus.ping(PATIENCE).await?;
-    bus.shutdown(PATIENCE).await?;
+    bus.ping(WAIT_LIMIT).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     let fourth = bus.attach(h.connect().await?).await;
     assert_eq!(kind(&fourth), Some(ErrorKind::AlreadyInitialized));
-    assert_eq!(kind(&bus.ping(PATIENCE).await), Some(ErrorKind::Closed));
+    assert_eq!(kind(&bus.ping(WAIT_LIMIT).await), Some(ErrorKind::Closed));
     Ok(())
 }
 
@@ -70,12 +70,12 @@ pub async fn an_unconnected_bus_is_connecting(h: &dyn Harness) -> Outcome {
 
     assert_eq!(bus.status(), Status::Connecting);
     assert_eq!(bus.stats(), BusStats::default());
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     assert!(!bus.is_closed());
 
     bus.attach(h.connect().await?).await?;
     assert_eq!(bus.status(), Status::Ready);
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     assert_eq!(bus.status(), Status::Closed);
     Ok(())
 }
@@ -108,7 +108,7 @@ pub async fn many_threads_share_a_late_bus(h: &dyn Harness) -> Outcome {
     for _ in 0..THREADS {
         outcomes.recv().await.ok_or("a thread panicked")??;
     }
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::traffic::assert_reached;
 use crate::twist::{Twist, twisted};
 use crate::typed::{kind, next, recorder};
-use crate::wait::PATIENCE;
+use crate::wait::WAIT_LIMIT;
 use crate::{Harness, Outcome};
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -31,14 +31,14 @@ pub async fn publish_before_attach_is_not_initialized(h: &dyn Harness) -> Outcom
         kind(&bus.topic("t").header("a", "b").publish(&1).await),
         kind(&bus.topic("t").stream::<u64>().await),
         kind(&bus.call_all::<()>("f", ()).await),
-        kind(&bus.ping(PATIENCE).await),
+        kind(&bus.ping(WAIT_LIMIT).await),
         kind(&bus.provider()),
     ];
 
     assert_eq!(kinds, [Some(ErrorKind::NotInitialized); 8]);
     bus.attach(h.connect().await?).await?;
     bus.publish(&Rung { n: 1 }).await?;
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub async fn queue_and_stub_before_attach_are_lazy(h: &dyn Harness) -> Outcome {
     queue.put(&1).await?;
     assert_eq!(queue.get().await?, 1);
     assert_eq!(stub.call(()).await?, 7);
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -92,7 +92,7 @@ pub async fn worker_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     worker.stop().await;
     assert_eq!(bus.queue::<u64>("others").get().await?, 8);
     assert!(never.try_recv().is_err());
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -109,7 +109,7 @@ pub async fn topic_before_attach_is_lazy(h: &dyn Harness) -> Outcome {
 
     assert_eq!(next(&mut arrived).await?, 7);
     assert_eq!(pattern.glob(), "num*");
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -135,7 +135,7 @@ pub async fn subscribe_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     assert_reached(bus.provider()?, bus.topic("numbers").publish(&2).await?, 1);
     assert_eq!(next(&mut typed).await?, Rung { n: 1 });
     assert_eq!(next(&mut named).await?, (2, "numbers".to_owned()));
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -165,7 +165,7 @@ pub async fn unsubscribe_before_attach_cancels(h: &dyn Harness) -> Outcome {
     bus.attach(h.connect().await?).await?;
 
     assert_eq!(bus.topic("numbers").publish(&1).await?, 0);
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -179,7 +179,7 @@ pub async fn a_guard_from_before_attach_unsubscribes_after_it(h: &dyn Harness) -
     guard.stop().await;
 
     assert_eq!(bus.topic("numbers").publish(&2).await?, 0);
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -195,7 +195,7 @@ pub async fn expose_before_attach_is_replayed(h: &dyn Harness) -> Outcome {
     assert_eq!(bus.stub::<(u64,), u64>("double").call((4,)).await?, 8);
     let twice = bus.expose("double", async |n: u64| n * 3).await;
     assert_eq!(kind(&twice), Some(ErrorKind::AlreadyExposed));
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -211,7 +211,7 @@ pub async fn unexpose_before_attach_cancels(h: &dyn Harness) -> Outcome {
     assert_eq!(bus.stub::<(), u64>("a").call(()).await?, 2);
     let missing = bus.stub::<(), u64>("b").call(()).await;
     assert_eq!(kind(&missing), Some(ErrorKind::NoSuchRemote));
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -225,7 +225,7 @@ pub async fn bad_names_are_refused_before_attach(h: &dyn Harness) -> Outcome {
     assert_eq!(kind(&subscribed), Some(ErrorKind::InvalidName));
     assert_eq!(kind(&exposed), Some(ErrorKind::InvalidName));
     bus.attach(h.connect().await?).await?;
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 
@@ -245,7 +245,7 @@ pub async fn a_failed_attach_keeps_what_was_registered(h: &dyn Harness) -> Outco
     bus.attach(h.connect().await?).await?;
     assert_reached(bus.provider()?, bus.topic("numbers").publish(&7).await?, 1);
     assert_eq!(next(&mut arrived).await?, 7);
-    bus.shutdown(PATIENCE).await?;
+    bus.shutdown(WAIT_LIMIT).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pymq_conformance::faults::network::{Network, Weather};
+use pymq_conformance::faults::network::{Condition, Network};
 use pymq_core::{Bus, ErrorKind};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -26,7 +26,7 @@ async fn takes_with_a_timeout_keep_the_order_at_150_ms_round_trip() {
     let server = Server::start(&[]).await;
     let near = Bus::connect(server.config()).await.unwrap();
     let (network, far) = through(&server, "").await;
-    network.turn(Weather::Delayed(Duration::from_millis(75)));
+    network.set(Condition::Delayed(Duration::from_millis(75)));
     for lease in [false, true] {
         let queue = far.queue::<u32>(if lease { "leased" } else { "got" });
         let putting = {
@@ -64,7 +64,7 @@ async fn a_large_message_over_a_slow_link_comes_first_and_once() {
     let large = "x".repeat(2 << 20);
     let items = [large.as_str(), "small", "smaller"].map(str::to_owned);
     near.queue::<String>("q").put_all(&items).await.unwrap();
-    network.turn(Weather::Throttled(1 << 20));
+    network.set(Condition::Throttled(1 << 20));
 
     let queue = far.queue::<String>("q");
     let mut got = Vec::new();
@@ -123,7 +123,7 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
         queue.get_timeout(Duration::from_millis(50)).await.unwrap(),
         None
     );
-    network.turn(Weather::Refused);
+    network.set(Condition::Refused);
     let down = async {
         while far.status() != pymq_core::Status::Connecting {
             sleep(Duration::from_millis(10)).await;
@@ -137,7 +137,7 @@ async fn a_wait_that_ends_in_an_outage_is_an_error() {
 
     assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
     assert!(error.is_retryable() && !error.outcome_unknown(), "{error}");
-    network.turn(Weather::Fair);
+    network.set(Condition::Normal);
     let near = Bus::connect(server.config()).await.unwrap();
     near.queue::<i32>("q").put(&1).await.unwrap();
     // However long the pause before the next connection is.
