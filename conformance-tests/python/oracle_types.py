@@ -1,4 +1,4 @@
-"""The classes of data/wire-vectors.json, as the Python that wrote it had them."""
+"""The classes of data/wire-vectors.json, as in the Python program that wrote it."""
 
 import enum
 from dataclasses import dataclass

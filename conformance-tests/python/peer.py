@@ -1,9 +1,10 @@
-"""A PyMQ program that is told what to do: it runs the Python it reads, one JSON line for each piece, and answers by a line.
+"""A PyMQ program that runs the Python code it reads.
 
 usage: peer.py REDIS_URL NAMESPACE
 
-The pieces run one after the other in this module, as if they stood here. Ends when its input does, whatever it is doing
-then, so that it does not outlive the test that started it.
+Each line of its input is a piece of code as JSON, and it answers each with one line. The pieces run
+one after the other in this module. It ends at the end of its input, whatever it is doing then, so
+that it does not outlive the test that started it.
 """
 
 import ast
@@ -23,16 +24,18 @@ from pymq.provider.redis import RedisEventBus
 import shop.events
 from shop.events import Basket, Customer, Line, Outer, Ping, Placed
 
-# What the library logged as an error: it swallows what goes wrong in handlers and decoders.
+# What the library logged as an error: it only logs failures of handlers and decoders.
 errors = []
 
-# Where handlers put what they see.
+# The events that handlers received.
 seen = queue.Queue()
 
 
 def _bus(url, namespace):
-    # See requirements.txt. The client's name is for the tests, which find out by it what we are waiting for.
-    rds = redis.Redis.from_url(url, decode_responses=True, socket_timeout=None, client_name=namespace)
+    # See requirements.txt. The tests find these connections by the name of the client.
+    rds = redis.Redis.from_url(
+        url, decode_responses=True, socket_timeout=None, client_name=namespace
+    )
     return RedisEventBus(namespace, rds=rds)
 
 
@@ -65,7 +68,7 @@ def _read(pieces):
 
 
 def _main(url, namespace):
-    # The answers have the output for themselves; what a piece prints goes where errors go.
+    # Only answers go to the standard output. What a piece prints goes to the standard error.
     answers, sys.stdout = sys.stdout, sys.stderr
     logging.getLogger().addHandler(_Errors(logging.ERROR))
     pymq.init(lambda: _bus(url, namespace))

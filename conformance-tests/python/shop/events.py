@@ -1,4 +1,4 @@
-"""What a Python shop would have: classes that the tests send in both directions."""
+"""The classes of a Python shop, which the tests send in both directions."""
 
 import enum
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Basket:
-    """Objects in an object, lists of them, and what is no plain data."""
+    """Nested objects, lists of them, and values that are not plain data."""
 
     customer: Customer
     lines: List[Line]
@@ -36,7 +36,7 @@ class Basket:
 
 @dataclass
 class Ping:
-    """No attributes at all."""
+    """No attributes."""
 
 
 class Outer:
