@@ -3,19 +3,24 @@
 //! blocking command.
 
 mod backoff;
-mod batched;
 mod batches;
 mod clock;
 mod commands;
 mod connector;
 mod fault;
+mod from_reply;
+mod pipeline;
+mod resp;
 mod script;
+mod socket;
 mod supervisor;
 
 pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::batches::{MAX_BATCH, send_in_batches};
 pub(crate) use self::clock::{Clock, Now};
-pub(crate) use self::commands::{Commands, command};
+pub(crate) use self::commands::Commands;
 pub(crate) use self::connector::{Connection, Connector, Version};
 pub(crate) use self::fault::{Fault, Remedy};
+pub(crate) use self::from_reply::FromReply;
+pub(crate) use self::resp::{Command, Reply};
 pub(crate) use self::script::Script;

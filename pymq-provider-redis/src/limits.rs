@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use pymq_core::{Error, ErrorKind, Result};
 
-use crate::connection::Connection;
+use crate::connection::{Command, Connection};
 
 /// Redis also counts what surrounds a message: names, lengths and its own bookkeeping.
 const OVERHEAD_BYTES: usize = 4_096;
@@ -28,14 +28,10 @@ pub(crate) struct Limits {
 impl Limits {
     /// Reads the limits. A user without the right to `CONFIG GET` gets the server's error instead.
     pub(crate) async fn ask(connection: &Connection) -> Self {
-        let mut multiplexed = connection.multiplexed.clone();
         let mut settings = HashMap::new();
         for name in [ARGUMENT_SETTING, COMMAND_SETTING, OUTPUT_SETTING] {
-            let answer: Result<HashMap<String, String>, _> = redis::cmd("CONFIG")
-                .arg("GET")
-                .arg(name)
-                .query_async(&mut multiplexed)
-                .await;
+            let get = Command::new(["CONFIG", "GET", name]);
+            let answer: Result<HashMap<String, String>, _> = connection.query(get).await;
             match answer {
                 Ok(setting) => settings.extend(setting),
                 Err(error) => tracing::debug!(name, "cannot read a limit of the server: {error}"),

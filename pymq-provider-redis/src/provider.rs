@@ -10,14 +10,13 @@ use pymq_core::provider::{
     Subscription,
 };
 use pymq_core::{ErrorKind, Message, Result};
-use redis::InfoDict;
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::RedisConfig;
-use crate::connection::{Commands, Connection, Connector, Fault, Remedy, Version};
+use crate::connection::{Command, Commands, Connection, Connector, Fault, Remedy, Version};
 use crate::core::{Core, HealthReporter};
 use crate::keys::Keys;
 use crate::limits::Limits;
@@ -248,7 +247,7 @@ impl fmt::Debug for RedisProvider {
 /// address fails at once.
 async fn first_connection(connector: &Connector) -> Result<(Connection, Version, Limits), Fault> {
     let connection = connector.connect(drop).await?;
-    let version = connection.version().await?.check()?;
+    let version = connection.version().check()?;
     wait_until_ready(&connection).await?;
     warn_about_eviction(&connection).await;
     let limits = Limits::ask(&connection).await;
@@ -257,10 +256,8 @@ async fn first_connection(connector: &Connector) -> Result<(Connection, Version,
 
 /// Waits while the server loads its data: it accepts connections then, but no commands.
 async fn wait_until_ready(connection: &Connection) -> Result<(), Fault> {
-    let mut multiplexed = connection.multiplexed.clone();
     loop {
-        let pong: Result<(), _> = redis::cmd("PING").query_async(&mut multiplexed).await;
-        match pong.map_err(Fault::of_command) {
+        match connection.query(Command::new(["PING"])).await {
             Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
             // A user without the right to `PING` is still connected.
             Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
@@ -271,14 +268,13 @@ async fn wait_until_ready(connection: &Connection) -> Result<(), Fault> {
 
 /// Warns when the server may evict our data. Does nothing where the user may not read the policy.
 async fn warn_about_eviction(connection: &Connection) {
-    let mut multiplexed = connection.multiplexed.clone();
-    let info: Result<InfoDict, _> = redis::cmd("INFO")
-        .arg("memory")
-        .query_async(&mut multiplexed)
-        .await;
-    let policy: Option<String> = info.ok().and_then(|info| info.get("maxmemory_policy"));
+    let info: Result<String, _> = connection.query(Command::new(["INFO", "memory"])).await;
+    let info = info.unwrap_or_default();
+    let policy = info
+        .lines()
+        .find_map(|line| line.strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policy
-        && let Some(lost) = evictable_data(&policy)
+        && let Some(lost) = evictable_data(policy)
     {
         tracing::warn!(
             policy,

@@ -9,16 +9,14 @@ mod table;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use pymq_core::provider::Detached;
 use pymq_core::{ErrorKind, Result};
-use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 pub(crate) use self::table::{Sink, Target};
 use self::table::{Table, TargetRef};
-use crate::connection::Fault;
+use crate::connection::{Fault, Reply};
 use crate::core::Core;
 use crate::rpc;
 use crate::wire;
@@ -101,16 +99,16 @@ impl Subscriptions {
 
     /// Delivers a push message to the subscribers. Runs in the task that reads the connection with
     /// the number `connection`, see [`Table::connection`].
-    fn deliver(&self, connection: u64, push: PushInfo) {
-        let is_pattern = match push.kind {
-            PushKind::Message => false,
-            PushKind::PMessage => true,
-            _ => return,
-        };
-        let mut parts = push.data.into_iter().filter_map(|part| match part {
-            Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+    fn deliver(&self, connection: u64, push: Vec<Reply>) {
+        let mut parts = push.into_iter().filter_map(|part| match part {
+            Reply::Text(bytes) => Some(bytes),
             _ => None,
         });
+        let is_pattern = match parts.next().as_deref() {
+            Some(b"message") => false,
+            Some(b"pmessage") => true,
+            _ => return,
+        };
         let pattern = if is_pattern { parts.next() } else { None };
         let (Some(channel), Some(payload)) = (parts.next(), parts.next()) else {
             return;

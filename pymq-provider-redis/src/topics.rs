@@ -3,7 +3,7 @@
 use pymq_core::provider::{Filter, Subscription, subscription};
 use pymq_core::{Message, Result};
 
-use crate::connection::command;
+use crate::connection::Command;
 use crate::core::Core;
 use crate::subscriptions::{Sink, Subscriptions, Target};
 use crate::wire;
@@ -28,7 +28,7 @@ impl Topics {
         let (channel, payload) = (self.core.keys.name(topic), wire::encode(message));
         let context = || format!("redis: publish to `{topic}`");
         self.core.limits.check_publish(context, payload.len())?;
-        let publish = || command([b"PUBLISH", channel.as_bytes(), &payload].into_iter());
+        let publish = || Command::with_payloads(&[b"PUBLISH", channel.as_bytes()], [&payload]);
         self.core.commands.query(context, publish).await
     }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq_core::Result;
-use redis::{Cmd, FromRedisValue, Value, from_redis_value};
+use pymq_core::{ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::batched::BatchedConnection;
 use super::clock::Clock;
-use super::connector::{Connection, Connector};
+use super::connector::{Connection, Connector, read};
 use super::fault::{Fault, Remedy};
+use super::from_reply::FromReply;
+use super::resp::{Command, Reply};
 use super::script::Script;
 use super::supervisor::supervise;
 use crate::core::HealthReporter;
@@ -47,7 +47,7 @@ pub(crate) struct Commands {
 /// The state of the connection. Only [`supervise`] writes it.
 #[derive(Clone, Debug)]
 pub(super) enum State {
-    Up(Arc<BatchedConnection>),
+    Up(Arc<Connection>),
     /// With the failure of the last attempt to connect.
     Down(Option<Fault>),
     Closed,
@@ -62,14 +62,13 @@ impl Commands {
         health: HealthReporter,
         disconnect: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
-        let (first, writer) = BatchedConnection::new(first);
+        let first = Arc::new(first);
         let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
         let clock = Arc::<Clock>::default();
         let its_clock = Arc::clone(&clock);
         let supervisor = supervise(
             connector.clone(),
             first,
-            writer,
             sender,
             health,
             its_clock,
@@ -117,10 +116,10 @@ impl Commands {
 
     /// Runs a command. `make` builds the command each time it is sent. `context` names the user's
     /// operation, as in ``redis: put to `jobs` ``.
-    pub(crate) async fn query<T: FromRedisValue>(
+    pub(crate) async fn query<T: FromReply>(
         &self,
         context: impl FnOnce() -> String + Send,
-        make: impl Fn() -> Cmd + Send + Sync,
+        make: impl Fn() -> Command + Send + Sync,
     ) -> Result<T> {
         self.run(self.deadline(), make)
             .await
@@ -129,12 +128,12 @@ impl Commands {
 
     /// Runs a script by its hash. Sends the full code where the server does not know the hash or
     /// the user may not use it.
-    pub(crate) async fn script<T: FromRedisValue>(
+    pub(crate) async fn script<T: FromReply>(
         &self,
         context: impl FnOnce() -> String + Send,
         script: &Script,
         keys: &[impl AsRef<[u8]> + Sync],
-        args: &[impl AsRef<[u8]> + Sync],
+        args: &[Bytes],
     ) -> Result<T> {
         self.try_script(script, keys, args)
             .await
@@ -143,11 +142,11 @@ impl Commands {
 
     /// Runs a script and returns a [`Fault`], for callers that do not know yet which operation
     /// failed. Both ways of sending the script share one deadline.
-    pub(crate) async fn try_script<T: FromRedisValue>(
+    pub(crate) async fn try_script<T: FromReply>(
         &self,
         script: &Script,
         keys: &[impl AsRef<[u8]> + Sync],
-        args: &[impl AsRef<[u8]> + Sync],
+        args: &[Bytes],
     ) -> Result<T, Fault> {
         let deadline = self.deadline();
         match self.run(deadline, || script.by_hash(keys, args)).await {
@@ -160,7 +159,7 @@ impl Commands {
 
     /// Runs a script as [`try_script`](Self::try_script) does. `args` builds the arguments each
     /// time the script is sent.
-    pub(crate) async fn try_script_with<T: FromRedisValue>(
+    pub(crate) async fn try_script_with<T: FromReply>(
         &self,
         script: &Script,
         args: impl Fn() -> Vec<Bytes> + Send + Sync,
@@ -185,7 +184,7 @@ impl Commands {
     /// Asks the server for its time.
     pub(crate) async fn query_time(&self) -> Result<(), Fault> {
         let sent = std::time::Instant::now();
-        let time = self.run(self.deadline(), || redis::cmd("TIME")).await?;
+        let time = self.run(self.deadline(), || Command::new(["TIME"])).await?;
         self.clock.learn(sent, time);
         Ok(())
     }
@@ -193,13 +192,13 @@ impl Commands {
     /// Tells whether there is a connection now.
     pub(crate) fn is_up(&self) -> bool {
         self.current()
-            .is_some_and(|connection| !connection.inner.lost.is_cancelled())
+            .is_some_and(|connection| !connection.lost.is_cancelled())
     }
 
     /// Returns why there is no connection now, or `None` if there is one.
     pub(crate) fn why_down(&self) -> Option<Fault> {
         match &*self.state.borrow() {
-            State::Up(connection) if !connection.inner.lost.is_cancelled() => None,
+            State::Up(connection) if !connection.lost.is_cancelled() => None,
             State::Down(Some(fault)) => Some(fault.clone().with_known_outcome()),
             State::Up(_) | State::Down(None) => Some(Fault::no_connection()),
             State::Closed => Some(Fault::closed()),
@@ -208,16 +207,14 @@ impl Commands {
 
     /// Waits until the current connection is lost, or the next one if there is none now.
     pub(crate) fn loss(&self) -> impl Future<Output = ()> + Send + use<> {
-        let now = self
-            .current()
-            .map(|connection| connection.inner.lost.clone());
+        let now = self.current().map(|connection| connection.lost.clone());
         let mut state = self.state.clone();
         async move {
             let lost = match now {
                 Some(lost) => lost,
                 None => match state.wait_for(|state| matches!(state, State::Up(_))).await {
                     Ok(state) => match &*state {
-                        State::Up(connection) => connection.inner.lost.clone(),
+                        State::Up(connection) => connection.lost.clone(),
                         State::Down(_) | State::Closed => return,
                     },
                     // The runtime is shutting down.
@@ -238,10 +235,10 @@ impl Commands {
             .unwrap_or_else(|| Instant::now() + self.connector.op_timeout())
     }
 
-    async fn run<T: FromRedisValue>(
+    async fn run<T: FromReply>(
         &self,
         deadline: Instant,
-        make: impl Fn() -> Cmd + Send + Sync,
+        make: impl Fn() -> Command + Send + Sync,
     ) -> Result<T, Fault> {
         let mut repeatable = self.repeatable;
         loop {
@@ -249,33 +246,19 @@ impl Commands {
                 Some(connection) => connection,
                 None => Box::pin(self.next(deadline)).await?,
             };
-            let answer = async {
-                if self.must_keep_answer {
-                    connection.send_alone(&make()).await
-                } else {
-                    connection.send(make()).await
-                }
-            };
-            let mut answer = pin!(answer);
-            let in_time = timeout_at(deadline, answer.as_mut()).await;
-            if in_time.is_err() {
-                connection.inner.note_timeout();
-            }
-            let fault = match in_time {
-                Ok(Ok(value)) => {
-                    connection.inner.note_answer();
-                    return read(value);
-                }
-                Ok(Err(fault)) => fault,
-                Err(_elapsed) if self.must_keep_answer => {
-                    return Box::pin(self.wait_for_late_answer(&connection.inner.lost, answer))
-                        .await;
-                }
-                Err(_elapsed) => return Err(Fault::timeout()),
+            let fault = match self.run_once(&connection, deadline, make()).await {
+                Ok(reply) => match read(reply) {
+                    Ok(value) => {
+                        connection.note_answer();
+                        return Ok(value);
+                    }
+                    Err(fault) => fault,
+                },
+                Err(fault) => fault,
             };
             match fault.remedy {
                 Remedy::Wait => {}
-                Remedy::Reconnect => connection.inner.abandon(),
+                Remedy::Reconnect => connection.abandon(),
                 Remedy::Lost if repeatable => repeatable = false,
                 Remedy::Lost if self.is_closed() => return Err(fault.into_closed()),
                 Remedy::Lost | Remedy::FullScript | Remedy::None => return Err(fault),
@@ -287,26 +270,56 @@ impl Commands {
         }
     }
 
-    /// Continues to wait for a late answer, without a limit as long as its connection lasts.
-    async fn wait_for_late_answer<T: FromRedisValue>(
+    async fn run_once(
         &self,
-        lost: &CancellationToken,
-        answer: impl Future<Output = Result<Value, Fault>>,
-    ) -> Result<T, Fault> {
+        connection: &Connection,
+        deadline: Instant,
+        command: Command,
+    ) -> Result<Reply, Fault> {
+        if self.must_keep_answer {
+            return Box::pin(self.run_to_answer(connection, deadline, command)).await;
+        }
+        let outcome = if self.until.is_some() {
+            timeout_at(deadline, connection.send(command, deadline))
+                .await
+                .unwrap_or_else(|_elapsed| Err(Fault::timeout()))
+        } else {
+            connection.send(command, deadline).await
+        };
+        if let Err(fault) = &outcome
+            && fault.kind == ErrorKind::Timeout
+        {
+            connection.note_timeout();
+        }
+        outcome
+    }
+
+    /// Waits for an answer beyond the deadline, without a limit as long as its connection lasts.
+    async fn run_to_answer(
+        &self,
+        connection: &Connection,
+        deadline: Instant,
+        command: Command,
+    ) -> Result<Reply, Fault> {
+        let mut answer = pin!(connection.send_without_limit(command));
+        if let Ok(outcome) = timeout_at(deadline, answer.as_mut()).await {
+            return outcome;
+        }
+        connection.note_timeout();
         let mut state = self.state.clone();
         let given_up = async {
-            lost.cancelled().await;
+            connection.lost.cancelled().await;
             sleep(LATE_ANSWER_LIMIT).await;
         };
         tokio::select! {
-            answer = answer => read(answer?),
+            outcome = answer => outcome,
             () = given_up => Err(Fault::timeout()),
             _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
         }
     }
 
     /// Returns the current connection.
-    fn current(&self) -> Option<Arc<BatchedConnection>> {
+    fn current(&self) -> Option<Arc<Connection>> {
         match &*self.state.borrow() {
             State::Up(connection) => Some(Arc::clone(connection)),
             State::Down(_) | State::Closed => None,
@@ -314,12 +327,12 @@ impl Commands {
     }
 
     /// Waits for a connection until the deadline.
-    async fn next(&self, deadline: Instant) -> Result<Arc<BatchedConnection>, Fault> {
+    async fn next(&self, deadline: Instant) -> Result<Arc<Connection>, Fault> {
         let mut state = self.state.clone();
         let found = timeout_at(
             deadline,
             state.wait_for(|state| match state {
-                State::Up(connection) => !connection.inner.lost.is_cancelled(),
+                State::Up(connection) => !connection.lost.is_cancelled(),
                 State::Down(_) => false,
                 State::Closed => true,
             }),
@@ -338,22 +351,4 @@ impl Commands {
             _ => Err(Fault::no_connection()),
         }
     }
-}
-
-/// Builds a command from its arguments. It reserves the full size first: a large buffer would
-/// grow many times otherwise.
-pub(crate) fn command(words: impl Iterator<Item: AsRef<[u8]>> + Clone) -> Cmd {
-    let (count, size) = words.clone().fold((0, 0), |(count, size), word| {
-        (count + 1, size + word.as_ref().len())
-    });
-    let mut cmd = Cmd::with_capacity(count, size);
-    for word in words {
-        cmd.arg(word.as_ref());
-    }
-    cmd
-}
-
-/// Converts the answer of the server to the requested type.
-fn read<T: FromRedisValue>(value: Value) -> Result<T, Fault> {
-    from_redis_value(value).map_err(|error| Fault::of_command(error.into()))
 }

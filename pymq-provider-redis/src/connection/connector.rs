@@ -1,22 +1,22 @@
 //! [`Connector`]: opens connections to one server. Each [`Connection`] tells when it is lost.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use pymq_core::ErrorKind;
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, ConnectionAddr, ProtocolVersion, PushInfo, Value};
-use tokio::time::{Instant, sleep};
+use redis::{ConnectionAddr, RedisConnectionInfo};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
 use super::fault::{Fault, TOO_OLD};
+use super::from_reply::FromReply;
+use super::pipeline::{Expected, Pipeline};
+use super::resp::{Command, Reply};
+use super::socket::Address;
 use crate::RedisConfig;
-
-/// How long a connection is silent before the kernel probes the other end.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// After a connection that was shorter than this, the next attempt waits.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -29,7 +29,8 @@ pub(crate) struct Connector {
 
 #[derive(Debug)]
 struct Shared {
-    client: Client,
+    socket: Address,
+    credentials: RedisConnectionInfo,
     address: String,
     is_tls: bool,
     connect_timeout: Duration,
@@ -39,7 +40,8 @@ struct Shared {
 /// A connection, and a token that is cancelled when the connection is lost or abandoned.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) multiplexed: MultiplexedConnection,
+    pipeline: Pipeline,
+    version: Version,
     pub(crate) lost: CancellationToken,
     connected_at: Instant,
     timeouts: AtomicU32,
@@ -60,30 +62,13 @@ pub(crate) struct History {
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
         let server = config.server();
-        // Nagle's algorithm would hold the second of two batches back until the first is
-        // acknowledged. Commands of many tasks are gathered before they get here.
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(TcpKeepalive::new().with_time(KEEPALIVE));
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(KEEPALIVE);
-        // RESP3 for its push messages: they carry subscriptions, and the end of a connection.
-        let settings = server
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        let info = server
-            .clone()
-            .set_tcp_settings(tcp)
-            .set_redis_settings(settings);
+        let is_tls = matches!(server.addr(), ConnectionAddr::TcpTls { .. });
         let (connect_timeout, op_timeout) = config.timeouts();
-        // An error means that the program has already installed a crypto provider.
-        #[cfg(feature = "tls")]
-        drop(rustls::crypto::ring::default_provider().install_default());
         let shared = Shared {
-            address: info.addr().to_string(),
-            is_tls: matches!(info.addr(), ConnectionAddr::TcpTls { .. }),
-            client: Client::open(info).map_err(Fault::of_command)?,
+            socket: Address::new(server).map_err(|error| Fault::of_connect(error, is_tls))?,
+            credentials: server.redis_settings().clone(),
+            address: server.addr().to_string(),
+            is_tls,
             connect_timeout,
             op_timeout,
         };
@@ -110,39 +95,69 @@ impl Connector {
     /// reads the connection, so it must not block.
     pub(crate) async fn connect(
         &self,
-        on_push: impl Fn(PushInfo) + Send + Sync + 'static,
+        on_push: impl Fn(Vec<Reply>) + Send + Sync + 'static,
     ) -> Result<Connection, Fault> {
-        let lost = CancellationToken::new();
-        // The reading task owns the closure and the guard in it, so the guard is dropped when that
-        // task ends, for any reason.
-        let guard = lost.clone().drop_guard();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.shared.connect_timeout))
-            // Commands have a deadline of their own. A blocking command must not have one here: an
-            // abandoned one would still take messages, and they would be lost.
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(1_024)
-            .set_push_sender(move |push| {
-                let _alive = &guard;
-                on_push(push);
-                Ok::<(), ()>(())
-            });
-        let multiplexed = self
-            .shared
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
-        match multiplexed {
-            Ok(multiplexed) => Ok(Connection {
-                multiplexed,
+        let connected = async {
+            let socket = self.shared.socket.open().await;
+            let socket = socket.map_err(|error| Fault::of_connect(error, self.shared.is_tls))?;
+            let lost = CancellationToken::new();
+            let op_timeout = self.shared.op_timeout;
+            let pipeline = Pipeline::start(socket, Box::new(on_push), lost.clone(), op_timeout);
+            let connection = Connection {
+                pipeline,
+                version: Version(0, 0),
                 lost,
                 connected_at: Instant::now(),
                 timeouts: AtomicU32::new(0),
                 was_unusable: AtomicBool::new(false),
                 unusable_before: 0,
-            }),
-            Err(error) => Err(Fault::of_connect(error, self.shared.is_tls)),
+            };
+            let version = self.greet(&connection).await;
+            version
+                .map(|version| Connection {
+                    version,
+                    ..connection
+                })
+                .map_err(|fault| fault.while_connecting(self.shared.is_tls))
+        };
+        timeout(self.shared.connect_timeout, connected)
+            .await
+            .unwrap_or_else(|_elapsed| Err(Fault::connect_timeout(self.shared.is_tls)))
+    }
+
+    /// Introduces a new connection to the server, and returns the server's version.
+    async fn greet(&self, connection: &Connection) -> Result<Version, Fault> {
+        let credentials = &self.shared.credentials;
+        // RESP3 for its push messages, which carry subscriptions.
+        let mut hello = vec!["HELLO", "3"];
+        if let Some(password) = credentials.password() {
+            let user = credentials.username().unwrap_or("default");
+            hello.extend(["AUTH", user, password]);
         }
+        let db = credentials.db().to_string();
+        let select = async {
+            if credentials.db() == 0 {
+                return Ok(());
+            }
+            connection.query(Command::new(["SELECT", &db])).await
+        };
+        // Servers before 7.2 do not know this.
+        let set = |name, value| Command::new(["CLIENT", "SETINFO", name, value]);
+        let name = connection.query::<()>(set("LIB-NAME", "pymq"));
+        let number = connection.query::<()>(set("LIB-VER", env!("CARGO_PKG_VERSION")));
+        let hello = connection.query(Command::new(hello));
+        // All in one round trip.
+        let (hello, selected, ..) = tokio::join!(hello, select, name, number);
+        let hello: HashMap<String, Reply> = match hello {
+            Err(fault) if fault.is_unknown_command() => {
+                return Err(Fault::new(ErrorKind::Unsupported, TOO_OLD));
+            }
+            answer => answer?,
+        };
+        selected.map_err(Fault::while_selecting)?;
+        let version = hello.into_iter().find(|(name, _)| name == "version");
+        let version = version.and_then(|(_, version)| String::from_reply(version));
+        Ok(Version::parse(&version.unwrap_or_default()))
     }
 
     /// Opens a connection for blocking commands: without a response timeout, and used by one task.
@@ -155,7 +170,7 @@ impl Connector {
     pub(crate) async fn reconnect(
         &self,
         last: Option<History>,
-        on_push: impl Fn(PushInfo) + Clone + Send + Sync + 'static,
+        on_push: impl Fn(Vec<Reply>) + Clone + Send + Sync + 'static,
         mut report: impl FnMut(Fault),
     ) -> Connection {
         let mut failures = 0;
@@ -225,25 +240,58 @@ impl Connection {
         }
     }
 
-    /// Asks the server for its version, which needs no right.
-    pub(crate) async fn version(&self) -> Result<Version, Fault> {
-        let mut multiplexed = self.multiplexed.clone();
-        let hello: Result<Value, _> = redis::cmd("HELLO")
-            .arg(3)
-            .query_async(&mut multiplexed)
-            .await;
-        let Value::Map(fields) = hello.map_err(Fault::of_command)? else {
-            return Ok(Version(0, 0));
+    /// Returns the version of the server.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Runs a command. It fails with a timeout at `until`, which is at most an `op_timeout` away.
+    pub(super) async fn send(&self, command: Command, until: Instant) -> Result<Reply, Fault> {
+        let expected = Expected {
+            until: Some(until),
+            confirmations: 0,
         };
-        let version = fields.into_iter().find_map(|(name, value)| {
-            let name: String = redis::from_redis_value(name).ok()?;
-            if name == "version" {
-                redis::from_redis_value::<String>(value).ok()
-            } else {
-                None
-            }
-        });
-        Ok(Version::parse(&version.unwrap_or_default()))
+        self.pipeline.send(command, expected).await
+    }
+
+    /// Runs a command and waits for its answer, even when the connection is abandoned meanwhile.
+    pub(super) async fn send_without_limit(&self, command: Command) -> Result<Reply, Fault> {
+        let expected = Expected {
+            until: None,
+            confirmations: 0,
+        };
+        self.pipeline.send(command, expected).await
+    }
+
+    /// Runs a command without a time limit, and reads its answer.
+    pub(crate) async fn query<T: FromReply>(&self, command: Command) -> Result<T, Fault> {
+        read(self.send_without_limit(command).await?)
+    }
+
+    /// Runs a command with confirmations in place of an answer, and waits for all of them.
+    pub(crate) async fn query_confirmed(
+        &self,
+        command: Command,
+        confirmations: usize,
+    ) -> Result<(), Fault> {
+        let expected = Expected {
+            until: None,
+            confirmations,
+        };
+        read(self.pipeline.send(command, expected).await?)
+    }
+
+    /// Fails the commands in flight. An answer that must not be lost can still come.
+    pub(super) fn fail_commands(&self) {
+        self.pipeline.abandon();
+    }
+}
+
+/// Reads the answer of the server as the requested type.
+pub(super) fn read<T: FromReply>(reply: Reply) -> Result<T, Fault> {
+    match reply {
+        Reply::Error(text) => Err(Fault::of_reply(&text)),
+        reply => T::from_reply(reply).ok_or_else(Fault::unexpected),
     }
 }
 

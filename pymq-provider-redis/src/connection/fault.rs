@@ -2,10 +2,10 @@
 
 mod codes;
 
-use std::fmt;
+use std::sync::Arc;
+use std::{fmt, io};
 
 use pymq_core::{Error, ErrorKind};
-use redis::RedisError;
 
 /// A failure, before it is known which operation of the user it belongs to.
 #[derive(Clone, Debug)]
@@ -15,7 +15,14 @@ pub(crate) struct Fault {
     cause: &'static str,
     /// The command may have run.
     outcome_unknown: bool,
-    source: Option<RedisError>,
+    source: Option<Arc<Source>>,
+}
+
+/// What the server or the system said.
+#[derive(Debug)]
+enum Source {
+    Reply(String),
+    Io(io::Error),
 }
 
 /// What may help.
@@ -97,12 +104,33 @@ impl Fault {
         }
     }
 
-    /// Reads the error of a command.
-    pub(crate) fn of_command(error: RedisError) -> Self {
-        let mut fault = Self::read(&error);
-        fault.outcome_unknown = fault.remedy == Remedy::Lost;
-        fault.source = Some(error);
-        fault
+    /// The connection broke while a command was in flight.
+    pub(crate) fn broken(error: io::Error) -> Self {
+        Self {
+            source: Some(Arc::new(Source::Io(error))),
+            ..Self::abandoned()
+        }
+    }
+
+    /// The server sent something that is not its protocol.
+    pub(crate) fn malformed() -> Self {
+        let error = io::Error::new(io::ErrorKind::InvalidData, "not the protocol of Redis");
+        Self::broken(error)
+    }
+
+    /// The answer has another form than the command has.
+    pub(crate) fn unexpected() -> Self {
+        Self::new(ErrorKind::Provider, "the server sent an unexpected answer")
+    }
+
+    /// Reads an error that the server sent as an answer.
+    pub(crate) fn of_reply(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let fault = Self::of_text(&text);
+        Self {
+            source: Some(Arc::new(Source::Reply(text.into_owned()))),
+            ..fault
+        }
     }
 
     /// Reads the text of an error that a script caught.
@@ -111,42 +139,95 @@ impl Fault {
         Self::of_code(code, details)
     }
 
-    /// Reads the error of an attempt to connect. No command was sent, so no outcome is unknown.
-    pub(crate) fn of_connect(error: RedisError, is_tls: bool) -> Self {
-        let mut fault = Self::read(&error);
+    /// Reads the error of an attempt to connect.
+    pub(crate) fn of_connect(error: io::Error, is_tls: bool) -> Self {
         let text = error.to_string();
-        if text.contains("certificate") {
-            (fault.kind, fault.cause) = (
+        let (kind, cause) = if text.contains("certificate") {
+            (
                 ErrorKind::Tls,
                 "the certificate of the server is not trusted",
-            );
+            )
         } else if is_tls && text.contains("InvalidContentType") {
-            (fault.kind, fault.cause) = (
+            (
                 ErrorKind::Tls,
                 "the server does not speak TLS here: use `redis://`",
-            );
+            )
         } else if is_unresolved(&text) {
-            (fault.kind, fault.cause) = (
+            (
                 ErrorKind::Disconnected,
                 "the host name cannot be resolved: check the address",
-            );
+            )
         } else if text.contains("unreachable") {
-            fault.cause = "the host or its network cannot be reached";
-        } else if error.is_connection_refusal() {
-            fault.cause = "no server listens there: check the address, and that the server runs";
-        } else if error.is_timeout() && is_tls {
-            (fault.kind, fault.cause) = (
-                ErrorKind::Timeout,
-                "no answer in time; if the server does not speak TLS here, use `redis://`",
-            );
-        } else if error.is_timeout() {
-            (fault.kind, fault.cause) = (ErrorKind::Timeout, "no answer in time");
-        } else if !is_tls && fault.remedy == Remedy::Lost {
-            fault.cause = "the server closed the connection; is it a TLS port (use `rediss://`), \
-                or at its limit of clients?";
+            (
+                ErrorKind::Disconnected,
+                "the host or its network cannot be reached",
+            )
+        } else if matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+        ) {
+            (
+                ErrorKind::Disconnected,
+                "no server listens there: check the address, and that the server runs",
+            )
+        } else if error.kind() == io::ErrorKind::TimedOut {
+            return Self::connect_timeout(is_tls);
+        } else if is_tls {
+            (ErrorKind::Disconnected, "the connection broke")
+        } else {
+            (ErrorKind::Disconnected, CLOSED_AT_ONCE)
+        };
+        Self {
+            remedy: Remedy::Lost,
+            source: Some(Arc::new(Source::Io(error))),
+            ..Self::new(kind, cause)
         }
-        fault.source = Some(error);
-        fault
+    }
+
+    /// The server did not answer an attempt to connect in time.
+    pub(crate) fn connect_timeout(is_tls: bool) -> Self {
+        let cause = if is_tls {
+            "no answer in time; if the server does not speak TLS here, use `redis://`"
+        } else {
+            "no answer in time"
+        };
+        Self {
+            remedy: Remedy::Lost,
+            ..Self::new(ErrorKind::Timeout, cause)
+        }
+    }
+
+    /// Returns the same fault for a connection that was not introduced yet.
+    pub(crate) fn while_connecting(self, is_tls: bool) -> Self {
+        let is_broken = self.remedy == Remedy::Lost && self.kind == ErrorKind::Disconnected;
+        Self {
+            cause: if is_broken && !is_tls {
+                CLOSED_AT_ONCE
+            } else {
+                self.cause
+            },
+            ..self.with_known_outcome()
+        }
+    }
+
+    /// Returns the same fault for the choice of the database.
+    pub(crate) fn while_selecting(self) -> Self {
+        if self.kind != ErrorKind::Provider {
+            return self;
+        }
+        Self {
+            kind: ErrorKind::InvalidConfig,
+            cause: "the server refuses the database: check its number",
+            ..self
+        }
+    }
+
+    /// Tells whether the server does not know the command.
+    pub(crate) fn is_unknown_command(&self) -> bool {
+        let Some(Source::Reply(text)) = self.source.as_deref() else {
+            return false;
+        };
+        text.starts_with("NOPROTO") || text.starts_with("ERR unknown command")
     }
 
     /// Returns the same fault for a case without an unknown outcome: no command was in flight.
@@ -167,28 +248,6 @@ impl Fault {
             error
         }
     }
-
-    fn read(error: &RedisError) -> Self {
-        let server_errors = error.clone().into_server_errors();
-        if let Some((_, first)) = server_errors.as_deref().and_then(<[_]>::first) {
-            return Self::of_code(first.code(), first.details().unwrap_or_default());
-        }
-        match error.kind() {
-            redis::ErrorKind::AuthenticationFailed => {
-                Self::new(ErrorKind::Auth, "wrong user or password")
-            }
-            redis::ErrorKind::RESP3NotSupported => Self::new(ErrorKind::Unsupported, TOO_OLD),
-            redis::ErrorKind::InvalidClientConfig => {
-                Self::new(ErrorKind::InvalidConfig, "the configuration cannot be used")
-            }
-            redis::ErrorKind::Server(_) => Self::new(
-                ErrorKind::InvalidConfig,
-                "the server refuses the database: check its number",
-            ),
-            redis::ErrorKind::Io | redis::ErrorKind::Parse => Self::lost(),
-            _ => Self::new(ErrorKind::Provider, "the server sent an unexpected answer"),
-        }
-    }
 }
 
 /// Tells whether the system found no address for the host. Only the text of the error says so.
@@ -202,8 +261,22 @@ fn is_unresolved(text: &str) -> bool {
     WORDS.iter().any(|word| text.contains(word))
 }
 
+const CLOSED_AT_ONCE: &str = "the server closed the connection; is it a TLS port (use `rediss://`), \
+    or at its limit of clients?";
+
 /// The cause for a server before 6.2.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2: upgrade it";
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reply(text) => f.write_str(text),
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Source {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,9 +2,9 @@
 
 use std::sync::OnceLock;
 
-use redis::Cmd;
+use bytes::Bytes;
 
-use super::commands::command;
+use super::resp::Command;
 
 /// One of our scripts: a `static` for each file under `scripts/`.
 #[derive(Debug)]
@@ -22,13 +22,13 @@ impl Script {
     }
 
     /// Returns the call by hash, which is what is normally sent.
-    pub(crate) fn by_hash(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
+    pub(crate) fn by_hash(&self, keys: &[impl AsRef<[u8]>], args: &[Bytes]) -> Command {
         call("EVALSHA", self.hash(), keys, args)
     }
 
     /// Returns the call with the full code, from which Redis also learns the hash. It needs no
     /// right to `SCRIPT LOAD`.
-    pub(crate) fn with_code(&self, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
+    pub(crate) fn with_code(&self, keys: &[impl AsRef<[u8]>], args: &[Bytes]) -> Command {
         call("EVAL", self.code, keys, args)
     }
 
@@ -38,10 +38,9 @@ impl Script {
     }
 }
 
-fn call(how: &str, script: &str, keys: &[impl AsRef<[u8]>], args: &[impl AsRef<[u8]>]) -> Cmd {
+fn call(how: &str, script: &str, keys: &[impl AsRef<[u8]>], args: &[Bytes]) -> Command {
     let count = keys.len().to_string();
-    let head = [how, script, &count].map(str::as_bytes);
-    let keys = keys.iter().map(AsRef::as_ref);
-    let args = args.iter().map(AsRef::as_ref);
-    command(head.into_iter().chain(keys).chain(args))
+    let mut words = vec![how.as_bytes(), script.as_bytes(), count.as_bytes()];
+    words.extend(keys.iter().map(AsRef::as_ref));
+    Command::with_payloads(&words, args)
 }

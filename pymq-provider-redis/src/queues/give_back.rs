@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::args::millis;
 use super::queue::{Queue, is_transient};
 use super::taken::Segment;
-use crate::connection::{self, Script};
+use crate::connection::{self, Command, Script};
 
 static GIVE_BACK: Script = Script::new(include_str!("../../scripts/give_back.lua"));
 
@@ -128,11 +128,7 @@ impl Queue {
     }
 
     pub(super) async fn remove_mark(&self, mark: &str) -> Result<()> {
-        let unlink = || {
-            let mut cmd = redis::cmd("UNLINK");
-            cmd.arg(mark);
-            cmd
-        };
+        let unlink = || Command::new(["UNLINK", mark]);
         self.query("give back to", &self.commands(), unlink).await
     }
 }

@@ -6,6 +6,7 @@ use pymq_core::provider::{Part, Stored};
 
 use super::dead_letter;
 use super::queue::Queue;
+use crate::connection::Command;
 use crate::wire;
 
 /// The bytes of id and colon before the payload of a delayed message.
@@ -25,11 +26,8 @@ impl Queue {
             Part::Delayed => ("ZRANGE", &keys.delayed, 0, count - 1),
             _ => ("ZRANGE", &keys.dead, 0, count - 1),
         };
-        let command_of_part = || {
-            let mut cmd = redis::cmd(command);
-            cmd.arg(key).arg(first).arg(last);
-            cmd
-        };
+        let (first, last) = (first.to_string(), last.to_string());
+        let command_of_part = || Command::new([command, key, &first, &last]);
         let found: Vec<Bytes> = self
             .query("peek into", &self.commands().repeatable(), command_of_part)
             .await?;

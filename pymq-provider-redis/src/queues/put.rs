@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::args::{millis, number, token};
 use super::queue::{Queue, script};
-use crate::connection::{Script, command};
+use crate::connection::{Command, Script};
 use crate::wire;
 
 static PUT: Script = script!("put.lua");
@@ -45,11 +45,8 @@ impl Queue {
         }
         let is_plain = opts.maxsize.is_none() && opts.delay.is_zero() && opts.once.is_none();
         if is_plain {
-            let push = || {
-                let list = self.list();
-                let head = [&b"LPUSH"[..], list.as_bytes()];
-                command(head.into_iter().chain(payloads.iter().map(AsRef::as_ref)))
-            };
+            let list = self.list();
+            let push = || Command::with_payloads(&[b"LPUSH", list.as_bytes()], &payloads);
             let () = self.query("put to", &self.commands(), push).await?;
             return Ok(Put::New);
         }

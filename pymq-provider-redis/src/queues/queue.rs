@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pymq_core::{Error, ErrorKind, Result};
 
 use super::Shared;
-use crate::connection::{Commands, Fault, Script};
+use crate::connection::{Command, Commands, Fault, FromReply, Script};
 use crate::keys::QueueKeys;
 
 /// The most messages, and their bytes, that one script handles, as in `queue.lua`. It bounds how
@@ -64,7 +64,7 @@ impl Queue {
 
     /// Sends a command that the server answers at once.
     pub(super) async fn probe(&self) -> Result<()> {
-        let ping = || redis::cmd("PING");
+        let ping = || Command::new(["PING"]);
         self.query("get from", &self.commands(), ping).await
     }
 
@@ -81,11 +81,11 @@ impl Queue {
         self.shared.core.commands.clone()
     }
 
-    pub(super) async fn query<T: redis::FromRedisValue>(
+    pub(super) async fn query<T: FromReply>(
         &self,
         operation: &str,
         commands: &Commands,
-        make: impl Fn() -> redis::Cmd + Send + Sync,
+        make: impl Fn() -> Command + Send + Sync,
     ) -> Result<T> {
         commands
             .query(|| self.context(operation), make)
@@ -93,7 +93,7 @@ impl Queue {
             .map_err(|error| self.explain_wrong_type(error))
     }
 
-    pub(super) async fn run<T: redis::FromRedisValue>(
+    pub(super) async fn run<T: FromReply>(
         &self,
         operation: &str,
         commands: &Commands,

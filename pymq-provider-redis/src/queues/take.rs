@@ -10,7 +10,7 @@ use super::args::{millis, number, token};
 use super::queue::{Queue, script};
 use super::taken::Taken;
 use super::waiters::TakeRequest;
-use crate::connection::Script;
+use crate::connection::{Command, Script};
 
 static TAKE: Script = script!("take.lua");
 
@@ -31,11 +31,8 @@ impl Queue {
     }
 
     async fn pop(self, take: u64, max: usize) -> Result<Taken> {
-        let pop = || {
-            let mut cmd = redis::cmd("RPOP");
-            cmd.arg(self.list()).arg(max);
-            cmd
-        };
+        let (list, count) = (self.list(), max.to_string());
+        let pop = || Command::new(["RPOP", &list, &count]);
         let payloads: Option<Vec<Bytes>> = self
             .query("get from", &self.commands().keep_answer(), pop)
             .await?;

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use pymq_core::{Error, ErrorKind};
-use redis::Value;
 use tokio::time::{sleep, timeout};
 
 use super::queue::Queue;
-use crate::connection::{self, Connection, Fault, Remedy};
+use crate::connection::{self, Command, Connection, Fault, Remedy, Reply};
 use crate::core::HealthReporter;
 
 /// How long one command blocks. Bounded, so that each answer also proves that the server is alive.
@@ -121,21 +120,12 @@ async fn peek(queue: Queue, connection: Option<Connection>, failures: u32) -> Pe
         },
     };
     let list = queue.list();
-    let mut peek = redis::cmd("BLMOVE");
-    peek.arg(&list)
-        .arg(&list)
-        .arg("RIGHT")
-        .arg("RIGHT")
-        .arg(BLOCK_LIMIT.as_secs());
-    let mut multiplexed = connection.multiplexed.clone();
-    let answer = timeout(
-        BLOCK_LIMIT + ANSWER_GRACE,
-        peek.query_async::<Value>(&mut multiplexed),
-    )
-    .await;
+    let limit = BLOCK_LIMIT.as_secs().to_string();
+    let peek = Command::new(["BLMOVE", &list, &list, "RIGHT", "RIGHT", &limit]);
+    let answer = timeout(BLOCK_LIMIT + ANSWER_GRACE, connection.query::<Reply>(peek)).await;
     let fault = match answer {
-        Ok(Ok(value)) => return (Some(connection), Ok(value != Value::Nil)),
-        Ok(Err(error)) => Fault::of_command(error),
+        Ok(Ok(reply)) => return (Some(connection), Ok(reply != Reply::Null)),
+        Ok(Err(fault)) => fault,
         Err(_elapsed) => Fault::timeout(),
     };
     if fault.kind == ErrorKind::OutOfMemory {

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
@@ -17,7 +18,7 @@ static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua")
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) inbox: String,
-    pub(crate) payload: String,
+    pub(crate) payload: Bytes,
 }
 
 /// Sends the answers of servers. Never waits.
@@ -52,7 +53,7 @@ impl AnswerSender {
 }
 
 async fn push_batch(core: &Core, batch: Vec<Answer>) {
-    let mut by_inbox: HashMap<String, Vec<String>> = HashMap::new();
+    let mut by_inbox: HashMap<String, Vec<Bytes>> = HashMap::new();
     for answer in batch {
         by_inbox
             .entry(answer.inbox)
@@ -67,15 +68,15 @@ async fn push_batch(core: &Core, batch: Vec<Answer>) {
     .await;
 }
 
-async fn push_all(core: &Core, inbox: String, mut payloads: Vec<String>) {
+async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {
     while !payloads.is_empty() {
-        push(core, &inbox, &take_batch(&mut payloads, String::len)).await;
+        push(core, &inbox, &take_batch(&mut payloads, Bytes::len)).await;
     }
 }
 
 /// Pushes answers into one inbox. After an error the caller runs into its timeout: an answer is not
 /// sent again, because a second one would count as the answer of another server.
-async fn push(core: &Core, inbox: &str, payloads: &[String]) {
+async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
     let context = || format!("redis: answer to `{inbox}`");
     let sent = Instant::now();
     let pushed = core

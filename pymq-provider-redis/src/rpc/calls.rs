@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::envelope::{Response, read_response, write_request};
 use super::request_sender::{Caller, RequestSender};
-use crate::connection::{Connection, Fault, Remedy, Version, pause};
+use crate::connection::{Command, Connection, Fault, Remedy, Version, pause};
 use crate::core::Core;
 
 /// How long the server blocks while it waits for an answer. A connection counts as dead after twice
@@ -130,11 +130,7 @@ impl Shared {
         }
         drop(ending);
         if self.core.commands.is_up() {
-            let del = || {
-                let mut cmd = redis::cmd("DEL");
-                cmd.arg(self.core.keys.name(&self.inbox));
-                cmd
-            };
+            let del = || Command::new(["DEL", &self.core.keys.name(&self.inbox)]);
             let deleted: Result<()> = self
                 .core
                 .commands
@@ -197,40 +193,30 @@ impl Shared {
 
     /// Waits for answers and takes all there are, or none if none came within [`BLOCK_LIMIT`].
     async fn take(&self, connection: &Connection) -> Result<Vec<Bytes>, Fault> {
-        let mut multiplexed = connection.multiplexed.clone();
         let key = self.core.keys.name(&self.inbox);
+        let limit = BLOCK_LIMIT.as_secs().to_string();
+        let count = MAX_ANSWERS.to_string();
         let taken = async {
             if self.core.version >= Version(7, 0) {
-                let mut pop = redis::cmd("BLMPOP");
-                pop.arg(BLOCK_LIMIT.as_secs())
-                    .arg(1)
-                    .arg(&key)
-                    .arg("RIGHT")
-                    .arg("COUNT")
-                    .arg(MAX_ANSWERS);
-                let taken: Option<(String, Vec<Bytes>)> = pop.query_async(&mut multiplexed).await?;
+                let pop = ["BLMPOP", &limit, "1", &key, "RIGHT", "COUNT", &count];
+                let taken: Option<(Bytes, Vec<Bytes>)> =
+                    connection.query(Command::new(pop)).await?;
                 return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
             }
-            let first: Option<(String, Bytes)> = redis::cmd("BRPOP")
-                .arg(&key)
-                .arg(BLOCK_LIMIT.as_secs())
-                .query_async(&mut multiplexed)
-                .await?;
+            let pop = Command::new(["BRPOP", &key, &limit]);
+            let first: Option<(Bytes, Bytes)> = connection.query(pop).await?;
             let Some((_, first)) = first else {
                 return Ok(Vec::new());
             };
-            let rest: Option<Vec<Bytes>> = redis::cmd("RPOP")
-                .arg(&key)
-                .arg(MAX_ANSWERS)
-                .query_async(&mut multiplexed)
-                .await?;
+            let pop = Command::new(["RPOP", &key, &count]);
+            let rest: Option<Vec<Bytes>> = connection.query(pop).await?;
             Ok([first]
                 .into_iter()
                 .chain(rest.into_iter().flatten())
                 .collect())
         };
         match timeout(BLOCK_LIMIT * 2, taken).await {
-            Ok(taken) => taken.map_err(Fault::of_command),
+            Ok(taken) => taken,
             Err(_elapsed) => Err(Fault::timeout()),
         }
     }

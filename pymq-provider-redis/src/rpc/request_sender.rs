@@ -4,14 +4,13 @@
 use bytes::Bytes;
 use pymq_core::provider::ReplyInlet;
 use pymq_core::{Error, ErrorKind, Result};
-use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::RequestParts;
 use super::take_batch;
-use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Script, send_in_batches};
+use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Reply, Script, send_in_batches};
 use crate::core::Core;
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
@@ -156,7 +155,7 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
 }
 
 /// The result of the script: the server's time, the outcome of each channel, and the late requests.
-type Published = ((i64, i64), Vec<Value>, Vec<usize>);
+type Published = ((i64, i64), Vec<Reply>, Vec<usize>);
 
 /// Publishes requests, and returns when they were sent with the answer.
 async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published, Fault>) {
@@ -189,10 +188,10 @@ fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
     args
 }
 
-fn count(result: Option<Value>) -> Result<usize, Fault> {
+fn count(result: Option<Reply>) -> Result<usize, Fault> {
     match result {
-        Some(Value::Int(servers)) => Ok(usize::try_from(servers).unwrap_or(0)),
-        Some(Value::BulkString(error)) => Err(Fault::of_text(&String::from_utf8_lossy(&error))),
+        Some(Reply::Int(servers)) => Ok(usize::try_from(servers).unwrap_or(0)),
+        Some(Reply::Text(error)) => Err(Fault::of_text(&String::from_utf8_lossy(&error))),
         _ => Err(Fault::of_text("")),
     }
 }

@@ -153,11 +153,12 @@ impl Server {
             sleep(claim_delay(running, name, self.shared.id)).await;
             let begin_by = request.begin_by.map(|by| by.to_string());
             let life = claim_lifetime_ms(request.timeout).to_string();
-            let (keys, args) = ([claim, nothing], [life, begin_by.unwrap_or_default()]);
+            let keys = [claim, nothing];
+            let args = [life, begin_by.unwrap_or_default()].map(Bytes::from);
             let sent = std::time::Instant::now();
-            let (won, time) = core.commands.script(context, &CLAIM, &keys, &args).await?;
+            let (won, time): (u8, _) = core.commands.script(context, &CLAIM, &keys, &args).await?;
             core.commands.clock().learn(sent, time);
-            Ok(won)
+            Ok(won == 1)
         };
         let won: Result<bool> = tokio::select! {
             () = core.close.cancelled() => return false,
@@ -229,6 +230,7 @@ impl Server {
                 let refusal = RemoteError::new("ValueError", error.to_string());
                 payload = write_response(&call, Reply::Err(refusal));
             }
+            let payload = payload.into();
             answers.send(Answer { inbox, payload });
         };
         let request = Request::new(message, respond).with_timeout(left);

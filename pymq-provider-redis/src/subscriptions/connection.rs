@@ -5,12 +5,11 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use pymq_core::{Error, ErrorKind};
-use redis::RedisResult;
 use tokio::time::{sleep, timeout};
 
 use super::Subscriptions;
 use super::table::{Plan, Target};
-use crate::connection::{Connection, Fault, Remedy};
+use crate::connection::{Command, Connection, Fault, Remedy};
 use crate::core::HealthReporter;
 
 /// How long after the last change the connection is checked.
@@ -156,18 +155,16 @@ impl Subscriptions {
                 Target::Pattern(name) => patterns.push(name.as_str()),
             }
         }
-        let mut multiplexed = connection.multiplexed.clone();
+        let (of_channels, of_patterns) = match verb {
+            Verb::Subscribe => ("SUBSCRIBE", "PSUBSCRIBE"),
+            Verb::Unsubscribe => ("UNSUBSCRIBE", "PUNSUBSCRIBE"),
+        };
         let sent = async {
-            if !channels.is_empty() {
-                match verb {
-                    Verb::Subscribe => multiplexed.subscribe(channels).await?,
-                    Verb::Unsubscribe => multiplexed.unsubscribe(channels).await?,
-                }
-            }
-            if !patterns.is_empty() {
-                match verb {
-                    Verb::Subscribe => multiplexed.psubscribe(patterns).await?,
-                    Verb::Unsubscribe => multiplexed.punsubscribe(patterns).await?,
+            for (name, targets) in [(of_channels, channels), (of_patterns, patterns)] {
+                if !targets.is_empty() {
+                    let words = [name].into_iter().chain(targets.iter().copied());
+                    let command = Command::new(words);
+                    connection.query_confirmed(command, targets.len()).await?;
                 }
             }
             Ok(())
@@ -176,9 +173,7 @@ impl Subscriptions {
     }
 
     async fn ping(&self, connection: &Connection) -> Result<(), Fault> {
-        let mut multiplexed = connection.multiplexed.clone();
-        let ping = async { redis::cmd("PING").query_async(&mut multiplexed).await };
-        match self.answer(ping).await {
+        match self.answer(connection.query(Command::new(["PING"]))).await {
             Err(fault) if fault.remedy == Remedy::Lost => Err(fault),
             // A refusal also proves that the connection works.
             Ok(()) | Err(_) => Ok(()),
@@ -186,9 +181,9 @@ impl Subscriptions {
     }
 
     /// Waits for an answer. No answer within the `op_timeout` means a half-open connection.
-    async fn answer(&self, answer: impl Future<Output = RedisResult<()>>) -> Result<(), Fault> {
+    async fn answer(&self, answer: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
         match timeout(self.core.connector.op_timeout(), answer).await {
-            Ok(answer) => answer.map_err(Fault::of_command),
+            Ok(answer) => answer,
             Err(_elapsed) => Err(Fault::timeout()),
         }
     }

@@ -1,10 +1,7 @@
 use super::*;
 
 fn fault(code: &str, details: &str) -> Fault {
-    Fault::of_command(redis::make_extension_error(
-        code.to_owned(),
-        Some(details.to_owned()),
-    ))
+    Fault::of_reply(format!("{code} {details}").as_bytes())
 }
 
 #[test]
@@ -110,7 +107,7 @@ fn causes_of_a_failed_connection_are_distinguished() {
             "certificate",
         ),
     ] {
-        let fault = Fault::of_connect(error.into(), false);
+        let fault = Fault::of_connect(error, false);
         assert_eq!(fault.kind, kind, "{fault}");
         assert!(fault.to_string().contains(word), "{fault}");
     }
@@ -118,9 +115,9 @@ fn causes_of_a_failed_connection_are_distinguished() {
 
 #[test]
 fn a_broken_connection_leaves_the_outcome_open_and_a_refusal_does_not() {
-    let broken: RedisError = std::io::Error::from(std::io::ErrorKind::BrokenPipe).into();
+    let broken = io::Error::from(io::ErrorKind::BrokenPipe);
 
-    let unknown = Fault::of_command(broken).into_error("redis: publish to `t`", "h:1");
+    let unknown = Fault::broken(broken).into_error("redis: publish to `t`", "h:1");
     let refused = fault("OOM", "command not allowed").into_error("redis: put to `q`", "h:1");
 
     assert!(unknown.outcome_unknown() && unknown.kind() == ErrorKind::Disconnected);

@@ -1,0 +1,315 @@
+//! [`Pipeline`]: one connection that many callers share. Answers come in the order of the commands.
+//!
+//! A command on an idle connection is written by its caller at once: no other task runs before the
+//! bytes are with the kernel. While answers are outstanding, commands are gathered: a task of the
+//! connection, the driver, reads all answers there are, lets the callers run, and writes the
+//! commands that they bring with one system call.
+//!
+//! Invariants:
+//! - Each command gets one result: the answer of the server, an error that says that the command
+//!   may have run, or an error that says that it was not sent.
+//! - The bytes are sent in the order of `State::sent`, because whoever moves commands there holds
+//!   the lock of the writer.
+//! - Commands whose caller has left, or whose time is over, are not sent.
+
+mod driver;
+mod writer;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::driver::OnPush;
+use self::writer::Writer;
+use super::fault::Fault;
+use super::resp::{Command, Reply};
+use super::socket::Socket;
+
+/// A handle to the connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Std mutexes, because the critical sections contain no await. The lock of the writer is taken
+    /// first.
+    writer: Mutex<Writer>,
+    state: Mutex<State>,
+    /// Wakes the driver to write.
+    wakeup: Notify,
+    /// Ends the driver.
+    closed: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: Slab<Slot>,
+    /// Commands that wait to be written, with their slots.
+    unsent: VecDeque<(usize, Command)>,
+    /// The slots of the commands whose answer is outstanding, in their order.
+    sent: VecDeque<usize>,
+    /// The driver writes soon, so callers only add their commands.
+    is_write_planned: bool,
+    /// No command is accepted any more.
+    is_ended: bool,
+}
+
+/// The place of one command.
+#[derive(Debug)]
+struct Slot {
+    answer: Answer,
+    /// How many confirmations end the command. 0 for a command with an answer.
+    confirmations: usize,
+    /// When the command fails with a timeout.
+    until: Option<Instant>,
+    /// It is in `unsent` or in `sent`.
+    is_queued: bool,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Waiting(Option<Waker>),
+    Ready(Result<Reply, Fault>),
+    /// The caller has its result, or has left.
+    Unwanted,
+}
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    /// When the command fails with a timeout. Without it, the command also outlasts
+    /// [`Pipeline::abandon`]: its answer is not lost if the server answers late.
+    pub(super) until: Option<Instant>,
+    /// For a command with confirmations instead of an answer: how many.
+    pub(super) confirmations: usize,
+}
+
+impl Pipeline {
+    /// Starts on a socket. `on_push` gets the messages that are not answers. It runs in the driver,
+    /// so it must not block. `lost` is cancelled when the connection ends. `time_limit` is the
+    /// longest time until an [`Expected::until`].
+    pub(super) fn start(
+        socket: Socket,
+        on_push: OnPush,
+        lost: CancellationToken,
+        time_limit: std::time::Duration,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            writer: Mutex::new(Writer::new(socket.writer)),
+            state: Mutex::default(),
+            wakeup: Notify::new(),
+            closed: CancellationToken::new(),
+        });
+        let driver = driver::drive(
+            Arc::clone(&shared),
+            socket.reader,
+            on_push,
+            lost.drop_guard(),
+            time_limit,
+        );
+        drop(tokio::spawn(driver));
+        Self { shared }
+    }
+
+    /// Sends a command and waits for its result. If the future is dropped, the command may run or
+    /// not.
+    pub(super) async fn send(&self, command: Command, expected: Expected) -> Result<Reply, Fault> {
+        let slot = self.shared.add(command, expected)?;
+        Pending {
+            shared: &self.shared,
+            slot,
+        }
+        .await
+    }
+
+    /// Accepts no further command, and fails those that have a time limit. The others can still be
+    /// answered while this handle exists.
+    pub(super) fn abandon(&self) {
+        self.shared.abandon();
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.shared.closed.cancel();
+    }
+}
+
+impl Shared {
+    /// Adds a command, and writes it if the connection is idle.
+    fn add(&self, command: Command, expected: Expected) -> Result<usize, Fault> {
+        let mut state = self.lock();
+        if state.is_ended {
+            return Err(Fault::not_sent());
+        }
+        let slot = state.slots.insert(Slot {
+            answer: Answer::Waiting(None),
+            confirmations: expected.confirmations,
+            until: expected.until,
+            is_queued: true,
+        });
+        state.unsent.push_back((slot, command));
+        if state.is_write_planned {
+            return Ok(slot);
+        }
+        let is_idle = state.sent.is_empty() && state.unsent.len() == 1;
+        if !is_idle {
+            state.is_write_planned = true;
+        }
+        drop(state);
+        if !(is_idle && self.try_write()) {
+            self.wakeup.notify_one();
+        }
+        Ok(slot)
+    }
+
+    /// Writes all commands if nothing keeps it from that. Else the driver must write.
+    fn try_write(&self) -> bool {
+        let Ok(mut writer) = self.writer.try_lock() else {
+            return false;
+        };
+        // The no-op waker is safe: if this cannot write all, the driver polls again with its own.
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(writer.poll_write(self, &mut cx), Poll::Ready(Ok(())))
+    }
+
+    /// Ends all commands. Those that were sent end with the fault.
+    fn end(&self, fault: &Fault) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let State {
+            slots,
+            unsent,
+            sent,
+            is_ended,
+            ..
+        } = &mut *state;
+        *is_ended = true;
+        for (key, _) in unsent.drain(..) {
+            finish(slots, key, Err(Fault::not_sent()), &mut wakers);
+        }
+        for key in sent.drain(..) {
+            finish(slots, key, Err(fault.clone()), &mut wakers);
+        }
+        drop(state);
+        wake(wakers);
+    }
+
+    /// Fails the commands with a time limit. The answers to those that were sent may still come.
+    fn abandon(&self) {
+        let mut wakers = Vec::new();
+        let mut state = self.lock();
+        let State {
+            slots,
+            unsent,
+            sent,
+            is_ended,
+            ..
+        } = &mut *state;
+        *is_ended = true;
+        for (key, _) in unsent.drain(..) {
+            finish(slots, key, Err(Fault::not_sent()), &mut wakers);
+        }
+        for key in &*sent {
+            if slots.get(*key).is_some_and(|slot| slot.until.is_some()) {
+                expire(slots, *key, Fault::abandoned(), &mut wakers);
+            }
+        }
+        drop(state);
+        wake(wakers);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a command that leaves the queues its result.
+fn finish(
+    slots: &mut Slab<Slot>,
+    key: usize,
+    result: Result<Reply, Fault>,
+    wakers: &mut Vec<Waker>,
+) {
+    let Some(slot) = slots.get_mut(key) else {
+        return;
+    };
+    slot.is_queued = false;
+    match &mut slot.answer {
+        Answer::Waiting(waker) => {
+            wakers.extend(waker.take());
+            slot.answer = Answer::Ready(result);
+        }
+        // It has expired, and its caller has not looked yet.
+        Answer::Ready(_) => {}
+        Answer::Unwanted => drop(slots.remove(key)),
+    }
+}
+
+/// Gives a command its result before its answer has come.
+fn expire(slots: &mut Slab<Slot>, key: usize, fault: Fault, wakers: &mut Vec<Waker>) {
+    if let Some(slot) = slots.get_mut(key)
+        && let Answer::Waiting(waker) = &mut slot.answer
+    {
+        wakers.extend(waker.take());
+        slot.answer = Answer::Ready(Err(fault));
+    }
+}
+
+fn wake(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        waker.wake();
+    }
+}
+
+/// Waits for the result of a command.
+struct Pending<'a> {
+    shared: &'a Shared,
+    slot: usize,
+}
+
+impl Future for Pending<'_> {
+    type Output = Result<Reply, Fault>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.shared.lock();
+        let Some(slot) = state.slots.get_mut(self.slot) else {
+            return Poll::Ready(Err(Fault::abandoned()));
+        };
+        match &mut slot.answer {
+            Answer::Waiting(waker) => {
+                match waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+            answer => match std::mem::replace(answer, Answer::Unwanted) {
+                Answer::Ready(result) => Poll::Ready(result),
+                Answer::Waiting(_) | Answer::Unwanted => Poll::Ready(Err(Fault::abandoned())),
+            },
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(slot) = state.slots.get_mut(self.slot) {
+            if slot.is_queued {
+                slot.answer = Answer::Unwanted;
+            } else {
+                state.slots.remove(self.slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The task of a connection: it reads the answers, and writes what callers leave to it.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::DropGuard;
+
+use super::{Shared, State, expire, finish, wake};
+use crate::connection::fault::Fault;
+use crate::connection::resp::{Decoder, Malformed, Reply};
+
+/// Takes the messages that are not answers.
+pub(in crate::connection) type OnPush = Box<dyn Fn(Vec<Reply>) + Send + Sync>;
+
+/// How many bytes are read at once at first, and at most.
+const MIN_READ: usize = 8 << 10;
+const MAX_READ: usize = 1 << 20;
+
+/// The shortest time between two looks for commands that have expired.
+const MIN_EXPIRY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Serves a connection until it ends or is closed.
+pub(super) async fn drive(
+    shared: Arc<Shared>,
+    reader: Box<dyn AsyncRead + Send + Unpin>,
+    on_push: OnPush,
+    lost: DropGuard,
+    time_limit: Duration,
+) {
+    let ended = EndOnDrop(Arc::clone(&shared));
+    let fault = tokio::select! {
+        biased;
+        () = shared.closed.cancelled() => Fault::abandoned(),
+        fault = serve(&shared, reader, &on_push, time_limit) => fault,
+    };
+    shared.end(&fault);
+    drop((ended, lost, on_push));
+}
+
+/// Ends all commands when the driver ends, for any reason.
+struct EndOnDrop(Arc<Shared>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(&Fault::abandoned());
+    }
+}
+
+async fn serve(
+    shared: &Shared,
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    on_push: &OnPush,
+    time_limit: Duration,
+) -> Fault {
+    let mut decoder = Decoder::default();
+    // Kept for its memory.
+    let mut wakers = Vec::new();
+    let mut read_size = MIN_READ;
+    // The socket takes no more bytes for now.
+    let mut is_blocked = false;
+    // Never later than the earliest time limit: those of commands to come are later.
+    let mut expiry = std::pin::pin!(sleep_until(Instant::now() + time_limit));
+    loop {
+        decoder.buffer.reserve(read_size);
+        let must_write = tokio::select! {
+            biased;
+            read = reader.read_buf(&mut decoder.buffer) => match read {
+                Ok(0) => return Fault::abandoned(),
+                Ok(bytes) => {
+                    if bytes >= read_size {
+                        read_size = (read_size * 2).min(MAX_READ);
+                    }
+                    match shared.receive(&mut decoder, on_push, &mut wakers) {
+                        Ok(is_write_planned) => is_write_planned,
+                        Err(Malformed) => return Fault::malformed(),
+                    }
+                }
+                Err(error) => return Fault::broken(error),
+            },
+            () = shared.wakeup.notified() => true,
+            () = writable(shared, &mut is_blocked), if is_blocked => true,
+            () = expiry.as_mut() => {
+                expiry.as_mut().reset(shared.expire(time_limit));
+                false
+            }
+        };
+        if must_write {
+            // The callers that were just answered run first, and bring their next commands.
+            yield_now().await;
+            match poll_fn(|cx| Poll::Ready(shared.poll_write(cx))).await {
+                Poll::Ready(Ok(())) => is_blocked = false,
+                Poll::Ready(Err(error)) => return Fault::broken(error),
+                Poll::Pending => is_blocked = true,
+            }
+        }
+    }
+}
+
+/// Waits until the socket takes bytes again.
+async fn writable(shared: &Shared, is_blocked: &mut bool) {
+    // An error comes again at the next attempt.
+    drop(poll_fn(|cx| shared.poll_write(cx)).await);
+    *is_blocked = false;
+}
+
+impl Shared {
+    fn poll_write(&self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.poll_write(self, cx)
+    }
+
+    /// Gives the replies that were received to their callers. Tells whether the driver must write
+    /// after that.
+    fn receive(
+        &self,
+        decoder: &mut Decoder,
+        on_push: &OnPush,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<bool, Malformed> {
+        let mut count = 0;
+        let mut state = None;
+        while let Some(reply) = decoder.next()? {
+            let reply = match reply {
+                Reply::Push(values) if !is_confirmation(&values) => {
+                    // Not under the lock: this calls code of others.
+                    drop(state.take());
+                    on_push(values);
+                    continue;
+                }
+                reply => reply,
+            };
+            let state = state.get_or_insert_with(|| self.lock());
+            state.answer(reply, wakers)?;
+            count += 1;
+        }
+        let mut state = state.unwrap_or_else(|| self.lock());
+        // Callers of several answers bring their next commands together.
+        let is_write_planned = count > 1 || !state.unsent.is_empty();
+        state.is_write_planned |= is_write_planned;
+        drop(state);
+        wake(wakers.drain(..));
+        Ok(is_write_planned)
+    }
+
+    /// Fails the commands whose time is over. Returns when to do so again.
+    fn expire(&self, time_limit: Duration) -> Instant {
+        let now = Instant::now();
+        let mut next = now + time_limit;
+        let mut wakers = Vec::new();
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let unsent = state.unsent.iter().map(|(key, _)| (*key, false));
+        let sent = state.sent.iter().map(|key| (*key, true));
+        for (key, is_sent) in unsent.chain(sent).collect::<Vec<_>>() {
+            let Some(until) = state.slots.get(key).and_then(|slot| slot.until) else {
+                continue;
+            };
+            if until <= now {
+                let fault = Fault::timeout();
+                let fault = if is_sent {
+                    fault
+                } else {
+                    fault.with_known_outcome()
+                };
+                expire(&mut state.slots, key, fault, &mut wakers);
+            } else {
+                next = next.min(until);
+            }
+        }
+        drop(guard);
+        wake(wakers);
+        next.max(now + MIN_EXPIRY_INTERVAL)
+    }
+}
+
+impl State {
+    /// Gives a reply to the command that has waited longest.
+    fn answer(&mut self, reply: Reply, wakers: &mut Vec<Waker>) -> Result<(), Malformed> {
+        let key = *self.sent.front().ok_or(Malformed)?;
+        if let Some(slot) = self.slots.get_mut(key)
+            && matches!(reply, Reply::Push(_))
+        {
+            // A confirmation.
+            slot.confirmations = slot.confirmations.checked_sub(1).ok_or(Malformed)?;
+            if slot.confirmations > 0 {
+                return Ok(());
+            }
+        }
+        self.sent.pop_front();
+        finish(&mut self.slots, key, Ok(reply), wakers);
+        Ok(())
+    }
+}
+
+fn is_confirmation(values: &[Reply]) -> bool {
+    let Some(Reply::Text(kind)) = values.first() else {
+        return false;
+    };
+    matches!(
+        &kind[..],
+        b"subscribe" | b"unsubscribe" | b"psubscribe" | b"punsubscribe"
+    )
+}

@@ -1,0 +1,402 @@
+//! The protocol of Redis, RESP2 and RESP3: [`Command`] writes it, [`Decoder`] reads it.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The deepest nesting of an answer. Ours have three levels.
+const MAX_DEPTH: usize = 16;
+
+/// The longest line: a number, a status or an error.
+const MAX_LINE: usize = 64 << 10;
+
+/// The most elements that are reserved before they are read.
+const MAX_RESERVED: usize = 1_024;
+
+/// The most bytes that are reserved for a text because of its length alone.
+const MAX_TRUSTED: usize = 1 << 20;
+
+/// Arguments from this size on are sent from where they are, without a copy.
+const MIN_UNCOPIED: usize = 8 << 10;
+
+/// One value that the server sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    Null,
+    Int(i64),
+    /// A string of any form. Double and large numbers are their text.
+    Text(Bytes),
+    Error(Bytes),
+    /// An array or a set. A map is its keys and values in turn.
+    List(Vec<Reply>),
+    /// A message that is not the answer to a command.
+    Push(Vec<Reply>),
+}
+
+/// The server sent something that is not RESP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Malformed;
+
+/// A command in the form in which it is sent. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    /// The command up to its first large argument.
+    pub(super) head: Bytes,
+    /// Large arguments, and what follows each.
+    pub(super) rest: Vec<Bytes>,
+}
+
+impl Command {
+    /// Creates a command from its words. Payloads in the words are copied.
+    pub(crate) fn new<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W, IntoIter: Clone>) -> Self {
+        let words = words.into_iter();
+        let (count, size) = words.clone().fold((0, 16), |(count, size), word| {
+            (count + 1, size + word.as_ref().len() + 16)
+        });
+        let mut text = BytesMut::with_capacity(size);
+        push_header(&mut text, b'*', count);
+        for word in words {
+            push_word(&mut text, word.as_ref());
+        }
+        Self {
+            head: text.freeze(),
+            rest: Vec::new(),
+        }
+    }
+
+    /// Creates a command from its words and payloads. Large payloads are not copied.
+    pub(crate) fn with_payloads<'a, P>(words: &[&[u8]], payloads: P) -> Self
+    where
+        P: IntoIterator<Item = &'a Bytes, IntoIter: Clone>,
+    {
+        let payloads = payloads.into_iter();
+        let size = |len: usize| if len < MIN_UNCOPIED { len + 16 } else { 16 };
+        let mut reserved = words.iter().fold(16, |sum, word| sum + word.len() + 16);
+        let mut count = words.len();
+        for payload in payloads.clone() {
+            reserved += size(payload.len());
+            count += 1;
+        }
+        let mut text = BytesMut::with_capacity(reserved);
+        push_header(&mut text, b'*', count);
+        for word in words {
+            push_word(&mut text, word);
+        }
+        let mut parts = Vec::new();
+        for payload in payloads {
+            if payload.len() < MIN_UNCOPIED {
+                push_word(&mut text, payload);
+            } else {
+                push_header(&mut text, b'$', payload.len());
+                parts.push(text.split().freeze());
+                parts.push(payload.clone());
+                text.extend_from_slice(b"\r\n");
+            }
+        }
+        if parts.is_empty() {
+            return Self {
+                head: text.freeze(),
+                rest: parts,
+            };
+        }
+        parts.push(text.freeze());
+        let head = parts.remove(0);
+        Self { head, rest: parts }
+    }
+
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+fn push_word(text: &mut BytesMut, word: &[u8]) {
+    push_header(text, b'$', word.len());
+    text.extend_from_slice(word);
+    text.extend_from_slice(b"\r\n");
+}
+
+fn push_header(text: &mut BytesMut, kind: u8, number: usize) {
+    // A `usize` has at most 20 digits.
+    let mut line = [0; 24];
+    let mut at = line.len();
+    let mut push = |byte| {
+        at -= 1;
+        line[at] = byte;
+    };
+    push(b'\n');
+    push(b'\r');
+    let mut left = number;
+    loop {
+        push(b'0' + u8::try_from(left % 10).unwrap_or(0));
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    push(kind);
+    text.extend_from_slice(&line[at..]);
+}
+
+/// Reads replies from the bytes of a connection.
+///
+/// It looks for the end of a reply first, and continues where it stopped when more bytes have
+/// come. So each byte is looked at once, however slowly a large reply comes.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// The bytes that were received and not returned yet.
+    pub(super) buffer: BytesMut,
+    /// How far the first reply was looked at.
+    at: usize,
+    /// How many values of the first reply are missing. None of it was looked at if this is 0.
+    missing: usize,
+}
+
+impl Decoder {
+    /// Returns the next reply, or `None` if its end has not come.
+    pub(super) fn next(&mut self) -> Result<Option<Reply>, Malformed> {
+        if !self.find_end()? {
+            return Ok(None);
+        }
+        let mut frame = self.buffer.split_to(self.at).freeze();
+        self.at = 0;
+        read_value(&mut frame, MAX_DEPTH).map(Some)
+    }
+
+    fn find_end(&mut self) -> Result<bool, Malformed> {
+        if self.missing == 0 {
+            if self.buffer.is_empty() {
+                return Ok(false);
+            }
+            self.missing = 1;
+        }
+        while self.missing > 0 {
+            let Some(line) = line(&self.buffer[self.at..])? else {
+                return Ok(false);
+            };
+            let past_line = self.at + line.len() + 2;
+            let (past, inner) = match line[0] {
+                b'$' | b'=' | b'!' => match length(line)? {
+                    None => (past_line, 0),
+                    Some(length) => (past_line + length + 2, 0),
+                },
+                b'*' | b'~' | b'>' => (past_line, length(line)?.unwrap_or(0)),
+                b'%' => (past_line, length(line)?.unwrap_or(0) * 2),
+                b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => (past_line, 0),
+                _ => return Err(Malformed),
+            };
+            if let Some(missing) = past.checked_sub(self.buffer.len()).filter(|more| *more > 0) {
+                self.buffer
+                    .reserve(missing.min(self.buffer.len().max(MAX_TRUSTED)));
+                return Ok(false);
+            }
+            self.at = past;
+            self.missing = self.missing - 1 + inner;
+        }
+        Ok(true)
+    }
+}
+
+/// Returns the first line without its end, or `None` if the end is missing.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
+    match bytes.iter().take(MAX_LINE).position(|byte| *byte == b'\n') {
+        Some(end) if end >= 2 && bytes[end - 1] == b'\r' => Ok(Some(&bytes[..end - 1])),
+        Some(_) => Err(Malformed),
+        None if bytes.len() >= MAX_LINE => Err(Malformed),
+        None => Ok(None),
+    }
+}
+
+/// Returns the number in a line, as a length. `None` stands for -1, which is null.
+fn length(line: &[u8]) -> Result<Option<usize>, Malformed> {
+    match number(&line[1..])? {
+        -1 => Ok(None),
+        // The limit of Redis for one string is less.
+        length @ 0..=0x7fff_ffff => usize::try_from(length).map(Some).map_err(|_| Malformed),
+        _ => Err(Malformed),
+    }
+}
+
+fn number(digits: &[u8]) -> Result<i64, Malformed> {
+    let text = std::str::from_utf8(digits).map_err(|_| Malformed)?;
+    text.parse().map_err(|_| Malformed)
+}
+
+/// Reads a value from the front of a complete reply.
+fn read_value(frame: &mut Bytes, depth: usize) -> Result<Reply, Malformed> {
+    let kind = *frame.first().ok_or(Malformed)?;
+    let line_length = line(frame)?.ok_or(Malformed)?.len();
+    let line = frame.split_to(line_length);
+    frame.advance(2);
+    Ok(match kind {
+        b'+' | b',' | b'(' => Reply::Text(line.slice(1..)),
+        b'-' => Reply::Error(line.slice(1..)),
+        b':' => Reply::Int(number(&line[1..])?),
+        b'_' => Reply::Null,
+        b'#' => Reply::Int(i64::from(line[1..] == *b"t")),
+        b'$' | b'=' | b'!' => {
+            let Some(length) = length(&line)? else {
+                return Ok(Reply::Null);
+            };
+            if frame.len() < length + 2 {
+                return Err(Malformed);
+            }
+            let text = frame.split_to(length);
+            frame.advance(2);
+            match kind {
+                b'!' => Reply::Error(text),
+                // The format of a verbatim string has three bytes, and a colon follows.
+                b'=' => Reply::Text(text.slice(4.min(length)..)),
+                _ => Reply::Text(text),
+            }
+        }
+        _ => {
+            let Some(length) = length(&line)? else {
+                return Ok(Reply::Null);
+            };
+            let count = if kind == b'%' { length * 2 } else { length };
+            let depth = depth.checked_sub(1).ok_or(Malformed)?;
+            let mut values = Vec::with_capacity(count.min(MAX_RESERVED));
+            for _ in 0..count {
+                values.push(read_value(frame, depth)?);
+            }
+            if kind == b'>' {
+                Reply::Push(values)
+            } else {
+                Reply::List(values)
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode(text: &[u8]) -> Result<Option<Reply>, Malformed> {
+        let mut decoder = Decoder::default();
+        decoder.buffer.extend_from_slice(text);
+        decoder.next()
+    }
+
+    fn text(text: &'static str) -> Reply {
+        Reply::Text(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn every_type_is_read() {
+        for (bytes, value) in [
+            ("+OK\r\n", text("OK")),
+            ("-ERR no\r\n", Reply::Error(Bytes::from_static(b"ERR no"))),
+            (":-12\r\n", Reply::Int(-12)),
+            ("$-1\r\n", Reply::Null),
+            ("*-1\r\n", Reply::Null),
+            ("_\r\n", Reply::Null),
+            ("$4\r\n\r\n+1\r\n", text("\r\n+1")),
+            ("$0\r\n\r\n", text("")),
+            (",1.5\r\n", text("1.5")),
+            ("#t\r\n", Reply::Int(1)),
+            ("#f\r\n", Reply::Int(0)),
+            ("(12345678901234567890\r\n", text("12345678901234567890")),
+            ("=7\r\ntxt:a b\r\n", text("a b")),
+            ("!3\r\nBAD\r\n", Reply::Error(Bytes::from_static(b"BAD"))),
+            ("*0\r\n", Reply::List(vec![])),
+            (
+                "*2\r\n:1\r\n*1\r\n$-1\r\n",
+                Reply::List(vec![Reply::Int(1), Reply::List(vec![Reply::Null])]),
+            ),
+            (
+                "%1\r\n+a\r\n:2\r\n",
+                Reply::List(vec![text("a"), Reply::Int(2)]),
+            ),
+            ("~1\r\n:1\r\n", Reply::List(vec![Reply::Int(1)])),
+            (">1\r\n+message\r\n", Reply::Push(vec![text("message")])),
+        ] {
+            assert_eq!(decode(bytes.as_bytes()), Ok(Some(value)), "{bytes:?}");
+            for end in 0..bytes.len() {
+                assert_eq!(decode(&bytes.as_bytes()[..end]), Ok(None), "{bytes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_resp_is_refused() {
+        let deep = "*1\r\n".repeat(MAX_DEPTH + 1) + ":1\r\n";
+        let long = format!("+{}", "x".repeat(MAX_LINE));
+        for bytes in [
+            "x\r\n",
+            "+a\n",
+            "$x\r\n",
+            "$-2\r\n",
+            "*99999999999\r\n",
+            ":1a\r\n",
+            "\r\n",
+            &deep,
+            &long,
+        ] {
+            assert_eq!(decode(bytes.as_bytes()), Err(Malformed), "{bytes:.20}");
+        }
+    }
+
+    #[test]
+    fn a_large_payload_is_not_copied() {
+        let large = Bytes::from(vec![b'x'; MIN_UNCOPIED]);
+        let small = Bytes::from_static(b"y");
+
+        let command = Command::with_payloads(&[b"LPUSH", b"k"], [&small, &large, &small]);
+
+        assert_eq!(command.rest[0].as_ptr(), large.as_ptr());
+        let sent: Vec<u8> = [&command.head]
+            .into_iter()
+            .chain(&command.rest)
+            .flat_map(|part| part.to_vec())
+            .collect();
+        assert_eq!(
+            sent,
+            Command::new([b"LPUSH", &b"k"[..], &small, &large, &small]).head
+        );
+        assert_eq!(sent.len(), command.len());
+    }
+
+    #[test]
+    fn a_command_is_an_array_of_strings() {
+        let command = Command::new(["SET", "", "a\r\nb"]);
+
+        assert_eq!(
+            command.head,
+            "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$4\r\na\r\nb\r\n"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_give_the_same_values(
+            words in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..8),
+            cuts in prop::collection::vec(1_usize..9, 1..9),
+        ) {
+            // A command is an array of strings, so it can be read as an answer.
+            let one = Command::new(&words).head;
+            let two = [one.clone(), one].concat();
+            let mut decoder = Decoder::default();
+            let (mut values, mut at, mut cut) = (Vec::new(), 0, cuts.iter().cycle());
+            while at < two.len() {
+                let end = two.len().min(at + cut.next().unwrap());
+                decoder.buffer.extend_from_slice(&two[at..end]);
+                at = end;
+                while let Some(value) = decoder.next().unwrap() {
+                    values.push(value);
+                }
+            }
+            let words = words.into_iter().map(|word| Reply::Text(word.into())).collect();
+            let list = Reply::List(words);
+            prop_assert_eq!(values, [list.clone(), list]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut decoder = Decoder::default();
+            decoder.buffer.extend_from_slice(&bytes);
+            while let Ok(Some(_)) = decoder.next() {}
+        }
+    }
+}
