@@ -1,5 +1,5 @@
 //! Settling leased messages: `settle.lua` in bounded steps, with `leased.lua` where the payload
-//! changes.
+//! changes, or `ack.lua` for a call that only acks.
 //!
 //! Messages that go to the front are settled last, in reverse order. So the first of the call is
 //! the next to be taken, however many scripts the call needs.
@@ -10,12 +10,13 @@ use bytes::Bytes;
 use pymq_core::provider::{Receipt, Settle, lease_time};
 use pymq_core::{Error, ErrorKind, Result};
 
-use super::args::{millis, text, token};
+use super::args::{millis, number, text, token};
 use super::queue::{MAX_SCRIPT_BYTES, MAX_SCRIPT_MESSAGES, Queue, script};
 use super::{dead_letter, receipt};
 use crate::connection::Script;
 use crate::wire::{self, Extra};
 
+static ACK: Script = script!("ack.lua");
 static SETTLE: Script = script!("settle.lua");
 static LEASED: Script = script!("leased.lua");
 
@@ -85,9 +86,19 @@ impl<'a> Settlement<'a> {
     /// Settles. If the first script fails, its error is the result of the call. A later error is
     /// the result of each settlement that was not sent.
     async fn run(mut self) -> Result<Vec<Result<()>>> {
+        let is_acks = self
+            .steps
+            .iter()
+            .all(|step| matches!(step.settle, Settle::Ack));
         let mut done = 0;
         while done < self.steps.len() {
-            match self.settle_chunk(done).await {
+            let settled = if is_acks {
+                self.ack_chunk(done).await
+            } else {
+                // Boxed, because most calls only ack.
+                Box::pin(self.settle_chunk(done)).await
+            };
+            match settled {
                 Ok(count) => done += count,
                 Err(error) if done == 0 => return Err(error),
                 Err(error) => {
@@ -99,6 +110,27 @@ impl<'a> Settlement<'a> {
             }
         }
         Ok(self.results)
+    }
+
+    /// Sends one chunk of acks from a step on, and returns how many it was.
+    async fn ack_chunk(&mut self, first: usize) -> Result<usize> {
+        let steps = &self.steps[first..self.steps.len().min(first + MAX_SCRIPT_MESSAGES)];
+        let mut args = Vec::with_capacity(steps.len() + 2);
+        for batch in steps.chunk_by(|a, b| a.batch == b.batch) {
+            args.extend([text(batch[0].batch), number(batch.len())]);
+            args.extend(batch.iter().map(|step| text(step.index)));
+        }
+        let (commands, keys) = (self.queue.commands(), self.queue.keys());
+        let outcomes: Vec<u8> = self
+            .queue
+            .run("settle in", &commands, &ACK, &keys.all(), &args)
+            .await?;
+        for (outcome, step) in outcomes.iter().zip(steps) {
+            if *outcome == 1 {
+                self.results[step.place] = Ok(());
+            }
+        }
+        Ok(steps.len())
     }
 
     /// Sends one chunk of settlements from a step on, and returns how many it was: at least one.
