@@ -139,13 +139,16 @@ impl Report {
             ticket,
             message,
             began: Instant::now(),
-            outcome: Outcome::Panicked("the handler was dropped".to_owned()),
+            outcome: Outcome::Dropped,
         }
     }
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
+        if matches!(self.outcome, Outcome::Dropped) && std::thread::panicking() {
+            self.outcome = Outcome::Panicked("while the handler was dropped".to_owned());
+        }
         let finished = Finished {
             ticket: self.ticket,
             outcome: std::mem::replace(&mut self.outcome, Outcome::Done),

@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Done,
     Failed(String),
     Panicked(String),
+    /// Its task was dropped, which happens only while the bus ends.
+    Dropped,
     /// The item is not what the handler takes, for this reason.
     Unreadable(String),
 }
@@ -30,6 +32,11 @@ impl Worker {
             took,
             message,
         } = finished;
+        if matches!(outcome, Outcome::Dropped) {
+            // The bus gives the item back. It must not count as failed, although this task still
+            // runs on another thread.
+            return;
+        }
         self.pace.note(took);
         let Some(attempt) = self.in_flight.finish(ticket) else {
             return;
@@ -37,7 +44,10 @@ impl Worker {
         let now = Instant::now();
         let (queue, counters) = (self.queue.name(), &self.queue.counters);
         let error = match outcome {
-            Outcome::Done => return self.in_flight.settle(ticket, Settle::Ack, now),
+            Outcome::Dropped => return,
+            Outcome::Done => {
+                return self.in_flight.settle(ticket, Settle::Ack, now);
+            }
             Outcome::Unreadable(reason) => {
                 counters.undecodable.add(1);
                 return self.bury(ticket, attempt, reason, now);
