@@ -12,8 +12,6 @@ use crate::connection::{Commands, Connector, Fault, Version};
 use crate::keys::Keys;
 use crate::limits::Limits;
 
-pub(crate) use pymq_core::provider::MAX_DURATION as LONGEST_DURATION;
-
 /// The state that topics, queues and remote calls share. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Core {

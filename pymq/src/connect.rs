@@ -5,16 +5,21 @@ use pymq_core::{Bus, IntoProviderUrl, Registry, Result};
 #[cfg(not(all(feature = "memory", feature = "redis")))]
 use crate::off::Off;
 
-/// Connects a bus to what a URL names: `memory://`, `redis://127.0.0.1:6379`, or a [`ProviderUrl`](crate::provider::ProviderUrl) out of a
-/// configuration.
+/// Connects a bus to the server in a URL: `memory://`, `redis://127.0.0.1:6379`, or a
+/// [`ProviderUrl`](crate::provider::ProviderUrl) from a configuration.
 ///
-/// Must be called on a tokio runtime. The bus ends with it.
+/// Must be called on a tokio runtime. The bus ends with the runtime.
+///
+/// # Cancel safety
+///
+/// Cancel safe: a connection that was opened is closed.
 ///
 /// # Errors
 ///
-/// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL that cannot be read, for an unknown scheme or parameter (the
-/// nearest name is suggested), and for a scheme whose feature is off (the feature is named). Else what the provider
-/// answers within its connect timeout.
+/// [`InvalidConfig`](crate::ErrorKind::InvalidConfig) for a URL that cannot be read, for an unknown
+/// scheme or parameter (the error suggests the nearest name), and for a scheme of a feature that is
+/// off (the error names the feature). Otherwise the error of the provider, within its connect
+/// timeout.
 ///
 /// # Examples
 ///

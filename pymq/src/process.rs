@@ -46,7 +46,11 @@ pub async fn init(url: impl IntoProviderUrl) -> Result<()> {
 }
 
 /// Connects the process-wide bus with the configuration of a provider, or to a provider that is
-/// connected already. Else as [`init`].
+/// connected already. Otherwise as [`init`].
+///
+/// # Cancel safety
+///
+/// As [`init`].
 ///
 /// # Errors
 ///
@@ -76,6 +80,10 @@ pub async fn init_with(config: impl Connect) -> Result<()> {
 ///
 /// Within the grace time handlers also handle the events that waited for them. [`Duration::ZERO`]
 /// means now, and drops them.
+///
+/// # Cancel safety
+///
+/// As [`Bus::shutdown`].
 ///
 /// # Errors
 ///

@@ -8,11 +8,13 @@
 //! Invariants:
 //! - Each command gets one result: the answer of the server, an error that says that the command
 //!   may have run, or an error that says that it was not sent.
-//! - The bytes are sent in the order of `State::sent`, because whoever moves commands there holds
-//!   the lock of the writer.
+//! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of the
+//!   writer.
 //! - Commands whose caller has left, or whose time is over, are not sent.
 
 mod driver;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::collections::VecDeque;

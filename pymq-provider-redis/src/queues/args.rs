@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::core::LONGEST_DURATION;
+use pymq_core::provider::MAX_DURATION;
 
 pub(super) fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -17,7 +17,7 @@ pub(super) fn number(number: usize) -> Bytes {
 
 /// Whole milliseconds, rounded up, so that nothing happens early.
 pub(super) fn millis(time: Duration) -> Bytes {
-    time.min(LONGEST_DURATION)
+    time.min(MAX_DURATION)
         .as_nanos()
         .div_ceil(1_000_000)
         .to_string()
@@ -38,6 +38,6 @@ mod tests {
     fn times_round_up_and_saturate() {
         assert_eq!(millis(Duration::from_micros(1)), "1");
         assert_eq!(millis(Duration::from_millis(2)), "2");
-        assert_eq!(millis(Duration::MAX), millis(LONGEST_DURATION));
+        assert_eq!(millis(Duration::MAX), millis(MAX_DURATION));
     }
 }

@@ -27,7 +27,7 @@ use super::taken::{RunToCompletion, Segment, Taken};
 use super::waiters::{TakeRequest, Waiters};
 use super::watcher::{Observation, QueueWatcher};
 use crate::connection;
-use crate::core::LONGEST_DURATION;
+use pymq_core::provider::MAX_DURATION;
 
 /// The longest time between two sweeps while the queue has a taker. It is shortened at random.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -232,9 +232,7 @@ impl Taker {
         let sent = Instant::now();
         let outcome = send(&self.queue, self.take_count, request).await;
         let outcome = outcome.map(Taken::into_segment);
-        let ends = request
-            .lease
-            .map(|lease| sent + lease.min(LONGEST_DURATION));
+        let ends = request.lease.map(|lease| sent + lease.min(MAX_DURATION));
         let queue = self.queue.clone();
         self.update(|waiters| match outcome {
             Ok(segment) if segment.is_empty() => waiters.take_was_empty(&queue, request.lease),

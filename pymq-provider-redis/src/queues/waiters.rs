@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::queue::Queue;
 use super::taken::{Segment, Taken};
 use super::taker::Taker;
-use crate::core::LONGEST_DURATION;
+use pymq_core::provider::MAX_DURATION;
 
 /// How long the last attempt may last beyond the wait, once the call has used up its `op_timeout`.
 const LAST_ATTEMPT_LIMIT: Duration = Duration::from_millis(50);
@@ -81,7 +81,7 @@ pub(super) struct TakeRequest {
 
 /// Notes that a message of this queue is due, or a lease ends, after a time.
 pub(super) fn note_due(queue: &Queue, after: Duration) {
-    let due = Instant::now() + after.min(LONGEST_DURATION);
+    let due = Instant::now() + after.min(MAX_DURATION);
     with_waiters(queue, |waiters| waiters.note_due(due));
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn take(queue: &Queue, opts: &GetOptions) -> Result<Taken> {
     let entered = Instant::now();
     let deadline = match opts.wait {
         Wait::Forever => None,
-        Wait::For(time) => Some(entered + time.min(LONGEST_DURATION)),
+        Wait::For(time) => Some(entered + time.min(MAX_DURATION)),
         _ => Some(entered),
     };
     let waits = deadline.is_none_or(|deadline| deadline > entered);

@@ -83,7 +83,9 @@ impl Fault {
                 Remedy::Wait,
             ),
             // Redis 7.0 has no error code for a right that is missing inside a script.
-            _ if details.contains(SCRIPT_USER) => (ErrorKind::Permission, NO_RIGHT, Remedy::None),
+            _ if details.contains(SCRIPT_USER) || details.contains(SCRIPT_FAILURE) => {
+                (ErrorKind::Permission, NO_RIGHT, Remedy::None)
+            }
             // Before version 7, the code of an error inside a script is in the middle of the text.
             "ERR" if details.contains("user_script") => {
                 match details.split([' ', '-']).find(|word| is_inner(word)) {
@@ -115,6 +117,9 @@ impl Fault {
 
 /// The words of Redis for a right that a command inside a script needs and the user lacks.
 const SCRIPT_USER: &str = "user executing the script";
+
+/// The words of Valkey 9 for the same.
+const SCRIPT_FAILURE: &str = "ACL failure in script";
 
 const NO_RIGHT: &str = "the user lacks a right: check its ACL";
 

@@ -43,12 +43,13 @@ fn an_error_inside_a_script_of_an_old_server_keeps_its_kind() {
 
 #[test]
 fn a_right_missing_inside_a_script_is_permission_on_every_version() {
-    // 7.0, without the code and with the code that a script adds. 6.2 and 7.2 say NOPERM.
+    // 7.0, without the code and with the code that a script adds. 6.2 and 7.2 say NOPERM. Valkey 9.
     for text in [
         "ERR The user executing the script can't run this command or subcommand script: 12, on @user_script:1.",
         "ERR The user executing the script can't access at least one of the keys mentioned in the command arguments",
         "The user executing the script can't publish to the channel mentioned in the command",
         "NOPERM The user executing the script can't run this command or subcommand",
+        "ERR ACL failure in script: User app has no permissions to run the 'zadd' command",
     ] {
         assert_eq!(Fault::of_text(text).kind, ErrorKind::Permission, "{text}");
     }
