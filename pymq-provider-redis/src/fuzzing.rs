@@ -17,6 +17,7 @@ use pymq_core::{Message, Params, Raw, RemoteError};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::connection::read_replies;
 use crate::queues;
 use crate::rpc::envelope::{
     read_request, read_response, request_frame, write_request, write_response,
@@ -29,6 +30,13 @@ struct Placed {
     order: u64,
     #[expect(dead_code, reason = "it is never read")]
     note: Option<String>,
+}
+
+/// Reads bytes as the answers of a server, whole and in two pieces. Panics if the values differ.
+pub fn decode_replies(bytes: &[u8]) {
+    let whole = read_replies(&[bytes]);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(whole, read_replies(&[first, second]), "{bytes:?}");
 }
 
 /// Decodes a payload in every way. Panics if a decoder breaks a promise.

@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 
 use pymq_conformance::hostile::Payloads;
-use pymq_provider_redis::fuzzing::{decode_all, samples};
+use pymq_provider_redis::fuzzing::{decode_all, decode_replies, samples};
 
 /// The number of payloads, half of them for each of two threads.
 const PAYLOADS: u64 = 200_000;
@@ -26,7 +26,9 @@ fn two_hundred_thousand_hostile_payloads_harm_no_decoder() {
             scope.spawn(move || {
                 let mut payloads = Payloads::new(half, samples());
                 for _ in 0..PAYLOADS / 2 {
-                    decode_all(&payloads.make());
+                    let payload = payloads.make();
+                    decode_all(&payload);
+                    decode_replies(&payload);
                 }
             });
         }

@@ -24,6 +24,7 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
 ) {
     let mut in_flight = FuturesUnordered::new();
     let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut last_count = 1;
     loop {
         tokio::select! {
             biased;
@@ -32,10 +33,10 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
                 if count == 0 {
                     break;
                 }
-                // A single item goes at once. Under load, tasks that were woken by the same answers
+                // A single item after a single one goes at once. Under load, tasks that were woken by the same answers
                 // send at the same time. Let them run twice: the tasks that are ready now, and then
                 // those that they have woken.
-                if count > 1 || !in_flight.is_empty() {
+                if count > 1 || last_count > 1 || !in_flight.is_empty() {
                     for _ in 0..2 {
                         yield_now().await;
                     }
@@ -43,6 +44,7 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
                 while batch.len() < MAX_BATCH && let Ok(item) = receiver.try_recv() {
                     batch.push(item);
                 }
+                last_count = batch.len();
                 in_flight.push(send(std::mem::replace(&mut batch, Vec::with_capacity(MAX_BATCH))));
             }
             () = stop.cancelled(), if !receiver.is_closed() => receiver.close(),

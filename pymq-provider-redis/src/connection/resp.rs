@@ -267,6 +267,27 @@ fn read_value(frame: &mut Bytes, depth: usize) -> Result<Reply, Malformed> {
     })
 }
 
+/// Reads pieces of bytes, for the fuzzer. The result ends with what is not RESP, if there is any.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_replies(pieces: &[&[u8]]) -> Vec<Result<Reply, Malformed>> {
+    let mut decoder = Decoder::default();
+    let mut replies = Vec::new();
+    for piece in pieces {
+        decoder.buffer.extend_from_slice(piece);
+        loop {
+            match decoder.next() {
+                Ok(Some(reply)) => replies.push(Ok(reply)),
+                Ok(None) => break,
+                Err(malformed) => {
+                    replies.push(Err(malformed));
+                    return replies;
+                }
+            }
+        }
+    }
+    replies
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
