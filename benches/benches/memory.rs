@@ -1,5 +1,5 @@
-//! The memory provider, in operations a second. The first row of each group is the bare trait, the price of the typed
-//! layer is the ratio.
+//! The memory provider, in operations a second. The first row of each group is the bare trait, the
+//! price of the typed layer is the ratio.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! pymq over Redis beside the raw client doing the same, in one run. The first row of each group is the raw client.
+//! pymq over Redis beside the raw client doing the same, in one run. The first row of each group is
+//! the raw client.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What pymq costs beside the raw client: cases run in turn, A B A B, so that a slow spell of the machine
-//! hits all of them alike, and only the ratio within a round is quoted.
+//! What pymq costs beside the raw client: cases run in turn, A B A B, so that a slow spell of the
+//! machine hits all of them alike, and only the ratio within a round is quoted.
 #![expect(clippy::print_stdout, reason = "the table is what a bench is for")]
 
 pub mod raw;
@@ -41,7 +41,8 @@ impl Case {
         }
     }
 
-    /// Does one in so many of the group's operations: for a case that is slower by far, and would take all the time.
+    /// Does one in so many of the group's operations: for a case that is slower by far, and would
+    /// take all the time.
     #[must_use]
     pub fn one_in(mut self, one_in: usize) -> Self {
         self.one_in = one_in;
@@ -51,8 +52,8 @@ impl Case {
 
 /// Runs a group of cases and prints their rates and their ratios to the first, the baseline.
 ///
-/// `PYMQ_BENCH_ROUNDS` sets the rounds (5), `PYMQ_BENCH_SCALE` multiplies the operations (1.0), and the first
-/// argument that is no option keeps only groups whose title contains it.
+/// `PYMQ_BENCH_ROUNDS` sets the rounds (5), `PYMQ_BENCH_SCALE` multiplies the operations (1.0), and
+/// the first argument that is no option keeps only groups whose title contains it.
 ///
 /// # Panics
 ///
@@ -78,7 +79,8 @@ pub async fn group(title: &str, operations: usize, cases: Vec<Case>) {
         for (case, rates) in cases.iter().zip(&mut rates) {
             let operations = (operations / case.one_in).max(64);
             let start = Instant::now();
-            // In a task, as in a program: the thread of `block_on` itself pays a futex for each wake-up.
+            // In a task, as in a program: the thread of `block_on` itself pays a futex for each
+            // wake-up.
             tokio::spawn((case.run)(operations))
                 .await
                 .expect("a case does not panic");

@@ -29,8 +29,8 @@ pub async fn connection(url: &str) -> MultiplexedConnection {
         .expect("a Redis that answers")
 }
 
-/// Python PyMQ's remote call written in Rust with the same client, its payloads included: PUBLISH, LPUSH, EXPIRE, BRPOP,
-/// one connection for each call in flight.
+/// Python PyMQ's remote call written in Rust with the same client, its payloads included: PUBLISH,
+/// LPUSH, EXPIRE, BRPOP, one connection for each call in flight.
 #[derive(Clone, Debug)]
 pub struct FourCommands {
     function: String,

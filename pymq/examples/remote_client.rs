@@ -1,4 +1,5 @@
-//! Calls the functions of `remote_server`: one server, all of them, one that fails, one that is too slow.
+//! Calls the functions of `remote_server`: one server, all of them, one that fails, one that is too
+//! slow.
 //!
 //!     PYMQ_URL=redis://127.0.0.1:6379 cargo run -p pymq --features redis --example remote_client
 

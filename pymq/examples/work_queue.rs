@@ -1,4 +1,5 @@
-//! Producers and competing consumers. Kill a consumer in the middle of its work: the job goes to another.
+//! Producers and competing consumers. Kill a consumer in the middle of its work: the job goes to
+//! another.
 //!
 //!     export PYMQ_URL=redis://127.0.0.1:6379
 //!     cargo run -p pymq --features redis --example work_queue -- work

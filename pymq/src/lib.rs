@@ -1,7 +1,7 @@
 //! Topics, queues and remote calls over a transport you already run.
 //!
-//! Three ideas a person can hold in the head, on Redis in production and in process in a unit test; a full peer of
-//! Python PyMQ on the same Redis.
+//! Three ideas a person can hold in the head, on Redis in production and in process in a unit test;
+//! a full peer of Python PyMQ on the same Redis.
 //!
 //! | idea | say | promise |
 //! |---|---|---|
@@ -149,7 +149,8 @@ pub use pymq_core::__private;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The Rust snippets of the page for Python users; its Python ones run against them in `conformance-tests`.
+/// The Rust snippets of the page for Python users; its Python ones run against them in
+/// `conformance-tests`.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/FROM_PYTHON.md")]
 struct FromPython;

@@ -112,8 +112,8 @@ pub async fn payloads_pass_up_to_the_limit_and_no_further(h: &dyn Harness) -> Ou
     Ok(())
 }
 
-/// The smallest and the largest limits and timeouts are accepted. Zero is the nearest possible buffer or
-/// concurrency. A queue refuses it: no item would fit, or none could be leased.
+/// The smallest and the largest limits and timeouts are accepted. Zero is the nearest possible
+/// buffer or concurrency. A queue refuses it: no item would fit, or none could be leased.
 pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
     let bus = open(h).await?;
     soon("a ping", bus.ping(Duration::MAX)).await??;
@@ -150,8 +150,8 @@ pub async fn extreme_limits_do_no_harm(h: &dyn Harness) -> Outcome {
     Ok(())
 }
 
-/// Each operation of a queue with a limit of zero fails before anything is sent, and names the method that removes
-/// the limit.
+/// Each operation of a queue with a limit of zero fails before anything is sent, and names the
+/// method that removes the limit.
 async fn assert_zero_is_refused(queue: &Queue<u32>, instead: &str) -> Outcome {
     let refused = [
         soon("put", queue.put(&1)).await?,

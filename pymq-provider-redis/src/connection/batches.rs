@@ -33,9 +33,9 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
                 if count == 0 {
                     break;
                 }
-                // A single item after a single one goes at once. Under load, tasks that were woken by the same answers
-                // send at the same time. Let them run twice: the tasks that are ready now, and then
-                // those that they have woken.
+                // A single item after a single one goes at once. Under load, tasks that were woken
+                // by the same answers send at the same time. Let them run twice: the tasks that are
+                // ready now, and then those that they have woken.
                 if count > 1 || last_count > 1 || !in_flight.is_empty() {
                     for _ in 0..2 {
                         yield_now().await;

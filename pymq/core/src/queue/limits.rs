@@ -12,8 +12,9 @@ impl<T> Queue<T> {
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig): no item would fit. Call
     /// [`unbounded`](Self::unbounded) for no limit.
     ///
-    /// Items in line count; leased and delayed ones do not. The bound is checked in one step with the put, so
-    /// racing puts keep it. Items that come back or become due may exceed it, and puts by Python ignore it.
+    /// Items in line count; leased and delayed ones do not. The bound is checked in one step with
+    /// the put, so racing puts keep it. Items that come back or become due may exceed it, and puts
+    /// by Python ignore it.
     ///
     /// # Examples
     ///

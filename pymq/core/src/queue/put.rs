@@ -285,8 +285,8 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Refuses a batch that may wait for space, where the provider may put a part of it: the next try
-    /// would put that part again.
+    /// Refuses a batch that may wait for space, where the provider may put a part of it: the next
+    /// try would put that part again.
     fn check_batch(&self, len: usize) -> Result<()> {
         if len < 2 || self.handle.maxsize.is_none() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The public codec: a value that is written can be read again, an error contains the refused bytes,
-//! and nothing panics.
+//! The public codec: a value that is written can be read again, an error contains the refused
+//! bytes, and nothing panics.
 
 mod laws;
 
