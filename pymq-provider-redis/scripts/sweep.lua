@@ -6,8 +6,8 @@
 -- ARGV    1 the moment in ms, empty for now; 2 the batch where the last call stopped and 3 the next
 --         index in it, or empty
 -- Return  1 how many messages joined, 2 whether there are more, 3 ms until the next due time (1,000
---         if it is later) or lease end (-1 if none), 4 the moment, 5 and 6 where this call stopped, 7 batch, index and
---         payload of each message whose lease has ended
+--         if it is later) or lease end (-1 if none), 4 the moment, 5 and 6 where this call stopped,
+--         7 batch, index and payload of each message whose lease has ended
 --
 -- Passes at maxmemory: the first write removes. The batch that ended last and the last message of a
 -- batch come first, because each is pushed in front of the earlier ones.
@@ -71,8 +71,8 @@ end
 
 local is_all = join_due() and report_ended()
 
--- Returns the time in ms until the first message is due, at most 1,000. It counts, because a read of
--- the message copies its payload.
+-- Returns the time in ms until the first message is due, at most 1,000. It counts, because a read
+-- of the message copies its payload.
 local function until_due()
   local low, high = 0, 1000
   while low < high do

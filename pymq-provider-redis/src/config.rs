@@ -260,9 +260,25 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
         return Err(fault("the path of the socket is missing"));
     }
     // The error of the redis crate names the wrong part of the URL and never quotes a secret.
-    url.clone()
-        .into_connection_info()
-        .map_err(|error| fault("it cannot be used").with_source(error))
+    let unusable = |error| fault("it cannot be used").with_source(error);
+    if url.scheme() != "rediss" {
+        return url.clone().into_connection_info().map_err(unusable);
+    }
+    // The redis crate reads this scheme only with its own TLS, which ours does not need.
+    let mut plain = url.clone();
+    if plain.set_scheme("redis").is_err() {
+        return Err(fault("it cannot be used"));
+    }
+    let info = plain.into_connection_info().map_err(unusable)?;
+    let ConnectionAddr::Tcp(host, port) = info.addr().clone() else {
+        return Err(fault("it cannot be used"));
+    };
+    Ok(info.set_addr(ConnectionAddr::TcpTls {
+        host,
+        port,
+        insecure: false,
+        tls_params: None,
+    }))
 }
 
 #[cfg(test)]
@@ -375,6 +391,23 @@ mod tests {
             error("redis://host?namspace=a")
                 .to_string()
                 .contains("`namespace`")
+        );
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_url_with_tls_keeps_its_other_parts() {
+        let config: RedisConfig = "rediss://u:p@host:7000/3".parse().unwrap();
+
+        let is_tls = matches!(
+            config.server.addr(),
+            ConnectionAddr::TcpTls { host, port: 7000, insecure: false, .. } if host == "host"
+        );
+        assert!(is_tls);
+        assert_eq!(config.server.redis_settings().db(), 3);
+        assert_eq!(
+            error("rediss://host#insecure").kind(),
+            ErrorKind::InvalidConfig
         );
     }
 

@@ -8,8 +8,8 @@
 //! Invariants:
 //! - Each command gets one result: the answer of the server, an error that says that the command
 //!   may have run, or an error that says that it was not sent.
-//! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of the
-//!   writer.
+//! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of
+//!   the writer.
 //! - Commands whose caller has left, or whose time is over, are not sent.
 
 mod driver;
@@ -63,6 +63,8 @@ struct State {
     is_write_planned: bool,
     /// No command is accepted any more.
     is_ended: bool,
+    /// An error that the server sent before any command, such as at its limit of clients.
+    refusal: Option<Fault>,
 }
 
 /// The place of one command.
@@ -151,7 +153,7 @@ impl Shared {
     fn add(&self, command: Command, expected: Expected) -> Result<usize, Fault> {
         let mut state = self.lock();
         if state.is_ended {
-            return Err(Fault::not_sent());
+            return Err(state.refusal.clone().unwrap_or_else(Fault::not_sent));
         }
         let slot = state.slots.insert(Slot {
             answer: Answer::Waiting(None),

@@ -182,7 +182,12 @@ impl Shared {
 impl State {
     /// Gives a reply to the command that has waited longest.
     fn answer(&mut self, reply: Reply, wakers: &mut Vec<Waker>) -> Result<(), Malformed> {
-        let key = *self.sent.front().ok_or(Malformed)?;
+        let Some(&key) = self.sent.front() else {
+            if let Reply::Error(text) = reply {
+                self.refusal = Some(Fault::of_reply(&text));
+            }
+            return Err(Malformed);
+        };
         if let Some(slot) = self.slots.get_mut(key)
             && matches!(reply, Reply::Push(_))
         {

@@ -240,6 +240,19 @@ async fn bytes_that_are_not_resp_end_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_before_any_command_tells_why() {
+    let (pipeline, mut server, lost) = pipeline(1 << 16);
+    let refusal = b"-ERR max number of clients reached\r\n";
+    server.write_all(refusal).await.unwrap();
+    lost.cancelled().await;
+
+    let fault = send(&pipeline, "HELLO", limited()).await.await.unwrap();
+
+    let text = fault.unwrap_err().to_string();
+    assert!(text.contains("limit of clients"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_handle_closes_the_connection() {
     let (pipeline, mut server, lost) = pipeline(1 << 16);
 
