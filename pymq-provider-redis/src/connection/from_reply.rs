@@ -36,7 +36,7 @@ impl FromReply for Bytes {
 
 impl FromReply for String {
     fn from_reply(reply: Reply) -> Option<Self> {
-        String::from_utf8(Bytes::from_reply(reply)?.into()).ok()
+        Self::from_utf8(Bytes::from_reply(reply)?.into()).ok()
     }
 }
 

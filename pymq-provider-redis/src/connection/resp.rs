@@ -29,9 +29,9 @@ pub(crate) enum Reply {
     Text(Bytes),
     Error(Bytes),
     /// An array or a set. A map is its keys and values in turn.
-    List(Vec<Reply>),
+    List(Vec<Self>),
     /// A message that is not the answer to a command.
-    Push(Vec<Reply>),
+    Push(Vec<Self>),
 }
 
 /// The server sent something that is not RESP.
