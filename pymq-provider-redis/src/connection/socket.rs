@@ -27,6 +27,10 @@ pub(super) struct Address {
 
 impl Address {
     /// Fails if the trust roots of the system cannot be read.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "it can fail with the feature")
+    )]
     pub(super) fn new(info: &ConnectionInfo) -> io::Result<Self> {
         let address = info.addr().clone();
         Ok(Self {
