@@ -18,9 +18,13 @@ use crate::connection::resp::{Decoder, Malformed, Reply};
 /// Takes the messages that are not answers.
 pub(in crate::connection) type OnPush = Box<dyn Fn(Vec<Reply>) + Send + Sync>;
 
-/// How many bytes are read at once at first, and at most.
-const MIN_READ: usize = 8 << 10;
-const MAX_READ: usize = 1 << 20;
+/// How many bytes are reserved for reads at first, and at most.
+const MIN_RESERVED: usize = 8 << 10;
+const MAX_RESERVED: usize = 1 << 20;
+
+/// With less space than this, more is reserved. Payloads are slices of what was read: each keeps the
+/// reserved memory around it, so that memory must be used to its end.
+const MIN_SPACE: usize = 1 << 10;
 
 /// The shortest time between two looks for commands that have expired.
 const MIN_EXPIRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -61,20 +65,26 @@ async fn serve(
     let mut decoder = Decoder::default();
     // Kept for its memory.
     let mut wakers = Vec::new();
-    let mut read_size = MIN_READ;
+    let mut reserved = MIN_RESERVED;
     // The socket takes no more bytes for now.
     let mut is_blocked = false;
     // Never later than the earliest time limit: those of commands to come are later.
     let mut expiry = std::pin::pin!(sleep_until(Instant::now() + time_limit));
     loop {
-        decoder.buffer.reserve(read_size);
+        let space = decoder.buffer.capacity() - decoder.buffer.len();
+        if space < MIN_SPACE {
+            decoder.buffer.reserve(reserved);
+        }
         let must_write = tokio::select! {
             biased;
             read = reader.read_buf(&mut decoder.buffer) => match read {
                 Ok(0) => return Fault::abandoned(),
                 Ok(bytes) => {
-                    if bytes >= read_size {
-                        read_size = (read_size * 2).min(MAX_READ);
+                    // A full buffer means that there may be more to read.
+                    if decoder.buffer.len() == decoder.buffer.capacity() {
+                        reserved = (reserved * 2).min(MAX_RESERVED);
+                    } else if bytes < reserved / 8 {
+                        reserved = (reserved / 2).max(MIN_RESERVED);
                     }
                     match shared.receive(&mut decoder, on_push, &mut wakers) {
                         Ok(is_write_planned) => is_write_planned,

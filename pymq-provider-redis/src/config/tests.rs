@@ -1,0 +1,136 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn error(url: &str) -> Error {
+    url.parse::<RedisConfig>().unwrap_err()
+}
+
+#[test]
+fn a_url_says_everything() {
+    let config: RedisConfig = "redis://u:p%40ss@host:7000/3?namespace=shop&op_timeout=250ms"
+        .parse()
+        .unwrap();
+
+    assert_eq!(
+        config.server.addr(),
+        &ConnectionAddr::Tcp("host".to_owned(), 7000)
+    );
+    assert_eq!(config.server.redis_settings().username(), Some("u"));
+    assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
+    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(config.namespace, "shop");
+    assert_eq!(
+        config.timeouts(),
+        (Duration::from_secs(5), Duration::from_millis(250))
+    );
+}
+
+#[test]
+fn a_socket_takes_its_credentials_as_parameters() {
+    let config: RedisConfig = "unix:///run/redis.sock?db=2&user=u&pass=s3cret"
+        .parse()
+        .unwrap();
+
+    assert_eq!(
+        config.server.addr(),
+        &ConnectionAddr::Unix("/run/redis.sock".into())
+    );
+    assert_eq!(config.server.redis_settings().db(), 2);
+    assert_eq!(config.server.redis_settings().password(), Some("s3cret"));
+}
+
+#[test]
+fn no_secret_prints() {
+    let by_url: RedisConfig = "redis://user:s3cret@host".parse().unwrap();
+    let by_setter = RedisConfig::default()
+        .username("user")
+        .password("s3cret")
+        .database(1);
+    let bad = error("redis://user:s3cret@host/notanumber");
+
+    assert!(!format!("{by_url:?} {by_setter:?} {bad} {bad:?}").contains("s3cret"));
+}
+
+proptest! {
+    #[test]
+    fn no_secret_is_in_any_text(
+        user in "[a-z]{0,4}",
+        around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
+        scheme in "redis|rediss|redis\\+unix|unix",
+        name in "(pass|password|namespace|op_timeout|connect_timeout)",
+        end in "(/0|/x|\\?namespace=a|\\?op_timeout=soon|#x|)",
+    ) {
+        const SECRET: &str = "S3CR3T";
+        let secret = format!("{}{SECRET}{}", around.0, around.1);
+        let escaped: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        // An `&` ends the parameter and with it the secret, and the rest is a name.
+        let value = secret.replace('&', "");
+        for text in [
+            format!("{scheme}://{user}:{secret}@host{end}"),
+            format!("{scheme}://{user}:{escaped}@host{end}"),
+            format!("{scheme}:///run/redis.sock?pass={value}&db=x"),
+            format!("{scheme}:///run/redis.sock?user={user}&pass={escaped}"),
+            format!("{scheme}://{user}:?{name}={value}@host"),
+            format!("{scheme}://{user}:?{name}={value}#@host"),
+        ] {
+            let shown = match text.parse::<RedisConfig>() {
+                Ok(config) => format!("{config:?}"),
+                Err(error) => {
+                    let source = std::error::Error::source(&error).map(ToString::to_string);
+                    format!("{error} {error:?} {source:?}")
+                }
+            };
+            prop_assert!(!shown.contains(SECRET), "{text}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn an_unusable_url_is_refused() {
+    for url in [
+        "redis://host/x",
+        "redis://host?db=1",
+        "redis://host#insecure",
+        "unix://",
+        "redis://host?op_timeout=soon",
+        "redis://host?op_timeout=0",
+        "redis://host?connect_timeout=0ms",
+        "redis://host?namespace=",
+        "redis://host?namespace=a:b",
+        "redis://host?namespace=a%00b",
+    ] {
+        assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
+    }
+    assert!(
+        error("redis://host?namspace=a")
+            .to_string()
+            .contains("`namespace`")
+    );
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_url_with_tls_keeps_its_other_parts() {
+    let config: RedisConfig = "rediss://u:p@host:7000/3".parse().unwrap();
+
+    let is_tls = matches!(
+        config.server.addr(),
+        ConnectionAddr::TcpTls { host, port: 7000, insecure: false, .. } if host == "host"
+    );
+    assert!(is_tls);
+    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(
+        error("rediss://host#insecure").kind(),
+        ErrorKind::InvalidConfig
+    );
+}
+
+#[cfg(not(feature = "tls"))]
+#[test]
+fn tls_without_the_feature_names_it() {
+    let error = error("rediss://host");
+
+    assert_eq!(error.kind(), ErrorKind::Tls);
+    assert!(error.to_string().contains("feature `redis-tls`"));
+}
