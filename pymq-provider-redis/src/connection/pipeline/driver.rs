@@ -20,7 +20,7 @@ pub(in crate::connection) type OnPush = Box<dyn Fn(Vec<Reply>) + Send + Sync>;
 
 /// How many bytes are reserved for reads at first, and at most.
 const MIN_RESERVED: usize = 8 << 10;
-const MAX_RESERVED: usize = 1 << 20;
+const MAX_RESERVED: usize = 256 << 10;
 
 /// With less space than this, more is reserved. Payloads are slices of what was read: each keeps the
 /// reserved memory around it, so that memory must be used to its end.
