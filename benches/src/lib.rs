@@ -53,7 +53,7 @@ impl Case {
 /// Runs a group of cases and prints their rates and their ratios to the first, the baseline.
 ///
 /// `PYMQ_BENCH_ROUNDS` sets the rounds (5), `PYMQ_BENCH_SCALE` multiplies the operations (1.0), and
-/// the first argument that is no option keeps only groups whose title contains it.
+/// the first argument that does not start with `-` selects the groups with this text in the title.
 ///
 /// # Panics
 ///

@@ -279,13 +279,7 @@ impl Commands {
         if self.must_keep_answer {
             return Box::pin(self.run_to_answer(connection, deadline, command)).await;
         }
-        let outcome = if self.until.is_some() {
-            timeout_at(deadline, connection.send(command, deadline))
-                .await
-                .unwrap_or_else(|_elapsed| Err(Fault::timeout()))
-        } else {
-            connection.send(command, deadline).await
-        };
+        let outcome = connection.send(command, deadline).await;
         if let Err(fault) = &outcome
             && fault.kind == ErrorKind::Timeout
         {

@@ -245,7 +245,7 @@ impl Connection {
         self.version
     }
 
-    /// Runs a command. It fails with a timeout at `until`, which is at most an `op_timeout` away.
+    /// Runs a command. It fails with a timeout at `until`.
     pub(super) async fn send(&self, command: Command, until: Instant) -> Result<Reply, Fault> {
         let expected = Expected {
             until: Some(until),

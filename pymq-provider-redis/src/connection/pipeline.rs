@@ -10,7 +10,7 @@
 //!   may have run, or an error that says that it was not sent.
 //! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of
 //!   the writer.
-//! - Commands whose caller has left, or whose time is over, are not sent.
+//! - A command is not sent if its caller has left, or if it has expired.
 
 mod driver;
 #[cfg(test)]
@@ -52,13 +52,15 @@ struct Shared {
     closed: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     slots: Slab<Slot>,
     /// Commands that wait to be written, with their slots.
     unsent: VecDeque<(usize, Command)>,
-    /// The slots of the commands whose answer is outstanding, in their order.
+    /// The slots of the commands that wait for an answer, in the order of the commands.
     sent: VecDeque<usize>,
+    /// When the driver looks for commands that have expired. No command expires before.
+    next_expiry: Instant,
     /// The driver writes soon, so callers only add their commands.
     is_write_planned: bool,
     /// No command is accepted any more.
@@ -100,7 +102,7 @@ pub(super) struct Expected {
 impl Pipeline {
     /// Starts on a socket. `on_push` gets the messages that are not answers. It runs in the driver,
     /// so it must not block. `lost` is cancelled when the connection ends. `time_limit` is the
-    /// longest time until an [`Expected::until`].
+    /// usual time until an [`Expected::until`].
     pub(super) fn start(
         socket: Socket,
         on_push: OnPush,
@@ -109,7 +111,7 @@ impl Pipeline {
     ) -> Self {
         let shared = Arc::new(Shared {
             writer: Mutex::new(Writer::new(socket.writer)),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(Instant::now() + time_limit)),
             wakeup: Notify::new(),
             closed: CancellationToken::new(),
         });
@@ -162,15 +164,16 @@ impl Shared {
             is_queued: true,
         });
         state.unsent.push_back((slot, command));
-        if state.is_write_planned {
-            return Ok(slot);
+        let sooner = expected.until.filter(|until| *until < state.next_expiry);
+        if let Some(until) = sooner {
+            state.next_expiry = until;
         }
-        let is_idle = state.sent.is_empty() && state.unsent.len() == 1;
-        if !is_idle {
-            state.is_write_planned = true;
-        }
+        let was_planned = state.is_write_planned;
+        let is_idle = !was_planned && state.sent.is_empty() && state.unsent.len() == 1;
+        state.is_write_planned |= !is_idle;
         drop(state);
-        if !(is_idle && self.try_write()) {
+        let must_driver_write = !was_planned && !(is_idle && self.try_write());
+        if must_driver_write || sooner.is_some() {
             self.wakeup.notify_one();
         }
         Ok(slot)
@@ -188,48 +191,30 @@ impl Shared {
 
     /// Ends all commands. Those that were sent end with the fault.
     fn end(&self, fault: &Fault) {
-        let mut wakers = Vec::new();
+        // Dropped after the lock: it wakes.
+        let mut wakers = Wakers::default();
         let mut state = self.lock();
-        let State {
-            slots,
-            unsent,
-            sent,
-            is_ended,
-            ..
-        } = &mut *state;
-        *is_ended = true;
-        for (key, _) in unsent.drain(..) {
-            finish(slots, key, Err(Fault::not_sent()), &mut wakers);
+        state.refuse_commands(&mut wakers);
+        while let Some(key) = state.sent.pop_front() {
+            state.finish(key, Err(fault.clone()), &mut wakers);
         }
-        for key in sent.drain(..) {
-            finish(slots, key, Err(fault.clone()), &mut wakers);
-        }
-        drop(state);
-        wake(wakers);
     }
 
     /// Fails the commands with a time limit. The answers to those that were sent may still come.
     fn abandon(&self) {
-        let mut wakers = Vec::new();
+        let mut wakers = Wakers::default();
         let mut state = self.lock();
-        let State {
-            slots,
-            unsent,
-            sent,
-            is_ended,
-            ..
-        } = &mut *state;
-        *is_ended = true;
-        for (key, _) in unsent.drain(..) {
-            finish(slots, key, Err(Fault::not_sent()), &mut wakers);
-        }
-        for key in &*sent {
-            if slots.get(*key).is_some_and(|slot| slot.until.is_some()) {
-                expire(slots, *key, Fault::abandoned(), &mut wakers);
+        state.refuse_commands(&mut wakers);
+        for place in 0..state.sent.len() {
+            let key = state.sent[place];
+            if state
+                .slots
+                .get(key)
+                .is_some_and(|slot| slot.until.is_some())
+            {
+                state.expire(key, Fault::abandoned(), &mut wakers);
             }
         }
-        drop(state);
-        wake(wakers);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -237,41 +222,70 @@ impl Shared {
     }
 }
 
-/// Gives a command that leaves the queues its result.
-fn finish(
-    slots: &mut Slab<Slot>,
-    key: usize,
-    result: Result<Reply, Fault>,
-    wakers: &mut Vec<Waker>,
-) {
-    let Some(slot) = slots.get_mut(key) else {
-        return;
-    };
-    slot.is_queued = false;
-    match &mut slot.answer {
-        Answer::Waiting(waker) => {
-            wakers.extend(waker.take());
-            slot.answer = Answer::Ready(result);
+impl State {
+    fn new(next_expiry: Instant) -> Self {
+        Self {
+            slots: Slab::new(),
+            unsent: VecDeque::new(),
+            sent: VecDeque::new(),
+            next_expiry,
+            is_write_planned: false,
+            is_ended: false,
+            refusal: None,
         }
-        // It has expired, and its caller has not looked yet.
-        Answer::Ready(_) => {}
-        Answer::Unwanted => drop(slots.remove(key)),
+    }
+
+    /// Accepts no further command, and ends those that were not sent.
+    fn refuse_commands(&mut self, wakers: &mut Wakers) {
+        self.is_ended = true;
+        while let Some((key, _)) = self.unsent.pop_front() {
+            self.finish(key, Err(Fault::not_sent()), wakers);
+        }
+    }
+
+    /// Gives a command that leaves the queues its result.
+    fn finish(&mut self, key: usize, result: Result<Reply, Fault>, wakers: &mut Wakers) {
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        slot.is_queued = false;
+        match &mut slot.answer {
+            Answer::Waiting(waker) => {
+                wakers.0.extend(waker.take());
+                slot.answer = Answer::Ready(result);
+            }
+            // It has expired, and its caller has not looked yet.
+            Answer::Ready(_) => {}
+            Answer::Unwanted => drop(self.slots.remove(key)),
+        }
+    }
+
+    /// Gives a command its result before its answer has come. It stays in the queues.
+    fn expire(&mut self, key: usize, fault: Fault, wakers: &mut Wakers) {
+        if let Some(slot) = self.slots.get_mut(key)
+            && let Answer::Waiting(waker) = &mut slot.answer
+        {
+            wakers.0.extend(waker.take());
+            slot.answer = Answer::Ready(Err(fault));
+        }
     }
 }
 
-/// Gives a command its result before its answer has come.
-fn expire(slots: &mut Slab<Slot>, key: usize, fault: Fault, wakers: &mut Vec<Waker>) {
-    if let Some(slot) = slots.get_mut(key)
-        && let Answer::Waiting(waker) = &mut slot.answer
-    {
-        wakers.extend(waker.take());
-        slot.answer = Answer::Ready(Err(fault));
+/// The callers that have a result. They are woken when this is dropped, for any reason.
+#[derive(Debug, Default)]
+struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn wake(&mut self) {
+        for waker in self.0.drain(..) {
+            waker.wake();
+        }
     }
 }
 
-fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        waker.wake();
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.wake();
     }
 }
 

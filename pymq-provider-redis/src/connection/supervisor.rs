@@ -29,7 +29,7 @@ pub(super) async fn supervise(
                 address = connector.address(),
                 "connection lost, connecting again"
             );
-            // Published first, so that a caller whose answer is lost can read the cause.
+            // Published first: a caller that loses its answer then finds the cause.
             state.send_replace(State::Down(None));
             connection.fail_commands();
             clock.forget();
@@ -52,7 +52,7 @@ pub(super) async fn supervise(
         () = disconnect.cancelled() => {}
         () = keep_up => {}
     }
-    // Published first, so that a caller whose answer is lost can read the cause.
+    // Published first: a caller that loses its answer then finds the cause.
     if let State::Up(connection) = state.send_replace(State::Closed) {
         connection.fail_commands();
     }

@@ -2,8 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -11,7 +12,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::DropGuard;
 
-use super::{Shared, State, expire, finish, wake};
+use super::{Shared, State, Wakers};
 use crate::connection::fault::Fault;
 use crate::connection::resp::{Decoder, Malformed, Reply};
 
@@ -64,12 +65,12 @@ async fn serve(
 ) -> Fault {
     let mut decoder = Decoder::default();
     // Kept for its memory.
-    let mut wakers = Vec::new();
+    let mut wakers = Wakers::default();
     let mut reserved = MIN_RESERVED;
     // The socket takes no more bytes for now.
     let mut is_blocked = false;
-    // Never later than the earliest time limit: those of commands to come are later.
-    let mut expiry = std::pin::pin!(sleep_until(Instant::now() + time_limit));
+    let first_expiry = shared.lock().next_expiry;
+    let mut expiry = pin!(sleep_until(first_expiry));
     loop {
         let space = decoder.buffer.capacity() - decoder.buffer.len();
         if space < MIN_SPACE {
@@ -93,7 +94,13 @@ async fn serve(
                 }
                 Err(error) => return Fault::broken(error),
             },
-            () = shared.wakeup.notified() => true,
+            () = shared.wakeup.notified() => {
+                let next_expiry = shared.lock().next_expiry;
+                if next_expiry < expiry.deadline() {
+                    expiry.as_mut().reset(next_expiry);
+                }
+                true
+            }
             () = writable(shared, &mut is_blocked), if is_blocked => true,
             () = expiry.as_mut() => {
                 expiry.as_mut().reset(shared.expire(time_limit));
@@ -120,7 +127,7 @@ async fn writable(shared: &Shared, is_blocked: &mut bool) {
 }
 
 impl Shared {
-    fn poll_write(&self, cx: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.poll_write(self, cx)
     }
@@ -131,7 +138,7 @@ impl Shared {
         &self,
         decoder: &mut Decoder,
         on_push: &OnPush,
-        wakers: &mut Vec<Waker>,
+        wakers: &mut Wakers,
     ) -> Result<bool, Malformed> {
         let mut count = 0;
         let mut state = None;
@@ -154,44 +161,39 @@ impl Shared {
         let is_write_planned = count > 1 || !state.unsent.is_empty();
         state.is_write_planned |= is_write_planned;
         drop(state);
-        wake(wakers.drain(..));
+        wakers.wake();
         Ok(is_write_planned)
     }
 
-    /// Fails the commands whose time is over. Returns when to do so again.
+    /// Fails the commands that have expired. Returns when to do so again.
     fn expire(&self, time_limit: Duration) -> Instant {
+        // Dropped after the lock: it wakes.
+        let mut wakers = Wakers::default();
         let now = Instant::now();
         let mut next = now + time_limit;
-        let mut wakers = Vec::new();
-        let mut guard = self.lock();
-        let state = &mut *guard;
+        let mut state = self.lock();
         let unsent = state.unsent.iter().map(|(key, _)| (*key, false));
         let sent = state.sent.iter().map(|key| (*key, true));
         for (key, is_sent) in unsent.chain(sent).collect::<Vec<_>>() {
             let Some(until) = state.slots.get(key).and_then(|slot| slot.until) else {
                 continue;
             };
-            if until <= now {
-                let fault = Fault::timeout();
-                let fault = if is_sent {
-                    fault
-                } else {
-                    fault.with_known_outcome()
-                };
-                expire(&mut state.slots, key, fault, &mut wakers);
-            } else {
+            if until > now {
                 next = next.min(until);
+            } else if is_sent {
+                state.expire(key, Fault::timeout(), &mut wakers);
+            } else {
+                state.expire(key, Fault::timeout().with_known_outcome(), &mut wakers);
             }
         }
-        drop(guard);
-        wake(wakers);
-        next.max(now + MIN_EXPIRY_INTERVAL)
+        state.next_expiry = next.max(now + MIN_EXPIRY_INTERVAL);
+        state.next_expiry
     }
 }
 
 impl State {
     /// Gives a reply to the command that has waited longest.
-    fn answer(&mut self, reply: Reply, wakers: &mut Vec<Waker>) -> Result<(), Malformed> {
+    fn answer(&mut self, reply: Reply, wakers: &mut Wakers) -> Result<(), Malformed> {
         let Some(&key) = self.sent.front() else {
             if let Reply::Error(text) = reply {
                 self.refusal = Some(Fault::of_reply(&text));
@@ -208,7 +210,7 @@ impl State {
             }
         }
         self.sent.pop_front();
-        finish(&mut self.slots, key, Ok(reply), wakers);
+        self.finish(key, Ok(reply), wakers);
         Ok(())
     }
 }

@@ -240,6 +240,36 @@ async fn bytes_that_are_not_resp_end_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_with_little_time_left_ends_in_time() {
+    let (pipeline, mut server, _) = pipeline(1 << 16);
+    let start = Instant::now();
+    let soon = Expected {
+        until: Some(start + LIMIT / 10),
+        confirmations: 0,
+    };
+
+    let fault = send(&pipeline, "A", soon).await.await.unwrap().unwrap_err();
+
+    assert_eq!(fault.kind, ErrorKind::Timeout);
+    assert!(start.elapsed() < LIMIT / 5, "{:?}", start.elapsed());
+    received(&mut server, 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_before_bytes_that_are_not_resp_reaches_its_caller() {
+    let (pipeline, mut server, _) = pipeline(1 << 16);
+    let a = send(&pipeline, "A", unlimited()).await;
+    let b = send(&pipeline, "B", unlimited()).await;
+
+    server.write_all(b"+a\r\nHTTP/1.1 400\r\n").await.unwrap();
+
+    let a = tokio::time::timeout(LIMIT, a).await.expect("A is woken");
+    assert_eq!(a.unwrap().unwrap(), text("a"));
+    let fault = b.await.unwrap().unwrap_err();
+    assert!(fault.into_error("", "").outcome_unknown());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_refuses_before_any_command_tells_why() {
     let (pipeline, mut server, lost) = pipeline(1 << 16);
     let refusal = b"-ERR max number of clients reached\r\n";
