@@ -172,8 +172,8 @@ impl Shared {
         let is_idle = !was_planned && state.sent.is_empty() && state.unsent.len() == 1;
         state.is_write_planned |= !is_idle;
         drop(state);
-        let must_driver_write = !was_planned && !(is_idle && self.try_write());
-        if must_driver_write || sooner.is_some() {
+        let is_cared_for = was_planned || is_idle && self.try_write();
+        if !is_cared_for || sooner.is_some() {
             self.wakeup.notify_one();
         }
         Ok(slot)

@@ -57,6 +57,16 @@ async fn stats(bus: &Bus) -> QueueStats {
     stats.expect("the memory provider counts")
 }
 
+/// Acks each lease in a task of its own, and waits until all of them wait for the provider.
+async fn acked(leases: Vec<Lease<u32>>) -> JoinSet<Result<()>> {
+    let mut acks = JoinSet::new();
+    for lease in leases {
+        acks.spawn(lease.ack());
+    }
+    parked().await;
+    acks
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lone_settlement_is_sent_at_its_first_poll() {
     let (_bus, slow, mut leases) = leased(1).await;
@@ -72,11 +82,7 @@ async fn a_lone_settlement_is_sent_at_its_first_poll() {
 #[tokio::test(start_paused = true)]
 async fn acks_that_arrive_during_a_call_go_together_in_the_next() {
     let (bus, slow, leases) = leased(64).await;
-    let mut acks = JoinSet::new();
-    for lease in leases {
-        acks.spawn(lease.ack());
-    }
-    parked().await;
+    let acks = acked(leases).await;
     assert_eq!(slow.sizes(), [1], "one call is under way at a time");
 
     slow.permit(64);
@@ -91,11 +97,7 @@ async fn acks_that_arrive_during_a_call_go_together_in_the_next() {
 #[tokio::test(start_paused = true)]
 async fn one_call_gathers_no_more_than_its_bound() {
     let (_bus, slow, leases) = leased(600).await;
-    let mut acks = JoinSet::new();
-    for lease in leases {
-        acks.spawn(lease.ack());
-    }
-    parked().await;
+    let acks = acked(leases).await;
 
     slow.permit(600);
 
@@ -156,11 +158,7 @@ async fn extensions_gather_too() {
 async fn an_error_of_the_call_reaches_each_caller() {
     let (bus, slow, leases) = leased(5).await;
     slow.fails.store(true, Ordering::SeqCst);
-    let mut acks = JoinSet::new();
-    for lease in leases {
-        acks.spawn(lease.ack());
-    }
-    parked().await;
+    let acks = acked(leases).await;
 
     slow.permit(2);
 
@@ -175,11 +173,7 @@ async fn an_error_of_the_call_reaches_each_caller() {
 async fn a_panic_of_the_provider_is_an_error_of_each_caller() {
     let (_bus, slow, leases) = leased(3).await;
     slow.panics.store(true, Ordering::SeqCst);
-    let mut acks = JoinSet::new();
-    for lease in leases {
-        acks.spawn(lease.ack());
-    }
-    parked().await;
+    let acks = acked(leases).await;
 
     slow.permit(2);
 
