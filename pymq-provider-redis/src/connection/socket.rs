@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::future::select_ok;
 use redis::{ConnectionAddr, ConnectionInfo};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 
 /// How long a connection is silent before the kernel probes the other end.
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -76,7 +77,15 @@ impl Address {
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+    // All addresses of the host at once: one of them may never answer.
+    let attempts: Vec<_> = lookup_host((host, port))
+        .await?
+        .map(|address| Box::pin(TcpStream::connect(address)))
+        .collect();
+    if attempts.is_empty() {
+        return Err(io::Error::other("No address found for the host"));
+    }
+    let (stream, _others) = select_ok(attempts).await?;
     // Nagle's algorithm would hold the second of two writes back until the first is acknowledged.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
