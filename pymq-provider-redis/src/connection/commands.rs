@@ -258,6 +258,7 @@ impl Commands {
             };
             match fault.remedy {
                 Remedy::Wait => {}
+                Remedy::Lost if fault.is_unsent() => {}
                 Remedy::Reconnect => connection.abandon(),
                 Remedy::Lost if repeatable => repeatable = false,
                 Remedy::Lost if self.is_closed() => return Err(fault.into_closed()),

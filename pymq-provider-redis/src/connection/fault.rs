@@ -34,7 +34,7 @@ pub(crate) enum Remedy {
     Wait,
     /// Send the command again on a new connection: it was not run.
     Reconnect,
-    /// Open a new connection. Whether the command was run is unknown.
+    /// Open a new connection. The command was not run, or its outcome is unknown.
     Lost,
     /// Send the full script: the server refused its hash or does not know it.
     FullScript,
@@ -61,7 +61,7 @@ impl Fault {
         }
     }
 
-    /// The connection ended while no command was in flight.
+    /// The connection ended before a command was sent.
     pub(crate) fn lost() -> Self {
         let fault = Self::new(ErrorKind::Disconnected, "the connection broke");
         Self {
@@ -74,14 +74,6 @@ impl Fault {
     pub(crate) fn abandoned() -> Self {
         Self {
             outcome_unknown: true,
-            ..Self::lost()
-        }
-    }
-
-    /// The connection ended before the command was sent.
-    pub(crate) fn not_sent() -> Self {
-        Self {
-            remedy: Remedy::Wait,
             ..Self::lost()
         }
     }
@@ -234,6 +226,11 @@ impl Fault {
     pub(crate) fn with_known_outcome(mut self) -> Self {
         self.outcome_unknown = false;
         self
+    }
+
+    /// Tells whether the connection was lost before the command was sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.remedy == Remedy::Lost && !self.outcome_unknown
     }
 
     /// Converts it to the user's error: the operation, the cause, and the address of the server.

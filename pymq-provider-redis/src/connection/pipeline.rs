@@ -155,7 +155,7 @@ impl Shared {
     fn add(&self, command: Command, expected: Expected) -> Result<usize, Fault> {
         let mut state = self.lock();
         if state.is_ended {
-            return Err(state.refusal.clone().unwrap_or_else(Fault::not_sent));
+            return Err(state.refusal.clone().unwrap_or_else(Fault::lost));
         }
         let slot = state.slots.insert(Slot {
             answer: Answer::Waiting(None),
@@ -239,7 +239,7 @@ impl State {
     fn refuse_commands(&mut self, wakers: &mut Wakers) {
         self.is_ended = true;
         while let Some((key, _)) = self.unsent.pop_front() {
-            self.finish(key, Err(Fault::not_sent()), wakers);
+            self.finish(key, Err(Fault::lost()), wakers);
         }
     }
 
