@@ -134,6 +134,6 @@ impl Server {
             pending.fetch_sub(1, Ordering::Relaxed);
             answer(reply);
         });
-        self.inlet.push(request.with_timeout(timeout));
+        self.inlet.run(request.with_timeout(timeout));
     }
 }

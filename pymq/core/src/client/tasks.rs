@@ -1,6 +1,7 @@
 //! Every task of a bus: spawned through one tracker, stopped by one token, and awaited by one
 //! shutdown. No task is detached.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,13 @@ use crate::provider::Provider;
 /// Why a bus is closed without a shutdown.
 const RUNTIME_ENDED: &str = "the runtime on which the bus was connected has ended; a bus that \
     several `#[tokio::test]`s share, such as that of `pymq::init`, ends with the first of them";
+
+/// How many tasks may run inside each other on one thread.
+const MAX_DEPTH: u32 = 8;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
 
 /// Spawns the tasks of a bus, and stops them.
 #[derive(Clone, Debug)]
@@ -103,6 +111,25 @@ impl Tasks {
         )
     }
 
+    /// Runs a task on the current one until it first waits, and from there as
+    /// [`spawn`](Self::spawn) does.
+    pub(crate) fn spawn_from_here(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut task = Box::pin(task);
+        // A shutdown waits for it too.
+        let _token = self.tracker.token();
+        if !self.abort.is_cancelled()
+            && let Some(_depth) = Depth::enter()
+        {
+            let _runtime = self.enter();
+            // The no-op waker is safe: a task that is not done is spawned, and so polled again.
+            let mut cx = Context::from_waker(Waker::noop());
+            if task.as_mut().poll(&mut cx).is_ready() {
+                return;
+            }
+        }
+        drop(self.spawn(task));
+    }
+
     /// Returns the token that is cancelled when no new work is to be taken.
     pub(crate) fn drain(&self) -> &CancellationToken {
         &self.drain
@@ -145,6 +172,27 @@ impl Tasks {
         self.tracker.close();
         self.drain.cancel();
         self.abort.cancel();
+    }
+}
+
+/// Counts the tasks that run inside each other on one thread, because each needs stack.
+struct Depth;
+
+impl Depth {
+    fn enter() -> Option<Self> {
+        DEPTH.with(|depth| {
+            let is_allowed = depth.get() < MAX_DEPTH;
+            is_allowed.then(|| {
+                depth.set(depth.get() + 1);
+                Self
+            })
+        })
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
     }
 }
 
@@ -283,7 +331,53 @@ mod tests {
             .spawn(async move { started.send(()).unwrap() })
             .await
             .unwrap();
+        let (started, start_here) = oneshot::channel();
+        tasks.spawn_from_here(async move { started.send(()).unwrap() });
 
         assert!(start.await.is_err());
+        assert!(start_here.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_does_not_wait_runs_here() {
+        let tasks = Tasks::new();
+        let (done, mut finished) = oneshot::channel();
+
+        tasks.spawn_from_here(async move { done.send(()).unwrap() });
+
+        assert_eq!(finished.try_recv(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_waits_goes_on_by_itself() {
+        let tasks = Tasks::new();
+        let (done, mut finished) = oneshot::channel();
+
+        tasks.spawn_from_here(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            done.send(()).unwrap();
+        });
+        assert!(finished.try_recv().is_err());
+        tasks.shutdown(Duration::from_secs(2), ready(())).await;
+
+        assert_eq!(finished.try_recv(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn tasks_that_start_each_other_do_not_fill_the_stack() {
+        fn start(tasks: &Tasks, left: u32, done: oneshot::Sender<()>) {
+            let next = tasks.clone();
+            tasks.spawn_from_here(async move {
+                match left.checked_sub(1) {
+                    Some(left) => start(&next, left, done),
+                    None => done.send(()).unwrap(),
+                }
+            });
+        }
+        let (done, finished) = oneshot::channel();
+
+        start(&Tasks::new(), 100_000, done);
+
+        finished.await.unwrap();
     }
 }

@@ -113,6 +113,14 @@ impl<T> State<T> {
         let items = self.items.len() - self.marks;
         items > 0 && (items >= self.limits.items || self.bytes + bytes > self.limits.bytes)
     }
+
+    /// Lets the reader be woken.
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
 }
 
 impl<T> Shared<T> {
@@ -162,10 +170,17 @@ impl<T> Shared<T> {
         if let Some(error) = &state.ended {
             return Poll::Ready(Err(error.clone()));
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => state.waker = Some(cx.waker().clone()),
+        state.wait(cx);
+        Poll::Pending
+    }
+
+    /// Waits until [`poll`](Self::poll) has a result.
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.items.is_empty() || state.ended.is_some() {
+            return Poll::Ready(());
         }
+        state.wait(cx);
         Poll::Pending
     }
 

@@ -5,11 +5,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
@@ -118,26 +119,95 @@ impl fmt::Debug for Request {
 /// [`subscription`](super::subscription()).
 pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (RequestInlet, Requests) {
     let shared = Shared::new(BufferLimits::default());
+    let runner = Arc::<RunnerCell>::default();
     (
         RequestInlet {
             shared: Arc::clone(&shared),
+            runner: Arc::clone(&runner),
         },
         Requests {
             receiver: Receiver::new(shared, detach),
+            runner,
         },
     )
 }
 
+/// Runs requests at once, so that they need no reader.
+pub(crate) trait Runner: Send + Sync {
+    /// Returns the right to run one request, if there is one left.
+    fn slot(&self) -> Option<OwnedSemaphorePermit>;
+
+    /// Starts a request. It does not wait.
+    fn start(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request, on: RunOn);
+}
+
+/// Where a request begins to run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RunOn {
+    /// On a task of its own.
+    OwnTask,
+    /// On the task that delivers it, until it first waits.
+    ThisTask,
+}
+
+/// The runner of a channel, while it has one.
+#[derive(Default)]
+struct RunnerCell(Mutex<Option<Arc<dyn Runner>>>);
+
+impl RunnerCell {
+    fn get(&self) -> Option<Arc<dyn Runner>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Sets the runner, and returns the one before.
+    fn set(&self, runner: Option<Arc<dyn Runner>>) -> Option<Arc<dyn Runner>> {
+        let mut cell = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *cell, runner)
+    }
+}
+
 /// The provider's end of a served channel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RequestInlet {
     shared: Arc<Shared<Request>>,
+    runner: Arc<RunnerCell>,
 }
 
 impl RequestInlet {
     /// Delivers a request to the server. If its buffer is full, the caller gets an overloaded
     /// error. If the server is gone, the caller gets the error that there is no such remote.
+    ///
+    /// It runs no code of the server, so the task that reads a connection may call it.
     pub fn push(&self, request: Request) {
+        self.deliver(request, RunOn::OwnTask);
+    }
+
+    /// Delivers a request as [`push`](Self::push) does, but may run the code of the server on this
+    /// task until that first waits.
+    ///
+    /// This saves two task switches. It is for a provider whose callers deliver their own requests,
+    /// in the future that [`rpc_request`](super::Provider::rpc_request) returns. Hold no lock.
+    pub fn run(&self, request: Request) {
+        self.deliver(request, RunOn::ThisTask);
+    }
+
+    fn deliver(&self, request: Request, on: RunOn) {
+        let runner = self.runner.get();
+        let slot = runner.as_ref().and_then(|runner| {
+            // Earlier requests wait for a slot.
+            let state = self.shared.lock();
+            state.items.is_empty().then(|| runner.slot()).flatten()
+        });
+        match runner.zip(slot) {
+            Some((runner, slot)) => runner.start(slot, request, on),
+            None => self.buffer(request),
+        }
+    }
+
+    fn buffer(&self, request: Request) {
         let mut refused = None;
         let gone = self.shared.push(request, |state, request| {
             let bytes = request.message.size();
@@ -167,13 +237,33 @@ impl RequestInlet {
     }
 }
 
+impl fmt::Debug for RequestInlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestInlet")
+            .field("buffer", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The requests to a function. Dropping it stops serving, and buffered requests reply with an
 /// error.
 pub struct Requests {
     receiver: Receiver<Request>,
+    runner: Arc<RunnerCell>,
 }
 
 impl Requests {
+    /// Lets a runner start the requests for which it has a slot. Only the others are buffered.
+    pub(crate) fn set_runner(&mut self, runner: Arc<dyn Runner>) {
+        drop(self.runner.set(Some(runner)));
+    }
+
+    /// Waits until [`recv`](Self::recv) has a result.
+    pub(crate) async fn ready(&mut self) {
+        let shared = &self.receiver.shared;
+        poll_fn(|cx| shared.poll_ready(cx)).await;
+    }
+
     /// Waits for the next request.
     ///
     /// # Errors
@@ -205,6 +295,7 @@ impl Requests {
     /// If the future is dropped early, the provider still detaches. Call it again before you read
     /// to the end.
     pub async fn detach(&mut self) {
+        drop(self.runner.set(None));
         self.receiver.detach().await;
         self.receiver
             .shared
@@ -212,11 +303,17 @@ impl Requests {
     }
 }
 
+impl Drop for Requests {
+    fn drop(&mut self) {
+        drop(self.runner.set(None));
+    }
+}
+
 impl fmt::Debug for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Requests")
             .field("buffer", &self.receiver.shared)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::client::counters::Counters;
 use crate::client::{Alive, Claim, Served, Session, Tasks};
 use crate::error::{ErrorKind, Result};
 use crate::isolation::catch_panic;
-use crate::provider::{Reply, Request, Requests};
+use crate::provider::{Reply, Request, Requests, RunOn, Runner};
 use crate::rpc::RemoteError;
 use crate::rpc::function::{CallMeta, RemoteFn};
 use crate::rpc::remote::Exposing;
@@ -23,7 +23,7 @@ pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Aliv
     let claim = session.exposed().claim(&name, &alive).await?;
     let mut requests = session.provider().rpc_listen(&name).await?;
     requests.set_limits(exposing.backlog);
-    let skeleton = Skeleton {
+    let skeleton = Arc::new(Skeleton {
         name,
         function: exposing.function,
         alive,
@@ -32,10 +32,10 @@ pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Aliv
         counters: Arc::clone(session.counters()),
         served: Arc::clone(session.served()),
         max_payload: exposing.max_payload,
-    };
-    session
-        .tasks()
-        .spawn(Arc::new(skeleton).run(requests, claim));
+    });
+    let runner: Arc<dyn Runner> = Arc::<Skeleton>::clone(&skeleton);
+    requests.set_runner(runner);
+    session.tasks().spawn(skeleton.run(requests, claim));
     Ok(())
 }
 
@@ -67,20 +67,20 @@ impl Skeleton {
         self.serve(&mut requests).await;
     }
 
-    /// Runs calls until there are no more. Each has a task of its own, so that no function can
-    /// block the loop that takes requests.
+    /// Runs the calls that found no slot when they arrived, until there are no more. Each has a task
+    /// of its own, so that no function can block the loop that takes requests.
     ///
     /// Cancel safe. A request is removed only when it is run.
     async fn serve(self: &Arc<Self>, requests: &mut Requests) {
         loop {
+            // First, because a slot that is held here is not free for a call that arrives.
+            requests.ready().await;
             let slot = Arc::clone(&self.slots)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
             match requests.recv().await {
-                Ok(request) => {
-                    drop(self.tasks.spawn(Arc::clone(self).call(slot, request)));
-                }
+                Ok(request) => Arc::clone(self).start(slot, request, RunOn::OwnTask),
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
                         tracing::error!(
@@ -130,6 +130,20 @@ impl Skeleton {
     }
 }
 
+impl Runner for Skeleton {
+    fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+
+    fn start(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request, on: RunOn) {
+        let call = Arc::clone(&self).call(slot, request);
+        match on {
+            RunOn::OwnTask => drop(self.tasks.spawn(call)),
+            RunOn::ThisTask => self.tasks.spawn_from_here(call),
+        }
+    }
+}
+
 fn failure(type_name: &str, message: impl Into<String>) -> Reply {
     Reply::Err(RemoteError::new(type_name, cut(&message.into())))
 }
@@ -172,6 +186,8 @@ mod tests {
             max_payload: usize::MAX,
         });
         let (inlet, mut requests) = requests(drop);
+        let runner: Arc<dyn Runner> = Arc::<Skeleton>::clone(&skeleton);
+        requests.set_runner(runner);
         let (answer, mut answers) = mpsc::unbounded_channel();
         for _ in 0..calls {
             let answer = answer.clone();
