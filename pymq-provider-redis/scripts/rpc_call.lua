@@ -7,7 +7,7 @@
 --             0 if its caller has left
 --           the request up to the number of ms that are left
 --           what follows that number, empty if there is no time
---           the end of the request
+--           the end of the request to the only server, or to all servers
 --           the end of the request with a claim, if one of several servers is to run it
 -- Return  1 the result of TIME; 2 for each channel the number of servers, where 0 means that
 --         nothing was sent, or the text of its error; 3 the numbers of the requests whose time is

@@ -92,6 +92,8 @@ pub fn samples() -> Vec<Vec<u8>> {
         timeout: Some(Duration::from_secs(1)),
         claim: Some("__rpc_x#1".to_owned()),
         is_opaque: false,
+        is_only: true,
+        server: Some("1".to_owned()),
     };
     let messages = [
         Message::json("5"),
@@ -110,10 +112,11 @@ pub fn samples() -> Vec<Vec<u8>> {
     let request = write_request("f", 1, "__rpc_x", &Message::json("[1]"), true).unwrap();
     let request = [&request.head()[..], b"7", &request.end_with_claim()].concat();
     let failure = Reply::Err(RemoteError::new("KeyError", "k"));
+    let response = write_response("\"f#1\"", failure, Some("1"));
     framed
         .into_iter()
         .chain([request])
-        .chain([write_response("\"f#1\"", failure).into_bytes()])
+        .chain([response.into_bytes()])
         .collect()
 }
 
@@ -138,6 +141,7 @@ fn decode_request(payload: &Bytes, frame: &Object<'_>) {
     let answer = write_response(
         &request.call,
         Reply::Err(RemoteError::new("TypeError", "no")),
+        None,
     );
     assert!(is_readable_payload(&answer), "{payload:?}");
 }

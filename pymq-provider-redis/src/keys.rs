@@ -9,6 +9,9 @@ use pymq_core::glob;
 /// Redis.
 const VERSION: &str = "v1";
 
+/// The start of the names of channels on which one server is reached.
+const SERVER_PREFIX: &str = "__pymq_server:v1:";
+
 /// The names of one namespace. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
@@ -36,6 +39,14 @@ impl Keys {
     /// Returns the name that belongs to a channel of this namespace.
     pub(crate) fn strip<'a>(&self, channel: &'a str) -> Option<&'a str> {
         channel.strip_prefix(&*self.prefix)
+    }
+
+    /// Returns the channel on which only one server of `channel` is reached. `server` identifies it.
+    ///
+    /// The name is outside of the namespace, so that no pattern matches it: the number of receivers
+    /// of a request tells whether the server is there.
+    pub(crate) fn server(&self, channel: &str, server: &str) -> String {
+        format!("{SERVER_PREFIX}{server}:{}{channel}", self.prefix)
     }
 
     /// Returns the claim key of a call to `channel`. The server that sets the key runs the call.

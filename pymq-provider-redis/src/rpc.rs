@@ -1,14 +1,16 @@
 //! Remote calls as Python PyMQ speaks them: a request on a channel, an answer in a list. This
-//! provider adds a count of the servers, a claim where there are several, and one inbox for all
-//! calls of a process.
+//! provider adds a count of the servers, a claim where there are several, a channel for each server
+//! so that the only one can be called without both, and one inbox for all calls of a process.
 
 mod answer_sender;
 mod calls;
 pub(crate) mod envelope;
 mod request_sender;
+mod routes;
 mod server;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pymq_core::provider::{Replies, RequestOptions, Requests, requests};
 use pymq_core::{Message, Result};
@@ -17,7 +19,7 @@ use self::answer_sender::AnswerSender;
 use self::calls::Calls;
 pub(crate) use self::envelope::request_frame;
 pub(crate) use self::server::Server;
-use self::server::ServerShared;
+use self::server::{Reach, ServerShared};
 use crate::core::Core;
 use crate::subscriptions::{Sink, Subscriptions, Target};
 
@@ -41,17 +43,32 @@ impl Rpc {
 
     /// Serves a channel. Requests reach it when this returns. Dropping the future ends it.
     pub(crate) async fn listen(&self, channel: &str) -> Result<Requests> {
-        let target = Target::Channel(self.server_shared.core.keys.name(channel));
-        let registration = self.subscriptions.register(target);
-        let (inlet, requests) = requests(registration.detach_fn());
-        let server = Server::new(Arc::clone(&self.server_shared), channel, inlet);
-        self.subscriptions
-            .attach(
-                || format!("redis: serve `{channel}`"),
-                &registration,
-                Sink::Remote(server),
-            )
-            .await?;
+        let (shared, subscriptions) = (&self.server_shared, &self.subscriptions);
+        let of_all = subscriptions.register(Target::Channel(shared.core.keys.name(channel)));
+        let of_one = subscriptions.register(Target::Channel(shared.channel(channel)));
+        let (detach_all, detach_one) = (of_all.detach_fn(), of_one.detach_fn());
+        let (inlet, requests) = requests(move |detached| {
+            let detached = Arc::new(detached);
+            detach_one(Arc::clone(&detached));
+            detach_all(detached);
+        });
+        let is_direct = Arc::default();
+        let server = |reach| {
+            let shared = Arc::clone(shared);
+            Sink::Remote(Server::new(shared, channel, inlet.clone(), reach))
+        };
+        let context = || format!("redis: serve `{channel}`");
+        let (attached, direct) = tokio::join!(
+            subscriptions.attach(context, &of_all, server(Reach::All(Arc::clone(&is_direct)))),
+            subscriptions.attach(context, &of_one, server(Reach::One)),
+        );
+        attached?;
+        match direct {
+            Ok(()) => is_direct.store(true, Ordering::Relaxed),
+            Err(error) => {
+                tracing::debug!(remote = channel, %error, "callers cannot address this server");
+            }
+        }
         Ok(requests)
     }
 

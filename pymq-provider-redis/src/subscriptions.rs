@@ -117,9 +117,6 @@ impl Subscriptions {
         let Ok(channel) = std::str::from_utf8(&channel) else {
             return;
         };
-        let Some(topic) = self.core.keys.strip(channel) else {
-            return;
-        };
         if let Some(frame) = rpc::request_frame(&payload) {
             let server = if is_pattern {
                 None
@@ -131,6 +128,9 @@ impl Subscriptions {
             }
             return;
         }
+        let Some(topic) = self.core.keys.strip(channel) else {
+            return;
+        };
         let message = wire::decode(payload);
         let topic: Arc<str> = topic.into();
         let target = match pattern.as_deref().map(std::str::from_utf8) {
@@ -159,13 +159,13 @@ pub(crate) struct Registration {
 
 impl Registration {
     /// Returns a function that detaches the subscription. It does nothing if it is not attached.
-    pub(crate) fn detach_fn(&self) -> impl FnOnce(Detached) + Send + Sync + use<> {
+    pub(crate) fn detach_fn(&self) -> impl FnOnce(Arc<Detached>) + Send + Sync + use<> {
         let Self {
             subscriptions,
             target,
             id,
         } = self.clone();
-        move |detached| {
+        move |detached: Arc<Detached>| {
             subscriptions
                 .shared
                 .lock()

@@ -40,7 +40,8 @@ impl Topics {
         };
         let context = || format!("redis: subscribe to `{}`", filter.as_str());
         let registration = self.subscriptions.register(target);
-        let (inlet, subscription) = subscription(&filter, registration.detach_fn());
+        let detach = registration.detach_fn();
+        let (inlet, subscription) = subscription(&filter, move |detached| detach(detached.into()));
         self.subscriptions
             .attach(context, &registration, Sink::Topic(inlet))
             .await?;

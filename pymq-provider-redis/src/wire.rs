@@ -45,6 +45,10 @@ pub(crate) struct Extra {
     pub(crate) claim: Option<String>,
     /// Whether the one argument of a call is opaque bytes in base64.
     pub(crate) is_opaque: bool,
+    /// Whether a request was sent to one server, and there is no other.
+    pub(crate) is_only: bool,
+    /// The server that sent an answer, if no other one serves the remote.
+    pub(crate) server: Option<String>,
 }
 
 /// Encodes a message as a payload.

@@ -121,9 +121,42 @@ impl Commands {
         context: impl FnOnce() -> String + Send,
         make: impl Fn() -> Command + Send + Sync,
     ) -> Result<T> {
-        self.run(self.deadline(), make)
+        self.try_query(make)
             .await
             .map_err(|fault| fault.into_error(&context(), self.connector.address()))
+    }
+
+    /// Runs a command and returns a [`Fault`], for callers that handle some faults.
+    pub(crate) async fn try_query<T: FromReply>(
+        &self,
+        make: impl Fn() -> Command + Send + Sync,
+    ) -> Result<T, Fault> {
+        self.run(self.deadline(), make).await
+    }
+
+    /// Runs a command for which no caller waits, on the connection that is there now. `handler` gets
+    /// its result. It runs in the task of the connection, so it must not block.
+    ///
+    /// Unlike the other operations it sends the command once. If there is no connection, the
+    /// handler is dropped.
+    pub(crate) fn start<T: FromReply>(
+        &self,
+        command: Command,
+        handler: impl FnOnce(Result<T, Fault>) + Send + 'static,
+    ) -> Result<(), Fault> {
+        let connection = self.current().ok_or_else(Fault::no_connection)?;
+        let of = Arc::downgrade(&connection);
+        let handler = Box::new(move |outcome: Result<Reply, Fault>| {
+            if let Some(connection) = of.upgrade() {
+                match &outcome {
+                    Ok(_) => connection.note_answer(),
+                    Err(fault) if fault.kind == ErrorKind::Timeout => connection.note_timeout(),
+                    Err(_) => {}
+                }
+            }
+            handler(outcome.and_then(read));
+        });
+        connection.start(command, self.deadline(), handler)
     }
 
     /// Runs a script by its hash. Sends the full code where the server does not know the hash or

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::fault::{Fault, TOO_OLD};
 use super::from_reply::FromReply;
-use super::pipeline::{Expected, Pipeline};
+use super::pipeline::{Expected, Handler, Pipeline};
 use super::resp::{Command, Reply};
 use super::socket::Address;
 use crate::RedisConfig;
@@ -252,6 +252,20 @@ impl Connection {
             confirmations: 0,
         };
         self.pipeline.send(command, expected).await
+    }
+
+    /// Runs a command for which no caller waits. If it is refused, the handler is dropped.
+    pub(super) fn start(
+        &self,
+        command: Command,
+        until: Instant,
+        handler: Handler,
+    ) -> Result<(), Fault> {
+        let expected = Expected {
+            until: Some(until),
+            confirmations: 0,
+        };
+        self.pipeline.start_command(command, expected, handler)
     }
 
     /// Runs a command and waits for its answer, even when the connection is abandoned meanwhile.

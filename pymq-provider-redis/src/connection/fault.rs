@@ -51,6 +51,11 @@ impl Fault {
         }
     }
 
+    /// Tells whether the command may have run.
+    pub(crate) fn may_have_run(&self) -> bool {
+        self.outcome_unknown
+    }
+
     /// The server did not answer in time.
     pub(crate) fn timeout() -> Self {
         let fault = Self::new(ErrorKind::Timeout, "no answer in time");

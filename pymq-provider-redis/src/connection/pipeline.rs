@@ -18,6 +18,7 @@ mod tests;
 mod writer;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -75,18 +76,38 @@ struct Slot {
     answer: Answer,
     /// How many confirmations end the command. 0 for a command with an answer.
     confirmations: usize,
+    /// How many replies come before the last one.
+    replies_before: usize,
+    /// Those replies.
+    replies: Vec<Reply>,
     /// When the command fails with a timeout.
     until: Option<Instant>,
     /// It is in `unsent` or in `sent`.
     is_queued: bool,
 }
 
-#[derive(Debug)]
 enum Answer {
     Waiting(Option<Waker>),
+    /// No caller waits.
+    Handler(Handler),
     Ready(Result<Reply, Fault>),
     /// The caller has its result, or has left.
     Unwanted,
+}
+
+/// Takes the result of a command for which no caller waits. It runs in the task of the connection
+/// or in that of another command, so it must not block.
+pub(crate) type Handler = Box<dyn FnOnce(Result<Reply, Fault>) + Send>;
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting(_) => "Waiting",
+            Self::Handler(_) => "Handler",
+            Self::Ready(_) => "Ready",
+            Self::Unwanted => "Unwanted",
+        })
+    }
 }
 
 /// How a command ends.
@@ -129,12 +150,23 @@ impl Pipeline {
     /// Sends a command and waits for its result. If the future is dropped, the command may run or
     /// not.
     pub(super) async fn send(&self, command: Command, expected: Expected) -> Result<Reply, Fault> {
-        let slot = self.shared.add(command, expected)?;
+        let slot = self.shared.add(command, expected, Answer::Waiting(None))?;
         Pending {
             shared: &self.shared,
             slot,
         }
         .await
+    }
+
+    /// Sends a command for which no caller waits. If it is refused, the handler is dropped.
+    pub(super) fn start_command(
+        &self,
+        command: Command,
+        expected: Expected,
+        handler: Handler,
+    ) -> Result<(), Fault> {
+        let handler = Answer::Handler(handler);
+        self.shared.add(command, expected, handler).map(drop)
     }
 
     /// Accepts no further command, and fails those that have a time limit. The others can still be
@@ -152,14 +184,16 @@ impl Drop for Pipeline {
 
 impl Shared {
     /// Adds a command, and writes it if the connection is idle.
-    fn add(&self, command: Command, expected: Expected) -> Result<usize, Fault> {
+    fn add(&self, command: Command, expected: Expected, answer: Answer) -> Result<usize, Fault> {
         let mut state = self.lock();
         if state.is_ended {
             return Err(state.refusal.clone().unwrap_or_else(Fault::lost));
         }
         let slot = state.slots.insert(Slot {
-            answer: Answer::Waiting(None),
+            answer,
             confirmations: expected.confirmations,
+            replies_before: command.replies_before,
+            replies: Vec::new(),
             until: expected.until,
             is_queued: true,
         });
@@ -251,34 +285,50 @@ impl State {
         slot.is_queued = false;
         match &mut slot.answer {
             Answer::Waiting(waker) => {
-                wakers.0.extend(waker.take());
+                wakers.wakers.extend(waker.take());
                 slot.answer = Answer::Ready(result);
             }
             // It has expired, and its caller has not looked yet.
             Answer::Ready(_) => {}
-            Answer::Unwanted => drop(self.slots.remove(key)),
+            Answer::Handler(_) | Answer::Unwanted => {
+                if let Answer::Handler(handler) = self.slots.remove(key).answer {
+                    wakers.handlers.push((handler, result));
+                }
+            }
         }
     }
 
     /// Gives a command its result before its answer has come. It stays in the queues.
     fn expire(&mut self, key: usize, fault: Fault, wakers: &mut Wakers) {
-        if let Some(slot) = self.slots.get_mut(key)
-            && let Answer::Waiting(waker) = &mut slot.answer
-        {
-            wakers.0.extend(waker.take());
-            slot.answer = Answer::Ready(Err(fault));
+        let Some(slot) = self.slots.get_mut(key) else {
+            return;
+        };
+        match std::mem::replace(&mut slot.answer, Answer::Unwanted) {
+            Answer::Waiting(waker) => {
+                wakers.wakers.extend(waker);
+                slot.answer = Answer::Ready(Err(fault));
+            }
+            Answer::Handler(handler) => wakers.handlers.push((handler, Err(fault))),
+            answer => slot.answer = answer,
         }
     }
 }
 
 /// The callers that have a result. They are woken when this is dropped, for any reason.
-#[derive(Debug, Default)]
-struct Wakers(Vec<Waker>);
+#[derive(Default)]
+struct Wakers {
+    wakers: Vec<Waker>,
+    handlers: Vec<(Handler, Result<Reply, Fault>)>,
+}
 
 impl Wakers {
+    /// Call it without the lock: a handler may send a command.
     fn wake(&mut self) {
-        for waker in self.0.drain(..) {
+        for waker in self.wakers.drain(..) {
             waker.wake();
+        }
+        for (handler, result) in self.handlers.drain(..) {
+            handler(result);
         }
     }
 }
@@ -313,7 +363,7 @@ impl Future for Pending<'_> {
             }
             answer => match std::mem::replace(answer, Answer::Unwanted) {
                 Answer::Ready(result) => Poll::Ready(result),
-                Answer::Waiting(_) | Answer::Unwanted => Poll::Ready(Err(Fault::abandoned())),
+                _ => Poll::Ready(Err(Fault::abandoned())),
             },
         }
     }

@@ -45,6 +45,8 @@ pub(crate) struct Command {
     pub(super) head: Bytes,
     /// Large arguments, and what follows each.
     pub(super) rest: Vec<Bytes>,
+    /// How many replies come before the last one.
+    pub(super) replies_before: usize,
 }
 
 impl Command {
@@ -62,6 +64,36 @@ impl Command {
         Self {
             head: text.freeze(),
             rest: Vec::new(),
+            replies_before: 0,
+        }
+    }
+
+    /// Creates one command of several. The answer is the list of their answers, errors included.
+    ///
+    /// The server runs them one after the other. If the connection breaks, it may run the first
+    /// ones only.
+    pub(crate) fn several(commands: impl IntoIterator<Item = Self>) -> Self {
+        let mut parts = Vec::new();
+        let mut text = BytesMut::new();
+        let mut count = 0;
+        for command in commands {
+            text.extend_from_slice(&command.head);
+            for part in command.rest {
+                if part.len() < MIN_UNCOPIED {
+                    text.extend_from_slice(&part);
+                } else {
+                    parts.push(text.split().freeze());
+                    parts.push(part);
+                }
+            }
+            count += 1 + command.replies_before;
+        }
+        parts.push(text.freeze());
+        let head = parts.remove(0);
+        Self {
+            head,
+            rest: parts,
+            replies_before: count - 1,
         }
     }
 
@@ -98,11 +130,16 @@ impl Command {
             return Self {
                 head: text.freeze(),
                 rest: parts,
+                replies_before: 0,
             };
         }
         parts.push(text.freeze());
         let head = parts.remove(0);
-        Self { head, rest: parts }
+        Self {
+            head,
+            rest: parts,
+            replies_before: 0,
+        }
     }
 
     /// Returns the number of bytes.

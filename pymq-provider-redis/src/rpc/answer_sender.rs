@@ -1,7 +1,9 @@
-//! [`AnswerSender`]: one task sends the answers of all servers, so that many answers take few round
-//! trips.
+//! [`AnswerSender`]: sends the answers of all servers. An answer goes at once if no other one is on
+//! its way. Otherwise a task gathers answers, so that many of them take few commands.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,13 +11,17 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::take_batch;
-use crate::connection::{Script, send_in_batches};
+use crate::connection::{Command, Fault, Reply, Script, send_in_batches};
 use crate::core::Core;
 
+/// For a server without free memory, which refuses `LPUSH` outside of a script.
 static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua"));
 
+/// How long an inbox exists after the last answer, in seconds. Its caller may have ended.
+const INBOX_LIFETIME: &str = "300";
+
 /// An answer, and the list that it goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) inbox: String,
     pub(crate) payload: Bytes,
@@ -24,8 +30,11 @@ pub(crate) struct Answer {
 /// Sends the answers of servers. Never waits.
 #[derive(Clone, Debug)]
 pub(crate) struct AnswerSender {
+    core: Core,
     /// Its bound is never reached: each request in a server's bounded buffer is answered once.
     queue: mpsc::Sender<Answer>,
+    /// Whether an answer was sent at once and is not confirmed.
+    is_sending: Arc<AtomicBool>,
 }
 
 impl AnswerSender {
@@ -43,12 +52,73 @@ impl AnswerSender {
             }
         };
         core.spawn(send_all);
-        Self { queue }
+        Self {
+            core: core.clone(),
+            queue,
+            is_sending: Arc::default(),
+        }
     }
 
     /// Sends an answer. After `close`, the answer is dropped.
     pub(crate) fn send(&self, answer: Answer) {
-        drop(self.queue.try_send(answer));
+        if self.is_sending.swap(true, Ordering::AcqRel) {
+            drop(self.queue.try_send(answer));
+            return;
+        }
+        let list = self.core.keys.name(&answer.inbox);
+        let command = push_command(&list, std::slice::from_ref(&answer.payload));
+        let sent = Instant::now();
+        let held = self.core.held.token();
+        let (sender, kept) = (self.clone(), answer.clone());
+        let is_sending = SendingOnDrop(Arc::clone(&self.is_sending));
+        let started = self.core.commands.start(command, move |replies| {
+            drop(is_sending);
+            match replies.and_then(pushed) {
+                Ok(time) => sender.core.commands.clock().learn(sent, time),
+                Err(fault) if fault.may_have_run() => {
+                    let core = sender.core;
+                    core.clone()
+                        .spawn(async move { lost(&core, &kept.inbox, 1, &fault).await });
+                }
+                // Nothing was pushed, so it can be sent again. After `close` it is dropped.
+                Err(_) => drop(sender.queue.try_send(kept)),
+            }
+            drop(held);
+        });
+        if started.is_err() {
+            drop(self.queue.try_send(answer));
+        }
+    }
+}
+
+/// Lets the next answer be sent at once.
+struct SendingOnDrop(Arc<AtomicBool>);
+
+impl Drop for SendingOnDrop {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// Returns the command that pushes answers into an inbox. The inbox expires, as its caller may have
+/// ended. The server of the call learns the time.
+fn push_command(list: &str, answers: &[Bytes]) -> Command {
+    Command::several([
+        Command::with_payloads(&[b"LPUSH", list.as_bytes()], answers),
+        expire(list),
+        Command::new(["TIME"]),
+    ])
+}
+
+fn expire(list: &str) -> Command {
+    Command::new(["EXPIRE", list, INBOX_LIFETIME])
+}
+
+/// Reads the answer to that command: the time of the server, or why nothing was pushed.
+fn pushed((pushed, _, time): (Reply, Reply, (i64, i64))) -> Result<(i64, i64), Fault> {
+    match pushed {
+        Reply::Error(text) => Err(Fault::of_reply(&text)),
+        _ => Ok(time),
     }
 }
 
@@ -74,24 +144,43 @@ async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {
     }
 }
 
-/// Pushes answers into one inbox. After an error the caller runs into its timeout: an answer is not
-/// sent again, because a second one would count as the answer of another server.
+/// Pushes answers into one inbox.
 async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
-    let context = || format!("redis: answer to `{inbox}`");
+    let list = core.keys.name(inbox);
     let sent = Instant::now();
-    let pushed = core
+    let replies = core
         .commands
-        .script(context, &ANSWER, &[core.keys.name(inbox)], payloads)
+        .try_query(|| push_command(&list, payloads))
         .await;
+    let pushed = match replies.and_then(pushed) {
+        // Nothing was pushed. The script passes where memory is short, and waits for the server.
+        Err(fault) if !fault.may_have_run() => {
+            core.commands.try_script(&ANSWER, &[list], payloads).await
+        }
+        pushed => pushed,
+    };
     match pushed {
         Ok(time) => core.commands.clock().learn(sent, time),
-        Err(error) => {
-            tracing::warn!(
-                queue = inbox,
-                answers = payloads.len(),
-                %error,
-                "answers to remote calls are lost, their callers time out"
-            );
-        }
+        Err(fault) => lost(core, inbox, payloads.len(), &fault).await,
+    }
+}
+
+/// Logs that answers are lost. Their callers run into their timeouts. An answer is not sent again,
+/// because a second one would count as the answer of another server.
+async fn lost(core: &Core, inbox: &str, answers: usize, fault: &Fault) {
+    tracing::warn!(
+        queue = inbox,
+        answers,
+        error = %fault,
+        "answers to remote calls are lost, their callers time out"
+    );
+    if !fault.may_have_run() {
+        return;
+    }
+    // The answers may have been pushed without the expiry.
+    let list = core.keys.name(inbox);
+    let expired: Result<(), Fault> = core.commands.repeatable().try_query(|| expire(&list)).await;
+    if let Err(fault) = expired {
+        tracing::debug!(queue = inbox, error = %fault, "an inbox may not expire");
     }
 }

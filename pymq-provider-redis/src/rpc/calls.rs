@@ -13,8 +13,9 @@ use pymq_core::{Error, ErrorKind, Message, Result};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::envelope::{Response, read_response, write_request};
+use super::envelope::{OnlyServer, RequestParts, Response, read_response, write_request};
 use super::request_sender::{Caller, RequestSender};
+use super::routes::Routes;
 use crate::connection::{Command, Connection, Fault, Remedy, Version, pause};
 use crate::core::Core;
 
@@ -33,17 +34,37 @@ const MAX_ANSWERS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
     shared: Arc<Shared>,
-    sender: RequestSender,
 }
 
 #[derive(Debug)]
 struct Shared {
     core: Core,
+    sender: RequestSender,
     /// The name of the list for our answers.
     inbox: String,
     next_id: AtomicU64,
-    pending: Mutex<HashMap<u64, ReplyInlet>>,
+    pending: Mutex<HashMap<u64, Pending>>,
+    routes: Routes,
     is_drained: AtomicBool,
+}
+
+/// A call to one server, as it is sent.
+#[derive(Clone, Debug)]
+struct OneCall {
+    id: u64,
+    /// The channel by its Redis name.
+    channel: String,
+    request: RequestParts,
+    inlet: ReplyInlet,
+    deadline: Option<Instant>,
+}
+
+/// A call that waits for replies.
+#[derive(Debug)]
+struct Pending {
+    inlet: ReplyInlet,
+    /// The remote whose only server has the request and has not answered.
+    unanswered: Option<Box<str>>,
 }
 
 impl Calls {
@@ -52,14 +73,15 @@ impl Calls {
         let sender = RequestSender::start(core.clone());
         let shared = Shared {
             core,
+            sender,
             inbox,
             next_id: AtomicU64::new(1),
             pending: Mutex::default(),
+            routes: Routes::default(),
             is_drained: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
-            sender,
         }
     }
 
@@ -84,8 +106,12 @@ impl Calls {
             .and_then(|timeout| Instant::now().checked_add(timeout));
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let forget = Arc::clone(shared);
-        let (inlet, replies) = replies(move |_| drop(forget.pending().remove(&id)));
-        shared.pending().insert(id, inlet.clone());
+        let (inlet, replies) = replies(move |_| forget.forget(id));
+        let pending = Pending {
+            inlet: inlet.clone(),
+            unanswered: None,
+        };
+        shared.pending().insert(id, pending);
         // A `close` ends the calls that it finds. This call may be later.
         shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
@@ -96,16 +122,22 @@ impl Calls {
         let name = shared.core.keys.name(channel);
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
         if opts.to == Target::One {
-            let caller = Caller::One(inlet);
-            self.sender
-                .send(name, request, caller, deadline)
-                .await
-                .map_err(failed)?;
+            let call = OneCall {
+                id,
+                channel: name,
+                request,
+                inlet,
+                deadline,
+            };
+            if let Err(call) = shared.send_to_only_server(channel, call) {
+                shared.count_and_send(call).await.map_err(failed)?;
+            }
             return Ok(replies.expecting(1));
         }
         let (caller, counted) = oneshot::channel();
         let caller = Caller::All(caller);
-        self.sender
+        shared
+            .sender
             .send(name, request, caller, deadline)
             .await
             .map_err(failed)?;
@@ -117,8 +149,87 @@ impl Calls {
 }
 
 impl Shared {
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, ReplyInlet>> {
+    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request after the servers of its channel were counted.
+    async fn count_and_send(&self, call: OneCall) -> Result<(), Fault> {
+        let caller = Caller::One(call.inlet);
+        self.sender
+            .send(call.channel, call.request, caller, call.deadline)
+            .await
+    }
+
+    /// Sends a request to the only server of a remote. Returns it if no such server is known. If
+    /// the server turns out to be gone, the servers are counted.
+    fn send_to_only_server(self: &Arc<Self>, remote: &str, call: OneCall) -> Result<(), OneCall> {
+        let Some(channel) = self.routes.find(remote) else {
+            return Err(call);
+        };
+        let commands = &self.core.commands;
+        let time = match call.deadline {
+            None => None,
+            Some(deadline) => {
+                let Some(begin_by) = commands.clock().at(deadline.into_std()) else {
+                    return Err(call);
+                };
+                let left = deadline.saturating_duration_since(Instant::now());
+                Some((left, begin_by))
+            }
+        };
+        let payload = call.request.whole(time);
+        self.set_unanswered(call.id, Some(remote.into()));
+        let publish = Command::with_payloads(&[b"PUBLISH", channel.as_bytes()], [&payload]);
+        let (shared, again) = (Arc::clone(self), call.clone());
+        let started = commands.start(publish, move |receivers: Result<i64, Fault>| {
+            match receivers {
+                Ok(receivers) if receivers > 0 => {}
+                Err(fault) if fault.may_have_run() => shared.end(&again, fault),
+                // It was not sent: the server has ended, or this client may not reach it alone.
+                Ok(_) | Err(_) => shared.send_again(again),
+            }
+        });
+        if started.is_err() {
+            self.set_unanswered(call.id, None);
+            return Err(call);
+        }
+        Ok(())
+    }
+
+    fn send_again(self: Arc<Self>, call: OneCall) {
+        if let Some(remote) = self.set_unanswered(call.id, None) {
+            self.routes.forget(&remote);
+        }
+        self.core.clone().spawn(async move {
+            let ended = call.clone();
+            if let Err(fault) = self.count_and_send(call).await {
+                self.end(&ended, fault);
+            }
+        });
+    }
+
+    /// Ends a call with the reason why it was not sent, or may not have been.
+    fn end(&self, call: &OneCall, fault: Fault) {
+        let channel = self.core.keys.strip(&call.channel);
+        let context = format!("redis: call `{}`", channel.unwrap_or(&call.channel));
+        let error = fault.into_error(&context, self.core.connector.address());
+        call.inlet.end(error);
+    }
+
+    /// Sets the remote whose only server has the request, and returns the one before.
+    fn set_unanswered(&self, id: u64, remote: Option<Box<str>>) -> Option<Box<str>> {
+        let mut pending = self.pending();
+        let call = pending.get_mut(&id)?;
+        std::mem::replace(&mut call.unanswered, remote)
+    }
+
+    /// Forgets a call. If its server did not answer, the next call counts the servers again.
+    fn forget(&self, id: u64) {
+        let unanswered = self.pending().remove(&id).and_then(|call| call.unanswered);
+        if let Some(remote) = unanswered {
+            self.routes.forget(&remote);
+        }
     }
 
     /// Takes answers until the provider is closed.
@@ -222,7 +333,7 @@ impl Shared {
     }
 
     fn deliver(&self, answer: &Bytes) {
-        let Some(Response { id, reply }) = read_response(answer) else {
+        let Some(Response { id, reply, server }) = read_response(answer) else {
             tracing::warn!(
                 queue = self.inbox,
                 bytes = answer.len(),
@@ -230,15 +341,22 @@ impl Shared {
             );
             return;
         };
-        let inlet = self.pending().get(&id).cloned();
+        if let Some(OnlyServer { remote, id }) = server {
+            let channel = self.core.keys.server(&remote, &id);
+            self.routes.note(remote, channel);
+        }
+        let inlet = self.pending().get_mut(&id).map(|call| {
+            call.unanswered = None;
+            call.inlet.clone()
+        });
         if !inlet.is_some_and(|inlet| inlet.push(reply)) {
             self.core.health.late_reply();
         }
     }
 
     fn end_all(&self, error: &Error) {
-        for inlet in self.pending().values() {
-            inlet.end(error.clone());
+        for call in self.pending().values() {
+            call.inlet.end(error.clone());
         }
     }
 }

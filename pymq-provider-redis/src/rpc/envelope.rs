@@ -13,7 +13,7 @@ use pymq_core::codec::json::{OBJ, Object, elements};
 use pymq_core::codec::to_json;
 
 pub(crate) use self::request::{Request, RequestParts, read_request, request_frame, write_request};
-pub(crate) use self::response::{Response, read_response, write_response};
+pub(crate) use self::response::{OnlyServer, Response, read_response, write_response};
 
 /// Why writing to a `String` cannot fail.
 const STRING_WRITE: &str = "writing to a string never fails";

@@ -211,17 +211,11 @@ impl Call {
         }
         let (begin_by, field) = self.begin_by(clock).unwrap_or_default();
         let request = &self.request;
-        let end_with_claim = match self.caller {
-            Caller::One(_) => request.end_with_claim(),
-            Caller::All(_) => none(),
+        let (end, end_with_claim) = match self.caller {
+            Caller::One(_) => (request.end_for_only_server(), request.end_with_claim()),
+            Caller::All(_) => (request.end(), none()),
         };
-        [
-            begin_by,
-            request.head(),
-            field,
-            request.end(),
-            end_with_claim,
-        ]
+        [begin_by, request.head(), field, end, end_with_claim]
     }
 
     /// Returns the time by which it must begin, in milliseconds of the server's clock, and the

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,23 +46,38 @@ pub(crate) struct ServerShared {
     pub(crate) core: Core,
     pub(crate) answers: AnswerSender,
     /// Distinguishes this process from other servers.
-    id: u64,
+    id: String,
     /// The number of requests delivered and not answered yet.
-    running: Arc<AtomicUsize>,
+    running: AtomicUsize,
     claims: Arc<Semaphore>,
 }
 
 impl ServerShared {
     pub(crate) fn new(core: Core, answers: AnswerSender) -> Self {
-        let (id, _) = uuid::Uuid::new_v4().as_u64_pair();
+        let id = uuid::Uuid::new_v4().simple().to_string();
         Self {
             core,
             answers,
             id,
-            running: Arc::default(),
+            running: AtomicUsize::new(0),
             claims: Arc::new(Semaphore::new(MAX_CLAIMS)),
         }
     }
+
+    /// Returns the name of the channel on which only this process is reached.
+    pub(crate) fn channel(&self, channel: &str) -> String {
+        self.core.keys.server(channel, &self.id)
+    }
+}
+
+/// Which servers a channel reaches.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    /// All servers of the remote. Callers may be told of the channel that reaches this one, once
+    /// that is confirmed.
+    All(Arc<AtomicBool>),
+    /// This server. The channel only saves time, so it ends nothing when it ends.
+    One,
 }
 
 /// One served channel.
@@ -71,14 +86,21 @@ pub(crate) struct Server {
     shared: Arc<ServerShared>,
     channel: String,
     inlet: RequestInlet,
+    reach: Reach,
 }
 
 impl Server {
-    pub(crate) fn new(shared: Arc<ServerShared>, channel: &str, inlet: RequestInlet) -> Arc<Self> {
+    pub(crate) fn new(
+        shared: Arc<ServerShared>,
+        channel: &str,
+        inlet: RequestInlet,
+        reach: Reach,
+    ) -> Arc<Self> {
         Arc::new(Self {
             shared,
             channel: channel.to_owned(),
             inlet,
+            reach,
         })
     }
 
@@ -138,7 +160,17 @@ impl Server {
 
     /// Ends the channel with an error.
     pub(crate) fn end(&self, error: Error) {
-        self.inlet.end(error);
+        if matches!(self.reach, Reach::All(_)) {
+            self.inlet.end(error);
+        }
+    }
+
+    /// Tells whether to tell the caller of this request how to reach this server directly.
+    fn is_worth_telling(&self, request: &envelope::Request) -> bool {
+        match &self.reach {
+            Reach::All(is_direct) => request.is_only && is_direct.load(Ordering::Relaxed),
+            Reach::One => false,
+        }
     }
 
     /// Waits the claim delay and claims a call. After an error the call is not ours: another server
@@ -150,7 +182,7 @@ impl Server {
         let nothing = format!("{claim}:-");
         let context = || format!("redis: claim a call of `{}`", self.channel);
         let delayed_claim = async {
-            sleep(claim_delay(running, name, self.shared.id)).await;
+            sleep(claim_delay(running, name, &self.shared.id)).await;
             let begin_by = request.begin_by.map(|by| by.to_string());
             let life = claim_lifetime_ms(request.timeout).to_string();
             let keys = [claim, nothing];
@@ -205,6 +237,7 @@ impl Server {
 
     /// Delivers a request that was received at `received` and has `left` by the server's clock.
     fn deliver(&self, request: envelope::Request, received: Instant, left: Option<Duration>) {
+        let server = self.is_worth_telling(&request);
         let envelope::Request {
             call,
             inbox,
@@ -218,20 +251,20 @@ impl Server {
         if left.is_some_and(|left| left.is_zero()) {
             return;
         }
-        let running = Arc::clone(&self.shared.running);
-        running.fetch_add(1, Ordering::Relaxed);
-        let answers = self.shared.answers.clone();
-        let limits = self.shared.core.limits;
+        self.shared.running.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared);
         let respond = move |reply: Reply| {
-            running.fetch_sub(1, Ordering::Relaxed);
-            let mut payload = write_response(&call, reply);
+            shared.running.fetch_sub(1, Ordering::Relaxed);
+            let server = server.then_some(&*shared.id);
+            let mut payload = write_response(&call, reply, server);
             let size = payload.len();
+            let limits = shared.core.limits;
             if let Err(error) = limits.check(|| "the answer".to_owned(), [size].into_iter()) {
                 let refusal = RemoteError::new("ValueError", error.to_string());
-                payload = write_response(&call, Reply::Err(refusal));
+                payload = write_response(&call, Reply::Err(refusal), server);
             }
             let payload = payload.into();
-            answers.send(Answer { inbox, payload });
+            shared.answers.send(Answer { inbox, payload });
         };
         let request = Request::new(message, respond).with_timeout(left);
         match refusal {
@@ -252,7 +285,7 @@ fn claim_lifetime_ms(timeout: Option<Duration>) -> u64 {
 }
 
 /// Returns how long a server waits before it claims a call: longer the busier it is.
-fn claim_delay(running: usize, call: &str, server: u64) -> Duration {
+fn claim_delay(running: usize, call: &str, server: &str) -> Duration {
     let mut hasher = DefaultHasher::new();
     (call, server).hash(&mut hasher);
     let busy = DELAY_PER_RUNNING_CALL.saturating_mul(u32::try_from(running).unwrap_or(u32::MAX));
@@ -267,19 +300,19 @@ mod tests {
 
     #[test]
     fn a_busy_server_waits_longer_but_never_long() {
-        assert!(claim_delay(0, "a", 1) <= CLAIM_SPREAD);
-        assert!(claim_delay(20, "a", 1) >= DELAY_PER_RUNNING_CALL * 20);
-        assert_eq!(claim_delay(usize::MAX, "a", 1), MAX_CLAIM_DELAY);
+        assert!(claim_delay(0, "a", "1") <= CLAIM_SPREAD);
+        assert!(claim_delay(20, "a", "1") >= DELAY_PER_RUNNING_CALL * 20);
+        assert_eq!(claim_delay(usize::MAX, "a", "1"), MAX_CLAIM_DELAY);
     }
 
     #[test]
     fn idle_servers_take_turns() {
         let mut wins = [0; 3];
         for call in 0..300 {
-            let first = (0..3)
-                .min_by_key(|server| claim_delay(0, &call.to_string(), *server))
+            let first = (0..3_usize)
+                .min_by_key(|server| claim_delay(0, &call.to_string(), &server.to_string()))
                 .unwrap();
-            wins[usize::try_from(first).unwrap()] += 1;
+            wins[first] += 1;
         }
 
         assert!(wins.iter().all(|wins| *wins > 50), "{wins:?}");

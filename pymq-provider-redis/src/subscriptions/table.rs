@@ -89,7 +89,7 @@ impl Table {
 
     /// Removes a local subscription. It gets no more messages. `detached` is released at once while
     /// others remain, and otherwise when Redis has confirmed the end of the last one.
-    pub(crate) fn detach(&mut self, target: &Target, id: Id, detached: Detached) {
+    pub(crate) fn detach(&mut self, target: &Target, id: Id, detached: Arc<Detached>) {
         let Some(entry) = self.entry(target) else {
             return;
         };

@@ -29,6 +29,10 @@ pub(super) struct Meta {
     #[serde(skip_serializing_if = "is_default")]
     opaque: bool,
     #[serde(skip_serializing_if = "is_default")]
+    only: bool,
+    #[serde(skip_serializing_if = "is_default")]
+    server: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub(super) enc: Option<Enc>,
     #[serde(skip_serializing_if = "is_default")]
     pub(super) form: Option<Form>,
@@ -67,6 +71,8 @@ impl Meta {
             begin_by: extra.begin_by,
             claim: extra.claim.clone(),
             opaque: extra.is_opaque,
+            only: extra.is_only,
+            server: extra.server.clone(),
             ..Self::default()
         }
     }
@@ -81,6 +87,8 @@ impl Meta {
                 begin_by: self.begin_by,
                 claim: self.claim,
                 is_opaque: self.opaque,
+                is_only: self.only,
+                server: self.server,
             },
         )
     }

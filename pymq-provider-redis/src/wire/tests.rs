@@ -166,14 +166,20 @@ fn extra() -> impl Strategy<Value = Extra> {
         any::<Option<u64>>(),
         any::<Option<String>>(),
         any::<bool>(),
+        any::<bool>(),
+        any::<Option<String>>(),
     )
-        .prop_map(|(attempt, timeout, begin_by, claim, is_opaque)| Extra {
-            attempt,
-            timeout: timeout.map(|timeout| Duration::from_millis(timeout.into())),
-            begin_by,
-            claim,
-            is_opaque,
-        })
+        .prop_map(
+            |(attempt, timeout, begin_by, claim, is_opaque, is_only, server)| Extra {
+                attempt,
+                timeout: timeout.map(|timeout| Duration::from_millis(timeout.into())),
+                begin_by,
+                claim,
+                is_opaque,
+                is_only,
+                server,
+            },
+        )
 }
 
 proptest! {

@@ -17,6 +17,7 @@ mod disrupted_calls;
 mod disruption;
 mod freezing_proxy;
 mod late;
+mod only_server;
 mod queues;
 mod rpc;
 mod taking;

@@ -153,8 +153,7 @@ impl Shared {
                 reply => reply,
             };
             let state = state.get_or_insert_with(|| self.lock());
-            state.answer(reply, wakers)?;
-            count += 1;
+            count += usize::from(state.answer(reply, wakers)?);
         }
         let mut state = state.unwrap_or_else(|| self.lock());
         // Callers of several answers bring their next commands together.
@@ -192,8 +191,8 @@ impl Shared {
 }
 
 impl State {
-    /// Gives a reply to the command that has waited longest.
-    fn answer(&mut self, reply: Reply, wakers: &mut Wakers) -> Result<(), Malformed> {
+    /// Gives a reply to the command that has waited longest. Tells whether this ends the command.
+    fn answer(&mut self, reply: Reply, wakers: &mut Wakers) -> Result<bool, Malformed> {
         let Some(&key) = self.sent.front() else {
             if let Reply::Error(text) = reply {
                 self.refusal = Some(Fault::of_reply(&text));
@@ -206,12 +205,23 @@ impl State {
             // A confirmation.
             slot.confirmations = slot.confirmations.checked_sub(1).ok_or(Malformed)?;
             if slot.confirmations > 0 {
-                return Ok(());
+                return Ok(false);
+            }
+        }
+        let mut reply = reply;
+        if let Some(slot) = self.slots.get_mut(key) {
+            if slot.replies.len() < slot.replies_before {
+                slot.replies.push(reply);
+                return Ok(false);
+            }
+            if slot.replies_before > 0 {
+                slot.replies.push(reply);
+                reply = Reply::List(std::mem::take(&mut slot.replies));
             }
         }
         self.sent.pop_front();
         self.finish(key, Ok(reply), wakers);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -37,6 +37,47 @@ fn unlimited() -> Expected {
     }
 }
 
+#[tokio::test]
+async fn the_handler_of_a_command_gets_its_answer() {
+    let (pipeline, mut server, _) = pipeline(1 << 10);
+    let (handed, mut answers) = tokio::sync::mpsc::unbounded_channel();
+
+    for word in ["A", "B"] {
+        let handed = handed.clone();
+        let handler = Box::new(move |result: Result<Reply, Fault>| handed.send(result).unwrap());
+        pipeline
+            .start_command(Command::new([word]), limited(), handler)
+            .unwrap();
+    }
+    received(&mut server, 1).await;
+    server.write_all(b":1\r\n").await.unwrap();
+    assert_eq!(answers.recv().await.unwrap().unwrap(), Reply::Int(1));
+    drop(server);
+
+    assert!(answers.recv().await.unwrap().unwrap_err().may_have_run());
+}
+
+#[tokio::test]
+async fn several_commands_have_one_list_of_answers() {
+    let (pipeline, mut server, _) = pipeline(1 << 10);
+    let several = Command::several([Command::new(["A"]), Command::new(["B"])]);
+    let send = |command: Command| {
+        let pipeline = Arc::clone(&pipeline);
+        tokio::spawn(async move { pipeline.send(command, limited()).await })
+    };
+
+    let (first, last) = (send(several), send(Command::new(["C"])));
+    assert_eq!(received(&mut server, 3).await, ["A", "B", "C"]);
+    server
+        .write_all(b"-OOM no memory\r\n:2\r\n:3\r\n")
+        .await
+        .unwrap();
+
+    let answers = vec![Reply::Error("OOM no memory".into()), Reply::Int(2)];
+    assert_eq!(first.await.unwrap().unwrap(), Reply::List(answers));
+    assert_eq!(last.await.unwrap().unwrap(), Reply::Int(3));
+}
+
 /// Sends a command in a task, and lets the task run.
 async fn send(
     pipeline: &Arc<Pipeline>,

@@ -94,7 +94,7 @@ impl Writer {
                 continue;
             };
             match slot.answer {
-                Answer::Waiting(_) => {}
+                Answer::Waiting(_) | Answer::Handler(_) => {}
                 // Its time is over.
                 Answer::Ready(_) => {
                     slot.is_queued = false;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, TYPE, elements};
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
@@ -33,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) begin_by: Option<u64>,
     /// Several servers have it. The one that claims it under this name runs it.
     pub(crate) claim: Option<String>,
+    /// No other server has it.
+    pub(crate) is_only: bool,
     /// Why it cannot be run. It is sent as the answer.
     pub(crate) refusal: Option<RemoteError>,
 }
@@ -88,13 +90,14 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
         timeout: extra.timeout,
         begin_by: extra.begin_by,
         claim: extra.claim,
+        is_only: extra.is_only,
         refusal,
     })
 }
 
 /// A request in the parts that `rpc_call.lua` joins. The script alone knows how many milliseconds
 /// are left, and whether several servers make a claim necessary.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RequestParts {
     /// The head, and then the end with a claim.
     text: Bytes,
@@ -114,9 +117,31 @@ impl RequestParts {
         self.text.slice(..self.head_bytes)
     }
 
+    /// Returns the whole request for one server. It must begin within `left`, and by this time of
+    /// the server's clock in milliseconds.
+    pub(crate) fn whole(&self, time: Option<(Duration, u64)>) -> Bytes {
+        let head = &self.text[..self.head_bytes];
+        let mut whole = BytesMut::with_capacity(head.len() + 64);
+        whole.extend_from_slice(head);
+        if let Some((left, begin_by)) = time {
+            let left = left.as_millis();
+            write!(whole, r#"{left},"begin_by":{begin_by}"#).expect(STRING_WRITE);
+        }
+        whole.extend_from_slice(self.end.as_bytes());
+        whole.freeze()
+    }
+
     /// Returns the end of the request.
     pub(crate) fn end(&self) -> Bytes {
         Bytes::from_static(self.end.as_bytes())
+    }
+
+    /// Returns the end of the request to the only server.
+    pub(crate) fn end_for_only_server(&self) -> Bytes {
+        match self.end {
+            CLOSE_MEMBER => Bytes::from_static(br#","only":true}}"#),
+            _ => self.end(),
+        }
     }
 
     /// Returns the end of the request with a claim: the server that sets it runs the call.

@@ -9,6 +9,7 @@ use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, is_readable};
 use pymq_core::provider::Reply;
 
 use super::{STRING_WRITE, fields, push_quoted};
+use crate::wire::{self, PYMQ};
 
 /// Room for the text around a result.
 const RESPONSE_BYTES: usize = 96;
@@ -19,6 +20,16 @@ pub(crate) struct Response {
     /// The number after the `#` of the first element.
     pub(crate) id: u64,
     pub(crate) reply: Reply,
+    /// The called name and its only server, if the server was asked for that.
+    pub(crate) server: Option<OnlyServer>,
+}
+
+/// The server of a remote that has no other one.
+#[derive(Debug, PartialEq)]
+pub(crate) struct OnlyServer {
+    pub(crate) remote: String,
+    /// Identifies it, see [`Keys::server`](crate::keys::Keys::server).
+    pub(crate) id: String,
 }
 
 /// Reads a response. Returns `None` if it belongs to no call.
@@ -30,6 +41,7 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     // The digits at the end have no escapes, even if the name before them has.
     let (name, id) = call.strip_suffix('"')?.rsplit_once('#')?;
     let type_name = type_name.map(read_type_name).unwrap_or_default();
+    let server = frame.get(PYMQ).and_then(|member| only_server(member, name));
     let reply = if error == Some("true") {
         let args = Bytes::from(without_id(result, name, id));
         Reply::Err(
@@ -45,7 +57,22 @@ pub(crate) fn read_response(payload: &Bytes) -> Option<Response> {
     Some(Response {
         id: id.parse().ok()?,
         reply,
+        server,
     })
+}
+
+/// Reads our member of a response. `name` is the start of the called name as JSON.
+fn only_server(member: &str, name: &str) -> Option<OnlyServer> {
+    let (_, extra) = wire::read_extra(member)?;
+    Some(OnlyServer {
+        remote: serde_json::from_str(&format!("{name}\"")).ok()?,
+        id: extra.server.filter(|id| is_server_id(id))?,
+    })
+}
+
+/// Tells whether a text can identify a server: it becomes part of the name of a channel.
+fn is_server_id(id: &str) -> bool {
+    id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Returns the text of arguments that are not an array, for people to read. A long text is cut.
@@ -78,8 +105,9 @@ fn without_id(args: &str, name: &str, id: &str) -> String {
     }
 }
 
-/// Writes the response to the request that began with `call`.
-pub(crate) fn write_response(call: &str, reply: Reply) -> String {
+/// Writes the response to the request that began with `call`. `server` identifies the server, if
+/// the caller may send it the next requests directly.
+pub(crate) fn write_response(call: &str, reply: Reply, server: Option<&str>) -> String {
     let (result, type_name, failed) = match reply {
         Reply::Ok { body, type_name } => (body, type_name, false),
         Reply::Err(error) => (
@@ -91,6 +119,7 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
             return write_response(
                 call,
                 unanswerable("the kind of the reply is unknown to this provider"),
+                server,
             );
         }
     };
@@ -103,16 +132,19 @@ pub(crate) fn write_response(call: &str, reply: Reply) -> String {
             let mut response = String::with_capacity(known + RESPONSE_BYTES);
             write!(response, "{OPEN_OBJ}[{call}, {result}, ").expect(STRING_WRITE);
             push_quoted(&mut response, &type_name);
-            write!(
-                response,
-                r#", {failed}]{THEN_TYPE}"pymq.core.RpcResponse"}}"#
-            )
+            write!(response, r#", {failed}]{THEN_TYPE}"pymq.core.RpcResponse""#)
+                .expect(STRING_WRITE);
+            match server {
+                Some(id) => write!(response, r#", "{PYMQ}": {{"server":"{id}"}}}}"#),
+                None => write!(response, "}}"),
+            }
             .expect(STRING_WRITE);
             response
         }
         None => write_response(
             call,
             unanswerable("the result is no JSON that Python can read"),
+            server,
         ),
     }
 }

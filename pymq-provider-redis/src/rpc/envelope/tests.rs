@@ -153,7 +153,7 @@ fn our_responses_are_pythons_byte_for_byte() {
             }
         };
 
-        assert_eq!(write_response(call.unwrap(), reply), text);
+        assert_eq!(write_response(call.unwrap(), reply, None), text);
     }
 }
 
@@ -298,6 +298,49 @@ fn an_untagged_payload_is_an_event() {
 }
 
 #[test]
+fn an_answer_names_the_only_server() {
+    let server = |call: &str, id: Option<&str>| {
+        let reply = Reply::Ok {
+            body: "5".into(),
+            type_name: "int".into(),
+        };
+        let response = write_response(call, reply, id);
+        read_response(&response.into()).unwrap().server
+    };
+    let known = |remote: &str| {
+        Some(OnlyServer {
+            remote: remote.into(),
+            id: "0a1".into(),
+        })
+    };
+
+    assert_eq!(server(r#""f#1""#, Some("0a1")), known("f"));
+    assert_eq!(
+        server(r#""gr\u00f6\u00dfe#1""#, Some("0a1")),
+        known("größe")
+    );
+    assert_eq!(server(r#""f#1""#, None), None);
+    assert_eq!(server(r#""f#1""#, Some("a:b")), None);
+}
+
+#[test]
+fn a_request_to_one_server_is_read_as_it_was_written() {
+    let message = Message::json("[1, 2]").with_header("user", "Ada");
+    let time = (Duration::from_millis(1_500), 7_000);
+    for time in [Some(time), None] {
+        let parts = write_request("f", 3, "__rpc_x", &message, time.is_some()).unwrap();
+        let payload = parts.whole(time);
+
+        let request = read_request(&payload, &request_frame(&payload).unwrap()).unwrap();
+
+        assert_eq!(request.call, "\"f#3\"");
+        assert_eq!(request.message, message);
+        assert_eq!(request.claim, None);
+        assert_eq!(request.timeout.zip(request.begin_by), time);
+    }
+}
+
+#[test]
 fn arguments_of_an_error_that_are_no_array_are_cut() {
     for (args, is_whole) in [
         ("5".to_owned(), true),
@@ -361,7 +404,7 @@ fn a_result_that_python_cannot_read_is_an_error_answer() {
             type_name: "list".into(),
         };
 
-        let response = write_response("\"f#1\"", reply);
+        let response = write_response("\"f#1\"", reply, None);
 
         let reply = read_response(&response.into()).unwrap().reply;
         assert_eq!(

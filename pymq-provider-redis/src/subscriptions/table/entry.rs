@@ -28,7 +28,7 @@ pub(super) struct Entry {
     /// Subscribers that wait for the answer to the last command.
     pub(super) sent: Vec<Waiter>,
     /// Released once Redis has confirmed the end.
-    pub(super) detached: Vec<Detached>,
+    pub(super) detached: Vec<Arc<Detached>>,
 }
 
 #[derive(Debug)]

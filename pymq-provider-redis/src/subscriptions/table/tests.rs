@@ -100,9 +100,9 @@ fn only_the_last_subscriber_unsubscribes() {
     confirm(&mut table);
 
     drop((first_end, second_end));
-    table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+    table.detach(&channel(), 1, first_gone.try_recv().unwrap().into());
     assert!(table.plan().unsubscribe.is_empty());
-    table.detach(&channel(), 2, second_gone.try_recv().unwrap());
+    table.detach(&channel(), 2, second_gone.try_recv().unwrap().into());
 
     assert_eq!(table.plan().unsubscribe, [channel()]);
     table.unsubscribed(&[channel()]);
@@ -119,13 +119,13 @@ fn a_subscriber_that_leaves_in_an_outage_waits_for_nothing() {
     confirm(&mut table);
 
     drop(first_end);
-    table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+    table.detach(&channel(), 1, first_gone.try_recv().unwrap().into());
     assert_eq!(table.plan().unsubscribe, [channel()]);
     table.disconnected();
     assert!(table.channels.is_empty(), "on its way when it began");
     table.attach(&channel(), 2, second).unwrap();
     drop(second_end);
-    table.detach(&channel(), 2, second_gone.try_recv().unwrap());
+    table.detach(&channel(), 2, second_gone.try_recv().unwrap().into());
 
     assert!(table.channels.is_empty(), "in the middle of it");
     assert!(table.plan().is_empty());
@@ -139,7 +139,7 @@ fn a_subscriber_that_comes_while_the_last_leaves_is_subscribed_anew() {
     table.attach(&channel(), 1, first).unwrap();
     confirm(&mut table);
     drop(first_end);
-    table.detach(&channel(), 1, first_gone.try_recv().unwrap());
+    table.detach(&channel(), 1, first_gone.try_recv().unwrap().into());
     assert_eq!(table.plan().unsubscribe, [channel()]);
 
     let mut confirmed = table.attach(&channel(), 2, second).unwrap();
@@ -159,7 +159,7 @@ fn a_subscriber_that_leaves_before_the_confirmation_is_unsubscribed_after_it() {
     assert_eq!(table.plan().subscribe, [channel()]);
 
     drop(end);
-    table.detach(&channel(), 1, gone.try_recv().unwrap());
+    table.detach(&channel(), 1, gone.try_recv().unwrap().into());
     assert!(table.plan().unsubscribe.is_empty());
     table.subscribed(&[channel()]);
 

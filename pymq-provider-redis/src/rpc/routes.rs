@@ -1,0 +1,103 @@
+//! [`Routes`]: which remotes have only one server, and how to reach it.
+//!
+//! A request on the channel of a remote reaches all of its servers, and one of them must run it. So
+//! a script counts the servers first. A request on the channel of one server needs no count and no
+//! claim: no other server can run it. A server that is the only one tells callers its channel with
+//! an answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a caller sends to one server before it counts the servers again. A server that joins
+/// later gets its share after at most this time.
+const VALID_FOR: Duration = Duration::from_secs(1);
+
+/// The most remotes in the table. Calls to further ones are counted.
+const MAX_ROUTES: usize = 1_024;
+
+/// The servers of the remotes that have only one.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    by_remote: Mutex<HashMap<Box<str>, Route>>,
+}
+
+#[derive(Debug)]
+struct Route {
+    /// The channel of the server, by its Redis name.
+    channel: Arc<str>,
+    valid_until: Instant,
+}
+
+impl Routes {
+    /// Returns the channel of the only server of a remote, if it is known.
+    pub(super) fn find(&self, remote: &str) -> Option<Arc<str>> {
+        let mut routes = self.lock();
+        let route = routes.get(remote)?;
+        if Instant::now() < route.valid_until {
+            return Some(Arc::clone(&route.channel));
+        }
+        routes.remove(remote);
+        None
+    }
+
+    /// Notes the channel of the only server of a remote.
+    pub(super) fn note(&self, remote: String, channel: String) {
+        let now = Instant::now();
+        let mut routes = self.lock();
+        if routes.len() >= MAX_ROUTES {
+            routes.retain(|_, route| now < route.valid_until);
+        }
+        if routes.len() < MAX_ROUTES {
+            let route = Route {
+                channel: channel.into(),
+                valid_until: now + VALID_FOR,
+            };
+            routes.insert(remote.into(), route);
+        }
+    }
+
+    /// Forgets a server that does not answer.
+    pub(super) fn forget(&self, remote: &str) {
+        self.lock().remove(remote);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Route>> {
+        self.by_remote
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_is_known_for_a_while() {
+        let routes = Routes::default();
+        routes.note("f".into(), "one".into());
+        assert_eq!(routes.find("f").as_deref(), Some("one"));
+
+        tokio::time::advance(VALID_FOR).await;
+
+        assert_eq!(routes.find("f"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_is_bounded_and_has_room_again() {
+        let routes = Routes::default();
+        for number in 0..=MAX_ROUTES {
+            routes.note(number.to_string(), "one".into());
+        }
+        assert_eq!(routes.lock().len(), MAX_ROUTES);
+
+        tokio::time::advance(VALID_FOR).await;
+        routes.note("last".into(), "one".into());
+
+        assert_eq!(routes.find("last").as_deref(), Some("one"));
+        assert_eq!(routes.lock().len(), 1);
+    }
+}
