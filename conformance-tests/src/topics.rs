@@ -4,6 +4,8 @@ mod interest;
 mod load;
 mod order;
 
+use std::sync::Arc;
+
 use pymq_core::Message;
 use pymq_core::provider::Incoming;
 
@@ -98,6 +100,35 @@ pub async fn publish_reports_nonzero_when_reached(h: &dyn Harness) -> Outcome {
     let _third = other.subscribe(topic("t")).await?;
     let reached = publisher.publish("t", numbered(3)).await?;
     assert_reached(&publisher, reached, 2);
+    Ok(())
+}
+
+/// Messages of one batch arrive in their order, and each is counted for its own topic.
+pub async fn publish_all_keeps_order_and_counts_each(h: &dyn Harness) -> Outcome {
+    const MESSAGES: usize = 2_000;
+    let (subscriber, publisher) = (h.connect().await?, h.connect().await?);
+    let mut subscription = subscriber.subscribe(topic("t")).await?;
+    let (heard, unheard): (Arc<str>, Arc<str>) = ("t".into(), "u".into());
+    assert_eq!(publisher.publish_all(Vec::new()).await?, [0; 0]);
+
+    for first in (0..MESSAGES).step_by(500) {
+        let messages = (first..first + 500).flat_map(|n| {
+            let message = numbered(n);
+            [
+                (Arc::clone(&heard), message.clone()),
+                (Arc::clone(&unheard), message),
+            ]
+        });
+        let reached = publisher.publish_all(messages.collect()).await?;
+
+        assert_eq!(reached.len(), 1_000);
+        for pair in reached.chunks(2) {
+            assert_reached(&publisher, pair[0], 1);
+            assert_reached(&publisher, pair[1], 0);
+        }
+        let expected: Vec<usize> = (first..first + 500).collect();
+        assert_eq!(numbers(&mut subscription, 500).await?, expected);
+    }
     Ok(())
 }
 

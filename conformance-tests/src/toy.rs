@@ -224,6 +224,14 @@ impl Provider for Toy {
         &self.health
     }
 
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        let mut reached = Vec::new();
+        for (topic, message) in messages {
+            reached.push(self.publish(&topic, message).await?);
+        }
+        Ok(reached)
+    }
+
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         self.check("publish to", topic)?;
         Ok(self.hub.with(|state| {

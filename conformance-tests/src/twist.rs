@@ -34,6 +34,19 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
         inner.publish(topic, message).await
     }
 
+    /// Publishes one message after the other, so that a twist of `publish` covers this too.
+    async fn publish_all(
+        &self,
+        inner: &Arc<dyn Provider>,
+        messages: Vec<(Arc<str>, Message)>,
+    ) -> Result<Vec<usize>> {
+        let mut reached = Vec::new();
+        for (topic, message) in messages {
+            reached.push(self.publish(inner, &topic, message).await?);
+        }
+        Ok(reached)
+    }
+
     async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
         inner.subscribe(filter).await
     }
@@ -141,6 +154,10 @@ impl<T: Twist> Provider for Twisted<T> {
 
     fn health(&self) -> &Health {
         self.twist.health(&self.inner)
+    }
+
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        self.twist.publish_all(&self.inner, messages).await
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

@@ -1,5 +1,6 @@
 //! What a `Bus` adds to a provider: typed events, handlers, guards, and an end to all of them.
 
+mod buffered;
 mod draining;
 mod ending;
 mod events;
@@ -15,6 +16,7 @@ use std::future::{Ready, ready};
 use pymq_core::{Bus, Error, ErrorKind, Result};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+pub use self::buffered::*;
 pub use self::draining::*;
 pub use self::ending::*;
 pub use self::events::*;

@@ -100,6 +100,14 @@ impl Provider for MemoryProvider {
         self.handle.health()
     }
 
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        let mut reached = Vec::with_capacity(messages.len());
+        for (topic, message) in messages {
+            reached.push(self.publish(&topic, message).await?);
+        }
+        Ok(reached)
+    }
+
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         self.handle.check("publish to", topic)?;
         Ok(self.handle.space().topics.publish(topic, &message))

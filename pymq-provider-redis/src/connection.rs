@@ -24,5 +24,5 @@ pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::resp::read_replies;
-pub(crate) use self::resp::{Command, Reply};
+pub(crate) use self::resp::{Command, CommandWriter, Reply};
 pub(crate) use self::script::Script;

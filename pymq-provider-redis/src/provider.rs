@@ -1,6 +1,7 @@
 //! [`RedisProvider`]: connects, delegates to `topics`, `queues` and `rpc`, and closes.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -111,6 +112,10 @@ impl Provider for RedisProvider {
 
     fn health(&self) -> &Health {
         &self.core.health
+    }
+
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        self.topics.publish_all(messages).await
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

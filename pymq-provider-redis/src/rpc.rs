@@ -93,7 +93,7 @@ impl Rpc {
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// Takes the items of one command from the front: at least one.
-fn take_batch<T>(items: &mut Vec<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+pub(crate) fn take_batch<T>(items: &mut Vec<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
     let mut bytes = 0;
     let fits = |item: &&T| {
         let is_first = bytes == 0;

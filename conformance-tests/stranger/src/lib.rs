@@ -137,6 +137,14 @@ impl Provider for Handle {
         &self.health
     }
 
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        let mut reached = Vec::new();
+        for (topic, message) in messages {
+            reached.push(self.publish(&topic, message).await?);
+        }
+        Ok(reached)
+    }
+
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         let state = self.open("publish to", topic)?;
         let mut reached = HashSet::new();

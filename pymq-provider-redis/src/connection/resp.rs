@@ -68,37 +68,37 @@ impl Command {
         }
     }
 
-    /// Creates one command of several. The answer is the list of their answers, errors included.
-    ///
-    /// The server runs them one after the other. If the connection breaks, it may run the first
-    /// ones only.
-    pub(crate) fn several(commands: impl IntoIterator<Item = Self>) -> Self {
-        let mut parts = Vec::new();
-        let mut text = BytesMut::new();
-        let mut count = 0;
-        for command in commands {
-            text.extend_from_slice(&command.head);
-            for part in command.rest {
-                if part.len() < MIN_UNCOPIED {
-                    text.extend_from_slice(&part);
-                } else {
-                    parts.push(text.split().freeze());
-                    parts.push(part);
-                }
-            }
-            count += 1 + command.replies_before;
-        }
-        parts.push(text.freeze());
-        let head = parts.remove(0);
-        Self {
-            head,
-            rest: parts,
-            replies_before: count - 1,
-        }
-    }
-
     /// Creates a command from its words and payloads. Large payloads are not copied.
     pub(crate) fn with_payloads<'a, P>(words: &[&[u8]], payloads: P) -> Self
+    where
+        P: IntoIterator<Item = &'a Bytes, IntoIter: Clone>,
+    {
+        let mut command = CommandWriter::default();
+        command.add(words, payloads);
+        command.finish()
+    }
+
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    }
+}
+
+/// Writes several commands as one. The server runs them one after the other. If the connection
+/// breaks, it may run the first ones only.
+///
+/// The answer to several is the list of their answers, errors included; but if all are errors, it
+/// is the first one.
+#[derive(Debug, Default)]
+pub(crate) struct CommandWriter {
+    parts: Vec<Bytes>,
+    text: BytesMut,
+    count: usize,
+}
+
+impl CommandWriter {
+    /// Adds a command from its words and payloads. Large payloads are not copied.
+    pub(crate) fn add<'a, P>(&mut self, words: &[&[u8]], payloads: P)
     where
         P: IntoIterator<Item = &'a Bytes, IntoIter: Clone>,
     {
@@ -110,41 +110,33 @@ impl Command {
             reserved += size(payload.len());
             count += 1;
         }
-        let mut text = BytesMut::with_capacity(reserved);
-        push_header(&mut text, b'*', count);
+        let text = &mut self.text;
+        text.reserve(reserved);
+        push_header(text, b'*', count);
         for word in words {
-            push_word(&mut text, word);
+            push_word(text, word);
         }
-        let mut parts = Vec::new();
         for payload in payloads {
             if payload.len() < MIN_UNCOPIED {
-                push_word(&mut text, payload);
+                push_word(text, payload);
             } else {
-                push_header(&mut text, b'$', payload.len());
-                parts.push(text.split().freeze());
-                parts.push(payload.clone());
+                push_header(text, b'$', payload.len());
+                self.parts.push(text.split().freeze());
+                self.parts.push(payload.clone());
                 text.extend_from_slice(b"\r\n");
             }
         }
-        if parts.is_empty() {
-            return Self {
-                head: text.freeze(),
-                rest: parts,
-                replies_before: 0,
-            };
-        }
-        parts.push(text.freeze());
-        let head = parts.remove(0);
-        Self {
-            head,
-            rest: parts,
-            replies_before: 0,
-        }
+        self.count += 1;
     }
 
-    /// Returns the number of bytes.
-    pub(super) fn len(&self) -> usize {
-        self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()
+    /// Returns the one command.
+    pub(crate) fn finish(mut self) -> Command {
+        self.parts.push(self.text.freeze());
+        Command {
+            head: self.parts.remove(0),
+            rest: self.parts,
+            replies_before: self.count.saturating_sub(1),
+        }
     }
 }
 

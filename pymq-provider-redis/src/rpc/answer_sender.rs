@@ -11,14 +11,14 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::take_batch;
-use crate::connection::{Command, Fault, Reply, Script, send_in_batches};
+use crate::connection::{Command, CommandWriter, Fault, Reply, Script, send_in_batches};
 use crate::core::Core;
 
 /// For a server without free memory, which refuses `LPUSH` outside of a script.
 static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua"));
 
 /// How long an inbox exists after the last answer, in seconds. Its caller may have ended.
-const INBOX_LIFETIME: &str = "300";
+const INBOX_LIFETIME: &[u8] = b"300";
 
 /// An answer, and the list that it goes to.
 #[derive(Clone, Debug)]
@@ -103,15 +103,15 @@ impl Drop for SendingOnDrop {
 /// Returns the command that pushes answers into an inbox. The inbox expires, as its caller may have
 /// ended. The server of the call learns the time.
 fn push_command(list: &str, answers: &[Bytes]) -> Command {
-    Command::several([
-        Command::with_payloads(&[b"LPUSH", list.as_bytes()], answers),
-        expire(list),
-        Command::new(["TIME"]),
-    ])
+    let mut commands = CommandWriter::default();
+    commands.add(&[b"LPUSH", list.as_bytes()], answers);
+    commands.add(&expire(list), []);
+    commands.add(&[b"TIME"], []);
+    commands.finish()
 }
 
-fn expire(list: &str) -> Command {
-    Command::new(["EXPIRE", list, INBOX_LIFETIME])
+fn expire(list: &str) -> [&[u8]; 3] {
+    [b"EXPIRE", list.as_bytes(), INBOX_LIFETIME]
 }
 
 /// Reads the answer to that command: the time of the server, or why nothing was pushed.
@@ -179,7 +179,11 @@ async fn lost(core: &Core, inbox: &str, answers: usize, fault: &Fault) {
     }
     // The answers may have been pushed without the expiry.
     let list = core.keys.name(inbox);
-    let expired: Result<(), Fault> = core.commands.repeatable().try_query(|| expire(&list)).await;
+    let expired: Result<(), Fault> = core
+        .commands
+        .repeatable()
+        .try_query(|| Command::new(expire(&list)))
+        .await;
     if let Err(fault) = expired {
         tracing::debug!(queue = inbox, error = %fault, "an inbox may not expire");
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pymq_core::provider::{Filter, Incoming, Subscription};
-use pymq_core::{ErrorKind, Message};
+use pymq_core::{Bus, ErrorKind, Message};
 
 use crate::server::{Server, soon};
 
@@ -201,4 +201,42 @@ async fn a_drop_without_close_ends_everything() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn buffered_events_that_no_server_took_are_reported() {
+    let server = Server::start(&[]).await;
+    let config = server.config().op_timeout(Duration::from_millis(500));
+    let bus = Bus::connect(config).await.unwrap();
+    let topic = bus.topic("t");
+    topic.publish_nowait(&0).await.unwrap();
+    soon(bus.flush()).await.unwrap();
+
+    drop(server);
+    for n in 0..5 {
+        topic.publish_nowait(&n).await.unwrap();
+    }
+    let error = soon(bus.flush()).await.unwrap_err();
+
+    assert!(error.to_string().contains("5 events"), "{error}");
+    assert_eq!(bus.stats().unpublished, 5);
+    soon(bus.flush()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_of_events_is_one_write_in_order() {
+    let server = Server::start(&[]).await;
+    let (publisher, mut raw) = (server.connect().await, server.raw().await);
+    let subscriber = server.connect().await;
+    let mut events = subscriber.subscribe(topic("b")).await.unwrap();
+    let messages = ["a", "b", "b"].map(|topic| (topic.into(), Message::json("1")));
+
+    let reached = publisher.publish_all(messages.to_vec()).await.unwrap();
+
+    assert_eq!(reached, [0, 1, 1]);
+    for _ in 0..2 {
+        assert_eq!(next(&mut events).await.1, Message::json("1"));
+    }
+    let stats: String = raw.run(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_publish:calls=3"), "{stats}");
 }

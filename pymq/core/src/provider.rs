@@ -37,6 +37,7 @@ mod subscription;
 mod times;
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -88,6 +89,21 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// If the future is dropped early, the message may or may not be sent.
     async fn publish(&self, topic: &str, message: Message) -> Result<usize>;
+
+    /// Sends messages to topics in their order, and returns for each how many subscribers it
+    /// reached, as [`publish`](Self::publish) does.
+    ///
+    /// A provider with a network sends them in few round trips. After an error, the messages up to
+    /// any one of them may have been sent.
+    ///
+    /// # Delivery
+    ///
+    /// As [`publish`](Self::publish).
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the messages up to any one of them may have been sent.
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>>;
 
     /// Subscribes to a topic or a pattern. The subscription receives every message that is
     /// published after this future resolves.

@@ -81,6 +81,22 @@ impl Topic {
         publication::send(&self.client, &self.name, message, headers).await
     }
 
+    /// Publishes a value soon, and does not wait until it is sent. As
+    /// [`Bus::publish_nowait`](crate::Bus::publish_nowait), for a value of any serde type.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the value is not published.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::publish_nowait`](crate::Bus::publish_nowait), and
+    /// [`InvalidName`](crate::ErrorKind::InvalidName).
+    pub async fn publish_nowait<V: Encode + ?Sized>(&self, value: &V) -> Result<()> {
+        let (message, headers) = (value.encode(), self.headers.clone());
+        publication::buffer(&self.client, &self.name, message, headers).await
+    }
+
     /// Returns the topic with a header for what it publishes. The header replaces one of the same
     /// name.
     #[must_use]

@@ -256,6 +256,10 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         self.shared.provider.health()
     }
 
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        self.shared.provider.publish_all(messages).await
+    }
+
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         self.shared.provider.publish(topic, message).await
     }

@@ -216,7 +216,13 @@ impl State {
             }
             if slot.replies_before > 0 {
                 slot.replies.push(reply);
-                reply = Reply::List(std::mem::take(&mut slot.replies));
+                let mut replies = std::mem::take(&mut slot.replies);
+                let all_failed = replies.iter().all(|reply| matches!(reply, Reply::Error(_)));
+                reply = if all_failed {
+                    replies.swap_remove(0)
+                } else {
+                    Reply::List(replies)
+                };
             }
         }
         self.sent.pop_front();

@@ -7,6 +7,7 @@ use tokio::task::{JoinHandle, yield_now};
 
 use super::*;
 use crate::connection::fault::Remedy;
+use crate::connection::resp::CommandWriter;
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -60,21 +61,30 @@ async fn the_handler_of_a_command_gets_its_answer() {
 #[tokio::test]
 async fn several_commands_have_one_list_of_answers() {
     let (pipeline, mut server, _) = pipeline(1 << 10);
-    let several = Command::several([Command::new(["A"]), Command::new(["B"])]);
+    let several = || {
+        let mut commands = CommandWriter::default();
+        commands.add(&[b"A"], []);
+        commands.add(&[b"B"], []);
+        commands.finish()
+    };
     let send = |command: Command| {
         let pipeline = Arc::clone(&pipeline);
         tokio::spawn(async move { pipeline.send(command, limited()).await })
     };
 
-    let (first, last) = (send(several), send(Command::new(["C"])));
-    assert_eq!(received(&mut server, 3).await, ["A", "B", "C"]);
+    let (first, failed, last) = (send(several()), send(several()), send(Command::new(["C"])));
+    assert_eq!(received(&mut server, 5).await, ["A", "B", "A", "B", "C"]);
     server
-        .write_all(b"-OOM no memory\r\n:2\r\n:3\r\n")
+        .write_all(b"-OOM no memory\r\n:2\r\n-LOADING\r\n-ERR\r\n:3\r\n")
         .await
         .unwrap();
 
     let answers = vec![Reply::Error("OOM no memory".into()), Reply::Int(2)];
     assert_eq!(first.await.unwrap().unwrap(), Reply::List(answers));
+    assert_eq!(
+        failed.await.unwrap().unwrap(),
+        Reply::Error("LOADING".into())
+    );
     assert_eq!(last.await.unwrap().unwrap(), Reply::Int(3));
 }
 

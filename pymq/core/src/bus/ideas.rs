@@ -57,6 +57,62 @@ impl Bus {
         self.header_free().publish(event).await
     }
 
+    /// Publishes an event soon, and does not wait until it is sent.
+    ///
+    /// The events of a bus are sent in their order, in large batches. So one task publishes several
+    /// times as many events as with [`publish`](Self::publish). It waits only while 4,096 events or
+    /// 16 MiB have not been sent. Nobody learns how many subscribers an event reached.
+    ///
+    /// # Delivery
+    ///
+    /// As [`publish`](Self::publish). An event that cannot be sent is an error of the next
+    /// [`flush`](Self::flush), and counts as [`unpublished`](crate::BusStats::unpublished). A
+    /// [shutdown](Self::shutdown) sends what is buffered. If the last handle of the bus is dropped
+    /// without one, buffered events are lost, so flush first.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the event is not published.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge), [`Codec`](ErrorKind::Codec) and
+    /// [`Closed`](ErrorKind::Closed). The event is not published then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
+    /// # let bus = pymq::connect("memory://").await?;
+    /// # #[derive(serde::Serialize)] struct Placed { order: u64 }
+    /// # pymq::event!(Placed);
+    /// for order in 0..1_000 {
+    ///     bus.publish_nowait(&Placed { order }).await?;
+    /// }
+    /// bus.flush().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn publish_nowait<E: Event>(&self, event: &E) -> Result<()> {
+        self.header_free().publish_nowait(event).await
+    }
+
+    /// Waits until all earlier events of [`publish_nowait`](Self::publish_nowait) are sent, by any
+    /// task of this bus.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe. The events are sent anyway, and failures are reported by the next flush.
+    ///
+    /// # Errors
+    ///
+    /// If an event since the last flush was not published, or may not have been: the kind of the
+    /// first failure, with that failure as the source and the number of events in the text.
+    pub async fn flush(&self) -> Result<()> {
+        let operation = || "flush".to_owned();
+        let session = self.client.session(operation)?;
+        session.publishing().flush(operation).await
+    }
+
     /// Prepares a publication with a header: `bus.header("trace", "af01").publish(&event)`.
     ///
     /// # Examples

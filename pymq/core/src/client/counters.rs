@@ -33,6 +33,8 @@ pub(crate) struct Counters {
     pub(crate) missed: Counter,
     /// Requests that had expired before they could run.
     pub(crate) expired: Counter,
+    /// Buffered events that may not be published.
+    pub(crate) unpublished: Counter,
     /// Items that were taken and had been taken before.
     pub(crate) redelivered: Counter,
     /// Items moved to the dead letters.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::counters::Counters;
 use super::exposed::Exposed;
 use super::leases::HeldLeases;
+use super::publishing::PublishBuffer;
 use super::served::Served;
 use super::tasks::Tasks;
 use crate::error::Result;
@@ -22,6 +23,7 @@ pub(crate) struct Session {
     exposed: Exposed,
     served: Arc<Served>,
     leases: Arc<HeldLeases>,
+    publishing: Arc<PublishBuffer>,
 }
 
 impl Session {
@@ -36,6 +38,7 @@ impl Session {
             exposed: Exposed::default(),
             served: Arc::default(),
             leases: Arc::default(),
+            publishing: Arc::default(),
         })
     }
 
@@ -61,6 +64,10 @@ impl Session {
 
     pub(crate) fn leases(&self) -> &Arc<HeldLeases> {
         &self.leases
+    }
+
+    pub(crate) fn publishing(&self) -> &Arc<PublishBuffer> {
+        &self.publishing
     }
 
     /// Tells whether a shutdown has begun, or the runtime has ended.

@@ -46,6 +46,9 @@ pub struct BusStats {
     pub undecodable: u64,
     /// Requests that had expired before they could run.
     pub expired_requests: u64,
+    /// Events of [`publish_nowait`](crate::Bus::publish_nowait) that were not published, or may not
+    /// have been.
+    pub unpublished: u64,
 }
 
 impl BusStats {
@@ -62,6 +65,7 @@ impl BusStats {
             panics: counters.panicked.get(),
             undecodable: counters.undecodable.get(),
             expired_requests: counters.expired.get(),
+            unpublished: counters.unpublished.get(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Publishing: events with headers, and the function that sends every message to the provider.
 
-use crate::client::Client;
+use std::sync::Arc;
+
+use crate::client::{Client, PublishBuffer, Session};
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -62,6 +64,21 @@ impl Publication {
         let message = codec::encode_event(event);
         send(&self.client, E::TOPIC, message, self.headers).await
     }
+
+    /// Publishes the event with these headers soon, as
+    /// [`Bus::publish_nowait`](crate::Bus::publish_nowait) does.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped early, the event is not published.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::publish_nowait`](crate::Bus::publish_nowait).
+    pub async fn publish_nowait<E: Event>(self, event: &E) -> Result<()> {
+        let message = codec::encode_event(event);
+        buffer(&self.client, E::TOPIC, message, self.headers).await
+    }
 }
 
 /// Publishes an encoded message.
@@ -71,12 +88,32 @@ pub(super) async fn send(
     message: Result<Message>,
     headers: Headers,
 ) -> Result<usize> {
+    let (session, message) = check(client, topic, message, headers)?;
+    session.provider().publish(topic, message).await
+}
+
+/// Adds an encoded message to those that are published soon.
+pub(super) async fn buffer(
+    client: &Client,
+    topic: &str,
+    message: Result<Message>,
+    headers: Headers,
+) -> Result<()> {
+    let (session, message) = check(client, topic, message, headers)?;
+    PublishBuffer::add(session, topic.into(), message).await
+}
+
+fn check<'a>(
+    client: &'a Client,
+    topic: &str,
+    message: Result<Message>,
+    headers: Headers,
+) -> Result<(&'a Arc<Session>, Message)> {
     name::check(topic)?;
     let operation = || format!("publish to `{topic}`");
     let mut message =
         message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
     message.headers = headers;
     client.check_size(operation, &message)?;
-    let session = client.session(operation)?;
-    session.provider().publish(topic, message).await
+    Ok((client.session(operation)?, message))
 }

@@ -96,6 +96,10 @@ impl Provider for Slow {
         self.inner.queue_settle(queue, settlements).await
     }
 
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+        self.inner.publish_all(messages).await
+    }
+
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         self.inner.publish(topic, message).await
     }
