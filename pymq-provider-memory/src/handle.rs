@@ -4,12 +4,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pymq_core::provider::{Detached, Filter, Health, Inlet, ReplyInlet, RequestInlet};
 use pymq_core::{Error, ErrorKind, Result};
-use tokio_util::sync::CancellationToken;
 
 use crate::MemoryBroker;
 use crate::broker::{Space, unique};
@@ -21,9 +20,9 @@ pub(crate) struct Handle {
     space: Arc<Space>,
     /// Keeps a named broker in its table.
     _broker: MemoryBroker,
-    /// Cancelled under the lock of `open`. So [`open`](Self::open) either sees it, or
-    /// [`close`](Self::close) ends what was opened.
-    closed: CancellationToken,
+    /// Set under the lock of `open`. So [`open`](Self::open) either sees it, or
+    /// [`close`](Self::close) ends what was opened. An atomic, because each operation reads it.
+    closed: AtomicBool,
     open: Mutex<HashMap<u64, Opened>>,
     /// Ready until the handle is closed, because there is no connection to lose.
     health: Health,
@@ -42,7 +41,7 @@ impl Handle {
             id: unique(),
             space: broker.space(namespace),
             _broker: broker.clone(),
-            closed: CancellationToken::new(),
+            closed: AtomicBool::new(false),
             open: Mutex::default(),
             health: Health::new(),
         }
@@ -58,31 +57,22 @@ impl Handle {
 
     /// Fails with `Closed` after [`close`](Self::close).
     pub(crate) fn check(&self, operation: &str, name: &str) -> Result<()> {
-        if self.closed.is_cancelled() {
+        if self.is_closed() {
             Err(closed(operation, name))
         } else {
             Ok(())
         }
     }
 
-    /// Awaits the future; fails with `Closed` as soon as this handle is closed.
-    pub(crate) async fn unless_closed<T>(
-        &self,
-        operation: &str,
-        name: &str,
-        future: impl Future<Output = T>,
-    ) -> Result<T> {
-        self.closed
-            .run_until_cancelled(future)
-            .await
-            .ok_or_else(|| closed(operation, name))
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Adds a subscription, server or call. It stays until [`release`](Self::release) removes it or
     /// [`close`](Self::close) ends it.
     pub(crate) fn open(&self, id: u64, opened: Opened) -> Result<()> {
         let mut open = self.lock();
-        if self.closed.is_cancelled() {
+        if self.is_closed() {
             drop(open);
             return Err(opened.closed());
         }
@@ -115,12 +105,14 @@ impl Handle {
     /// Ends everything that this handle has open. Idempotent.
     pub(crate) fn close(&self) {
         let mut open = self.lock();
-        self.closed.cancel();
+        self.closed.store(true, Ordering::Release);
         for (id, opened) in open.drain() {
             self.remove_from_space(id, &opened);
             opened.end();
         }
         drop(open);
+        // The tasks that wait at a queue look again, and those of this handle see `closed`.
+        self.space.queues.wake_all();
         self.health.close();
     }
 
@@ -149,7 +141,7 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle")
             .field("id", &self.id)
             .field("open", &self.lock().len())
-            .field("closed", &self.closed.is_cancelled())
+            .field("closed", &self.is_closed())
             .finish_non_exhaustive()
     }
 }

@@ -136,9 +136,14 @@ impl Provider for MemoryProvider {
         if !taken.is_empty() || opts.wait == Wait::No {
             return Ok(taken);
         }
+        let is_closed = || self.handle.is_closed();
         // Boxed, because it is much larger than the rest of this future, which often is not needed.
-        let waiting = Box::pin(queues.wait(queue, &opts));
-        self.handle.unless_closed("get from", queue, waiting).await
+        let taken = Box::pin(queues.wait(queue, &opts, is_closed)).await;
+        match taken {
+            Some(taken) => Ok(taken),
+            // The handle is closed, and `check` says so.
+            None => self.handle.check("get from", queue).map(|()| Vec::new()),
+        }
     }
 
     async fn queue_settle(

@@ -135,16 +135,27 @@ impl Inner {
         self.waiters
             .next_to_wake(self.state.ready.len(), self.state.next_event())
     }
+
+    /// Removes a waiter, and returns the task to wake.
+    fn remove_waiter(&mut self, id: Option<u64>) -> Option<Waker> {
+        self.waiters.remove(id?);
+        self.next_to_wake()
+    }
 }
 
 /// Runs a step on a queue of the table, then wakes a task after both locks are released.
 fn step_on<R>(queue: Ref<'_, Arc<str>, Arc<Queue>>, step: impl FnOnce(&mut State, &Now) -> R) -> R {
     let (result, waker) = queue.step(step);
     drop(queue);
+    wake(waker);
+    result
+}
+
+/// Wakes a task. To be called without a lock, because a waker is code of the executor.
+fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
-    result
 }
 
 fn error(kind: ErrorKind, operation: &str, name: &str) -> Error {

@@ -1,6 +1,7 @@
 //! Topics: the subscriptions to each topic and pattern. A publish never waits for a subscriber.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -28,6 +29,8 @@ pub(crate) struct Topics {
     exact: DashMap<Arc<str>, Arc<Subscribers>>,
     /// Not a sharded table, because each publish looks at all patterns.
     patterns: RwLock<BTreeMap<Arc<str>, Arc<Subscribers>>>,
+    /// The number of patterns. A publish takes no lock while there are none.
+    pattern_count: AtomicUsize,
 }
 
 /// The subscribers of one topic or pattern, ordered by handle so that a publish can count handles.
@@ -76,6 +79,7 @@ impl Topics {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
             Arc::make_mut(patterns.entry(name).or_default()).insert(subscriber);
+            self.pattern_count.store(patterns.len(), Ordering::Release);
         } else {
             Arc::make_mut(&mut self.exact.entry(name).or_default()).insert(subscriber);
         }
@@ -91,6 +95,7 @@ impl Topics {
                 .unwrap_or_else(PoisonError::into_inner);
             if patterns.get_mut(name).is_some_and(&mut remove) {
                 patterns.remove(name);
+                self.pattern_count.store(patterns.len(), Ordering::Release);
             }
         } else {
             self.exact
@@ -112,7 +117,8 @@ impl Topics {
 
     fn matching(&self, topic: &str) -> Vec<Arc<Subscribers>> {
         // Patterns never receive reserved names, so a publish does not count them either.
-        if topic.starts_with(RESERVED_PREFIX) {
+        let is_empty = self.pattern_count.load(Ordering::Acquire) == 0;
+        if is_empty || topic.starts_with(RESERVED_PREFIX) {
             return Vec::new();
         }
         let patterns = self.patterns.read().unwrap_or_else(PoisonError::into_inner);

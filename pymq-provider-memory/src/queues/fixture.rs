@@ -93,7 +93,10 @@ pub(super) fn put_one(queues: &Queues, delay: Duration) {
 /// Starts a task that takes from the queue `q`, and lets it begin to wait.
 pub(super) async fn start_taker(queues: &Arc<Queues>, opts: GetOptions) -> JoinHandle<usize> {
     let queues = Arc::clone(queues);
-    let taker = tokio::spawn(async move { queues.wait("q", &opts).await.len() });
+    let taker = tokio::spawn(async move {
+        let taken = queues.wait("q", &opts, || false).await;
+        taken.expect("it is not closed").len()
+    });
     tokio::task::yield_now().await;
     taker
 }

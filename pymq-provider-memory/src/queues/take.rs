@@ -2,17 +2,17 @@
 
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use pymq_core::provider::{Delivery, GetOptions, Wait, lease_time};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::now::Now;
 use super::state::State;
-use super::{Queue, Queues};
+use super::{Queue, Queues, wake};
 
 impl Queues {
     /// Takes the messages that are ready now.
@@ -24,44 +24,103 @@ impl Queues {
     /// Takes ready messages, and waits for as long as [`GetOptions::wait`] says while there are
     /// none.
     ///
+    /// Returns `None` when `is_closed` is true. It is called under the lock of the queue, so that
+    /// [`wake_all`](Self::wake_all) reaches each task that has not seen the close.
+    ///
     /// Cancel safe: the messages are taken in the same poll that returns them.
-    pub(crate) async fn wait(&self, name: &str, opts: &GetOptions) -> Vec<Delivery> {
-        let start = Now::default();
+    pub(crate) async fn wait(
+        &self,
+        name: &str,
+        opts: &GetOptions,
+        is_closed: impl Fn() -> bool,
+    ) -> Option<Vec<Delivery>> {
         let deadline = match opts.wait {
-            Wait::For(time) => Some(start.plus(time)),
+            Wait::For(time) => Some(Now::default().plus(time)),
             Wait::Forever => None,
-            _ => Some(start.get()),
+            _ => Some(Instant::now()),
         };
-        let registration = self.register_waiter(name);
-        let mut timer = pin!(sleep_until(start.get()));
+        let mut registration = None;
+        // Boxed and made late, because most waits need no timer, and it is large.
+        let mut timer: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             loop {
-                let next_event = match registration.take(opts, cx.waker()) {
-                    Ok(taken) => return Poll::Ready(taken),
-                    Err(next_event) => next_event,
+                let looked = match &mut registration {
+                    Some(registration) => Registration::take(registration, opts, cx, &is_closed),
+                    None => self.take_or_register(name, opts, cx, &is_closed, &mut registration),
+                };
+                let next_event = match looked {
+                    Looked::Taken(taken) => return Poll::Ready(Some(taken)),
+                    Looked::Closed => return Poll::Ready(None),
+                    Looked::Nothing(next_event) => next_event,
                 };
                 if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                    return Poll::Ready(Vec::new());
+                    return Poll::Ready(Some(Vec::new()));
                 }
                 let Some(wake_at) = next_event.into_iter().chain(deadline).min() else {
                     return Poll::Pending;
                 };
-                timer.as_mut().reset(wake_at);
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(wake_at)));
+                if timer.deadline() != wake_at {
+                    timer.as_mut().reset(wake_at);
+                }
                 ready!(timer.as_mut().poll(cx));
             }
         })
         .await
     }
 
-    fn register_waiter(&self, name: &str) -> Registration {
-        let entry = self.find_or_create(name);
+    /// Takes ready messages. Without any, registers the task as a waiter in the same step.
+    fn take_or_register(
+        &self,
+        name: &str,
+        opts: &GetOptions,
+        cx: &Context<'_>,
+        is_closed: impl Fn() -> bool,
+        registration: &mut Option<Registration>,
+    ) -> Looked {
         // The entry is held until the waiter is registered. From then on the queue is not idle.
-        let id = entry.lock().waiters.register();
-        Registration {
-            queue: Arc::clone(&entry),
-            id,
+        let entry = self.find_or_create(name);
+        let now = Now::default();
+        let mut inner = entry.lock();
+        if is_closed() {
+            return Looked::Closed;
         }
+        inner.state.advance(&now);
+        let taken = inner.state.take(opts.max, opts.lease, &now);
+        if taken.is_empty() {
+            let next_event = inner.state.next_event();
+            let id = inner.waiters.register();
+            let timer = inner.waiters.suspend(id, cx.waker(), next_event);
+            *registration = Some(Registration {
+                queue: Arc::clone(&entry),
+                id: Some(id),
+            });
+            return Looked::Nothing(timer);
+        }
+        let waker = inner.next_to_wake();
+        drop(inner);
+        drop(entry);
+        wake(waker);
+        Looked::Taken(taken)
     }
+
+    /// Wakes all waiting tasks, so that those of a closed handle end.
+    pub(crate) fn wake_all(&self) {
+        let mut wakers = Vec::new();
+        for queue in &self.table {
+            wakers.extend(queue.lock().waiters.wake_all());
+        }
+        // After the locks of the table are released.
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// What a waiting task finds.
+enum Looked {
+    Taken(Vec<Delivery>),
+    /// Nothing. The task looks again at this time, also if it is not woken.
+    Nothing(Option<Instant>),
+    Closed,
 }
 
 impl State {
@@ -72,6 +131,9 @@ impl State {
         now: &Now,
     ) -> Vec<Delivery> {
         let count = max.get().min(self.ready.len());
+        if count == 0 {
+            return Vec::new();
+        }
         let taken = self.ready.drain(..count).map(|mut item| {
             item.attempt = item.attempt.saturating_add(1);
             let Some(lease) = lease else {
@@ -90,34 +152,43 @@ impl State {
 /// Dropping it removes the entry. If the task was woken for a message, the next waiter is woken.
 struct Registration {
     queue: Arc<Queue>,
-    id: u64,
+    /// `None` after the entry was removed.
+    id: Option<u64>,
 }
 
 impl Registration {
-    /// Takes ready messages. Without any, stores the waker and returns when the task has to look
-    /// again without being woken.
-    fn take(&self, opts: &GetOptions, waker: &Waker) -> Result<Vec<Delivery>, Option<Instant>> {
+    /// Takes ready messages, and removes the entry in the same step. Without any messages, stores
+    /// the waker.
+    fn take(
+        &mut self,
+        opts: &GetOptions,
+        cx: &Context<'_>,
+        is_closed: impl Fn() -> bool,
+    ) -> Looked {
         let now = Now::default();
         let mut inner = self.queue.lock();
+        if is_closed() {
+            return Looked::Closed;
+        }
         inner.state.advance(&now);
         let taken = inner.state.take(opts.max, opts.lease, &now);
-        if !taken.is_empty() {
-            // The other waiters are woken when this registration is dropped.
-            return Ok(taken);
+        if taken.is_empty() {
+            let next_event = inner.state.next_event();
+            let suspend = |id| inner.waiters.suspend(id, cx.waker(), next_event);
+            return Looked::Nothing(self.id.and_then(suspend));
         }
-        let next_event = inner.state.next_event();
-        Err(inner.waiters.suspend(self.id, waker, next_event))
+        let waker = inner.remove_waiter(self.id.take());
+        drop(inner);
+        wake(waker);
+        Looked::Taken(taken)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut inner = self.queue.lock();
-        inner.waiters.remove(self.id);
-        let waker = inner.next_to_wake();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
+        if self.id.is_some() {
+            let waker = self.queue.lock().remove_waiter(self.id.take());
+            wake(waker);
         }
     }
 }

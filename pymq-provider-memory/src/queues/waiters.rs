@@ -96,6 +96,14 @@ impl Waiters {
         waker
     }
 
+    /// Marks all tasks as awake, and returns the wakers of those that were not.
+    pub(super) fn wake_all(&mut self) -> impl Iterator<Item = Waker> {
+        self.awake = self.by_id.len();
+        self.by_id
+            .values_mut()
+            .filter_map(|waiter| waiter.waker.take())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::counters::Counters;
 use super::leases::HeldLeases;
 use super::queues::LocalQueue;
@@ -21,6 +23,9 @@ pub(crate) struct ConnectedQueue {
     pub(crate) counters: Arc<Counters>,
     pub(crate) leases: Arc<HeldLeases>,
     settler: Settler,
+    /// Cancelled when the bus takes no new work or the queue is closed. One token for both, because
+    /// each waiting take registers with it.
+    pub(super) ended: CancellationToken,
 }
 
 impl ConnectedQueue {
@@ -30,6 +35,7 @@ impl ConnectedQueue {
             provider: Arc::clone(session.provider()),
             local: Arc::clone(local),
             settler: Settler::new(tasks.clone()),
+            ended: tasks.drain().child_token(),
             tasks,
             counters: Arc::clone(session.counters()),
             leases: Arc::clone(session.leases()),
@@ -42,6 +48,11 @@ impl ConnectedQueue {
 
     pub(crate) fn name(&self) -> &Arc<str> {
         self.local.name()
+    }
+
+    /// Resolves when the bus takes no new work or the queue is closed.
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Returns the context of an error of this queue.

@@ -2,6 +2,7 @@
 //! messages, so that its own waiting puts need not ask for space.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -54,7 +55,7 @@ impl LocalQueues {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.closed.push(Arc::clone(queue));
         drop(table);
-        queue.closed.cancel();
+        queue.close();
     }
 }
 
@@ -74,6 +75,9 @@ impl Table {
 #[derive(Debug)]
 pub(crate) struct LocalQueue {
     name: Arc<str>,
+    is_valid: bool,
+    /// Set before the token is cancelled. An atomic, because each operation reads it.
+    is_closed: AtomicBool,
     closed: CancellationToken,
     taken: Notify,
     /// Weak, because a connected queue holds its local state.
@@ -83,7 +87,9 @@ pub(crate) struct LocalQueue {
 impl LocalQueue {
     fn new(name: Arc<str>) -> Self {
         Self {
+            is_valid: name::check(&name).is_ok(),
             name,
+            is_closed: AtomicBool::new(false),
             closed: CancellationToken::new(),
             taken: Notify::new(),
             connected: Mutex::default(),
@@ -102,6 +108,10 @@ impl LocalQueue {
         }
         let queue = Arc::new(ConnectedQueue::new(session, self));
         *connected = Arc::downgrade(&queue);
+        drop(connected);
+        if self.is_closed() {
+            queue.ended.cancel();
+        }
         queue
     }
 
@@ -111,11 +121,27 @@ impl LocalQueue {
 
     /// Returns the name if it is valid.
     pub(crate) fn checked_name(&self) -> Result<&str> {
-        name::check(&self.name).map(|()| &*self.name)
+        if !self.is_valid {
+            name::check(&self.name)?;
+        }
+        Ok(&self.name)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_cancelled()
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.closed.cancel();
+        let connected = self
+            .connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
+        if let Some(connected) = connected {
+            connected.ended.cancel();
+        }
     }
 
     /// Resolves when the queue is closed.

@@ -29,8 +29,7 @@ impl ConnectedQueue {
     pub(crate) async fn take(&self, verb: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
         let name = self.local.checked_name()?;
         let closed = || self.tasks.closed(self.context(verb));
-        let drain = self.tasks.drain();
-        if drain.is_cancelled() {
+        if self.tasks.is_closed() {
             return Err(closed());
         }
         if !self.local.is_closed() {
@@ -39,8 +38,10 @@ impl ConnectedQueue {
                 taken = self.provider.queue_get(name, opts.clone()) => {
                     return taken.inspect(|taken| self.took(taken));
                 }
-                () = self.local.closed() => {}
-                () = drain.cancelled() => return Err(closed()),
+                () = self.ended() => {}
+            }
+            if self.tasks.is_closed() {
+                return Err(closed());
             }
         }
         let rest = self.provider.queue_get(name, opts.wait(Wait::No)).await?;
