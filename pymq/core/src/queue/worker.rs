@@ -3,7 +3,8 @@
 //! | file | content |
 //! |---|---|
 //! | `run` | the task: one loop that takes, begins, and waits for the first event |
-//! | `item` | one item and its handler |
+//! | `runners` | the tasks that run the handler, and what they share with the loop |
+//! | `item` | one item: what its handler is given, and how it reports |
 //! | `outcome` | how an item is settled when its handler has ended |
 //! | `settling` | settlements and extensions, and what their answers mean |
 //! | `in_flight`, `schedule` | pure state: the items, and when each is settled or extended |
@@ -16,6 +17,7 @@ mod ongoing;
 mod outcome;
 mod pace;
 mod run;
+mod runners;
 mod schedule;
 mod settling;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::runners::Ready;
 use super::schedule::Schedule;
 use crate::client::Ticket;
 use crate::message::Message;
@@ -88,19 +89,37 @@ impl<C> InFlight<C> {
         self.extend_at(ticket, now.checked_add(self.extension_interval()));
     }
 
-    /// Begins the item that has waited longest. Returns its message and attempt, or `None` in place
-    /// of them if its lease has ended.
-    pub(super) fn begin(&mut self, now: Instant) -> Option<(Ticket, Option<(Message, u32)>)> {
+    /// Begins the item that has waited longest. Returns `None` in place of the item if its lease has
+    /// ended.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<(Ticket, Option<Ready>)> {
         let ticket = self.waiting.pop_front()?;
         let item = self.items.get_mut(&ticket)?;
         if item.ends.is_some_and(|ends| ends <= now) {
             return Some((ticket, None));
         }
-        let Stage::Waiting(message, _) = std::mem::replace(&mut item.stage, Stage::Running) else {
+        let Stage::Waiting(message, since) = std::mem::replace(&mut item.stage, Stage::Running)
+        else {
             return None;
         };
         self.running += 1;
-        Some((ticket, Some((message, item.attempt))))
+        let ready = Ready {
+            ticket,
+            message,
+            attempt: item.attempt,
+            since,
+            ends: item.ends,
+        };
+        Some((ticket, Some(ready)))
+    }
+
+    /// Notes that an item which was to begin has not begun. It is the first that waits again, unless
+    /// its lease has ended.
+    pub(super) fn recall(&mut self, ready: Ready) {
+        self.running -= 1;
+        if let Some(item) = self.items.get_mut(&ready.ticket) {
+            item.stage = Stage::Waiting(ready.message, ready.since);
+            self.waiting.push_front(ready.ticket);
+        }
     }
 
     /// Notes that a handler has ended. Returns the attempt of an item that is now to be settled, or
@@ -317,8 +336,25 @@ mod tests {
 
         let begun = in_flight.begin(start + LEASE);
 
-        assert_eq!(begun, Some((0, None)));
+        assert!(matches!(begun, Some((0, None))));
         assert_eq!(in_flight.running(), 0);
+    }
+
+    #[test]
+    fn what_is_recalled_waits_first_and_in_order_unless_it_was_lost() {
+        let now = Instant::now();
+        let mut in_flight = in_flight(0..4, now);
+        let mut begin = || in_flight.begin(now).unwrap().1.unwrap();
+        let begun = [begin(), begin(), begin()];
+        in_flight.lose(1);
+
+        for ready in begun.into_iter().rev() {
+            in_flight.recall(ready);
+        }
+
+        assert_eq!(in_flight.running(), 0);
+        let begin = |_| in_flight.begin(now + LEASE / 2).map(|(ticket, _)| ticket);
+        assert_eq!([0; 4].map(begin), [Some(0), Some(2), Some(3), None]);
     }
 
     #[test]

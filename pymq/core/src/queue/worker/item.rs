@@ -5,16 +5,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 use super::super::unreadable_reason;
 use super::outcome::Outcome;
+use super::runners::Exchange;
 use crate::client::Ticket;
 use crate::codec::Decode;
 use crate::error::Result;
 use crate::handler::Handler;
-use crate::isolation::{Isolated, catch_panic};
+use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
 use crate::state::States;
 
@@ -113,38 +113,38 @@ pub(super) struct Finished {
     pub(super) message: Message,
 }
 
-/// Runs the handler on one item, and reports.
-pub(super) async fn work(handler: ItemFn, meta: ItemMeta, mut report: Report) {
-    report.began = Instant::now();
-    let outcome = catch_panic(|| handler(&report.message, meta)).await;
-    report.outcome = outcome.unwrap_or_else(Outcome::Panicked);
-}
-
 /// Reports to the worker, when it is dropped, that an item is finished. So the worker is told even
 /// if the future of a handler panics while it is dropped.
 #[derive(Debug)]
-pub(super) struct Report {
-    /// Unbounded, but the worker begins no more items than it has handlers.
-    to: UnboundedSender<Finished>,
+pub(super) struct Report<'a> {
+    to: &'a Exchange,
     ticket: Ticket,
     message: Message,
     began: Instant,
     outcome: Outcome,
 }
 
-impl Report {
-    pub(super) fn new(to: UnboundedSender<Finished>, ticket: Ticket, message: Message) -> Self {
+impl<'a> Report<'a> {
+    pub(super) fn new(to: &'a Exchange, ticket: Ticket, message: Message, began: Instant) -> Self {
         Self {
             to,
             ticket,
             message,
-            began: Instant::now(),
+            began,
             outcome: Outcome::Dropped,
         }
     }
+
+    pub(super) fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub(super) fn end(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
 }
 
-impl Drop for Report {
+impl Drop for Report<'_> {
     fn drop(&mut self) {
         if matches!(self.outcome, Outcome::Dropped) && std::thread::panicking() {
             self.outcome = Outcome::Panicked("while the handler was dropped".to_owned());
@@ -156,6 +156,6 @@ impl Drop for Report {
             message: std::mem::take(&mut self.message),
         };
         // If the worker is gone, the bus gives its leases back, or they end.
-        drop(self.to.send(finished));
+        self.to.finish(finished);
     }
 }

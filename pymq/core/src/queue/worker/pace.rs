@@ -8,6 +8,9 @@ pub(super) const MAX_TAKEN_AHEAD: usize = 64;
 /// Items that are taken ahead are expected to begin within this time.
 const TAKE_AHEAD_WINDOW: Duration = Duration::from_millis(20);
 
+/// The longest usual time of quick items.
+const QUICK: Duration = Duration::from_micros(100);
+
 /// What a worker knows of how long its handler takes.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -23,6 +26,11 @@ impl Pace {
             Some(usual) if took < usual => (usual * 7 + took) / 8,
             _ => took,
         });
+    }
+
+    /// Tells whether items take so little time that a task for each would cost more.
+    pub(super) fn is_quick(&self) -> bool {
+        self.usual.is_some_and(|usual| usual <= QUICK)
     }
 
     /// Returns how many more items to take than there are free handlers: those that the handlers

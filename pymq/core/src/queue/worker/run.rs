@@ -12,13 +12,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::in_flight::InFlight;
-use super::item::{Finished, ItemFn, ItemMeta, Report, work};
+use super::item::{Finished, ItemFn};
 use super::ongoing::{Ongoing, at};
+use super::outcome::Outcome;
 use super::pace::{MAX_TAKEN_AHEAD, Pace};
+use super::runners::{Exchange, Runner};
 use super::settling::Settled;
 use crate::client::{Alive, ConnectedQueue};
 use crate::error::{ErrorKind, Result};
@@ -59,8 +60,9 @@ pub(super) struct Worker {
     /// The settlements and extensions that are with the provider.
     pub(super) settle: Ongoing<Settled>,
     pub(super) settle_backoff: Backoff,
-    finish: UnboundedSender<Finished>,
-    finished: UnboundedReceiver<Finished>,
+    exchange: Arc<Exchange>,
+    /// Since when the first item waits that was handed out since the last recall.
+    handed_out: Option<Instant>,
 }
 
 /// What a worker waits for.
@@ -68,13 +70,12 @@ enum Event {
     Stop,
     Settled(Settled),
     Taken(Result<Vec<Claimed>>),
-    Finished(Finished),
+    Finished,
     Alarm,
 }
 
 impl Worker {
     pub(super) fn new(rules: Rules, queue: Arc<ConnectedQueue>, alive: Arc<Alive>) -> Self {
-        let (finish, finished) = unbounded_channel();
         Self {
             in_flight: InFlight::new(rules.lease),
             rules,
@@ -88,14 +89,15 @@ impl Worker {
             take_backoff: Backoff::worker(),
             settle: Ongoing::default(),
             settle_backoff: Backoff::worker(),
-            finish,
-            finished,
+            exchange: Arc::default(),
+            handed_out: None,
         }
     }
 
     /// Works until it is stopped and has nothing in flight.
     pub(super) async fn run(mut self) {
         loop {
+            self.finish();
             let now = Instant::now();
             self.begin(now);
             self.settle_due(now);
@@ -107,13 +109,8 @@ impl Worker {
                 Event::Stop => self.stop(),
                 Event::Settled(settled) => self.settled(settled),
                 Event::Taken(taken) => self.taken(taken),
-                Event::Finished(finished) => {
-                    self.classify(finished);
-                    // What has finished at the same time is settled at the same time.
-                    while let Ok(finished) = self.finished.try_recv() {
-                        self.classify(finished);
-                    }
-                }
+                // What has finished at any event is settled at the start of the loop.
+                Event::Finished => {}
                 Event::Alarm => self.give_back_stale(),
             }
         }
@@ -127,7 +124,7 @@ impl Worker {
             () = self.alive.stopped(&self.queue.tasks), if !self.is_stopping => Event::Stop,
             settled = self.settle.end() => Event::Settled(settled),
             taken = self.take.end() => Event::Taken(taken),
-            Some(finished) = self.finished.recv() => Event::Finished(finished),
+            () = self.exchange.changed() => Event::Finished,
             () = at(alarm) => Event::Alarm,
         }
     }
@@ -140,27 +137,63 @@ impl Worker {
         [settle, take, self.stale_at()].into_iter().flatten().min()
     }
 
-    /// Begins items that wait, while handlers are free.
+    /// Decides about the items that have finished.
+    fn finish(&mut self) {
+        let (finished, is_left) = self.exchange.take_finished();
+        let is_done = |finished: &Finished| matches!(finished.outcome, Outcome::Done);
+        if is_left || (self.keeps_order() && !finished.iter().all(is_done)) {
+            // Before the decisions: if one item goes back to the front, these do too. The runner
+            // begins none of them after an item that is not done.
+            self.recall();
+        }
+        for finished in finished {
+            self.classify(finished);
+        }
+    }
+
+    /// Hands out items that wait: one for each free handler, or all while items are quick.
     fn begin(&mut self, now: Instant) {
-        while self.in_flight.running() < self.rules.concurrency
+        let is_quick = self.pace.is_quick();
+        let max = if is_quick {
+            usize::MAX
+        } else {
+            self.rules.concurrency
+        };
+        while self.in_flight.running() < max
             && let Some((ticket, begun)) = self.in_flight.begin(now)
         {
-            let queue = self.queue.name();
-            let Some((message, attempt)) = begun else {
+            let Some(ready) = begun else {
                 let attempt = self.attempt(ticket);
-                tracing::debug!(
-                    queue = &**queue,
-                    attempt,
-                    "a lease ended before its item began"
-                );
+                let queue = &**self.queue.name();
+                tracing::debug!(queue, attempt, "a lease ended before its item began");
                 self.lose(ticket);
                 continue;
             };
-            let meta = ItemMeta::new(Arc::clone(queue), attempt, message.headers.clone());
-            let report = Report::new(self.finish.clone(), ticket, message);
-            let handler = Arc::clone(&self.rules.handler);
-            drop(self.queue.tasks.spawn(work(handler, meta, report)));
+            self.handed_out.get_or_insert(ready.since);
+            self.exchange.hand_out(ready);
         }
+        let running = (!is_quick).then(|| self.in_flight.running());
+        let missing = self.exchange.start_missing(running, self.rules.concurrency);
+        for _ in 0..missing {
+            let runner = Runner {
+                exchange: Arc::clone(&self.exchange),
+                queue: Arc::clone(&self.queue),
+                handler: Arc::clone(&self.rules.handler),
+            };
+            drop(self.queue.tasks.spawn(runner.run()));
+        }
+    }
+
+    /// Takes back the items that were handed out and have not begun. They wait as before. Tells
+    /// whether there were any.
+    pub(super) fn recall(&mut self) -> bool {
+        self.handed_out = None;
+        let ready = self.exchange.recall();
+        let has_any = !ready.is_empty();
+        for ready in ready.into_iter().rev() {
+            self.in_flight.recall(ready);
+        }
+        has_any
     }
 
     /// Takes more when a handler is free and no item waits for it: one item for each free handler,
@@ -169,7 +202,10 @@ impl Worker {
     /// So items taken ahead are not topped up while all handlers are busy, and a worker with slow
     /// items holds none that it does not work on.
     fn take_more(&mut self, now: Instant) {
-        let free = self.rules.concurrency - self.in_flight.running();
+        let free = self
+            .rules
+            .concurrency
+            .saturating_sub(self.in_flight.running());
         let is_due = self.take_again.is_none_or(|again| again <= now);
         let is_free =
             self.in_flight.waiting_since().is_none() && !self.is_stopping && self.may_take();
@@ -241,11 +277,19 @@ impl Worker {
 
     /// Returns when the items that wait go back if none of them has begun.
     fn stale_at(&self) -> Option<Instant> {
-        Some(self.in_flight.waiting_since()? + MAX_WAIT_TO_BEGIN)
+        let since = self.in_flight.waiting_since().or(self.handed_out)?;
+        Some(since + MAX_WAIT_TO_BEGIN)
     }
 
     fn give_back_stale(&mut self) {
         let now = Instant::now();
+        if self.stale_at().is_none_or(|at| at > now) {
+            return;
+        }
+        if self.recall() {
+            // A handler blocks its thread, so items are not quick now: each needs a runner.
+            self.pace.note(MAX_WAIT_TO_BEGIN);
+        }
         if self.stale_at().is_some_and(|at| at <= now) {
             self.in_flight.give_back_waiting(now);
         }
@@ -255,6 +299,7 @@ impl Worker {
     fn stop(&mut self) {
         self.is_stopping = true;
         self.take.cancel();
+        self.recall();
         let now = Instant::now();
         self.in_flight.give_back_waiting(now);
         self.in_flight.settle_now(now);

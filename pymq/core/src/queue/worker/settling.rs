@@ -53,7 +53,11 @@ impl Worker {
             match answer {
                 Ok(()) if is_extension => self.in_flight.extended(ticket, settled.began),
                 Ok(()) => self.forget(ticket),
-                Err(error) if error.kind() == ErrorKind::LeaseLost => self.lose(ticket),
+                Err(error) if error.kind() == ErrorKind::LeaseLost => {
+                    // So that the stage tells whether its handler has begun.
+                    self.recall();
+                    self.lose(ticket);
+                }
                 Err(error) => {
                     has_failed = true;
                     if is_extension {
