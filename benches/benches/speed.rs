@@ -3,11 +3,7 @@
 
 use std::process::ExitCode;
 
-use pymq_benches::{Options, groups, run};
-use pymq_conformance::redis::Server;
-
-/// Without a bound Redis does not drop a subscriber that is slower than the publishers.
-const NO_BOUND: [&str; 5] = ["--client-output-buffer-limit", "pubsub", "0", "0", "0"];
+use pymq_benches::{Options, Redis, groups, run};
 
 fn main() -> ExitCode {
     let options = match Options::from_args() {
@@ -17,8 +13,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let server = match runtime.block_on(Server::start(&NO_BOUND)) {
+    let server = match Redis::start() {
         Ok(server) => Some(server),
         Err(error) if options.check => {
             eprintln!("no Redis to check: {error}");
@@ -31,7 +26,7 @@ fn main() -> ExitCode {
     };
     let mut all = Vec::new();
     if let Some(server) = &server {
-        all.extend(groups::redis(server.url()));
+        all.extend(groups::redis(&server.url()));
     }
     all.extend(groups::memory());
     run(all, &options)

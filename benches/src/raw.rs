@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncCommands, RedisResult};
 use futures_util::StreamExt;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, RedisResult};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 

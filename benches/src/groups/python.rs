@@ -1,11 +1,9 @@
 //! PyMQ in Python, a process that serves and one that calls.
 
-use std::sync::Arc;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
-
-use pymq_conformance::Failure;
-use pymq_conformance::python::{self, Python as Process};
-use tokio::sync::OnceCell;
 
 use crate::{Case, Sample, float};
 
@@ -13,7 +11,7 @@ use crate::{Case, Sample, float};
 #[derive(Clone)]
 pub(super) struct Python {
     url: String,
-    processes: Arc<OnceCell<Option<Processes>>>,
+    processes: Arc<OnceLock<Option<Mutex<Processes>>>>,
 }
 
 struct Processes {
@@ -35,60 +33,95 @@ impl Python {
         let calls = Case::optional(name, move |operations| {
             let python = python.clone();
             async move {
-                let start = python.processes.get_or_init(|| start(&python.url));
-                let processes = start.await.as_ref()?;
-                let calls = format!("spread({operations}, {in_flight})");
-                let start = Instant::now();
-                processes.client.run(&calls).await.expect("Python calls");
-                Some(Sample {
-                    rate: Some(float(operations) / start.elapsed().as_secs_f64()),
-                    ..Sample::default()
-                })
+                let calls = tokio::task::spawn_blocking(move || python.call(operations, in_flight));
+                calls.await.expect("Python calls")
             }
         });
         calls.one_in(32)
     }
-}
 
-async fn start(url: &str) -> Option<Processes> {
-    let started = if python::is_off() {
-        Err("PYMQ_TEST_PYTHON=off".into())
-    } else {
-        Processes::start(url).await
-    };
-    started
-        .inspect_err(|error| eprintln!("no row for PyMQ in Python: {error}"))
-        .ok()
+    fn call(&self, operations: usize, in_flight: usize) -> Option<Sample> {
+        let start = || Processes::start(&self.url).inspect_err(Processes::is_lacking);
+        let processes = self.processes.get_or_init(|| start().ok().map(Mutex::new));
+        let mut processes = processes
+            .as_ref()?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let start = Instant::now();
+        processes
+            .client
+            .ask(&format!("{operations} {in_flight}"), "done")
+            .expect("Python calls");
+        Some(Sample {
+            rate: Some(float(operations) / start.elapsed().as_secs_f64()),
+            ..Sample::default()
+        })
+    }
 }
 
 impl Processes {
-    async fn start(url: &str) -> Result<Self, Failure> {
-        const NAMESPACE: &str = "python";
-        let server = Process::start(url, NAMESPACE).await?;
-        server
-            .run("def echo(text: str) -> str: return text\npymq.expose(echo, 'echo')")
-            .await?;
-        let client = Process::start(url, NAMESPACE).await?;
-        let call = "
-            from concurrent.futures import ThreadPoolExecutor
-
-            text = 'x' * 254
-            callers = ThreadPoolExecutor(64)
-            # Until the function is live: Python exposes without waiting for that.
-            while pymq.stub('echo')(text) != text: pass
-
-            def call(times):
-                echo = pymq.stub('echo', timeout=10)
-                for _ in range(times):
-                    assert echo(text) == text
-
-            def spread(operations, threads):
-                list(callers.map(call, [operations // threads] * threads))
-        ";
-        client.run(call).await?;
+    fn start(url: &str) -> io::Result<Self> {
+        let server = Process::start(url, "serve")?;
         Ok(Self {
-            client,
+            client: Process::start(url, "call")?,
             _server: server,
         })
+    }
+
+    fn is_lacking(error: &io::Error) {
+        eprintln!("no row for PyMQ in Python (PYMQ_TEST_PYTHON names the interpreter): {error}");
+    }
+}
+
+/// A Python process. It ends when this is dropped, and with our process.
+struct Process {
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(url: &str, role: &str) -> io::Result<Self> {
+        const CALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/caller.py");
+        const VENV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
+        let interpreter = std::env::var("PYMQ_TEST_PYTHON").unwrap_or_else(|_| VENV.to_owned());
+        let mut process = Command::new(interpreter)
+            .args(["-B", CALLER, url, role])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipes = process.stdin.take().zip(process.stdout.take());
+        let (input, output) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut python = Self {
+            process,
+            input: Some(input),
+            output: BufReader::new(output),
+        };
+        python.wait_for("ready")?;
+        Ok(python)
+    }
+
+    fn ask(&mut self, line: &str, answer: &str) -> io::Result<()> {
+        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        writeln!(input, "{line}")?;
+        self.wait_for(answer)
+    }
+
+    fn wait_for(&mut self, answer: &str) -> io::Result<()> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        if line.trim_end() == answer {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("Python says `{line}`")))
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        // It fails only if the process was waited for, which is not done elsewhere.
+        drop(self.process.wait());
     }
 }
