@@ -8,6 +8,10 @@
     clippy::print_stderr,
     reason = "the table is what a bench is for"
 )]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "whatever fails ends the bench: a baseline that fails has nothing to say"
+)]
 
 mod case;
 pub mod groups;
@@ -21,7 +25,7 @@ mod run;
 mod server;
 
 pub use self::case::{Case, Goal, Group, Limit, Measure, Runtime};
-pub use self::meter::{Meter, Sample, latencies, spread};
+pub use self::meter::{Meter, Sample, cpu_time, latencies, spread};
 pub use self::options::Options;
 pub use self::redis::Redis;
 pub use self::results::{GoalResult, GroupResult, Results, Row, Spread};

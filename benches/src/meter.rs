@@ -97,7 +97,7 @@ impl Meter {
 }
 
 /// The CPU time of this process, of all its threads.
-pub(crate) fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(
         time.tv_sec.try_into().unwrap_or_default(),
@@ -106,10 +106,6 @@ pub(crate) fn cpu_time() -> Duration {
 }
 
 /// Does so many operations in `tasks` tasks at once. Each task awaits its own.
-///
-/// # Panics
-///
-/// When an operation does.
 pub async fn spread<F, Fut>(operations: usize, tasks: usize, operation: F)
 where
     F: Fn() -> Fut + Clone + Send + 'static,
@@ -131,10 +127,6 @@ where
 }
 
 /// Does the same and returns how long each operation took.
-///
-/// # Panics
-///
-/// When an operation does.
 pub async fn latencies<F, Fut>(operations: usize, tasks: usize, operation: F) -> Vec<Duration>
 where
     F: Fn() -> Fut + Clone + Send + 'static,

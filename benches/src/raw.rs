@@ -11,10 +11,6 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::{Meter, Sample, payload, spread, unique};
 
 /// Opens a connection that may block.
-///
-/// # Panics
-///
-/// When the server does not answer: a bench without its baseline has nothing to say.
 pub async fn connection(url: &str) -> MultiplexedConnection {
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
     let client = redis::Client::open(url).expect("a Redis URL");
@@ -25,10 +21,6 @@ pub async fn connection(url: &str) -> MultiplexedConnection {
 }
 
 /// Subscribes on a connection of its own.
-///
-/// # Panics
-///
-/// When the server does not answer.
 pub async fn subscription(url: &str, channel: &str) -> redis::aio::PubSubStream {
     let client = redis::Client::open(url).expect("a Redis URL");
     let mut subscriber = client
@@ -52,7 +44,7 @@ async fn receiver(url: &str, channel: &str, messages: usize) -> JoinHandle<()> {
     })
 }
 
-/// PUBLISH by `tasks` tasks that each await the reply, until `subscribers` PubSub connections have
+/// PUBLISH by `tasks` tasks that each await the reply, until `subscribers` subscriber connections have
 /// every message.
 pub async fn publish(url: String, operations: usize, tasks: usize, subscribers: usize) -> Sample {
     let channel = unique("publish");
@@ -135,7 +127,7 @@ pub async fn push_and_pop(url: String, operations: usize, tasks: usize, count: u
 pub async fn push_and_pop_one(url: String, operations: usize) -> Sample {
     let key = unique("queue-one");
     let (mut popping, mut pushing) = (connection(&url).await, connection(&url).await);
-    let (taken, mut takes) = mpsc::channel(1);
+    let (taken, mut arrivals) = mpsc::channel(1);
     let list = key.clone();
     let taking = tokio::spawn(async move {
         for _ in 0..operations {
@@ -151,7 +143,7 @@ pub async fn push_and_pop_one(url: String, operations: usize) -> Sample {
     for _ in 0..operations {
         let start = Instant::now();
         let _: i64 = pushing.lpush(&key, &message[..]).await.expect("LPUSH");
-        takes.recv().await.expect("the consumer runs");
+        arrivals.recv().await.expect("the consumer runs");
         times.push(start.elapsed());
     }
     let sample = meter.stop_with(times);

@@ -259,6 +259,7 @@ pub(crate) fn machine() -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these numbers are exact")]
 mod tests {
     use super::{GoalResult, Results, Row, spread};
     use crate::{Goal, Limit, Measure, Sample};

@@ -7,10 +7,6 @@ use crate::{Case, Group, Options, Runtime, Sample, report};
 
 /// Runs the selected groups and prints a table for each. Fails under `--check` when a goal is
 /// missed by more than the noise.
-///
-/// # Panics
-///
-/// When a case does, or when the file of the results cannot be written.
 pub fn run(groups: Vec<Group>, options: &Options) -> ExitCode {
     let mut results = Results {
         machine: machine(),

@@ -19,10 +19,6 @@ pub struct ServerInfo {
 impl ServerInfo {
     /// Reads the counters. It uses a connection of its own and blocks the thread, so it is not
     /// part of what is measured.
-    ///
-    /// # Panics
-    ///
-    /// When the server does not answer.
     pub fn read(url: &str) -> Self {
         let address = url.trim_start_matches("redis://").trim_end_matches('/');
         let mut socket = TcpStream::connect(address).expect("a Redis that answers");

@@ -149,14 +149,14 @@ async fn worker(operations: usize) -> Sample {
     let queue = bus().await.queue::<Raw>("jobs");
     let handled = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&handled);
-    let handler = move |_: Raw| {
+    let count = move |_: Raw| {
         let counter = Arc::clone(&counter);
         async move {
             counter.fetch_add(1, Ordering::Relaxed);
         }
     };
     let running = queue
-        .worker(handler)
+        .worker(count)
         .concurrency(8)
         .start()
         .expect("a worker");

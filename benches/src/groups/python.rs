@@ -75,7 +75,7 @@ impl Processes {
 
 /// A Python process. It ends when this is dropped, and with our process.
 struct Process {
-    process: Child,
+    child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -85,15 +85,15 @@ impl Process {
         const CALLER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/python/caller.py");
         const VENV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
         let interpreter = std::env::var("PYMQ_TEST_PYTHON").unwrap_or_else(|_| VENV.to_owned());
-        let mut process = Command::new(interpreter)
+        let mut child = Command::new(interpreter)
             .args(["-B", CALLER, url, role])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let pipes = process.stdin.take().zip(process.stdout.take());
+        let pipes = child.stdin.take().zip(child.stdout.take());
         let (input, output) = pipes.ok_or(io::ErrorKind::BrokenPipe)?;
         let mut python = Self {
-            process,
+            child,
             input: Some(input),
             output: BufReader::new(output),
         };
@@ -122,6 +122,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
         // It fails only if the process was waited for, which is not done elsewhere.
-        drop(self.process.wait());
+        drop(self.child.wait());
     }
 }

@@ -37,14 +37,14 @@ fn draining(url: &str) -> Group {
             let meter = Meter::with_server(&url);
             let handled = Arc::new(AtomicUsize::new(0));
             let counter = Arc::clone(&handled);
-            let handler = move |_: String| {
+            let count = move |_: String| {
                 let counter = Arc::clone(&counter);
                 async move {
                     counter.fetch_add(1, Ordering::Relaxed);
                 }
             };
             let running = queue
-                .worker(handler)
+                .worker(count)
                 .concurrency(64)
                 .start()
                 .expect("a worker");
@@ -112,7 +112,7 @@ fn latency(url: &str, runtime: Runtime) -> Group {
     let cases = vec![
         case(url, RAW, raw::push_and_pop_one),
         case(url, GET, |url, n| async move {
-            let (taken, takes) = mpsc::channel(1);
+            let (taken, arrivals) = mpsc::channel(1);
             let name = unique("get");
             let queue = bus(&url).await.queue::<String>(&name);
             let getting = tokio::spawn(async move {
@@ -121,12 +121,12 @@ fn latency(url: &str, runtime: Runtime) -> Group {
                     taken.send(()).await.expect("the producer waits");
                 }
             });
-            let sample = put_each(url, &name, n, takes).await;
+            let sample = put_each(url, &name, n, arrivals).await;
             getting.await.expect("the consumer does not panic");
             sample
         }),
         case(url, WORKER, |url, n| async move {
-            let (taken, takes) = mpsc::channel(1);
+            let (taken, arrivals) = mpsc::channel(1);
             let name = unique("work");
             let queue = bus(&url).await.queue::<String>(&name);
             let handler = move |_: String| {
@@ -136,7 +136,7 @@ fn latency(url: &str, runtime: Runtime) -> Group {
                 }
             };
             let running = queue.worker(handler).start().expect("a worker");
-            let sample = put_each(url, &name, n, takes).await;
+            let sample = put_each(url, &name, n, arrivals).await;
             running.stop().await;
             sample
         }),
@@ -152,7 +152,7 @@ async fn put_each(
     url: String,
     name: &str,
     operations: usize,
-    mut takes: mpsc::Receiver<()>,
+    mut arrivals: mpsc::Receiver<()>,
 ) -> Sample {
     let queue = bus(&url).await.queue::<String>(name);
     // Until the consumer waits.
@@ -163,7 +163,7 @@ async fn put_each(
     for _ in 0..operations {
         let start = Instant::now();
         queue.put(&item).await.expect("put");
-        takes.recv().await.expect("the consumer runs");
+        arrivals.recv().await.expect("the consumer runs");
         times.push(start.elapsed());
     }
     meter.stop_with(times)
