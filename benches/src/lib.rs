@@ -15,8 +15,11 @@
 
 mod case;
 pub mod groups;
+mod growth;
 mod meter;
 mod options;
+mod plot;
+mod publish;
 pub mod raw;
 mod redis;
 mod report;
@@ -25,8 +28,10 @@ mod run;
 mod server;
 
 pub use self::case::{Case, Goal, Group, Limit, Measure, Runtime};
+pub use self::growth::growth;
 pub use self::meter::{Meter, Sample, cpu_time, latencies, spread};
 pub use self::options::Options;
+pub use self::publish::publish;
 pub use self::redis::Redis;
 pub use self::results::{GoalResult, GroupResult, Results, Row, Spread};
 pub use self::run::run;

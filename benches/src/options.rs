@@ -12,10 +12,17 @@ usage: cargo bench -p pymq-benches -- [OPTIONS]
   --quick       few rounds and operations: does everything run?
   --json FILE   add the results to this file; groups that it has are replaced
   --list        print the titles of the groups
+  --growth      measure instead what grows with the number of topics, items, calls and bytes, and
+                draw it into docs/ (with --quick: into a temporary folder)
+  --report FILE write the tables and the chart of README.md and docs/ from such a file
 ";
 
 /// How a bench runs.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Options {
     /// Selects the groups with this text in the title.
     pub only: Option<String>,
@@ -27,6 +34,10 @@ pub struct Options {
     pub json: Option<PathBuf>,
     /// Only prints the titles.
     pub list: bool,
+    /// Measures the growth instead.
+    pub growth: bool,
+    /// Only writes the documents from this file.
+    pub report: Option<PathBuf>,
 }
 
 impl Options {
@@ -50,6 +61,8 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--json" => options.json = Some(value()?.into()),
                 "--list" => options.list = true,
+                "--growth" => options.growth = true,
+                "--report" => options.report = Some(value()?.into()),
                 "--help" => return Err(HELP.to_owned()),
                 _ => return Err(format!("unknown argument {arg}\n\n{HELP}")),
             }

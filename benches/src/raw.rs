@@ -44,8 +44,8 @@ async fn receiver(url: &str, channel: &str, messages: usize) -> JoinHandle<()> {
     })
 }
 
-/// PUBLISH by `tasks` tasks that each await the reply, until `subscribers` subscriber connections have
-/// every message.
+/// PUBLISH by `tasks` tasks that each await the reply, until every subscriber has every message.
+/// Each subscriber has a connection of its own.
 pub async fn publish(url: String, operations: usize, tasks: usize, subscribers: usize) -> Sample {
     let channel = unique("publish");
     let mut receiving = Vec::with_capacity(subscribers);

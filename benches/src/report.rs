@@ -9,9 +9,14 @@ pub(crate) fn print(group: &GroupResult) {
         "\n{} ({} operations, median of {} rounds)",
         group.title, group.operations, group.rounds
     );
+    let first = if group.rows.iter().any(|row| row.value.is_some()) {
+        "value"
+    } else {
+        "ops/s"
+    };
     println!(
         "{:<44} {:>9} {:>6} {:>13} {:>8} {:>8} {:>9} {:>9} {:>7}",
-        "", "ops/s", "ratio", "min..max", "p50 us", "p99 us", "client us", "redis us", "cmds"
+        "", first, "ratio", "min..max", "p50 us", "p99 us", "client us", "redis us", "cmds"
     );
     for row in &group.rows {
         println!("{}", line(row));
