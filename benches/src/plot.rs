@@ -22,8 +22,8 @@ const FONT: &str = "sans-serif";
 ///
 /// If the file cannot be written.
 pub(crate) fn bars(bars: &[(String, f64)], path: &Path) -> Outcome {
-    const WIDTH: i32 = 900;
-    const LABELS: i32 = 520;
+    const WIDTH: i32 = 1_000;
+    const LABELS: i32 = 600;
     const BAR: i32 = 22;
     /// Pixels for a factor of ten.
     const TENFOLD: f64 = 120.0;

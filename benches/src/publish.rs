@@ -40,31 +40,31 @@ fn replace(path: &Path, text: &str) -> Outcome {
     Ok(std::fs::write(path, new)?)
 }
 
-/// A line for each goal that compares two cases.
+/// A line for each highlight that compares two cases.
 fn summary(results: &Results) -> String {
     let mut text = format!(
-        "{}. `cargo bench -p pymq-benches`, {} bytes, median of the rounds.\n\n\
+        "![how many times as fast as the baseline pymq is](docs/speed.svg)\n\n\
+         Measured by `cargo bench -p pymq-benches` with {} bytes, median of the rounds, on: {}.\n\n\
          | | beside | pymq | ratio (range) |\n|---|---|---:|---:|\n",
-        results.machine,
-        crate::PAYLOAD
+        crate::PAYLOAD,
+        results.machine
     );
-    for (group, goal) in goals(results) {
+    for (group, goal) in highlights(results) {
         let (Some(to), Some(reached)) = (&goal.to, goal.reached) else {
             continue;
         };
         let own = row(group, &goal.case);
         let number = match goal.measure {
             Measure::P50 => own.and_then(|row| row.p50_us).map(|p50| micros(p50.median)),
-            Measure::P99 => own.and_then(|row| row.p99_us).map(|p99| micros(p99.median)),
             Measure::Rate => own
                 .and_then(|row| row.rate)
                 .map(|rate| format!("{}/s", short(rate.median))),
-            Measure::Value => None,
+            Measure::P99 | Measure::Value => None,
         };
-        let kind = match goal.measure {
-            Measure::Rate | Measure::Value => "",
-            Measure::P50 => ", time (p50)",
-            Measure::P99 => ", time (p99)",
+        let kind = if goal.measure == Measure::P50 {
+            ", time (p50)"
+        } else {
+            ""
         };
         writeln!(
             text,
@@ -138,23 +138,29 @@ fn table(text: &mut String, group: &GroupResult) -> std::fmt::Result {
     Ok(())
 }
 
-/// How many times as fast pymq is, for each goal that compares two cases.
+/// How many times as fast pymq is, for each line of the summary.
 fn bars(results: &Results) -> Vec<(String, f64)> {
-    let bars = goals(results).filter_map(|(group, goal)| {
+    let bars = highlights(results).filter_map(|(group, goal)| {
         let (to, reached) = (goal.to.as_ref()?, goal.reached?.median);
-        let (ratio, kind) = match (goal.limit, goal.measure) {
-            (Limit::AtLeast, _) => (reached, ""),
-            (Limit::AtMost, Measure::P99) => (1.0 / reached, " (p99)"),
-            (Limit::AtMost, _) => (1.0 / reached, " (p50)"),
+        let (ratio, kind) = match goal.limit {
+            Limit::AtLeast => (reached, ""),
+            Limit::AtMost => (1.0 / reached, " (p50)"),
         };
-        Some((format!("{}{kind}, to {to}", group.title), ratio))
+        Some((
+            format!("{}: {}{kind} / {to}", group.title, goal.case),
+            ratio,
+        ))
     });
     bars.collect()
 }
 
-fn goals(results: &Results) -> impl Iterator<Item = (&GroupResult, &GoalResult)> {
+/// The goals of the README: without p99, and without the groups that repeat another one on the
+/// current-thread runtime.
+fn highlights(results: &Results) -> impl Iterator<Item = (&GroupResult, &GoalResult)> {
     let groups = results.groups.iter();
-    groups.flat_map(|group| group.goals.iter().map(move |goal| (group, goal)))
+    let groups = groups.filter(|group| !group.title.contains("current-thread"));
+    let goals = groups.flat_map(|group| group.goals.iter().map(move |goal| (group, goal)));
+    goals.filter(|(_, goal)| goal.measure != Measure::P99)
 }
 
 fn row<'a>(group: &'a GroupResult, name: &str) -> Option<&'a Row> {
@@ -213,6 +219,6 @@ mod tests {
         assert!(readme.starts_with("before\n") && readme.ends_with("after\n"));
         assert!(readme.contains("| publish: pymq | raw | 2.5 k/s | 2.50 (2.50..2.50) |"));
         assert!(!readme.contains("old"));
-        assert!(svg.contains("<svg") && svg.contains("publish, to raw"));
+        assert!(svg.contains("<svg") && svg.contains("publish: pymq / raw"));
     }
 }
