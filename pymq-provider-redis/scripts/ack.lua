@@ -1,21 +1,45 @@
--- Acks leased messages. The caller bounds their number.
+-- Acks leased messages. The caller bounds their number, and names each message once.
 --
 -- KEYS    of the queue
 -- ARGV    for each batch: its name, the number of its messages, and their indexes
 -- Return  1 or 0 for each message; 0 means that the lease has ended, and nothing has changed
 --
 -- Passes at maxmemory: it only removes.
-local function remove(batch, indexes, results, places)
-  local ends = redis.call('ZSCORE', leases, batch)
-  if not ends or tonumber(ends) <= now or size_of(batch) == 0 then
-    return
+
+-- Tells whether these are all messages that the batch has ever held. `most` is the last index.
+local function is_whole(indexes, size, most)
+  if #indexes ~= size or size ~= most then
+    return false
   end
-  for i = 1, #indexes do
-    if results[places[i]] == 0 then
-      results[places[i]] = redis.call('HDEL', lease .. batch, indexes[i])
+  for _, index in ipairs(indexes) do
+    if tonumber(index) > most then
+      return false
     end
   end
-  if redis.call('EXISTS', lease .. batch) == 0 then
+  return true
+end
+
+local function remove(batch, indexes, results, places)
+  local ends = redis.call('ZSCORE', leases, batch)
+  if not ends or tonumber(ends) <= now then
+    return
+  end
+  local most = tonumber(string.sub(batch, 35)) or 0
+  -- A batch of one message is in `leases` exactly while it holds the message.
+  local size, removed = most == 1 and 1 or size_of(batch), 0
+  if size > 0 and is_whole(indexes, size, most) then
+    redis.call('UNLINK', lease .. batch)
+    removed = size
+    for _, place in ipairs(places) do
+      results[place] = 1
+    end
+  elseif size > 0 then
+    for i, index in ipairs(indexes) do
+      results[places[i]] = redis.call('HDEL', lease .. batch, index)
+      removed = removed + results[places[i]]
+    end
+  end
+  if size > 0 and removed == size then
     redis.call('ZREM', leases, batch)
   end
 end

@@ -4,8 +4,8 @@
 -- ARGV    1 token, 2 the most messages to take, 3 lease in ms
 -- Return  nothing, or 1 the batch, 2.. its payloads in order; the index of the first is 1
 --
--- Passes at maxmemory: the first write is a pop.
-check_types()
+-- Passes at maxmemory: the first write is a pop. It also raises if the key is not a list.
+redis.call('ZCARD', leases)
 local payloads, fields = {}, {}
 for i = 1, tonumber(ARGV[2]) do
   local payload = not is_full() and redis.call('RPOP', list)
