@@ -59,6 +59,8 @@ pub(super) struct Worker {
     take_backoff: Backoff,
     /// The settlements and extensions that are with the provider.
     pub(super) settle: Ongoing<Settled>,
+    /// Some of them may bring an item back to the front.
+    pub(super) gives_back: bool,
     pub(super) settle_backoff: Backoff,
     exchange: Arc<Exchange>,
     /// Since when the first item waits that was handed out since the last recall.
@@ -88,6 +90,7 @@ impl Worker {
             take_again: None,
             take_backoff: Backoff::worker(),
             settle: Ongoing::default(),
+            gives_back: false,
             settle_backoff: Backoff::worker(),
             exchange: Arc::default(),
             handed_out: None,
@@ -224,11 +227,11 @@ impl Worker {
     }
 
     /// Tells whether the pending settlements allow another take. One handler keeps the order: what
-    /// goes back to the front has to be there before the next take. Several handlers only keep
-    /// settlements from piling up while the provider does not answer.
+    /// goes back to the front has to be there before the next take. An ack brings nothing back.
+    /// Several handlers only keep settlements from piling up while the provider does not answer.
     fn may_take(&self) -> bool {
         if self.keeps_order() {
-            self.in_flight.pending() == 0 && self.settle.is_idle()
+            self.in_flight.pending() == 0 && (self.settle.is_idle() || !self.gives_back)
         } else {
             self.in_flight.pending() < self.rules.concurrency + MAX_TAKEN_AHEAD
         }

@@ -36,6 +36,9 @@ impl Worker {
         if settlements.is_empty() {
             return;
         }
+        self.gives_back = settlements
+            .iter()
+            .any(|(_, settle)| !matches!(settle, Settle::Ack));
         let queue = Arc::clone(&self.queue);
         self.settle.start(async move {
             Settled {
