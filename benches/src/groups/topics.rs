@@ -12,6 +12,7 @@ pub(super) fn groups(url: &str) -> Vec<Group> {
     let mut groups = vec![
         throughput(url, 64, 1.4, 2.0),
         throughput(url, 256, 1.8, 3.0),
+        buffered(url),
         fan_out(url),
     ];
     groups
@@ -45,6 +46,32 @@ async fn publish(url: String, operations: usize, tasks: usize) -> Sample {
         }
     })
     .await;
+    receiving.await.expect("a subscriber does not panic");
+    meter.stop(operations)
+}
+
+/// One publisher that does not wait for each event, beside 64 that do.
+fn buffered(url: &str) -> Group {
+    const RAW: &str = "redis-rs PUBLISH, 64 tasks, PubSub";
+    const PYMQ: &str = "pymq publish_nowait, 1 task, stream";
+    let cases = vec![
+        case(url, RAW, |url, n| raw::publish(url, n, 64, 1)),
+        case(url, PYMQ, publish_nowait),
+    ];
+    Group::new("publish buffered", 51_200, cases).goal(Goal::faster(PYMQ, RAW, 2.5, 3.5))
+}
+
+async fn publish_nowait(url: String, operations: usize) -> Sample {
+    let (publisher, subscribers) = (bus(&url).await, bus(&url).await);
+    let name = unique("nowait");
+    let receiving = receiver(&subscribers.topic(&name), operations).await;
+    let topic = publisher.topic(&name);
+    let meter = Meter::with_server(&url);
+    let event = Raw::from(payload());
+    for _ in 0..operations {
+        topic.publish_nowait(&event).await.expect("room");
+    }
+    publisher.flush().await.expect("everything is published");
     receiving.await.expect("a subscriber does not panic");
     meter.stop(operations)
 }
