@@ -344,11 +344,10 @@ mod tests {
     fn what_is_recalled_waits_first_and_in_order_unless_it_was_lost() {
         let now = Instant::now();
         let mut in_flight = in_flight(0..4, now);
-        let mut begin = || in_flight.begin(now).unwrap().1.unwrap();
-        let begun = [begin(), begin(), begin()];
+        let first_three = [0; 3].map(|_| in_flight.begin(now).unwrap().1.unwrap());
         in_flight.lose(1);
 
-        for ready in begun.into_iter().rev() {
+        for ready in first_three.into_iter().rev() {
             in_flight.recall(ready);
         }
 
