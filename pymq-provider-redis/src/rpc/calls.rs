@@ -63,7 +63,7 @@ struct OneCall {
 #[derive(Debug)]
 struct Pending {
     inlet: ReplyInlet,
-    /// The remote whose only server has the request and has not answered.
+    /// The name of the remote, from when the request is sent to its only server until that answers.
     unanswered: Option<Box<str>>,
 }
 
@@ -217,7 +217,7 @@ impl Shared {
         call.inlet.end(error);
     }
 
-    /// Sets the remote whose only server has the request, and returns the one before.
+    /// Sets [`Pending::unanswered`] of a call, and returns the earlier value.
     fn set_unanswered(&self, id: u64, remote: Option<Box<str>>) -> Option<Box<str>> {
         let mut pending = self.pending();
         let call = pending.get_mut(&id)?;

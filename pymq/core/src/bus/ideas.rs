@@ -60,15 +60,15 @@ impl Bus {
     /// Publishes an event soon, and does not wait until it is sent.
     ///
     /// The events of a bus are sent in their order, in large batches. So one task publishes several
-    /// times as many events as with [`publish`](Self::publish). It waits only while 4,096 events or
-    /// 16 MiB have not been sent. Nobody learns how many subscribers an event reached.
+    /// times as many events as with [`publish`](Self::publish). It waits only while the buffer is
+    /// full, with 4,096 events or 16 MiB. The number of subscribers is not returned.
     ///
     /// # Delivery
     ///
     /// As [`publish`](Self::publish). An event that cannot be sent is an error of the next
     /// [`flush`](Self::flush), and counts as [`unpublished`](crate::BusStats::unpublished). A
-    /// [shutdown](Self::shutdown) sends what is buffered. If the last handle of the bus is dropped
-    /// without one, buffered events are lost, so flush first.
+    /// [shutdown](Self::shutdown) sends what is buffered. Buffered events are lost if the process
+    /// dies, or if the last handle of the bus is dropped without a shutdown. So flush first.
     ///
     /// # Cancel safety
     ///
@@ -76,8 +76,8 @@ impl Bus {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](ErrorKind::TooLarge), [`Codec`](ErrorKind::Codec) and
-    /// [`Closed`](ErrorKind::Closed). The event is not published then.
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec). The event is not published
+    /// then. After a shutdown, [`Closed`](ErrorKind::Closed) comes from the next flush.
     ///
     /// # Examples
     ///

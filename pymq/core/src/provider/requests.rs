@@ -188,8 +188,9 @@ impl RequestInlet {
     /// Delivers a request as [`push`](Self::push) does, but may run the code of the server on this
     /// task until that first waits.
     ///
-    /// This saves two task switches. It is for a provider whose callers deliver their own requests,
-    /// in the future that [`rpc_request`](super::Provider::rpc_request) returns. Hold no lock.
+    /// A call needs two task switches less. Use it only inside the future of
+    /// [`rpc_request`](super::Provider::rpc_request), so that the code runs on the caller's task.
+    /// Do not hold a lock meanwhile.
     pub fn run(&self, request: Request) {
         self.deliver(request, RunOn::ThisTask);
     }

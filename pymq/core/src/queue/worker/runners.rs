@@ -65,9 +65,10 @@ impl Exchange {
         self.lock().ready.push_back(item);
     }
 
-    /// Returns how many runners are missing, and counts them as started. There are at most `max`:
-    /// one for each `running` item. If that is `None`, items are quick. Then one runner begins up to
-    /// [`QUICK_ITEMS_EACH`], and those whose handler waits do not count.
+    /// Returns how many runners to start, and counts them as started. There are at most `max`.
+    ///
+    /// There is one runner for each `running` item. `None` means that items are quick. Then there is
+    /// one for each [`QUICK_ITEMS_EACH`] items that are ready, and one for each handler that waits.
     pub(super) fn start_missing(&self, running: Option<usize>, max: usize) -> usize {
         let mut state = self.lock();
         if state.ready.is_empty() {
