@@ -76,8 +76,8 @@ impl Bus {
     ///
     /// # Errors
     ///
-    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec). The event is not published
-    /// then. After a shutdown, [`Closed`](ErrorKind::Closed) comes from the next flush.
+    /// [`TooLarge`](ErrorKind::TooLarge) and [`Codec`](ErrorKind::Codec). The event is not
+    /// published then. After a shutdown, [`Closed`](ErrorKind::Closed) comes from the next flush.
     ///
     /// # Examples
     ///

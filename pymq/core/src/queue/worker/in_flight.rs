@@ -89,8 +89,8 @@ impl<C> InFlight<C> {
         self.extend_at(ticket, now.checked_add(self.extension_interval()));
     }
 
-    /// Begins the item that has waited longest. Returns `None` in place of the item if its lease has
-    /// ended.
+    /// Begins the item that has waited longest. Returns `None` in place of the item if its lease
+    /// has ended.
     pub(super) fn begin(&mut self, now: Instant) -> Option<(Ticket, Option<Ready>)> {
         let ticket = self.waiting.pop_front()?;
         let item = self.items.get_mut(&ticket)?;
@@ -112,8 +112,8 @@ impl<C> InFlight<C> {
         Some((ticket, Some(ready)))
     }
 
-    /// Notes that an item which was to begin has not begun. It is the first that waits again, unless
-    /// its lease has ended.
+    /// Notes that an item which was to begin has not begun. It is the first that waits again,
+    /// unless its lease has ended.
     pub(super) fn recall(&mut self, ready: Ready) {
         self.running -= 1;
         if let Some(item) = self.items.get_mut(&ready.ticket) {

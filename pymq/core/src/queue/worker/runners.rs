@@ -67,8 +67,9 @@ impl Exchange {
 
     /// Returns how many runners to start, and counts them as started. There are at most `max`.
     ///
-    /// There is one runner for each `running` item. `None` means that items are quick. Then there is
-    /// one for each [`QUICK_ITEMS_EACH`] items that are ready, and one for each handler that waits.
+    /// There is one runner for each `running` item. `None` means that items are quick. Then there
+    /// is one for each [`QUICK_ITEMS_EACH`] items that are ready, and one for each handler that
+    /// waits.
     pub(super) fn start_missing(&self, running: Option<usize>, max: usize) -> usize {
         let mut state = self.lock();
         if state.ready.is_empty() {
