@@ -8,12 +8,17 @@ use async_trait::async_trait;
 use pymq_core::provider::Provider;
 use pymq_core::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
+use redis::aio::MultiplexedConnection;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Server, Source, app_url, shared};
 use crate::harness::WRONG_PASSWORD;
 use crate::proxy::Proxy;
 use crate::{Clock, Failure, Fault, Harness};
+
+/// How long a key may stay after its last use.
+const LEFTOVER_LIMIT: Duration = Duration::from_secs(3);
 
 /// A namespace on the shared server.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ impl RedisHarness {
     /// # Errors
     ///
     /// If that fails.
-    pub async fn raw(&self) -> Result<redis::aio::MultiplexedConnection, Failure> {
+    pub async fn raw(&self) -> Result<MultiplexedConnection, Failure> {
         Ok(redis::Client::open(self.server.url())?
             .get_multiplexed_async_connection()
             .await?)
@@ -154,6 +159,21 @@ impl Harness for RedisHarness {
 
     async fn leftovers(&self) -> Vec<String> {
         let mut connection = self.raw().await.expect("the server of the test answers");
+        // A closed wait leaves a key until its blocking command ends.
+        let until = Instant::now() + LEFTOVER_LIMIT;
+        loop {
+            let left = self.keys_and_channels(&mut connection).await;
+            if left.is_empty() || Instant::now() >= until {
+                return left;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl RedisHarness {
+    /// Lists what the namespace holds now.
+    async fn keys_and_channels(&self, connection: &mut MultiplexedConnection) -> Vec<String> {
         let ours = format!("*{}*", self.namespace);
         // KEYS blocks the server while it runs. With the keys of one test that takes almost no
         // time.
@@ -163,7 +183,7 @@ impl Harness for RedisHarness {
             .cmd("PUBSUB")
             .arg("CHANNELS")
             .arg(&ours)
-            .query_async(&mut connection)
+            .query_async(connection)
             .await
             .expect("the server of the test answers");
         let channels = channels
