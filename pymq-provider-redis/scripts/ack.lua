@@ -24,9 +24,10 @@ local function remove(batch, indexes, results, places)
   if not ends or tonumber(ends) <= now then
     return
   end
-  local most = tonumber(string.sub(batch, 35)) or 0
-  -- A batch of one message is in `leases` exactly while it holds the message.
-  local size, removed = most == 1 and 1 or size_of(batch), 0
+  local most = is_handoff(batch) and 1 or tonumber(string.sub(batch, 35)) or 0
+  -- A batch of one message is in `leases` exactly while it holds the message, unless it is a handoff.
+  local is_held = most == 1 and not is_handoff(batch)
+  local size, removed = is_held and 1 or size_of(batch), 0
   if size > 0 and is_whole(indexes, size, most) then
     redis.call('UNLINK', lease .. batch)
     removed = size
@@ -35,7 +36,7 @@ local function remove(batch, indexes, results, places)
     end
   elseif size > 0 then
     for i, index in ipairs(indexes) do
-      results[places[i]] = redis.call('HDEL', lease .. batch, index)
+      results[places[i]] = take_out(batch, index)
       removed = removed + results[places[i]]
     end
   end

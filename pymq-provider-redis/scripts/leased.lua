@@ -14,6 +14,6 @@ for at = 1, #ARGV, 2 do
   if not fits(bytes or 0) then
     break
   end
-  payloads[#payloads + 1] = bytes and redis.call('HGET', lease .. batch, index) or false
+  payloads[#payloads + 1] = bytes and leased_payload(batch, index) or false
 end
 return payloads

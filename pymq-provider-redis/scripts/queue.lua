@@ -4,12 +4,13 @@
 --   1 list     the ready messages: put at the left, taken at the right; Python's own
 --   2 delayed  sorted set: "<id>:<payload>" by due time
 --   3 leases   sorted set: lease batches by the end of their lease
---   4 lease    start of the name of a batch's hash, from index to payload
+--   4 lease    start of the name of a batch's hash, from index to payload; of a handoff's list
 --   5 dead     sorted set, all scores 0: "<id>:<attempt>:<length of reason>:<reason><payload>"
 --
 -- Invariants:
 --   Every message is in exactly one of them.
---   A batch is in `leases` exactly while its hash exists.
+--   A batch is in `leases` exactly while its hash exists. A handoff is there also while a process
+--   waits for its message.
 --   An id starts with the time it was made, so the order of ids is the order of time.
 --   All times are the server's.
 --   A command that may raise (a key of a wrong type) comes before the first write: Redis rolls
@@ -64,14 +65,39 @@ local function fits(bytes)
   return true
 end
 
+-- Tells whether a batch is a handoff: a list of at most one message, with the index 1. Redis itself
+-- moves the message there when a waiting process gets it.
+local function is_handoff(batch)
+  return string.sub(batch, 35) == '00000000'
+end
+
 -- Returns how many messages a lease batch holds. A key of another type holds none.
 local function size_of(batch)
-  local size = redis.pcall('HLEN', lease .. batch)
+  local size = redis.pcall(is_handoff(batch) and 'LLEN' or 'HLEN', lease .. batch)
   return type(size) == 'number' and size or 0
+end
+
+-- Returns a message that a batch holds.
+local function leased_payload(batch, index)
+  if is_handoff(batch) then
+    return redis.call('LRANGE', lease .. batch, 0, 0)[1]
+  end
+  return redis.call('HGET', lease .. batch, index)
+end
+
+-- Removes a message from a batch. Returns 1, or 0 if the batch does not hold it.
+local function take_out(batch, index)
+  if is_handoff(batch) then
+    return tonumber(index) == 1 and redis.call('UNLINK', lease .. batch) or 0
+  end
+  return redis.call('HDEL', lease .. batch, index)
 end
 
 -- Returns the size of a leased message in bytes, or nil if the batch does not hold it.
 local function bytes_of(batch, index)
+  if is_handoff(batch) then
+    return tonumber(index) == 1 and size_of(batch) > 0 and #leased_payload(batch, index) or nil
+  end
   local bytes = redis.pcall('HSTRLEN', lease .. batch, index)
   if type(bytes) ~= 'number' then
     return nil

@@ -4,7 +4,7 @@
 -- ARGV    batch, index and payload of each message, the one to be taken last first
 -- Return  how many were returned
 --
--- Passes at maxmemory: the first write is HDEL. If several processes try, one of them returns each
+-- Passes at maxmemory: the first write removes. If several processes try, one of them returns each
 -- message.
 check_types()
 local ended, returned = {}, 0
@@ -14,7 +14,7 @@ for at = 1, #ARGV, 3 do
     local ends = redis.call('ZSCORE', leases, batch)
     ended[batch] = ends ~= false and tonumber(ends) <= now and size_of(batch) > 0
   end
-  if ended[batch] and redis.call('HDEL', lease .. batch, index) == 1 then
+  if ended[batch] and take_out(batch, index) == 1 then
     redis.call('RPUSH', list, payload)
     returned = returned + 1
   end

@@ -10,7 +10,7 @@
 -- Return  1 or 0 for each message that was examined; 0 means that the lease has ended, and nothing
 --         has changed
 --
--- Passes at maxmemory: the first write is HDEL or ZREM. A message whose lease was extended is alone
+-- Passes at maxmemory: the first write is UNLINK, HDEL or ZREM. A message whose lease was extended is alone
 -- in its batch from then on. Its receipt stays the same.
 check_types()
 local alive = {}
@@ -36,7 +36,7 @@ local function holder(batch, index)
 end
 
 local function remove(batch, index)
-  redis.call('HDEL', lease .. batch, index)
+  take_out(batch, index)
   if redis.call('EXISTS', lease .. batch) == 0 then
     redis.call('ZREM', leases, batch)
     alive[batch] = false
@@ -45,10 +45,11 @@ end
 
 -- Sets when a lease ends. A message that was leased with others moves to a batch of its own.
 local function extend(holding, index, millis, extended)
-  if #holding == 42 and string.sub(holding, -8) == '00000001' then
+  local is_alone = is_handoff(holding) or string.sub(holding, 35) == '00000001'
+  if is_alone then
     extended = holding
   elseif holding ~= extended then
-    local payload = redis.call('HGET', lease .. holding, index)
+    local payload = leased_payload(holding, index)
     remove(holding, index)
     redis.call('HSET', lease .. extended, index, payload)
   end
@@ -77,7 +78,7 @@ for at = 2, #ARGV, 5 do
     extend(holding, index, millis, extended_batch(batch, index))
   elseif holding then
     if action == 'front' and payload == '' then
-      payload = redis.call('HGET', lease .. holding, index)
+      payload = leased_payload(holding, index)
     end
     remove(holding, index)
     if action == 'front' then
@@ -87,6 +88,10 @@ for at = 2, #ARGV, 5 do
     elseif action == 'bury' then
       redis.call('ZADD', dead, 0, new_id(ARGV[1], at) .. ':' .. payload)
     end
+  end
+  if not holding and is_handoff(batch) and size_of(batch) == 0 then
+    -- The wait of its process has failed.
+    redis.call('ZREM', leases, batch)
   end
   results[#results + 1] = holding and 1 or 0
 end

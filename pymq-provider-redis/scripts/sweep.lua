@@ -39,13 +39,12 @@ local function report_ended()
   for _, batch in ipairs(batches) do
     local size = size_of(batch)
     if size == 0 then
-      -- The batch is empty, or the key has another type.
+      -- Nobody waits any more with this handoff, or the key has another type.
       redis.call('ZREM', leases, batch)
     end
     -- The name of a batch ends with its last index. An extended batch holds that
     -- index alone.
-    local last = tonumber(string.sub(batch, -8)) or 0
-    last = last > 0 and last or 65536
+    local last = is_handoff(batch) and 1 or tonumber(string.sub(batch, -8)) or 65536
     local index, first = last, #batch > 42 and last or 1
     if batch == ARGV[2] then
       index = tonumber(ARGV[3])
@@ -60,7 +59,7 @@ local function report_ended()
       if bytes then
         ended[#ended + 1] = batch
         ended[#ended + 1] = string.format('%d', index)
-        ended[#ended + 1] = redis.call('HGET', lease .. batch, index)
+        ended[#ended + 1] = leased_payload(batch, index)
         size = size - 1
       end
       index = index - 1

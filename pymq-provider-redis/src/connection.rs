@@ -19,7 +19,7 @@ pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::batches::{MAX_BATCH, send_in_batches};
 pub(crate) use self::clock::{Clock, Now};
 pub(crate) use self::commands::Commands;
-pub(crate) use self::connector::{Connection, Connector, Version};
+pub(crate) use self::connector::{Connection, Connector, Version, read};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
 #[cfg(feature = "fuzzing")]

@@ -77,7 +77,7 @@ pub(crate) struct QueueKeys {
     pub(crate) delayed: String,
     /// Sorted set: the lease batches by the end of their lease.
     pub(crate) leases: String,
-    /// Start of the name of a lease batch's hash, from index to payload.
+    /// Start of the name of a lease batch: a hash from index to payload, or the list of a handoff.
     pub(crate) lease: String,
     /// Sorted set: the dead letters by their ids.
     pub(crate) dead: String,
@@ -95,6 +95,17 @@ impl QueueKeys {
             &self.lease,
             &self.dead,
         ]
+    }
+
+    /// Returns the key of a lease batch.
+    pub(crate) fn lease_batch(&self, batch: &str) -> String {
+        [&self.lease, batch].concat()
+    }
+
+    /// Returns the keys of a wait: leases, list, and the list of its handoff.
+    pub(crate) fn of_wait(&self, handoff: &str) -> [String; 3] {
+        let handoff = self.lease_batch(handoff);
+        [self.leases.clone(), self.list.clone(), handoff]
     }
 
     /// Returns the mark of a command that may be sent twice and must take effect once.

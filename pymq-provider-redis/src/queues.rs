@@ -8,7 +8,7 @@
 //! | `taken` | messages that are taken and not delivered yet; dropped, they go back |
 //! | `waiters` | the callers that wait for messages, in their order |
 //! | `taker` | the one task that takes from a queue for all waiters, and sweeps the queue |
-//! | `watcher` | the taker's connection: it waits for messages without taking them |
+//! | `handoff` | the taker's connection: it waits until Redis hands a message to this process |
 //! | `receipt` | the name of a leased message |
 //! | `dead_letter` | the form of a dead letter in Redis |
 //! | `args` | arguments of scripts |
@@ -17,6 +17,7 @@ mod args;
 mod clear;
 mod dead_letter;
 mod give_back;
+mod handoff;
 mod peek;
 mod put;
 mod queue;
@@ -29,7 +30,6 @@ mod take;
 mod taken;
 mod taker;
 mod waiters;
-mod watcher;
 
 use std::sync::Arc;
 

@@ -255,7 +255,7 @@ impl Connection {
     }
 
     /// Runs a command for which no caller waits. If it is refused, the handler is dropped.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         command: Command,
         until: Instant,
@@ -302,7 +302,7 @@ impl Connection {
 }
 
 /// Reads the answer of the server as the requested type.
-pub(super) fn read<T: FromReply>(reply: Reply) -> Result<T, Fault> {
+pub(crate) fn read<T: FromReply>(reply: Reply) -> Result<T, Fault> {
     match reply {
         Reply::Error(text) => Err(Fault::of_reply(&text)),
         reply => T::from_reply(reply).ok_or_else(Fault::unexpected),

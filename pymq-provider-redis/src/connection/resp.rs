@@ -78,6 +78,18 @@ impl Command {
         command.finish()
     }
 
+    /// Joins another command as [`CommandWriter`] does.
+    pub(crate) fn then(self, next: Self) -> Self {
+        let mut rest = self.rest;
+        rest.push(next.head);
+        rest.extend(next.rest);
+        Self {
+            head: self.head,
+            rest,
+            replies_before: self.replies_before + 1 + next.replies_before,
+        }
+    }
+
     /// Returns the number of bytes.
     pub(super) fn len(&self) -> usize {
         self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()

@@ -1,5 +1,7 @@
 //! Arguments of scripts, as text.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +30,15 @@ pub(super) fn millis(time: Duration) -> Bytes {
 pub(super) fn token() -> Bytes {
     let (token, _) = Uuid::new_v4().as_u64_pair();
     format!("{token:016x}").into()
+}
+
+/// Returns a new handoff: the id of a lease batch that ends with zeros. In place of the time it has a
+/// number that grows, so the handoffs of a process sort in their order.
+pub(super) fn new_handoff() -> Arc<str> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (token, _) = Uuid::new_v4().as_u64_pair();
+    format!("{number:016}-{token:016x}-00000000").into()
 }
 
 #[cfg(test)]

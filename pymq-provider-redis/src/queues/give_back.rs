@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::args::millis;
 use super::queue::{Queue, is_transient};
+use super::receipt;
 use super::taken::Segment;
 use crate::connection::{self, Command, Script};
 
@@ -38,6 +39,17 @@ pub(super) async fn put_back(queue: &Queue, mut segments: Vec<Segment>) {
             }
         }
     }
+}
+
+/// Gives back what Redis may have moved to a handoff, in a task of its own.
+pub(super) fn release(queue: &Queue, handoff: &str) {
+    let held = queue.shared().core.held.token();
+    let give_back = GiveBack::Release(vec![(receipt::issue(handoff, 1), Settle::Release)]);
+    let queue = queue.clone();
+    queue.clone().shared().spawn(async move {
+        give_back.retry_until_closed(queue).await;
+        drop(held);
+    });
 }
 
 /// One command that gives messages back. It may be repeated.

@@ -59,6 +59,10 @@ impl Segment {
         self.payloads.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.payloads.len()
+    }
+
     /// Returns the time of the lease, or `None` if the messages were removed.
     pub(super) fn lease(&self) -> Option<Duration> {
         self.lease.as_ref().map(|lease| lease.time)

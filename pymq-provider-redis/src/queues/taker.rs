@@ -7,27 +7,30 @@
 //! of a caller, never a command. One case breaks the order: a take on a broken connection is left
 //! to a task of its own, because its answer may come late or never.
 //!
-//! **A wait never owns a message.** The task waits with a command that moves the next message from
-//! the front to the front. It blocks until there is a message, and changes nothing.
+//! **A wait hands one message over.** While callers wait at an empty queue, the task waits with a
+//! command that moves the next message to a [`Handoff`] of this process. When no caller waits any
+//! more, the task closes the wait before it does anything else, so no message goes to a process in
+//! which nobody waits. It also closes the wait before each take: the message of the wait is older.
 //!
-//! **No wake-up is lost.** Each waiter gets a take of its own before the task waits, and the
-//! blocking command returns at once if there is a message.
+//! **No wake-up is lost.** The blocking command returns at once if there is a message.
+
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use pymq_core::provider::MAX_DURATION;
 use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Shared;
 use super::give_back::put_back;
+use super::handoff::Handoff;
 use super::queue::{self, Queue};
 use super::taken::{RunToCompletion, Segment, Taken};
 use super::waiters::{TakeRequest, Waiters};
-use super::watcher::{Observation, QueueWatcher};
 use crate::connection;
-use pymq_core::provider::MAX_DURATION;
 
 /// The longest time between two sweeps while the queue has a taker. It is shortened at random.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,7 +44,7 @@ const SWEEP_DEFER_LIMIT: Duration = Duration::from_millis(100);
 /// How long the taker and its connection stay after their last use.
 const IDLE_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often waiting callers take from a queue that cannot be watched.
+/// How often waiting callers take from a queue at which this process cannot wait.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What the task does next.
@@ -51,10 +54,13 @@ enum Step {
     /// Give back what no caller wants.
     PutBack(Vec<Segment>),
     Sweep,
+    /// Close the wait: no caller waits any more, or a take is next.
+    CloseWait,
     Take(TakeRequest),
     /// Wait for a wake-up, a message or the given time.
     Wait {
-        is_awaited: bool,
+        /// The longest lease that a caller asks for, if one waits.
+        lease: Option<Duration>,
         until: Instant,
     },
 }
@@ -63,13 +69,13 @@ enum Step {
 pub(super) struct Taker {
     queue: Queue,
     wakeup: Arc<Notify>,
-    watcher: QueueWatcher,
+    handoff: Handoff,
     /// When the queue was last swept.
     last_sweep: Option<Instant>,
     next_sweep: Instant,
     /// When a caller was last seen waiting.
     last_waiting: Instant,
-    /// When to take without a sign of a message, if the queue cannot be watched.
+    /// When to take without a sign of a message, if this process cannot wait.
     poll_at: Option<Instant>,
     /// How many takes were sent.
     take_count: u64,
@@ -78,11 +84,11 @@ pub(super) struct Taker {
 impl Taker {
     pub(super) fn new(queue: Queue, wakeup: Arc<Notify>) -> Self {
         let now = Instant::now();
-        let watcher = QueueWatcher::new(queue.clone());
+        let handoff = Handoff::new(queue.clone());
         Self {
             queue,
             wakeup,
-            watcher,
+            handoff,
             last_sweep: None,
             next_sweep: now,
             last_waiting: now,
@@ -96,10 +102,14 @@ impl Taker {
         loop {
             match self.next_step() {
                 Step::End => return,
-                Step::PutBack(segments) => put_back(&self.queue, segments).await,
+                Step::PutBack(segments) => {
+                    put_back(&self.queue, segments).await;
+                    self.update(|waiters| waiters.expect_more(true));
+                }
+                Step::CloseWait => self.close_wait().await,
                 Step::Sweep => self.sweep().await,
                 Step::Take(request) => self.take(request).await,
-                Step::Wait { is_awaited, until } => self.wait(is_awaited, until).await,
+                Step::Wait { lease, until } => self.wait(lease, until).await,
             }
         }
     }
@@ -116,7 +126,11 @@ impl Taker {
         if !segments.is_empty() {
             return Step::PutBack(segments);
         }
-        if shared.core.close.is_cancelled() {
+        let is_closed = shared.core.close.is_cancelled();
+        if self.handoff.is_open() && (is_closed || !waiters.has_time() || waiters.needs_take()) {
+            return Step::CloseWait;
+        }
+        if is_closed {
             // The waiting callers see that their channel is closed.
             by_queue.remove(self.queue.name());
             return Step::End;
@@ -141,7 +155,7 @@ impl Taker {
             self.last_waiting = now;
         }
         if !is_awaited && now >= self.last_waiting + IDLE_LIMIT {
-            self.watcher.disconnect();
+            self.handoff.disconnect();
             if waiters.due.is_none()
                 && self.last_sweep.is_some()
                 && now >= waiters.touched + IDLE_LIMIT
@@ -152,7 +166,7 @@ impl Taker {
         }
         let poll_at = self.poll_at.filter(|_| is_awaited);
         Step::Wait {
-            is_awaited,
+            lease: is_awaited.then(|| waiters.longest_lease()),
             until: poll_at.map_or(sweep_at, |poll_at| poll_at.min(sweep_at)),
         }
     }
@@ -176,9 +190,10 @@ impl Taker {
         rest
     }
 
-    async fn wait(&mut self, is_awaited: bool, until: Instant) {
+    async fn wait(&mut self, lease: Option<Duration>, until: Instant) {
         let close = self.shared().core.close.clone();
         let wakeup = Arc::clone(&self.wakeup);
+        let must_wait = lease.is_some() || self.handoff.is_waiting();
         tokio::select! {
             biased;
             () = close.cancelled() => {}
@@ -189,18 +204,7 @@ impl Taker {
                     self.update(Waiters::retry_all);
                 }
             }
-            seen = self.watcher.next(), if is_awaited => {
-                self.poll_at = None;
-                match seen {
-                    Observation::MayHaveMessages => self.update(Waiters::retry_all),
-                    Observation::Empty => self.update(Waiters::note_empty),
-                    Observation::Unavailable => {
-                        self.poll_at = Some(Instant::now() + POLL_INTERVAL);
-                        self.update(Waiters::retry_all);
-                    }
-                    Observation::Failed(error) => self.fail_all(&error),
-                }
-            },
+            outcome = self.handoff.next(lease), if must_wait => self.waited(outcome).await,
         }
     }
 
@@ -217,7 +221,11 @@ impl Taker {
         };
         self.update(|waiters| waiters.due = waiters.due.into_iter().chain(due).min());
         match outcome {
-            Ok(swept) => self.update(|waiters| waiters.swept(swept.moved > 0)),
+            Ok(swept) => {
+                // A wait that is open brings what became ready.
+                let must_take = swept.moved > 0 && !self.handoff.is_waiting();
+                self.update(|waiters| waiters.swept(must_take));
+            }
             Err(error) if queue::is_transient(&error) => {
                 tracing::debug!(queue = self.queue.name(), %error, "cannot sweep");
                 self.update(|waiters| waiters.sweep_failed(&error));
@@ -229,7 +237,7 @@ impl Taker {
     /// Takes once, for all waiters with the same lease time.
     async fn take(&mut self, request: TakeRequest) {
         self.take_count += 1;
-        let sent = Instant::now();
+        let (sent, max) = (Instant::now(), request.max);
         let outcome = send(&self.queue, self.take_count, request).await;
         let outcome = outcome.map(Taken::into_segment);
         let ends = request.lease.map(|lease| sent + lease.min(MAX_DURATION));
@@ -237,6 +245,7 @@ impl Taker {
         self.update(|waiters| match outcome {
             Ok(segment) if segment.is_empty() => waiters.take_was_empty(&queue, request.lease),
             Ok(segment) => {
+                let is_full = segment.len() >= max;
                 if let Some(ends) = ends {
                     waiters.note_due(ends);
                 }
@@ -250,6 +259,7 @@ impl Taker {
                     let rest = waiters.distribute(&queue, segment);
                     waiters.returned.extend(rest);
                 }
+                waiters.expect_more(is_full);
                 waiters.retry_after_take(request.lease);
             }
             Err(error) => waiters.take_failed(request.lease, &error, queue::is_transient(&error)),

@@ -1,6 +1,7 @@
 //! Queues in Redis: the data in the lists, what Python reads there, and what happens after
 //! failures.
 
+mod handoff;
 mod waiting;
 
 use std::num::NonZeroUsize;

@@ -1,0 +1,359 @@
+//! [`Handoff`]: waits for a message on a connection of its own. The server itself moves the message
+//! to a list of this process, in the step that ends the wait.
+//!
+//! **Nothing is lost on the way.** The list, a handoff, is a lease batch: `hold.lua` registers it
+//! in front of each wait. If this process or the connection dies, the lease of the handoff ends, and
+//! a sweep returns the message as after any lease.
+//!
+//! **A wait is closed, not dropped.** While a wait is open, the server may move a message at any
+//! moment. `close_wait.lua` makes that impossible. The blocking command goes on for up to a second
+//! and brings nothing, unless the next wait opens it again.
+
+mod removal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use pymq_core::provider::MAX_DURATION;
+use pymq_core::{Error, ErrorKind};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use self::removal::Removal;
+use super::args::{millis, new_handoff, text};
+use super::give_back::release;
+use super::queue::Queue;
+use crate::connection::{self, Command, Connection, Fault, FromReply, Remedy, Reply, Script};
+use crate::core::HealthReporter;
+use crate::keys::QueueKeys;
+
+static HOLD: Script = Script::new(include_str!("../../scripts/hold.lua"));
+static CLOSE_WAIT: Script = Script::new(include_str!("../../scripts/close_wait.lua"));
+
+/// How long one command blocks. Bounded, so that each answer also proves that the server is alive.
+const BLOCK_LIMIT: Duration = Duration::from_secs(1);
+
+/// How late its answer may be before the connection is dropped.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a message stays in a handoff, at least, before a sweep returns it. A message without a
+/// lease is removed from it at once.
+const MIN_HOLD: Duration = Duration::from_secs(4);
+
+/// How much longer than the lease a handoff is held: the wait comes first.
+const HOLD_MARGIN: Duration = Duration::from_millis(1_500);
+
+/// How long a closed handoff stays closed if this process dies before the blocking command ends.
+const CLOSED_TIME: Duration = Duration::from_secs(10);
+
+/// The result of a wait.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Message(HandedOver),
+    /// There were no messages.
+    Empty,
+    /// There may be messages. Only a take tells.
+    Unknown,
+    /// There is no connection for waiting now.
+    Unavailable,
+    /// The queue cannot be waited at.
+    Failed(Error),
+}
+
+/// A message in a handoff.
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    pub(super) payload: Bytes,
+    pub(super) batch: Arc<str>,
+    /// When its lease ends at the earliest. `None` if the handoff is not registered.
+    pub(super) ends: Option<Instant>,
+    /// More messages were ready.
+    pub(super) has_more: bool,
+}
+
+/// Waits at one queue.
+pub(super) struct Handoff {
+    queue: Queue,
+    keys: QueueKeys,
+    connection: Option<Arc<Connection>>,
+    connecting: Option<BoxFuture<'static, Result<Connection, Fault>>>,
+    wait: Option<Wait>,
+    /// The registered handoff that is empty and in no wait.
+    batch: Option<Arc<str>>,
+    failures: u32,
+    /// Not before this time, after a failure.
+    next_attempt: Option<Instant>,
+    health: HealthReporter,
+}
+
+/// The command in flight.
+struct Wait {
+    batch: Arc<str>,
+    /// When the lease of the handoff ends. `None` while it is closed.
+    ends: Option<Instant>,
+    /// It was closed once, so the command may have failed for that.
+    was_closed: bool,
+    answer: BoxFuture<'static, Result<Vec<Reply>, Fault>>,
+}
+
+impl Handoff {
+    pub(super) fn new(queue: Queue) -> Self {
+        Self {
+            keys: queue.keys(),
+            connection: None,
+            connecting: None,
+            wait: None,
+            batch: None,
+            failures: 0,
+            next_attempt: None,
+            health: reporter(&queue),
+            queue,
+        }
+    }
+
+    /// Tells whether a message may be moved, or a handoff is registered for the next wait.
+    pub(super) fn is_open(&self) -> bool {
+        self.batch.is_some() || self.wait.as_ref().is_some_and(|wait| wait.ends.is_some())
+    }
+
+    /// Tells whether a command is in flight.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// Waits about a second for a message. `lease` is the longest that a caller asks for. Without it,
+    /// no caller waits: this ends with the command in flight.
+    ///
+    /// Cancel safe: the next call continues with the command in flight.
+    pub(super) async fn next(&mut self, lease: Option<Duration>) -> Outcome {
+        match (&mut self.wait, lease) {
+            (Some(_), None) => {}
+            (None, None) => return Outcome::Unknown,
+            (Some(wait), Some(lease)) => {
+                if wait.ends.is_none() {
+                    let time = hold_time(lease);
+                    wait.ends = Some(Instant::now() + time);
+                    let hold =
+                        HOLD.with_code(&self.keys.of_wait(&wait.batch), &args(&wait.batch, time));
+                    // If this fails, the command ends without a message, and the next one follows.
+                    drop(self.queue.commands().start(hold, |_: Result<(), Fault>| {}));
+                }
+            }
+            (None, Some(lease)) => {
+                if let Some(at) = self.next_attempt {
+                    sleep_until(at).await;
+                    self.next_attempt = None;
+                }
+                let connection = match self.connect().await {
+                    Ok(connection) => connection,
+                    Err(fault) => return self.failed(fault),
+                };
+                self.wait = Some(self.start(&connection, lease));
+            }
+        }
+        let answer = match &mut self.wait {
+            Some(wait) => wait.answer.as_mut().await,
+            None => return Outcome::Unknown,
+        };
+        self.finish(answer)
+    }
+
+    /// Closes the wait: no message is moved from here on. If the message of the wait is on its way,
+    /// waits for it. Returns `None` if no wait was under way.
+    pub(super) async fn close(&mut self) -> Option<Outcome> {
+        if let Some(batch) = self.batch.take() {
+            self.remove(&batch, true);
+        }
+        let wait = self.wait.as_mut()?;
+        let keys = self.keys.of_wait(&wait.batch);
+        let close = CLOSE_WAIT.with_code(&keys, &args(&wait.batch, CLOSED_TIME));
+        let ready = self.queue.commands().try_query(|| close.clone()).await;
+        Some(match ready {
+            Ok(ready @ 0_i64..) => {
+                wait.ends = None;
+                wait.was_closed = true;
+                if ready == 0 {
+                    Outcome::Empty
+                } else {
+                    Outcome::Unknown
+                }
+            }
+            Ok(_) => {
+                let answer = wait.answer.as_mut().await;
+                self.finish(answer)
+            }
+            Err(fault) => {
+                tracing::debug!(queue = self.queue.name(), "cannot close a wait: {fault}");
+                // A message that the server may have moved goes back.
+                release(&self.queue, &wait.batch);
+                self.wait = None;
+                self.connection = None;
+                Outcome::Unknown
+            }
+        })
+    }
+
+    /// Removes a message from its handoff, which is `batch`: it is a caller's now. If `is_last`, the
+    /// handoff is not used again.
+    pub(super) fn remove(&mut self, batch: &Arc<str>, is_last: bool) {
+        let removal = Removal::new(&self.keys, batch, is_last);
+        if !is_last {
+            self.batch = Some(Arc::clone(batch));
+        }
+        removal.start(&self.queue, self.connection.as_deref());
+    }
+
+    /// Closes the connection. No wait may be open.
+    pub(super) fn disconnect(&mut self) {
+        self.wait = None;
+        self.connecting = None;
+        self.connection = None;
+        self.health = reporter(&self.queue);
+    }
+
+    async fn connect(&mut self) -> Result<Arc<Connection>, Fault> {
+        if let Some(connection) = &self.connection
+            && !connection.lost.is_cancelled()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        self.connection = None;
+        if let Some(batch) = self.batch.take() {
+            self.remove(&batch, true);
+        }
+        let connecting = self.connecting.get_or_insert_with(|| {
+            let connector = self.queue.shared().core.connector.clone();
+            Box::pin(async move { connector.connect_for_blocking().await })
+        });
+        let connected = connecting.await;
+        self.connecting = None;
+        let connection = Arc::new(connected?);
+        self.connection = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    /// Registers the handoff and starts the wait, in one write.
+    fn start(&mut self, connection: &Arc<Connection>, lease: Duration) -> Wait {
+        let batch = self.batch.take().unwrap_or_else(new_handoff);
+        let time = hold_time(lease);
+        let keys = self.keys.of_wait(&batch);
+        let [_, from, to] = &keys;
+        let limit = BLOCK_LIMIT.as_secs().to_string();
+        let blmove = Command::new(["BLMOVE", from, to, "RIGHT", "LEFT", &limit]);
+        let command = HOLD.with_code(&keys, &args(&batch, time)).then(blmove);
+        let connection = Arc::clone(connection);
+        let answer = async move {
+            let answer = connection.query(command);
+            timeout(BLOCK_LIMIT + ANSWER_GRACE, answer)
+                .await
+                .unwrap_or_else(|_elapsed| Err(Fault::timeout()))
+        };
+        Wait {
+            batch,
+            ends: Some(Instant::now() + time),
+            was_closed: false,
+            answer: Box::pin(answer),
+        }
+    }
+
+    fn finish(&mut self, answer: Result<Vec<Reply>, Fault>) -> Outcome {
+        let Some(wait) = self.wait.take() else {
+            return Outcome::Unknown;
+        };
+        let batch = wait.batch;
+        let answer = answer.and_then(|replies| {
+            let [held, moved] = <[Reply; 2]>::try_from(replies).map_err(|_| Fault::unexpected())?;
+            Ok((
+                usize::from_reply(held),
+                connection::read::<Option<Bytes>>(moved)?,
+            ))
+        });
+        let (ready, payload) = match answer {
+            Ok(answer) => answer,
+            Err(fault) => {
+                if is_lost(&fault) {
+                    // The server may have moved a message.
+                    release(&self.queue, &batch);
+                } else {
+                    self.ended_without_message(batch, wait.ends);
+                }
+                if wait.was_closed && fault.kind == ErrorKind::WrongType {
+                    // A message came while the handoff was closed.
+                    return Outcome::Unknown;
+                }
+                return self.failed(fault);
+            }
+        };
+        self.health.up();
+        self.failures = 0;
+        let Some(payload) = payload else {
+            self.ended_without_message(batch, wait.ends);
+            return Outcome::Empty;
+        };
+        Outcome::Message(HandedOver {
+            payload,
+            batch,
+            ends: wait.ends.filter(|_| ready.is_some()),
+            has_more: ready.is_some_and(|ready| ready > 1),
+        })
+    }
+
+    /// Keeps a handoff for the next wait, or removes a closed one.
+    fn ended_without_message(&mut self, batch: Arc<str>, ends: Option<Instant>) {
+        if ends.is_some() {
+            self.batch = Some(batch);
+        } else {
+            self.remove(&batch, true);
+        }
+    }
+
+    fn failed(&mut self, fault: Fault) -> Outcome {
+        let mut pause = connection::pause(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        if is_lost(&fault) {
+            self.connection = None;
+        }
+        let outcome = match fault.kind {
+            // Redis refuses the blocking command because it may write.
+            ErrorKind::OutOfMemory => {
+                pause = Duration::from_millis(50)
+                    + Duration::from_millis(200).mul_f64(connection::random_fraction());
+                Outcome::Unknown
+            }
+            ErrorKind::Disconnected | ErrorKind::Timeout => {
+                if self.failures == 1 {
+                    tracing::warn!(
+                        queue = self.queue.name(),
+                        "cannot wait at the queue, polling it until that works: {fault}"
+                    );
+                }
+                self.health.down(fault);
+                Outcome::Unavailable
+            }
+            _ => Outcome::Failed(self.queue.fault("get from", fault)),
+        };
+        self.next_attempt = Some(Instant::now() + pause);
+        outcome
+    }
+}
+
+/// Tells whether the connection is unusable after this.
+fn is_lost(fault: &Fault) -> bool {
+    matches!(fault.remedy, Remedy::Lost | Remedy::Reconnect) || fault.kind == ErrorKind::Timeout
+}
+
+/// Returns a new reporter: a connection that no caller needs does not count as missing.
+fn reporter(queue: &Queue) -> HealthReporter {
+    queue.shared().core.health_reporter("waiting")
+}
+
+/// Returns how long a handoff is held for a lease of this length.
+fn hold_time(lease: Duration) -> Duration {
+    lease.clamp(MIN_HOLD, MAX_DURATION) + HOLD_MARGIN
+}
+
+/// Returns the arguments of both scripts.
+fn args(batch: &str, time: Duration) -> [Bytes; 2] {
+    [text(batch), millis(time)]
+}

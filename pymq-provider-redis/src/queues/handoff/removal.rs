@@ -1,0 +1,84 @@
+//! [`Removal`]: a message that was handed to a caller leaves its handoff.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use super::is_lost;
+use crate::connection::{self, Command, CommandWriter, Connection, Fault, Reply};
+use crate::keys::QueueKeys;
+use crate::queues::queue::Queue;
+
+/// Removes a handoff, or only the message in it.
+#[derive(Clone, Debug)]
+pub(super) struct Removal {
+    list: String,
+    /// The sorted set and the member to remove from it.
+    registration: Option<(String, Arc<str>)>,
+}
+
+impl Removal {
+    pub(super) fn new(keys: &QueueKeys, batch: &Arc<str>, is_last: bool) -> Self {
+        Self {
+            list: keys.lease_batch(batch),
+            registration: is_last.then(|| (keys.leases.clone(), Arc::clone(batch))),
+        }
+    }
+
+    /// Sends it on the connection of the waits, so that it comes before the next wait there. Repeats
+    /// it on the connection for commands if that fails, or without a connection.
+    pub(super) fn start(self, queue: &Queue, connection: Option<&Connection>) {
+        let again = RemoveAgain(Some((queue.clone(), self.clone())));
+        let Some(connection) = connection else {
+            return;
+        };
+        let until = Instant::now() + queue.shared().core.connector.op_timeout();
+        let note = move |outcome: Result<Reply, Fault>| {
+            if outcome.is_ok() {
+                again.disarm();
+            }
+        };
+        // If it is refused, `again` is dropped.
+        drop(connection.start(self.command(), until, Box::new(note)));
+    }
+
+    fn command(&self) -> Command {
+        let mut commands = CommandWriter::default();
+        commands.add(&[b"UNLINK", self.list.as_bytes()], []);
+        if let Some((leases, batch)) = &self.registration {
+            commands.add(&[b"ZREM", leases.as_bytes(), batch.as_bytes()], []);
+        }
+        commands.finish()
+    }
+}
+
+/// Repeats a removal on the connection for commands when it is dropped, unless it is disarmed.
+struct RemoveAgain(Option<(Queue, Removal)>);
+
+impl RemoveAgain {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for RemoveAgain {
+    fn drop(&mut self) {
+        if let Some((queue, removal)) = self.0.take() {
+            queue.clone().shared().spawn(async move {
+                let commands = queue.commands().repeatable();
+                let mut failures = 0;
+                while let Err(fault) = commands.try_query::<()>(|| removal.command()).await {
+                    if !is_lost(&fault) {
+                        tracing::error!(
+                            queue = queue.name(),
+                            "cannot remove a message that was delivered, it comes again: {fault}"
+                        );
+                        return;
+                    }
+                    sleep(connection::pause(failures)).await;
+                    failures = failures.saturating_add(1);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Messages that Redis moves to a waiting process.
+
+use std::time::Duration;
+
+use pymq_core::provider::{Part, QueueStats, Settle, Wait};
+use tokio::time::{sleep, timeout};
+
+use super::{LIST, LONG, bodies, get, put, settle_all, up_to};
+use crate::server::{Server, soon};
+
+const LEASES: &str = "{__eventbus:global:q}:v1:leases";
+const HANDOFF: &str = "0000000000000007-0123456789abcdef-00000000";
+
+fn waiting() -> pymq_core::provider::GetOptions {
+    up_to(1).wait(Wait::Forever)
+}
+
+#[tokio::test]
+async fn what_was_handed_to_a_dead_process_comes_back_first() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    put(&provider, 0..3).await;
+    let list = format!("{{{LIST}}}:v1:lease:{HANDOFF}");
+    raw.run::<()>(&["LMOVE", LIST, &list, "RIGHT", "LEFT"])
+        .await;
+    raw.run::<()>(&["ZADD", LEASES, "99999999999999", HANDOFF])
+        .await;
+    let stats = provider.queue_stats("q").await.unwrap();
+    assert_eq!(stats, QueueStats::new(2, 0, 1, 0));
+
+    // Its lease ends.
+    raw.run::<()>(&["ZADD", LEASES, "1", HANDOFF]).await;
+
+    let stats = provider.queue_stats("q").await.unwrap();
+    assert_eq!(stats, QueueStats::new(3, 0, 0, 0));
+    // A peek sweeps.
+    provider.queue_peek("q", Part::Ready, 1).await.unwrap();
+    let first = get(&provider, waiting()).await;
+    let rest = get(&provider, up_to(9)).await;
+    assert_eq!((bodies(&first), bodies(&rest)), (vec![0], vec![1, 2]));
+    assert_eq!(first[0].attempt, 2, "one more than the attempt that died");
+    assert!(!raw.run::<bool>(&["EXISTS", LEASES]).await);
+}
+
+#[tokio::test]
+async fn the_lease_of_a_wait_is_settled_like_any_other() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    // A short one is set by a command of its own.
+    for lease in [LONG, Duration::from_secs(5)] {
+        let back = Settle::Nack {
+            delay: Duration::ZERO,
+        };
+        let bury = Settle::Bury {
+            reason: "no".to_owned(),
+        };
+        let extend = Settle::Extend { lease: LONG };
+        for (number, end) in [Settle::Ack, Settle::Release, back, bury]
+            .into_iter()
+            .enumerate()
+        {
+            let (taken, ()) = tokio::join!(get(&provider, waiting().lease(lease)), async {
+                sleep(Duration::from_millis(20)).await;
+                put(&provider, [number]).await;
+            });
+            assert_eq!(bodies(&taken), [number]);
+            let ends: f64 = raw
+                .run::<Vec<(String, f64)>>(&["ZRANGE", LEASES, "0", "0", "WITHSCORES"])
+                .await[0]
+                .1;
+            let time: (f64, f64) = raw.run(&["TIME"]).await;
+            let left = ends / 1e3 - time.0 - time.1 / 1e6;
+            let most = lease.as_secs_f64() * 1.125;
+            assert!(
+                (lease.as_secs_f64() - 1.0..=most).contains(&left),
+                "{left} s of {lease:?}"
+            );
+
+            settle_all(&provider, &taken, &extend).await;
+            settle_all(&provider, &taken, &end).await;
+
+            let again = get(&provider, up_to(9)).await;
+            let attempts: Vec<_> = again.iter().map(|delivery| delivery.attempt).collect();
+            let expected: &[u32] = match end {
+                Settle::Release => &[1],
+                Settle::Nack { .. } => &[2],
+                _ => &[],
+            };
+            assert_eq!(attempts, expected, "{end:?}");
+            assert!(!raw.run::<bool>(&["EXISTS", LEASES]).await, "{end:?}");
+        }
+    }
+    assert_eq!(provider.queue_stats("q").await.unwrap().dead, 2);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_takes_nothing() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    for round in 0..50 {
+        let wait = Wait::For(Duration::from_millis(round % 7 + 1));
+
+        let taken = get(&provider, up_to(1).wait(wait)).await;
+
+        assert!(taken.is_empty());
+        raw.run::<()>(&["LPUSH", LIST, "x"]).await;
+        let found: Option<String> = raw.run(&["RPOP", LIST]).await;
+        assert_eq!(found.as_deref(), Some("x"), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_loses_and_hides_nothing() {
+    let server = Server::start(&[]).await;
+    let (provider, other) = (server.connect().await, server.connect().await);
+    for round in 0..50 {
+        let wait = provider.queue_get("q", waiting());
+        let wait = timeout(Duration::from_millis(round as u64 % 5), wait);
+        let (left, ()) = tokio::join!(wait, async {
+            sleep(Duration::from_millis(round as u64 % 3)).await;
+            put(&other, [round]).await;
+        });
+
+        let found = match left {
+            Ok(taken) => taken.unwrap(),
+            Err(_elapsed) => get(&other, waiting()).await,
+        };
+
+        assert_eq!(bodies(&found), [round]);
+        assert_eq!(found[0].attempt, 1);
+    }
+    soon(async {
+        while other.queue_stats("q").await.unwrap() != QueueStats::default() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
