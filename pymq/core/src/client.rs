@@ -7,6 +7,7 @@
 mod connected;
 pub(crate) mod counters;
 mod exposed;
+mod finished;
 mod leases;
 mod publishing;
 mod queues;

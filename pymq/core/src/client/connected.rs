@@ -90,13 +90,21 @@ impl ConnectedQueue {
     /// Makes one call of the provider, for all settlements that were gathered.
     async fn ask(self: Arc<Self>, settlements: Settlements) -> Answers {
         let count = settlements.len();
-        let burials: Vec<usize> = (0..count)
-            .filter(|&place| matches!(settlements[place].1, Settle::Bury { .. }))
-            .collect();
+        let places = |is_one: fn(&Settle) -> bool| -> Vec<usize> {
+            let places = settlements.iter().enumerate();
+            let places = places.filter(|(_, (_, settle))| is_one(settle));
+            places.map(|(place, _)| place).collect()
+        };
+        // Nearly all settlements are acks, so these lists are mostly empty.
+        let burials = places(|settle| matches!(settle, Settle::Bury { .. }));
+        let unfinished = places(|settle| !matches!(settle, Settle::Ack | Settle::Bury { .. }));
         let error = match self.provider.queue_settle(self.name(), settlements).await {
             Ok(answers) if answers.len() == count => {
-                let buried = burials.iter().filter(|&&place| answers[place].is_ok());
-                self.counters.dead_lettered.add(buried.count() as u64);
+                let succeeded =
+                    |places: &[usize]| places.iter().filter(|&&at| answers[at].is_ok()).count();
+                let all = answers.iter().filter(|answer| answer.is_ok()).count();
+                self.counters.dead_lettered.add(succeeded(&burials) as u64);
+                self.local.finish(all - succeeded(&unfinished));
                 return answers;
             }
             Ok(answers) => {

@@ -1,5 +1,5 @@
-//! What a bus knows about its queues without its provider: which are closed, and when it has taken
-//! messages, so that its own waiting puts need not ask for space.
+//! What a bus knows about its queues without its provider: which are closed, when it has taken
+//! messages, so that its own waiting puts need not ask for space, and how many it has finished.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio_util::sync::CancellationToken;
 
 use super::connected::ConnectedQueue;
+use super::finished::Finished;
 use super::session::Session;
 use crate::error::Result;
 use crate::name;
@@ -76,9 +76,10 @@ impl Table {
 pub(crate) struct LocalQueue {
     name: Arc<str>,
     is_valid: bool,
-    /// Set before the token is cancelled. An atomic, because each operation reads it.
     is_closed: AtomicBool,
-    closed: CancellationToken,
+    finished: Finished,
+    /// Wakes what waits for the close of the queue or for a number of finished items.
+    changed: Notify,
     taken: Notify,
     /// Weak, because a connected queue holds its local state.
     connected: Mutex<Weak<ConnectedQueue>>,
@@ -90,7 +91,8 @@ impl LocalQueue {
             is_valid: name::check(&name).is_ok(),
             name,
             is_closed: AtomicBool::new(false),
-            closed: CancellationToken::new(),
+            finished: Finished::default(),
+            changed: Notify::new(),
             taken: Notify::new(),
             connected: Mutex::default(),
         }
@@ -133,7 +135,7 @@ impl LocalQueue {
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        self.closed.cancel();
+        self.changed.notify_waiters();
         let connected = self
             .connected
             .lock()
@@ -146,7 +148,29 @@ impl LocalQueue {
 
     /// Resolves when the queue is closed.
     pub(crate) async fn closed(&self) {
-        self.closed.cancelled().await;
+        loop {
+            // Before the check, so that no close is missed.
+            let changed = self.changed.notified();
+            if self.is_closed() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Returns how many items this bus has finished in this queue.
+    pub(crate) fn finished(&self) -> u64 {
+        self.finished.count()
+    }
+
+    /// Counts items that this bus has finished.
+    pub(crate) fn finish(&self, items: usize) {
+        self.finished.add(items as u64, &self.changed);
+    }
+
+    /// Resolves when this bus has finished so many items in this queue.
+    pub(crate) async fn has_finished(&self, items: u64) {
+        self.finished.reach(items, &self.changed).await;
     }
 
     /// Wakes one waiting put for each place that has become free.

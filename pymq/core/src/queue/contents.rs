@@ -1,9 +1,16 @@
 //! The contents of a queue: to count them, to clear them, and to wait until all items are finished.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout};
+
 use super::Queue;
 use crate::error::Result;
 use crate::provider::{Part, QueueStats};
 use crate::retry::Backoff;
+
+/// A join does not count the items more often than this.
+const MIN_BETWEEN_COUNTS: Duration = Duration::from_millis(1);
 
 impl<T> Queue<T> {
     /// Counts the items that are ready. Delayed and leased items do not count.
@@ -141,6 +148,7 @@ impl<T> Queue<T> {
         if provider.capabilities().delays {
             removed += provider.queue_clear(name, Part::Delayed).await?;
         }
+        self.handle.local.finish(removed);
         Ok(removed)
     }
 
@@ -148,7 +156,7 @@ impl<T> Queue<T> {
     ///
     /// So it waits for the ack of each lease. An item taken by [`get`](Self::get) is finished at
     /// once. It counts the items of all processes: after 5 ms first, then after longer times up to
-    /// 250 ms.
+    /// 250 ms, and at once when this bus has finished as many as there were.
     ///
     /// # Cancel safety
     ///
@@ -173,10 +181,21 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub async fn join(&self) -> Result<()> {
+        let local = &self.handle.local;
         let mut backoff = Backoff::join();
-        while self.stats().await?.unfinished() > 0 {
-            tokio::time::sleep(backoff.next_wait()).await;
+        loop {
+            // Before the count, so that what is finished during it is not awaited again.
+            let finished = local.finished();
+            let unfinished = self.stats().await?.unfinished();
+            if unfinished == 0 {
+                return Ok(());
+            }
+            let counted = Instant::now();
+            let last = local.has_finished(finished + unfinished as u64);
+            if timeout(backoff.next_wait(), last).await.is_ok() {
+                // Other items may have come meanwhile. They may be few and finish at once.
+                sleep_until(counted + MIN_BETWEEN_COUNTS).await;
+            }
         }
-        Ok(())
     }
 }

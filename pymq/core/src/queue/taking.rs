@@ -92,5 +92,9 @@ impl ConnectedQueue {
         let again = deliveries.iter().filter(|delivery| delivery.attempt > 1);
         self.counters.redelivered.add(again.count() as u64);
         self.local.freed(deliveries.len());
+        let finished = deliveries
+            .iter()
+            .filter(|delivery| delivery.receipt.is_none());
+        self.local.finish(finished.count());
     }
 }

@@ -383,3 +383,21 @@ fn the_end_of_the_runtime_reaches_each_caller() {
     let cause = late.source().map(ToString::to_string);
     assert!(cause.is_some_and(|cause| cause.contains("runtime")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_join_ends_when_its_bus_has_finished_the_last_item() {
+    let (bus, slow, leases) = leased(3).await;
+    let jobs = bus.queue::<u32>("jobs");
+    let joined = tokio::spawn(async move { jobs.join().await });
+    // The next count by the time would be much later.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = tokio::time::Instant::now();
+
+    slow.permit(10);
+    for lease in leases {
+        lease.ack().await.expect("the provider answers");
+    }
+    joined.await.expect("the task ends").expect("a count");
+
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
