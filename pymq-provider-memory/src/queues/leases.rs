@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bytes::Bytes;
 use pymq_core::provider::Receipt;
 use tokio::time::Instant;
 
@@ -25,8 +24,7 @@ impl Leases {
         let token = unique();
         self.deadlines.insert(token, deadline);
         self.by_deadline.insert((deadline, token), item);
-        // One allocation, which the clones of the receipt share.
-        Receipt::new(Bytes::from_owner(token.to_be_bytes()))
+        Receipt::copy_from_slice(&token.to_be_bytes())
     }
 
     /// Ends a lease and returns its message; `None` if the lease has already ended.

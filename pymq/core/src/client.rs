@@ -25,7 +25,7 @@ use std::time::Duration;
 
 pub(crate) use self::connected::ConnectedQueue;
 pub(crate) use self::exposed::Claim;
-pub(crate) use self::leases::Ticket;
+pub(crate) use self::leases::{ByTicket, Ticket};
 pub(crate) use self::publishing::PublishBuffer;
 pub(crate) use self::queues::{LocalQueue, LocalQueues};
 pub use self::registration::Running;

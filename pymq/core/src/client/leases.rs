@@ -1,7 +1,8 @@
 //! The leases that a bus holds. A shutdown waits for them and gives back those that are left. A
 //! lease is held from the moment it is taken until the provider has answered its settlement.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -19,26 +20,61 @@ pub(crate) struct HeldLeases {
 
 #[derive(Debug, Default)]
 struct Held {
-    /// In the order in which they were taken.
-    receipts: BTreeMap<Ticket, (Arc<str>, Receipt)>,
+    /// Each with its queue.
+    receipts: ByTicket<(Arc<str>, Receipt)>,
     next: Ticket,
 }
 
-/// Identifies one lease among those of its bus.
+/// Identifies one lease among those of its bus. Tickets grow in the order of the takes.
 pub(crate) type Ticket = u64;
 
-impl HeldLeases {
-    pub(crate) fn hold(&self, queue: &Arc<str>, receipt: Receipt) -> Ticket {
-        let mut held = self.lock();
-        let ticket = held.next;
-        held.next += 1;
-        held.receipts.insert(ticket, (Arc::clone(queue), receipt));
-        ticket
+/// Something for each ticket.
+pub(crate) type ByTicket<T> = HashMap<Ticket, T, BuildHasherDefault<TicketHasher>>;
+
+/// The hash of a ticket. It is quick and needs no secret, because only the bus makes tickets.
+#[derive(Debug, Default)]
+pub(crate) struct TicketHasher(u64);
+
+impl Hasher for TicketHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
     }
 
-    pub(crate) fn let_go(&self, ticket: Ticket) {
+    fn write_u64(&mut self, i: u64) {
+        // The golden ratio: it spreads consecutive numbers over the high bits too.
+        self.0 = (self.0 ^ i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl HeldLeases {
+    /// Holds leases of one queue, in the order in which they were taken. Returns the ticket of the
+    /// first one. Those of the others follow it.
+    pub(crate) fn hold(
+        &self,
+        queue: &Arc<str>,
+        receipts: impl IntoIterator<Item = Receipt>,
+    ) -> Ticket {
         let mut held = self.lock();
-        held.receipts.remove(&ticket);
+        let first = held.next;
+        for receipt in receipts {
+            let ticket = held.next;
+            held.next += 1;
+            held.receipts.insert(ticket, (Arc::clone(queue), receipt));
+        }
+        first
+    }
+
+    pub(crate) fn let_go(&self, tickets: impl IntoIterator<Item = Ticket>) {
+        let mut held = self.lock();
+        for ticket in tickets {
+            held.receipts.remove(&ticket);
+        }
         let none_left = held.receipts.is_empty();
         drop(held);
         if none_left {
@@ -66,11 +102,12 @@ impl HeldLeases {
     pub(crate) async fn release_all(&self, provider: &dyn Provider) {
         // Copied, and let go at the end: a second shutdown waits for that before it closes the
         // provider.
-        let left = self.lock().receipts.clone();
-        let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
+        let mut left: Vec<_> = self.lock().receipts.clone().into_iter().collect();
         // In the order in which they were taken: what one call gives back keeps its order at the
         // front.
-        for (queue, receipt) in left.values() {
+        left.sort_unstable_by_key(|(ticket, _)| *ticket);
+        let mut by_queue: HashMap<&str, Vec<(Receipt, Settle)>> = HashMap::new();
+        for (_, (queue, receipt)) in &left {
             let settlements = by_queue.entry(queue).or_default();
             settlements.push((receipt.clone(), Settle::Release));
         }
@@ -84,9 +121,7 @@ impl HeldLeases {
                 break;
             }
         }
-        for ticket in left.into_keys() {
-            self.let_go(ticket);
-        }
+        self.let_go(left.into_iter().map(|(ticket, _)| ticket));
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -104,20 +139,18 @@ mod tests {
     async fn settled_waits_for_the_last_lease() {
         let leases = HeldLeases::default();
         let queue = Arc::from("jobs");
-        let (a, b) = (
-            leases.hold(&queue, Receipt::new("a")),
-            leases.hold(&queue, Receipt::new("b")),
-        );
+        let a = leases.hold(&queue, [Receipt::new("a"), Receipt::new("b")]);
+        let b = a + 1;
         let mut settled = pin!(leases.settled());
 
-        leases.let_go(a);
+        leases.let_go([a]);
         tokio::select! {
             biased;
             () = &mut settled => panic!("one is still held"),
             () = std::future::ready(()) => {}
         }
-        leases.let_go(b);
-        leases.let_go(b);
+        leases.let_go([b]);
+        leases.let_go([b]);
 
         settled.await;
         assert!(!leases.holds(b));

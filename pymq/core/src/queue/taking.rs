@@ -66,10 +66,13 @@ impl ConnectedQueue {
         opts: GetOptions,
     ) -> Result<Vec<Claimed>> {
         let deliveries = self.take(LEASE, opts.lease(lease)).await?;
+        let receipts = deliveries.iter().filter_map(|taken| taken.receipt.clone());
+        let mut tickets = self.leases.hold(self.name(), receipts)..;
         let mut claimed = Vec::with_capacity(deliveries.len());
         let mut without_receipt = None;
         for delivery in deliveries {
-            let Some(receipt) = delivery.receipt else {
+            let with_ticket = |receipt| Some((receipt, tickets.next()?));
+            let Some((receipt, ticket)) = delivery.receipt.and_then(with_ticket) else {
                 let context = format!("{}: the delivery has no receipt", self.context(LEASE));
                 let error = Error::new(ErrorKind::Provider, context);
                 tracing::error!(attempt = delivery.attempt, %error, "a message is lost");
@@ -77,7 +80,7 @@ impl ConnectedQueue {
                 continue;
             };
             claimed.push(Claimed {
-                claim: Claim::new(self, session.cloned(), receipt),
+                claim: Claim::new(self, session.cloned(), receipt, ticket),
                 message: delivery.message,
                 attempt: delivery.attempt,
             });

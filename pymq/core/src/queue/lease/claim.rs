@@ -15,24 +15,34 @@ pub(crate) struct Claim {
     session: Option<Arc<Session>>,
     receipt: Receipt,
     ticket: Ticket,
-    /// How a drop settles. `None` if the delivery is settled or the lease has ended.
-    on_drop: Option<Settle>,
+    on_drop: OnDrop,
+}
+
+/// What the drop of a claim does.
+#[derive(Debug)]
+enum OnDrop {
+    Settle(Settle),
+    /// Lets the lease go: the delivery is settled or the lease has ended.
+    LetGo,
+    /// Nothing: the lease is let go with others.
+    Nothing,
 }
 
 impl Claim {
-    /// Takes over the receipt of a delivery. Dropped, it gives the message back at once.
+    /// Takes over the receipt of a delivery, which the bus holds by this ticket. Dropped, it gives
+    /// the message back at once.
     pub(crate) fn new(
         queue: &Arc<ConnectedQueue>,
         session: Option<Arc<Session>>,
         receipt: Receipt,
+        ticket: Ticket,
     ) -> Self {
-        let ticket = queue.leases.hold(queue.name(), receipt.clone());
         Self {
             queue: Arc::clone(queue),
             session,
             receipt,
             ticket,
-            on_drop: Some(Settle::Nack {
+            on_drop: OnDrop::Settle(Settle::Nack {
                 delay: Duration::ZERO,
             }),
         }
@@ -68,7 +78,7 @@ impl Claim {
     /// delivery is moved too.
     pub(crate) async fn bury(mut self, attempt: u32, reason: String) -> Result<()> {
         let settlement = burial(self.queue(), attempt, reason);
-        self.on_drop = Some(settlement.clone());
+        self.on_drop = OnDrop::Settle(settlement.clone());
         self.settle(settlement).await
     }
 
@@ -79,15 +89,27 @@ impl Claim {
 
     /// Ends the claim: the delivery is settled, or the lease has ended. The drop changes nothing.
     pub(crate) fn end(mut self) {
-        self.on_drop = None;
+        self.on_drop = OnDrop::LetGo;
+    }
+
+    /// Ends claims of one bus, as [`end`](Self::end) does, in one step.
+    pub(crate) fn end_all(mut claims: Vec<Self>) {
+        for claim in &mut claims {
+            claim.on_drop = OnDrop::Nothing;
+        }
+        if let Some(first) = claims.first() {
+            let leases = &first.queue.leases;
+            leases.let_go(claims.iter().map(|claim| claim.ticket));
+        }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let Some(settlement) = self.on_drop.take() else {
-            self.queue.leases.let_go(self.ticket);
-            return;
+        let settlement = match std::mem::replace(&mut self.on_drop, OnDrop::Nothing) {
+            OnDrop::Settle(settlement) => settlement,
+            OnDrop::LetGo => return self.queue.leases.let_go([self.ticket]),
+            OnDrop::Nothing => return,
         };
         if !self.queue.leases.holds(self.ticket) {
             return;
@@ -101,7 +123,7 @@ impl Drop for Claim {
                 let name = &**queue.name();
                 tracing::debug!(queue = name, %error, "a dropped lease was not given back");
             }
-            queue.leases.let_go(ticket);
+            queue.leases.let_go([ticket]);
         }));
     }
 }

@@ -3,21 +3,21 @@
 //!
 //! `C` is the claim on an item, which this module only stores.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::runners::Ready;
 use super::schedule::Schedule;
-use crate::client::Ticket;
+use crate::client::{ByTicket, Ticket};
 use crate::message::Message;
 use crate::provider::Settle;
 
 #[derive(Debug)]
 pub(super) struct InFlight<C> {
     lease: Duration,
-    items: HashMap<Ticket, Item<C>>,
+    items: ByTicket<Item<C>>,
     /// The items that have not begun, in the order in which they were taken.
     waiting: VecDeque<Ticket>,
     /// How many handlers run. Some of them may have lost their lease.
@@ -61,7 +61,7 @@ impl<C> InFlight<C> {
     pub(super) fn new(lease: Duration) -> Self {
         Self {
             lease,
-            items: HashMap::new(),
+            items: ByTicket::default(),
             waiting: VecDeque::new(),
             running: 0,
             settlements: Schedule::default(),
@@ -201,9 +201,12 @@ impl<C> InFlight<C> {
     /// Schedules an extension; not if no clock reaches that time.
     pub(super) fn extend_at(&mut self, ticket: Ticket, at: Option<Instant>) {
         let Some(at) = at else { return };
+        // Most items are settled long before their first extension, in about the order in which
+        // they were taken.
+        self.extensions
+            .drop_first_while(|ticket| !self.items.contains_key(&ticket));
         self.extensions.add(at, ticket);
         if self.extensions.len() > 2 * self.items.len() + 64 {
-            // Most items are settled long before their first extension.
             self.extensions
                 .retain(|ticket| self.items.contains_key(&ticket));
         }

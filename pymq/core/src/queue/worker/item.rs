@@ -1,8 +1,9 @@
 //! One item and its handler: what the handler is given, and how it reports.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +14,7 @@ use super::runners::Exchange;
 use crate::client::Ticket;
 use crate::codec::Decode;
 use crate::error::Result;
-use crate::handler::Handler;
+use crate::handler::{Handler, Handling};
 use crate::isolation::Isolated;
 use crate::message::{Headers, Message};
 use crate::state::States;
@@ -80,7 +81,25 @@ impl ItemMeta {
 pub(super) type ItemFn = Arc<dyn Fn(&Message, ItemMeta) -> Working + Send + Sync>;
 
 /// A handler that works on one item.
-pub(super) type Working = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+pub(super) enum Working {
+    Handling(Handling),
+    /// The item cannot be decoded, for this reason.
+    Unreadable(String),
+}
+
+impl Future for Working {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match &mut *self {
+            Self::Handling(handling) => handling.as_mut().poll(cx).map(|handled| match handled {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(error),
+            }),
+            Self::Unreadable(reason) => Poll::Ready(Outcome::Unreadable(std::mem::take(reason))),
+        }
+    }
+}
 
 /// Erases the types of a handler.
 pub(super) fn erase<T, Form>(
@@ -92,15 +111,8 @@ where
 {
     let handler = Isolated::new(handler.bind(states)?);
     Ok(Arc::new(move |message, meta| match T::decode(message) {
-        Ok(item) => {
-            let handling = handler(item, meta);
-            Box::pin(async {
-                handling
-                    .await
-                    .map_or_else(Outcome::Failed, |()| Outcome::Done)
-            })
-        }
-        Err(error) => Box::pin(ready(Outcome::Unreadable(unreadable_reason::<T>(&error)))),
+        Ok(item) => Working::Handling(handler(item, meta)),
+        Err(error) => Working::Unreadable(unreadable_reason::<T>(&error)),
     }))
 }
 
@@ -113,8 +125,8 @@ pub(super) struct Finished {
     pub(super) message: Message,
 }
 
-/// Reports to the worker, when it is dropped, that an item is finished. So the worker is told even
-/// if the future of a handler panics while it is dropped.
+/// Reports to the worker that an item is finished, also when it is dropped. So the worker is told
+/// even if the future of a handler panics while it is dropped.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     to: &'a Exchange,
@@ -122,6 +134,7 @@ pub(super) struct Report<'a> {
     message: Message,
     began: Instant,
     outcome: Outcome,
+    is_sent: bool,
 }
 
 impl<'a> Report<'a> {
@@ -132,6 +145,7 @@ impl<'a> Report<'a> {
             message,
             began,
             outcome: Outcome::Dropped,
+            is_sent: false,
         }
     }
 
@@ -139,22 +153,32 @@ impl<'a> Report<'a> {
         &self.message
     }
 
-    pub(super) fn end(&mut self, outcome: Outcome) {
+    /// Returns the report instead of sending it.
+    pub(super) fn end(mut self, outcome: Outcome, now: Instant) -> Finished {
         self.outcome = outcome;
+        self.is_sent = true;
+        self.take(now)
+    }
+
+    fn take(&mut self, now: Instant) -> Finished {
+        Finished {
+            ticket: self.ticket,
+            outcome: std::mem::replace(&mut self.outcome, Outcome::Done),
+            took: now - self.began,
+            message: std::mem::take(&mut self.message),
+        }
     }
 }
 
 impl Drop for Report<'_> {
     fn drop(&mut self) {
-        if matches!(self.outcome, Outcome::Dropped) && std::thread::panicking() {
+        if self.is_sent {
+            return;
+        }
+        if std::thread::panicking() {
             self.outcome = Outcome::Panicked("while the handler was dropped".to_owned());
         }
-        let finished = Finished {
-            ticket: self.ticket,
-            outcome: std::mem::replace(&mut self.outcome, Outcome::Done),
-            took: self.began.elapsed(),
-            message: std::mem::take(&mut self.message),
-        };
+        let finished = self.take(Instant::now());
         // If the worker is gone, the bus gives its leases back, or they end.
         self.to.finish(finished);
     }

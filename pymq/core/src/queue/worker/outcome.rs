@@ -25,7 +25,7 @@ pub(super) enum Outcome {
 
 impl Worker {
     /// Decides how to settle an item after its handler has ended.
-    pub(super) fn classify(&mut self, finished: Finished) {
+    pub(super) fn classify(&mut self, finished: Finished, now: Instant) {
         let Finished {
             ticket,
             outcome,
@@ -41,7 +41,6 @@ impl Worker {
         let Some(attempt) = self.in_flight.finish(ticket) else {
             return;
         };
-        let now = Instant::now();
         let (queue, counters) = (self.queue.name(), &self.queue.counters);
         let error = match outcome {
             Outcome::Dropped => return,

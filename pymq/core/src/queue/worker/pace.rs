@@ -11,6 +11,10 @@ const TAKE_AHEAD_WINDOW: Duration = Duration::from_millis(20);
 /// The longest usual time of quick items.
 const QUICK: Duration = Duration::from_micros(100);
 
+/// A task runs quick items for about this time. It is long enough that the task costs little, and
+/// short enough that several threads share the items.
+const QUICK_TASK: Duration = Duration::from_micros(50);
+
 /// What a worker knows of how long its handler takes.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -28,9 +32,12 @@ impl Pace {
         });
     }
 
-    /// Tells whether items take so little time that a task for each would cost more.
-    pub(super) fn is_quick(&self) -> bool {
-        self.usual.is_some_and(|usual| usual <= QUICK)
+    /// Returns for how many items to start one task. `None` if items take so long that each has a
+    /// task of its own.
+    pub(super) fn items_each(&self) -> Option<usize> {
+        let usual = self.usual.filter(|usual| *usual <= QUICK)?;
+        let items = QUICK_TASK.as_nanos() / usual.as_nanos().max(1);
+        Some(usize::try_from(items).unwrap_or(usize::MAX).max(1))
     }
 
     /// Returns how many more items to take than there are free handlers: those that the handlers
@@ -68,6 +75,17 @@ mod tests {
         assert_eq!(pace_of(&[1]).look_ahead(1_000), MAX_TAKEN_AHEAD);
         assert_eq!(pace_of(&[21]).look_ahead(64), 0);
         assert_eq!(pace_of(&[60_000]).look_ahead(64), 0);
+    }
+
+    #[test]
+    fn quick_items_share_a_task_and_others_do_not() {
+        let usual = |took| Pace { usual: Some(took) };
+
+        assert_eq!(Pace::default().items_each(), None);
+        assert_eq!(usual(Duration::from_nanos(500)).items_each(), Some(100));
+        assert_eq!(usual(Duration::from_micros(10)).items_each(), Some(5));
+        assert_eq!(usual(QUICK).items_each(), Some(1));
+        assert_eq!(usual(QUICK * 2).items_each(), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::item::{Finished, ItemFn};
 use super::ongoing::{Ongoing, at};
 use super::outcome::Outcome;
 use super::pace::{MAX_TAKEN_AHEAD, Pace};
-use super::runners::{Exchange, Runner};
+use super::runners::{Demand, Exchange, Runner};
 use super::settling::Settled;
 use crate::client::{Alive, ConnectedQueue};
 use crate::error::{ErrorKind, Result};
@@ -101,8 +101,8 @@ impl Worker {
     /// Works until it is stopped and has nothing in flight.
     pub(super) async fn run(mut self) {
         loop {
-            self.finish();
             let now = Instant::now();
+            self.finish(now);
             self.begin(now);
             self.settle_due(now);
             self.take_more(now);
@@ -142,7 +142,7 @@ impl Worker {
     }
 
     /// Decides about the items that have finished.
-    fn finish(&mut self) {
+    fn finish(&mut self, now: Instant) {
         let (finished, is_left) = self.exchange.take_finished();
         let is_done = |finished: &Finished| matches!(finished.outcome, Outcome::Done);
         if is_left || (self.keeps_order() && !finished.iter().all(is_done)) {
@@ -151,18 +151,18 @@ impl Worker {
             self.recall();
         }
         for finished in finished {
-            self.classify(finished);
+            self.classify(finished, now);
         }
     }
 
     /// Hands out items that wait: one for each free handler, or all while items are quick.
     fn begin(&mut self, now: Instant) {
-        let is_quick = self.pace.is_quick();
-        let max = if is_quick {
-            usize::MAX
-        } else {
-            self.rules.concurrency
+        let demand = self.pace.items_each();
+        let max = match demand {
+            Some(_) => usize::MAX,
+            None => self.rules.concurrency,
         };
+        let mut handed_out = Vec::new();
         while self.in_flight.running() < max
             && let Some((ticket, begun)) = self.in_flight.begin(now)
         {
@@ -174,10 +174,16 @@ impl Worker {
                 continue;
             };
             self.handed_out.get_or_insert(ready.since);
-            self.exchange.hand_out(ready);
+            handed_out.push(ready);
         }
-        let running = (!is_quick).then(|| self.in_flight.running());
-        let missing = self.exchange.start_missing(running, self.rules.concurrency);
+        self.exchange.hand_out(handed_out);
+        let demand = match demand {
+            Some(items_each) => Demand::Quick { items_each },
+            None => Demand::EachItem {
+                running: self.in_flight.running(),
+            },
+        };
+        let missing = self.exchange.start_missing(demand, self.rules.concurrency);
         for _ in 0..missing {
             let runner = Runner {
                 exchange: Arc::clone(&self.exchange),

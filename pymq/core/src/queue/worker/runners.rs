@@ -26,9 +26,6 @@ use crate::message::Message;
 /// A runner wakes the loop at the latest after this time, so that finished items are settled.
 const MAX_GATHERING: Duration = Duration::from_micros(500);
 
-/// There is one runner for so many quick items.
-const QUICK_ITEMS_EACH: usize = 16;
-
 /// An item that a runner may begin.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -39,6 +36,15 @@ pub(super) struct Ready {
     pub(super) since: Instant,
     /// When its lease ends, if it is not extended; `None` is never.
     pub(super) ends: Option<Instant>,
+}
+
+/// How many runners are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Demand {
+    /// One for each item that has been handed out and has not finished.
+    EachItem { running: usize },
+    /// One for so many quick items that are ready, and one for each handler that waits.
+    Quick { items_each: usize },
 }
 
 /// What the loop of a worker and its runners share.
@@ -60,23 +66,23 @@ struct State {
 }
 
 impl Exchange {
-    /// Hands out an item.
-    pub(super) fn hand_out(&self, item: Ready) {
-        self.lock().ready.push_back(item);
+    /// Hands out items, in order.
+    pub(super) fn hand_out(&self, items: Vec<Ready>) {
+        if !items.is_empty() {
+            self.lock().ready.extend(items);
+        }
     }
 
     /// Returns how many runners to start, and counts them as started. There are at most `max`.
-    ///
-    /// There is one runner for each `running` item. `None` means that items are quick. Then there
-    /// is one for each [`QUICK_ITEMS_EACH`] items that are ready, and one for each handler that
-    /// waits.
-    pub(super) fn start_missing(&self, running: Option<usize>, max: usize) -> usize {
+    pub(super) fn start_missing(&self, demand: Demand, max: usize) -> usize {
         let mut state = self.lock();
         if state.ready.is_empty() {
             return 0;
         }
-        let quick = state.waiting + state.ready.len().div_ceil(QUICK_ITEMS_EACH);
-        let wanted = running.unwrap_or(quick);
+        let wanted = match demand {
+            Demand::EachItem { running } => running,
+            Demand::Quick { items_each } => state.waiting + state.ready.len().div_ceil(items_each),
+        };
         let missing = wanted.min(max).saturating_sub(state.runners);
         state.runners += missing;
         missing
@@ -108,14 +114,11 @@ impl Exchange {
         }
     }
 
-    /// Takes the next item to begin. None if its lease may have ended: the loop knows.
-    fn next(&self, now: Instant) -> Option<Ready> {
+    /// Notes the end of an item that is done, and takes the next one to begin.
+    fn finish_and_take(&self, done: Finished, now: Instant) -> Option<Ready> {
         let mut state = self.lock();
-        let first = state.ready.front()?;
-        if first.ends.is_some_and(|ends| ends <= now) {
-            return None;
-        }
-        state.ready.pop_front()
+        state.finished.push(done);
+        state.take_ready(now)
     }
 
     /// Notes that a handler waits. Other runners begin the items that are ready meanwhile.
@@ -136,6 +139,17 @@ impl Exchange {
     }
 }
 
+impl State {
+    /// Takes the next item to begin. None if its lease may have ended: the loop knows.
+    fn take_ready(&mut self, now: Instant) -> Option<Ready> {
+        let first = self.ready.front()?;
+        if first.ends.is_some_and(|ends| ends <= now) {
+            return None;
+        }
+        self.ready.pop_front()
+    }
+}
+
 /// A runner. [`Exchange::start_missing`] has counted it. Dropped, it is counted out, and the loop
 /// is woken.
 pub(super) struct Runner {
@@ -149,29 +163,43 @@ impl Runner {
     pub(super) async fn run(self) {
         let mut now = Instant::now();
         let mut woken = now;
-        while !self.queue.tasks.is_closed()
-            && let Some(item) = self.exchange.next(now)
-        {
-            let began = now;
-            let is_done = self.work(item, began).await;
-            if !is_done {
-                return;
+        let mut next = self.next(now);
+        while let Some(item) = next {
+            let finished = self.work(item, now).await;
+            now += finished.took;
+            if !matches!(finished.outcome, Outcome::Done) {
+                return self.exchange.finish(finished);
             }
-            now = Instant::now();
             if now - woken >= MAX_GATHERING {
                 woken = now;
+                self.exchange.finish(finished);
                 self.exchange.changed.notify_one();
-                // The loop may be queued on this thread, behind this task.
+                // The loop may be queued on this thread, behind this task. No item is held
+                // meanwhile, so that the loop can recall all that have not begun.
                 tokio::task::yield_now().await;
+                now = Instant::now();
+                next = self.next(now);
+            } else if self.queue.tasks.is_closed() {
+                return self.exchange.finish(finished);
+            } else {
+                next = self.exchange.finish_and_take(finished, now);
             }
         }
     }
 
-    /// Runs the handler on an item, and reports. Tells whether the item is done.
-    async fn work(&self, item: Ready, began: Instant) -> bool {
+    /// Takes the next item to begin, unless the bus takes no new work.
+    fn next(&self, now: Instant) -> Option<Ready> {
+        if self.queue.tasks.is_closed() {
+            return None;
+        }
+        self.exchange.lock().take_ready(now)
+    }
+
+    /// Runs the handler on an item.
+    async fn work(&self, item: Ready, began: Instant) -> Finished {
         let name = Arc::clone(self.queue.name());
         let meta = ItemMeta::new(name, item.attempt, item.message.headers.clone());
-        let mut report = Report::new(&self.exchange, item.ticket, item.message, began);
+        let report = Report::new(&self.exchange, item.ticket, item.message, began);
         let outcome = {
             let mut working = pin!(catch_panic(|| (self.handler)(report.message(), meta)));
             let mut waits = false;
@@ -189,9 +217,7 @@ impl Runner {
             }
             outcome.unwrap_or_else(Outcome::Panicked)
         };
-        let is_done = matches!(outcome, Outcome::Done);
-        report.end(outcome);
-        is_done
+        report.end(outcome, Instant::now())
     }
 }
 

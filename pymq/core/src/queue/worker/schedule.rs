@@ -14,6 +14,9 @@ pub(super) struct Schedule(VecDeque<(Instant, Ticket)>);
 impl Schedule {
     pub(super) fn add(&mut self, at: Instant, ticket: Ticket) {
         // Nearly always the last place: only what failed is repeated earlier.
+        if self.0.back().is_none_or(|(last, _)| *last <= at) {
+            return self.0.push_back((at, ticket));
+        }
         let place = self.0.partition_point(|(other, _)| *other <= at);
         self.0.insert(place, (at, ticket));
     }
@@ -26,6 +29,17 @@ impl Schedule {
     /// Removes those that are not to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(Ticket) -> bool) {
         self.0.retain(|(_, ticket)| keep(*ticket));
+    }
+
+    /// Removes the first ones, as far as they are to be dropped.
+    pub(super) fn drop_first_while(&mut self, is_dropped: impl Fn(Ticket) -> bool) {
+        while self
+            .0
+            .front()
+            .is_some_and(|(_, ticket)| is_dropped(*ticket))
+        {
+            self.0.pop_front();
+        }
     }
 
     pub(super) fn make_due(&mut self, now: Instant) {

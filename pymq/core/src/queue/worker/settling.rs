@@ -10,6 +10,7 @@ use super::run::Worker;
 use crate::client::Ticket;
 use crate::error::{Error, ErrorKind, Result};
 use crate::provider::Settle;
+use crate::queue::lease::Claim;
 use crate::retry::Backoff;
 
 /// One call and its answers.
@@ -52,10 +53,11 @@ impl Worker {
     pub(super) fn settled(&mut self, settled: Settled) {
         let now = Instant::now();
         let (mut pause, mut has_failed) = (None, false);
+        let mut ended = Vec::with_capacity(settled.sent.len());
         for ((ticket, is_extension), answer) in settled.sent.into_iter().zip(settled.answers) {
             match answer {
                 Ok(()) if is_extension => self.in_flight.extended(ticket, settled.began),
-                Ok(()) => self.forget(ticket),
+                Ok(()) => ended.extend(self.in_flight.remove(ticket).map(|item| item.claim)),
                 Err(error) if error.kind() == ErrorKind::LeaseLost => {
                     // So that the stage tells whether its handler has begun.
                     self.recall();
@@ -72,6 +74,7 @@ impl Worker {
                 }
             }
         }
+        Claim::end_all(ended);
         if !has_failed {
             self.settle_backoff = Backoff::worker();
         }
@@ -124,7 +127,7 @@ impl Worker {
         item.claim.end();
     }
 
-    /// Lets an item go after the answer to its settlement.
+    /// Lets an item go whose settlement is not sent again.
     fn forget(&mut self, ticket: Ticket) {
         if let Some(item) = self.in_flight.remove(ticket) {
             item.claim.end();
