@@ -33,9 +33,15 @@ pub(crate) struct Topics {
     pattern_count: AtomicUsize,
 }
 
-/// The subscribers of one topic or pattern, ordered by handle so that a publish can count handles.
-#[derive(Clone, Debug, Default)]
-struct Subscribers(Vec<Subscriber>);
+/// The subscribers of one topic or pattern.
+#[derive(Clone, Debug)]
+struct Subscribers {
+    /// The topic or pattern. The messages of a topic share it.
+    name: Arc<str>,
+    /// Ordered by handle, so that handles can be counted.
+    list: Vec<Subscriber>,
+    handles: usize,
+}
 
 #[derive(Clone, Debug)]
 struct Subscriber {
@@ -49,21 +55,15 @@ impl Topics {
     ///
     /// Each handle counts once for the topic and once for each pattern that matches.
     pub(crate) fn publish(&self, topic: &str, message: &Message) -> usize {
-        let exact = self
-            .exact
-            .get(topic)
-            .map(|entry| (Arc::clone(entry.key()), Arc::clone(&entry)));
+        let exact = self.exact.get(topic).map(|entry| Arc::clone(&entry));
         let patterns = self.matching(topic);
-        let (name, subscribers) = match exact {
-            Some((name, subscribers)) => (name, Some(subscribers)),
-            None if patterns.is_empty() => return 0,
-            None => (topic.into(), None),
+        let Some(exact) = exact else {
+            if patterns.is_empty() {
+                return 0;
+            }
+            return push_all(&patterns, &topic.into(), message);
         };
-        subscribers
-            .iter()
-            .chain(&patterns)
-            .map(|subscribers| subscribers.push(&name, message))
-            .sum()
+        exact.push(&exact.name, message) + push_all(&patterns, &exact.name, message)
     }
 
     pub(crate) fn add(&self, filter: &Filter, handle: u64, id: u64, inlet: &Inlet) {
@@ -72,16 +72,19 @@ impl Topics {
             id,
             inlet: inlet.clone(),
         };
-        let name = Arc::from(filter.as_str());
+        let name: Arc<str> = Arc::from(filter.as_str());
+        let empty = || Arc::new(Subscribers::new(&name));
         if is_pattern(filter) {
             let mut patterns = self
                 .patterns
                 .write()
                 .unwrap_or_else(PoisonError::into_inner);
-            Arc::make_mut(patterns.entry(name).or_default()).insert(subscriber);
+            Arc::make_mut(patterns.entry(Arc::clone(&name)).or_insert_with(empty))
+                .insert(subscriber);
             self.pattern_count.store(patterns.len(), Ordering::Release);
         } else {
-            Arc::make_mut(&mut self.exact.entry(name).or_default()).insert(subscriber);
+            Arc::make_mut(&mut self.exact.entry(Arc::clone(&name)).or_insert_with(empty))
+                .insert(subscriber);
         }
     }
 
@@ -132,25 +135,45 @@ impl Topics {
 }
 
 impl Subscribers {
+    fn new(name: &Arc<str>) -> Self {
+        Self {
+            name: Arc::clone(name),
+            list: Vec::new(),
+            handles: 0,
+        }
+    }
+
+    /// Delivers a message, and returns how many handles it reached.
     fn push(&self, topic: &Arc<str>, message: &Message) -> usize {
-        for subscriber in &self.0 {
+        for subscriber in &self.list {
             subscriber.inlet.push(topic, message);
         }
-        self.0.chunk_by(|a, b| a.handle == b.handle).count()
+        self.handles
     }
 
     fn insert(&mut self, subscriber: Subscriber) {
         let at = self
-            .0
+            .list
             .partition_point(|other| other.handle <= subscriber.handle);
-        self.0.insert(at, subscriber);
+        self.list.insert(at, subscriber);
+        self.count_handles();
     }
 
     /// Removes a subscriber and tells whether none is left.
     fn remove(&mut self, id: u64) -> bool {
-        self.0.retain(|subscriber| subscriber.id != id);
-        self.0.is_empty()
+        self.list.retain(|subscriber| subscriber.id != id);
+        self.count_handles();
+        self.list.is_empty()
     }
+
+    fn count_handles(&mut self) {
+        let handles = self.list.chunk_by(|a, b| a.handle == b.handle);
+        self.handles = handles.count();
+    }
+}
+
+fn push_all(all: &[Arc<Subscribers>], topic: &Arc<str>, message: &Message) -> usize {
+    all.iter().map(|each| each.push(topic, message)).sum()
 }
 
 fn is_pattern(filter: &Filter) -> bool {

@@ -114,6 +114,12 @@ pub trait Decode: Sized {
     ///
     /// [`Codec`](ErrorKind::Codec), with the payload, for a payload that does not fit the type.
     fn decode(message: &Message) -> Result<Self>;
+
+    /// Decodes a payload that is not needed any more. It may be taken out, but not before an error.
+    #[doc(hidden)]
+    fn decode_last(message: &mut Message) -> Result<Self> {
+        Self::decode(message)
+    }
 }
 
 /// Bytes that are neither encoded nor decoded.
@@ -170,6 +176,10 @@ impl<T: DeserializeOwned> Decode for T {
 impl Decode for Raw {
     fn decode(message: &Message) -> Result<Self> {
         Ok(Self(message.body.clone()))
+    }
+
+    fn decode_last(message: &mut Message) -> Result<Self> {
+        Ok(Self(std::mem::take(&mut message.body)))
     }
 }
 

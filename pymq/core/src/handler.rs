@@ -218,7 +218,7 @@ where
 {
     let handler = Isolated::new(handler.bind(states)?);
     Ok(Arc::new(move |message, meta| {
-        match decode(meta.topic(), message) {
+        match E::decode(message).map_err(|cause| undecodable::<E>(meta.topic(), message, cause)) {
             Ok(event) => {
                 let handling = handler(event, meta);
                 Box::pin(async { handling.await.map_err(Failure::Failed) })
@@ -228,12 +228,11 @@ where
     }))
 }
 
-/// Decodes an event. The error names the type and the topic, and contains the payload.
-pub(crate) fn decode<E: Decode>(topic: &str, message: &Message) -> Result<E> {
-    E::decode(message).map_err(|error| {
-        let context = format!("event on `{topic}` as {}", type_name::<E>());
-        Error::new(ErrorKind::Codec, context)
-            .with_source(error)
-            .with_payload(message.body.clone())
-    })
+/// Creates the error of an event that is not an `E`. It names the type and the topic, and contains
+/// the payload.
+pub(crate) fn undecodable<E>(topic: &str, message: &Message, cause: Error) -> Error {
+    let context = format!("event on `{topic}` as {}", type_name::<E>());
+    Error::new(ErrorKind::Codec, context)
+        .with_source(cause)
+        .with_payload(message.body.clone())
 }

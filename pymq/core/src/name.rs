@@ -71,6 +71,9 @@ pub fn check_namespace(namespace: &str) -> Result<()> {
 /// assert!(pymq::name::check("").is_err());
 /// ```
 pub fn check(name: &str) -> Result<()> {
+    if is_plain(name) {
+        return Ok(());
+    }
     let fault = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_NAME_BYTES {
@@ -94,6 +97,14 @@ pub fn check(name: &str) -> Result<()> {
         ErrorKind::InvalidName,
         format!("name `{shown}`: {fault}"),
     ))
+}
+
+/// Tells whether a name is of the common kind, to which no rule applies.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    (1..=MAX_NAME_BYTES).contains(&name.len())
+        && !name.starts_with('_')
+        && name.bytes().all(is_plain)
 }
 
 fn shown(name: &str) -> String {

@@ -58,7 +58,7 @@ impl<T: Decode> Queue<T> {
         self.handle
             .get()
             .await
-            .and_then(|message| self.read(&message))
+            .and_then(|message| self.read(message))
     }
 
     /// Removes and returns the item at the front, waiting no longer than `timeout`. Zero does not
@@ -101,8 +101,9 @@ impl<T: Decode> Queue<T> {
             .take(VERB, GetOptions::default().wait(wait))
             .await?;
         taken
-            .first()
-            .map(|delivery| self.read(&delivery.message))
+            .into_iter()
+            .next()
+            .map(|delivery| self.read(delivery.message))
             .transpose()
     }
 
@@ -173,8 +174,8 @@ impl<T: Decode> Queue<T> {
         let opts = GetOptions::default().max(max).wait(Wait::Forever);
         let taken = self.handle.take(VERB, opts).await?;
         Ok(taken
-            .iter()
-            .map(|delivery| self.read(&delivery.message))
+            .into_iter()
+            .map(|delivery| self.read(delivery.message))
             .collect())
     }
 
@@ -211,8 +212,9 @@ impl<T: Decode> Queue<T> {
         }
     }
 
-    fn read(&self, message: &Message) -> Result<T> {
-        T::decode(message).map_err(|cause| self.handle.unreadable::<T>(VERB, message, cause))
+    fn read(&self, mut message: Message) -> Result<T> {
+        T::decode_last(&mut message)
+            .map_err(|cause| self.handle.unreadable::<T>(VERB, &message, cause))
     }
 }
 
@@ -268,7 +270,7 @@ impl<T: Decode> Stream for Items<T> {
         let message = ready!(next.as_mut().poll(cx));
         this.next = None;
         Poll::Ready(error::end_of_stream(
-            message.and_then(|message| this.queue.read(&message)),
+            message.and_then(|message| this.queue.read(message)),
         ))
     }
 }

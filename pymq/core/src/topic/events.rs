@@ -14,7 +14,7 @@ use crate::codec::Decode;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Result, end_of_stream};
-use crate::handler::{self, Meta};
+use crate::handler::{Meta, undecodable};
 use crate::name;
 use crate::provider::{Filter, Incoming, Subscription};
 
@@ -132,9 +132,11 @@ impl<T: Decode> Events<T> {
                 counters.lagged(missed);
                 Ok(Received::Lagged(missed))
             }
-            Incoming::Message { topic, message } => {
-                let event = handler::decode(&topic, &message)
-                    .inspect_err(|_| counters.undecodable.add(1))?;
+            Incoming::Message { topic, mut message } => {
+                let event = T::decode_last(&mut message).map_err(|cause| {
+                    counters.undecodable.add(1);
+                    undecodable::<T>(&topic, &message, cause)
+                })?;
                 Ok(Received::Event(event, Meta::new(topic, message.headers)))
             }
         }
