@@ -165,7 +165,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub fn name(&self) -> &str {
-        self.handle.local.name()
+        self.handle.local().name()
     }
 
     /// Prepares a worker: an async function that works on the items of this queue, each under a
@@ -225,7 +225,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub fn close(&self) {
-        self.handle.client.queues().close(&self.handle.local);
+        self.handle.client().queues().close(self.handle.local());
     }
 
     /// Tells whether this bus has closed the queue.
@@ -243,7 +243,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub fn is_closed(&self) -> bool {
-        self.handle.local.is_closed()
+        self.handle.local().is_closed()
     }
 
     /// Returns the dead letters of this queue: items that ran out of attempts or could not be read.

@@ -144,11 +144,11 @@ impl<T> Queue<T> {
     pub async fn clear(&self) -> Result<usize> {
         let (name, provider) = (self.handle.name()?, self.handle.live("clear")?);
         let mut removed = provider.queue_clear(name, Part::Ready).await?;
-        self.handle.local.emptied();
+        self.handle.local().emptied();
         if provider.capabilities().delays {
             removed += provider.queue_clear(name, Part::Delayed).await?;
         }
-        self.handle.local.finish(removed);
+        self.handle.local().finish(removed);
         Ok(removed)
     }
 
@@ -181,7 +181,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub async fn join(&self) -> Result<()> {
-        let local = &self.handle.local;
+        let local = self.handle.local();
         let mut backoff = Backoff::join();
         loop {
             // Before the count, so that what is finished during it is not awaited again.

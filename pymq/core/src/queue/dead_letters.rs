@@ -239,7 +239,7 @@ impl<T> Clone for DeadLetters<T> {
 impl<T> fmt::Debug for DeadLetters<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeadLetters")
-            .field("queue", self.handle.local.name())
+            .field("queue", self.handle.local().name())
             .finish_non_exhaustive()
     }
 }

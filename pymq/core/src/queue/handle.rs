@@ -22,13 +22,19 @@ const LEASE_TIME: Duration = Duration::from_secs(30);
 /// More than that is not by chance.
 const MAX_LOST_IN_A_ROW: u32 = 8;
 
+/// What a handle and its clones share, so that a clone counts one reference.
+#[derive(Debug)]
+struct Origin {
+    client: Client,
+    local: Arc<LocalQueue>,
+    /// Set by the first operation on a connected bus, which stays on its session.
+    connected: OnceLock<Arc<ConnectedQueue>>,
+}
+
 /// A queue of one bus and the settings of one handle on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Handle {
-    pub(super) client: Client,
-    pub(crate) local: Arc<LocalQueue>,
-    /// Set by the first operation on a connected bus, which stays on its session.
-    connected: OnceLock<Arc<ConnectedQueue>>,
+    origin: Arc<Origin>,
     pub(super) maxsize: Option<usize>,
     pub(crate) max_attempts: MaxAttempts,
     pub(crate) lease_time: Duration,
@@ -39,9 +45,11 @@ pub(crate) struct Handle {
 impl Handle {
     pub(super) fn new(client: &Client, name: &str) -> Self {
         Self {
-            client: client.clone(),
-            local: client.queues().queue(name),
-            connected: OnceLock::new(),
+            origin: Arc::new(Origin {
+                client: client.clone(),
+                local: client.queues().queue(name),
+                connected: OnceLock::new(),
+            }),
             maxsize: None,
             max_attempts: MaxAttempts::default(),
             lease_time: LEASE_TIME,
@@ -50,10 +58,18 @@ impl Handle {
         }
     }
 
+    pub(super) fn client(&self) -> &Client {
+        &self.origin.client
+    }
+
+    pub(crate) fn local(&self) -> &Arc<LocalQueue> {
+        &self.origin.local
+    }
+
     /// Returns the name if it and the limits are valid.
     pub(crate) fn name(&self) -> Result<&str> {
         self.check_limits()?;
-        self.local.checked_name()
+        self.local().checked_name()
     }
 
     /// Returns the provider, unless the runtime of the bus has ended.
@@ -64,15 +80,15 @@ impl Handle {
     /// Returns the session of the bus if the limits of this handle are valid.
     pub(super) fn session(&self, verb: &str) -> Result<&Arc<Session>> {
         self.check_limits()?;
-        self.client.session(|| self.context(verb))
+        self.client().session(|| self.context(verb))
     }
 
     /// Returns the context of an error: the provider, the operation and the queue.
     pub(crate) fn context(&self, verb: &str) -> String {
         format!(
             "{}: {verb} `{}`",
-            self.client.provider_name(),
-            self.local.name()
+            self.client().provider_name(),
+            self.local().name()
         )
     }
 
@@ -90,7 +106,8 @@ impl Handle {
     ) -> Result<Put> {
         let name = self.name()?;
         for message in &messages {
-            self.client.check_size(|| self.context("put to"), message)?;
+            self.client()
+                .check_size(|| self.context("put to"), message)?;
         }
         if messages.is_empty() {
             return Ok(Put::New);
@@ -105,7 +122,7 @@ impl Handle {
         let mut backoff = Backoff::put();
         loop {
             // Before the try, so that space which becomes free in between is noticed.
-            let mut space = pin!(self.local.space());
+            let mut space = pin!(self.local().space());
             space.as_mut().enable();
             let full = match self.ask(name, messages.clone(), opts.clone()).await {
                 Err(error) if error.kind() == ErrorKind::Full => error,
@@ -116,7 +133,7 @@ impl Handle {
             };
             tokio::select! {
                 () = space => {}
-                () = self.local.closed() => {}
+                () = self.local().closed() => {}
                 () = time::sleep(backoff.next_wait().min(left)) => {}
             }
         }
@@ -125,7 +142,7 @@ impl Handle {
     /// Puts a message that becomes ready later. It needs no space: the bound is for ready messages.
     pub(super) async fn put_delayed(&self, message: Message, delay: Duration) -> Result<Put> {
         let name = self.name()?;
-        self.client
+        self.client()
             .check_size(|| self.context("put to"), &message)?;
         let opts = PutOptions::default().delay(delay);
         self.ask(name, vec![message], opts).await
@@ -133,7 +150,7 @@ impl Handle {
 
     /// Calls the provider, unless this queue is closed.
     async fn ask(&self, name: &str, messages: Vec<Message>, opts: PutOptions) -> Result<Put> {
-        if self.local.is_closed() {
+        if self.local().is_closed() {
             return Err(self.error(ErrorKind::Closed, "put to"));
         }
         let provider = self.live("put to")?;
@@ -141,7 +158,8 @@ impl Handle {
     }
 
     fn connected(&self, session: &Arc<Session>) -> &Arc<ConnectedQueue> {
-        self.connected.get_or_init(|| self.local.connected(session))
+        let connected = &self.origin.connected;
+        connected.get_or_init(|| self.local().connected(session))
     }
 
     /// Takes messages; see [`ConnectedQueue::take`].

@@ -115,7 +115,7 @@ impl Handle {
         } else {
             return Ok(());
         };
-        let queue = self.local.name();
+        let queue = self.local().name();
         let context =
             format!("queue `{queue}`: `{zero}` permits nothing, call `{instead}` for no limit");
         Err(Error::new(ErrorKind::InvalidConfig, context))

@@ -118,7 +118,7 @@ impl WorkerBuilder {
     where
         T: Decode + 'static,
     {
-        let states = handle.client.states();
+        let states = handle.client().states();
         Self {
             name: type_name_of_val(&handler),
             handler: item::erase(handler, states),
@@ -180,15 +180,17 @@ impl WorkerBuilder {
             max_attempts: handle.max_attempts,
             lease: handle.lease_time,
         };
-        let (queue, held) = (Arc::clone(&handle.local), rules.clone());
+        let (queue, held) = (Arc::clone(handle.local()), rules.clone());
         let start: Start = Arc::new(move |session, alive| {
             let started = start_on(session, &queue, held.clone(), alive);
             Box::pin(ready(started))
         });
         let registration = Registration::new(handle.context(VERB), start);
-        handle.client.register_now(&registration, |session, alive| {
-            start_on(session, &handle.local, rules, alive)
-        })
+        handle
+            .client()
+            .register_now(&registration, |session, alive| {
+                start_on(session, handle.local(), rules, alive)
+            })
     }
 }
 
@@ -212,7 +214,7 @@ fn start_on(
 impl fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WorkerBuilder")
-            .field("queue", self.handle.local.name())
+            .field("queue", self.handle.local().name())
             .field("handler", &self.name)
             .field("concurrency", &self.concurrency)
             .field("retry_delay", &self.retry_delay)
