@@ -154,12 +154,25 @@ impl Twist for Frozen {
         queue: &str,
         mut settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        let count = settlements.len();
-        settlements.retain(|(_, how)| !matches!(how, Settle::Extend { .. }));
-        if settlements.len() < count {
-            return Ok(vec![Ok(()); count]);
+        let is_extension = |how: &Settle| matches!(how, Settle::Extend { .. });
+        let extensions: Vec<_> = settlements
+            .iter()
+            .map(|(_, how)| is_extension(how))
+            .collect();
+        settlements.retain(|(_, how)| !is_extension(how));
+        if settlements.is_empty() {
+            return Ok(vec![Ok(()); extensions.len()]);
         }
-        inner.queue_settle(queue, settlements).await
+        // An ack may share a call with an extension.
+        let mut answers = inner.queue_settle(queue, settlements).await?.into_iter();
+        let answer = |is_extension| {
+            if is_extension {
+                Ok(())
+            } else {
+                answers.next().expect("an answer for each settlement")
+            }
+        };
+        Ok(extensions.into_iter().map(answer).collect())
     }
 }
 
