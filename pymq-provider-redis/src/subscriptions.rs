@@ -117,7 +117,11 @@ impl Subscriptions {
         let Ok(channel) = std::str::from_utf8(&channel) else {
             return;
         };
-        if let Some(frame) = rpc::request_frame(&payload) {
+        // Opaque bytes are no request.
+        let opaque = wire::decode_opaque(&payload);
+        if opaque.is_none()
+            && let Some(frame) = rpc::request_frame(&payload)
+        {
             let server = if is_pattern {
                 None
             } else {
@@ -131,7 +135,7 @@ impl Subscriptions {
         let Some(topic) = self.core.keys.strip(channel) else {
             return;
         };
-        let message = wire::decode(payload);
+        let message = opaque.unwrap_or_else(|| wire::decode(payload));
         let topic: Arc<str> = topic.into();
         let target = match pattern.as_deref().map(std::str::from_utf8) {
             None => TargetRef::Channel(channel),

@@ -15,6 +15,7 @@
 //! payload that is not valid UTF-8 ends Python's event loop for good.
 
 mod meta;
+mod opaque;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use pymq_core::codec::json::{LIST, OBJ, OPEN_OBJ, Object, THEN_TYPE, TYPE, is_re
 use pymq_core::{Encoding, Headers, Message};
 
 use self::meta::{Enc, Form, Meta};
+pub(crate) use self::opaque::decode as decode_opaque;
 
 /// The key of our member in a frame.
 pub(crate) const PYMQ: &str = "__pymq";
@@ -58,6 +60,10 @@ pub(crate) fn encode(message: &Message) -> Bytes {
 
 /// Encodes a message with extra data as a payload.
 pub(crate) fn encode_with(message: &Message, extra: &Extra) -> Bytes {
+    let is_opaque = message.encoding == Encoding::Bytes;
+    if is_opaque && message.headers.is_empty() && *extra == Extra::default() {
+        return opaque::encode(&message.body);
+    }
     let meta = Meta::with(&message.headers, extra);
     let Some(text) = json_text(message) else {
         return frame_bytes(message, meta);
@@ -80,6 +86,9 @@ pub(crate) fn decode(payload: Bytes) -> Message {
 
 /// Decodes a payload and its extra data.
 pub(crate) fn decode_with(payload: Bytes) -> (Message, Extra) {
+    if let Some(message) = decode_opaque(&payload) {
+        return (message, Extra::default());
+    }
     unframe(&payload).unwrap_or_else(|| (Message::json(payload), Extra::default()))
 }
 

@@ -65,6 +65,43 @@ fn each_form_is_framed_as_python_reads_it() {
 }
 
 #[test]
+fn the_frame_of_opaque_bytes_is_the_general_one() {
+    for length in 0..10 {
+        let message = Message::bytes(vec![0xfb; length]);
+
+        let payload = encode(&message);
+
+        assert_eq!(payload, frame_bytes(&message, Meta::default()));
+        let general = unframe(&payload).map(|(message, _)| message);
+        assert_eq!(decode_opaque(&payload), Some(message));
+        assert_eq!(decode_opaque(&payload), general);
+    }
+}
+
+#[test]
+fn a_frame_with_anything_else_is_not_read_as_opaque_bytes() {
+    let frame = |body| format!(r#"{{"__obj": "{body}", "__pymq": {{"enc":"base64"}}}}"#);
+    for body in [
+        "QQ",
+        "QQ=",
+        "Q===",
+        "====",
+        "=",
+        "QQ==QQ==",
+        "QR==",
+        "Q\"",
+        r#"QQ==", "a": ""#,
+    ] {
+        let payload = Bytes::from(frame(body));
+
+        assert_eq!(decode_opaque(&payload), None, "{body}");
+        let expected =
+            unframe(&payload).map_or_else(|| Message::json(payload.clone()), |(read, _)| read);
+        assert_eq!(decode(payload), expected, "{body}");
+    }
+}
+
+#[test]
 fn bytes_and_broken_json_are_base64() {
     for message in [
         Message::bytes("\u{0}\u{1}"),
