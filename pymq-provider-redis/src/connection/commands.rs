@@ -127,11 +127,11 @@ impl Commands {
     }
 
     /// Runs a command and returns a [`Fault`], for callers that handle some faults.
-    pub(crate) async fn try_query<T: FromReply>(
+    pub(crate) fn try_query<T: FromReply>(
         &self,
         make: impl Fn() -> Command + Send + Sync,
-    ) -> Result<T, Fault> {
-        self.run(self.deadline(), make).await
+    ) -> impl Future<Output = Result<T, Fault>> + Send {
+        self.run(self.deadline(), make)
     }
 
     /// Runs a command for which no caller waits, on the connection that is there now. `handler` gets
@@ -279,7 +279,19 @@ impl Commands {
                 Some(connection) => connection,
                 None => Box::pin(self.next(deadline)).await?,
             };
-            let fault = match self.run_once(&connection, deadline, make()).await {
+            let outcome = if self.must_keep_answer {
+                Box::pin(self.run_to_answer(&connection, deadline, make())).await
+            } else {
+                let outcome = match connection.send(make(), deadline) {
+                    Ok(pending) => pending.await,
+                    Err(fault) => Err(fault),
+                };
+                if matches!(&outcome, Err(fault) if fault.kind == ErrorKind::Timeout) {
+                    connection.note_timeout();
+                }
+                outcome
+            };
+            let fault = match outcome {
                 Ok(reply) => match read(reply) {
                     Ok(value) => {
                         connection.note_answer();
@@ -304,24 +316,6 @@ impl Commands {
         }
     }
 
-    async fn run_once(
-        &self,
-        connection: &Connection,
-        deadline: Instant,
-        command: Command,
-    ) -> Result<Reply, Fault> {
-        if self.must_keep_answer {
-            return Box::pin(self.run_to_answer(connection, deadline, command)).await;
-        }
-        let outcome = connection.send(command, deadline).await;
-        if let Err(fault) = &outcome
-            && fault.kind == ErrorKind::Timeout
-        {
-            connection.note_timeout();
-        }
-        outcome
-    }
-
     /// Waits for an answer beyond the deadline, without a limit as long as its connection lasts.
     async fn run_to_answer(
         &self,
@@ -329,7 +323,7 @@ impl Commands {
         deadline: Instant,
         command: Command,
     ) -> Result<Reply, Fault> {
-        let mut answer = pin!(connection.send_without_limit(command));
+        let mut answer = pin!(connection.send_without_limit(command)?);
         if let Ok(outcome) = timeout_at(deadline, answer.as_mut()).await {
             return outcome;
         }

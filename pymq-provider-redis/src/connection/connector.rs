@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::fault::{Fault, TOO_OLD};
 use super::from_reply::FromReply;
-use super::pipeline::{Expected, Handler, Pipeline};
+use super::pipeline::{Expected, Handler, Pending, Pipeline};
 use super::resp::{Command, Reply};
 use super::socket::Address;
 use crate::RedisConfig;
@@ -245,13 +245,13 @@ impl Connection {
         self.version
     }
 
-    /// Runs a command. It fails with a timeout at `until`.
-    pub(super) async fn send(&self, command: Command, until: Instant) -> Result<Reply, Fault> {
+    /// Sends a command. It fails with a timeout at `until`.
+    pub(super) fn send(&self, command: Command, until: Instant) -> Result<Pending<'_>, Fault> {
         let expected = Expected {
             until: Some(until),
             confirmations: 0,
         };
-        self.pipeline.send(command, expected).await
+        self.pipeline.send(command, expected)
     }
 
     /// Runs a command for which no caller waits. If it is refused, the handler is dropped.
@@ -268,18 +268,18 @@ impl Connection {
         self.pipeline.start_command(command, expected, handler)
     }
 
-    /// Runs a command and waits for its answer, even when the connection is abandoned meanwhile.
-    pub(super) async fn send_without_limit(&self, command: Command) -> Result<Reply, Fault> {
+    /// Sends a command whose answer is waited for even when the connection is abandoned meanwhile.
+    pub(super) fn send_without_limit(&self, command: Command) -> Result<Pending<'_>, Fault> {
         let expected = Expected {
             until: None,
             confirmations: 0,
         };
-        self.pipeline.send(command, expected).await
+        self.pipeline.send(command, expected)
     }
 
     /// Runs a command without a time limit, and reads its answer.
     pub(crate) async fn query<T: FromReply>(&self, command: Command) -> Result<T, Fault> {
-        read(self.send_without_limit(command).await?)
+        read(self.send_without_limit(command)?.await?)
     }
 
     /// Runs a command with confirmations in place of an answer, and waits for all of them.
@@ -292,7 +292,7 @@ impl Connection {
             until: None,
             confirmations,
         };
-        read(self.pipeline.send(command, expected).await?)
+        read(self.pipeline.send(command, expected)?.await?)
     }
 
     /// Fails the commands in flight. An answer that must not be lost can still come.

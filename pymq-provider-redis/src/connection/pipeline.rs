@@ -147,15 +147,16 @@ impl Pipeline {
         Self { shared }
     }
 
-    /// Sends a command and waits for its result. If the future is dropped, the command may run or
+    /// Sends a command. The future waits for its result. If that is dropped, the command may run or
     /// not.
-    pub(super) async fn send(&self, command: Command, expected: Expected) -> Result<Reply, Fault> {
+    ///
+    /// It is not an `async fn`, because its future would hold the command to the end.
+    pub(super) fn send(&self, command: Command, expected: Expected) -> Result<Pending<'_>, Fault> {
         let slot = self.shared.add(command, expected, Answer::Waiting(None))?;
-        Pending {
+        Ok(Pending {
             shared: &self.shared,
             slot,
-        }
-        .await
+        })
     }
 
     /// Sends a command for which no caller waits. If it is refused, the handler is dropped.
@@ -340,7 +341,8 @@ impl Drop for Wakers {
 }
 
 /// Waits for the result of a command.
-struct Pending<'a> {
+#[derive(Debug)]
+pub(super) struct Pending<'a> {
     shared: &'a Shared,
     slot: usize,
 }

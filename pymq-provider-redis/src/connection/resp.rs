@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 /// The deepest nesting of an answer. Ours have three levels.
 const MAX_DEPTH: usize = 16;
@@ -53,10 +53,10 @@ impl Command {
     /// Creates a command from its words. Payloads in the words are copied.
     pub(crate) fn new<W: AsRef<[u8]>>(words: impl IntoIterator<Item = W, IntoIter: Clone>) -> Self {
         let words = words.into_iter();
-        let (count, size) = words.clone().fold((0, 16), |(count, size), word| {
-            (count + 1, size + word.as_ref().len() + 16)
+        let (count, size) = words.clone().fold((0, 0), |(count, size), word| {
+            (count + 1, size + word_len(word.as_ref().len()))
         });
-        let mut text = BytesMut::with_capacity(size);
+        let mut text = BytesMut::with_capacity(header_len(count) + size);
         push_header(&mut text, b'*', count);
         for word in words {
             push_word(&mut text, word.as_ref());
@@ -103,25 +103,44 @@ impl Command {
 /// is the first one.
 #[derive(Debug, Default)]
 pub(crate) struct CommandWriter {
-    parts: Vec<Bytes>,
+    /// The commands up to the first large argument, once there is one.
+    head: Bytes,
+    /// Large arguments, and what follows each.
+    rest: Vec<Bytes>,
     text: BytesMut,
     count: usize,
 }
 
 impl CommandWriter {
+    /// Creates a writer with room for these payloads and so many other bytes, so that several
+    /// commands need one allocation.
+    pub(crate) fn with_room<'a, P>(bytes: usize, payloads: P) -> Self
+    where
+        P: IntoIterator<Item = &'a Bytes>,
+    {
+        let sizes = payloads
+            .into_iter()
+            .map(|payload| written_len(payload.len()));
+        Self {
+            text: BytesMut::with_capacity(bytes + sizes.sum::<usize>()),
+            ..Self::default()
+        }
+    }
+
     /// Adds a command from its words and payloads. Large payloads are not copied.
     pub(crate) fn add<'a, P>(&mut self, words: &[&[u8]], payloads: P)
     where
         P: IntoIterator<Item = &'a Bytes, IntoIter: Clone>,
     {
         let payloads = payloads.into_iter();
-        let size = |len: usize| if len < MIN_UNCOPIED { len + 16 } else { 16 };
-        let mut reserved = words.iter().fold(16, |sum, word| sum + word.len() + 16);
+        let mut reserved = words.iter().fold(0, |sum, word| sum + word_len(word.len()));
         let mut count = words.len();
         for payload in payloads.clone() {
-            reserved += size(payload.len());
+            reserved += written_len(payload.len());
             count += 1;
         }
+        // Of the exact size, so that no other allocation is needed to share it.
+        reserved += header_len(count);
         let text = &mut self.text;
         text.reserve(reserved);
         push_header(text, b'*', count);
@@ -133,8 +152,13 @@ impl CommandWriter {
                 push_word(text, payload);
             } else {
                 push_header(text, b'$', payload.len());
-                self.parts.push(text.split().freeze());
-                self.parts.push(payload.clone());
+                let before = text.split().freeze();
+                if self.head.is_empty() {
+                    self.head = before;
+                } else {
+                    self.rest.push(before);
+                }
+                self.rest.push(payload.clone());
                 text.extend_from_slice(b"\r\n");
             }
         }
@@ -143,13 +167,38 @@ impl CommandWriter {
 
     /// Returns the one command.
     pub(crate) fn finish(mut self) -> Command {
-        self.parts.push(self.text.freeze());
+        let text = self.text.freeze();
+        if self.head.is_empty() {
+            self.head = text;
+        } else {
+            self.rest.push(text);
+        }
         Command {
-            head: self.parts.remove(0),
-            rest: self.parts,
+            head: self.head,
+            rest: self.rest,
             replies_before: self.count.saturating_sub(1),
         }
     }
+}
+
+/// Returns how many bytes [`push_word`] writes for a word of this length.
+fn word_len(length: usize) -> usize {
+    header_len(length) + length + 2
+}
+
+/// Returns how many bytes of a payload are written. A large one is sent from where it is.
+fn written_len(length: usize) -> usize {
+    if length < MIN_UNCOPIED {
+        word_len(length)
+    } else {
+        header_len(length) + 2
+    }
+}
+
+/// Returns how many bytes [`push_header`] writes.
+fn header_len(number: usize) -> usize {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    digits + 3
 }
 
 fn push_word(text: &mut BytesMut, word: &[u8]) {
@@ -200,9 +249,9 @@ impl Decoder {
         if !self.find_end()? {
             return Ok(None);
         }
-        let mut frame = self.buffer.split_to(self.at).freeze();
+        let frame = self.buffer.split_to(self.at).freeze();
         self.at = 0;
-        read_value(&mut frame, MAX_DEPTH).map(Some)
+        read_value(&frame, &mut 0, MAX_DEPTH).map(Some)
     }
 
     fn find_end(&mut self) -> Result<bool, Malformed> {
@@ -264,43 +313,44 @@ fn number(digits: &[u8]) -> Result<i64, Malformed> {
     text.parse().map_err(|_| Malformed)
 }
 
-/// Reads a value from the front of a complete reply.
-fn read_value(frame: &mut Bytes, depth: usize) -> Result<Reply, Malformed> {
-    let kind = *frame.first().ok_or(Malformed)?;
-    let line_length = line(frame)?.ok_or(Malformed)?.len();
-    let line = frame.split_to(line_length);
-    frame.advance(2);
-    Ok(match kind {
-        b'+' | b',' | b'(' => Reply::Text(line.slice(1..)),
-        b'-' => Reply::Error(line.slice(1..)),
+/// Reads the value at a position of a complete reply, and moves the position behind it.
+fn read_value(frame: &Bytes, at: &mut usize, depth: usize) -> Result<Reply, Malformed> {
+    let line = line(frame.get(*at..).ok_or(Malformed)?)?.ok_or(Malformed)?;
+    let start = *at;
+    *at += line.len() + 2;
+    // Only texts are sliced, because a slice counts in a number that threads share.
+    let rest_of_line = || frame.slice(start + 1..start + line.len());
+    Ok(match line[0] {
+        b'+' | b',' | b'(' => Reply::Text(rest_of_line()),
+        b'-' => Reply::Error(rest_of_line()),
         b':' => Reply::Int(number(&line[1..])?),
         b'_' => Reply::Null,
         b'#' => Reply::Int(i64::from(line[1..] == *b"t")),
-        b'$' | b'=' | b'!' => {
-            let Some(length) = length(&line)? else {
+        kind @ (b'$' | b'=' | b'!') => {
+            let Some(length) = length(line)? else {
                 return Ok(Reply::Null);
             };
-            if frame.len() < length + 2 {
+            let (start, end) = (*at, *at + length);
+            if frame.len() < end + 2 {
                 return Err(Malformed);
             }
-            let text = frame.split_to(length);
-            frame.advance(2);
+            *at = end + 2;
             match kind {
-                b'!' => Reply::Error(text),
+                b'!' => Reply::Error(frame.slice(start..end)),
                 // The format of a verbatim string has three bytes, and a colon follows.
-                b'=' => Reply::Text(text.slice(4.min(length)..)),
-                _ => Reply::Text(text),
+                b'=' => Reply::Text(frame.slice(start + 4.min(length)..end)),
+                _ => Reply::Text(frame.slice(start..end)),
             }
         }
-        _ => {
-            let Some(length) = length(&line)? else {
+        kind => {
+            let Some(length) = length(line)? else {
                 return Ok(Reply::Null);
             };
             let count = if kind == b'%' { length * 2 } else { length };
             let depth = depth.checked_sub(1).ok_or(Malformed)?;
             let mut values = Vec::with_capacity(count.min(MAX_RESERVED));
             for _ in 0..count {
-                values.push(read_value(frame, depth)?);
+                values.push(read_value(frame, at, depth)?);
             }
             if kind == b'>' {
                 Reply::Push(values)

@@ -20,6 +20,9 @@ static ANSWER: Script = Script::new(include_str!("../../scripts/rpc_answer.lua")
 /// How long an inbox exists after the last answer, in seconds. Its caller may have ended.
 const INBOX_LIFETIME: &[u8] = b"300";
 
+/// Room for the text of the commands around the answers and the names.
+const ANSWER_OVERHEAD: usize = 128;
+
 /// An answer, and the list that it goes to.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -103,7 +106,7 @@ impl Drop for SendingOnDrop {
 /// Returns the command that pushes answers into an inbox. The inbox expires, as its caller may have
 /// ended. The server of the call learns the time.
 fn push_command(list: &str, answers: &[Bytes]) -> Command {
-    let mut commands = CommandWriter::default();
+    let mut commands = CommandWriter::with_room(2 * list.len() + ANSWER_OVERHEAD, answers);
     commands.add(&[b"LPUSH", list.as_bytes()], answers);
     commands.add(&expire(list), []);
     commands.add(&[b"TIME"], []);

@@ -69,7 +69,7 @@ async fn several_commands_have_one_list_of_answers() {
     };
     let send = |command: Command| {
         let pipeline = Arc::clone(&pipeline);
-        tokio::spawn(async move { pipeline.send(command, limited()).await })
+        tokio::spawn(async move { pipeline.send(command, limited())?.await })
     };
 
     let (first, failed, last) = (send(several()), send(several()), send(Command::new(["C"])));
@@ -95,7 +95,7 @@ async fn send(
     expected: Expected,
 ) -> JoinHandle<Result<Reply, Fault>> {
     let (pipeline, command) = (Arc::clone(pipeline), Command::new([word]));
-    let task = tokio::spawn(async move { pipeline.send(command, expected).await });
+    let task = tokio::spawn(async move { pipeline.send(command, expected)?.await });
     yield_now().await;
     task
 }
