@@ -136,14 +136,13 @@ impl Subscriptions {
             return;
         };
         let message = opaque.unwrap_or_else(|| wire::decode(payload));
-        let topic: Arc<str> = topic.into();
         let target = match pattern.as_deref().map(std::str::from_utf8) {
             None => TargetRef::Channel(channel),
             Some(Ok(pattern)) => TargetRef::Pattern(pattern),
             Some(Err(_)) => return,
         };
         let mut state = self.shared.lock();
-        state.table.deliver(connection, target, &topic, &message);
+        state.table.deliver(connection, target, topic, &message);
     }
 }
 

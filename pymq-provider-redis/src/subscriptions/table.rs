@@ -218,7 +218,7 @@ impl Table {
         &mut self,
         connection: u64,
         target: TargetRef<'_>,
-        topic: &Arc<str>,
+        topic: &str,
         message: &Message,
     ) {
         if connection != self.connection {
@@ -228,11 +228,15 @@ impl Table {
             TargetRef::Channel(name) => self.channels.get_mut(name),
             TargetRef::Pattern(name) => self.patterns.get_mut(name),
         };
-        for local in entry.into_iter().flat_map(|entry| &mut entry.topics) {
+        let Some(entry) = entry else {
+            return;
+        };
+        let topic = entry.shared_name(topic);
+        for local in &mut entry.topics {
             // A message may come before the confirmation is processed. The gap comes before both.
             local.resume();
             if local.stage == Stage::Live {
-                local.inlet.push(topic, message);
+                local.inlet.push(&topic, message);
             }
         }
     }

@@ -18,6 +18,8 @@ pub(super) type Waiter = oneshot::Sender<Result<(), Fault>>;
 pub(super) struct Entry {
     pub(super) server_state: ServerState,
     pub(super) topics: Vec<Topic>,
+    /// The topic of the last message. That of the next one is mostly the same.
+    pub(super) last_topic: Option<Arc<str>>,
     /// The newest server gets the requests, because Redis counts this process once.
     pub(super) remotes: Vec<(Id, Arc<Server>)>,
     /// The last server that left. It answers the requests that Redis sent before the
@@ -73,6 +75,14 @@ impl Topic {
 impl Entry {
     pub(super) fn is_wanted(&self) -> bool {
         !self.topics.is_empty() || !self.remotes.is_empty()
+    }
+
+    /// Returns the name of a topic to share with the subscribers.
+    pub(super) fn shared_name(&mut self, topic: &str) -> Arc<str> {
+        match &self.last_topic {
+            Some(last) if **last == *topic => Arc::clone(last),
+            _ => Arc::clone(self.last_topic.insert(topic.into())),
+        }
     }
 
     /// Notes that the subscription is being sent to Redis.
