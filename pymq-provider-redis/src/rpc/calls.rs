@@ -130,20 +130,23 @@ impl Calls {
                 deadline,
             };
             if let Err(call) = shared.send_to_only_server(channel, call) {
-                shared.count_and_send(call).await.map_err(failed)?;
+                // Apart, because few calls come here: the future of the others is smaller.
+                Box::pin(shared.count_and_send(call))
+                    .await
+                    .map_err(failed)?;
             }
             return Ok(replies.expecting(1));
         }
-        let (caller, counted) = oneshot::channel();
-        let caller = Caller::All(caller);
-        shared
-            .sender
-            .send(name, request, caller, deadline)
-            .await
-            .map_err(failed)?;
-        let servers = counted
-            .await
-            .unwrap_or_else(|_| Err(failed(Fault::closed())))?;
+        let count = async {
+            let (caller, counted) = oneshot::channel();
+            let caller = Caller::All(caller);
+            let sent = shared.sender.send(name, request, caller, deadline).await;
+            sent.map_err(failed)?;
+            counted
+                .await
+                .unwrap_or_else(|_| Err(failed(Fault::closed())))
+        };
+        let servers = Box::pin(count).await?;
         Ok(replies.expecting(servers))
     }
 }
