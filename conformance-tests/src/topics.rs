@@ -109,7 +109,7 @@ pub async fn publish_all_keeps_order_and_counts_each(h: &dyn Harness) -> Outcome
     let (subscriber, publisher) = (h.connect().await?, h.connect().await?);
     let mut subscription = subscriber.subscribe(topic("t")).await?;
     let (heard, unheard): (Arc<str>, Arc<str>) = ("t".into(), "u".into());
-    assert_eq!(publisher.publish_all(Vec::new()).await?, [0; 0]);
+    assert!(publisher.publish_all(Vec::new()).await.is_empty());
 
     for first in (0..MESSAGES).step_by(500) {
         let messages = (first..first + 500).flat_map(|n| {
@@ -119,7 +119,8 @@ pub async fn publish_all_keeps_order_and_counts_each(h: &dyn Harness) -> Outcome
                 (Arc::clone(&unheard), message),
             ]
         });
-        let reached = publisher.publish_all(messages.collect()).await?;
+        let reached = publisher.publish_all(messages.collect()).await;
+        let reached = reached.into_iter().collect::<Result<Vec<_>, _>>()?;
 
         assert_eq!(reached.len(), 1_000);
         for pair in reached.chunks(2) {

@@ -39,12 +39,12 @@ pub trait Twist: fmt::Debug + Send + Sync + 'static {
         &self,
         inner: &Arc<dyn Provider>,
         messages: Vec<(Arc<str>, Message)>,
-    ) -> Result<Vec<usize>> {
+    ) -> Vec<Result<usize>> {
         let mut reached = Vec::new();
         for (topic, message) in messages {
-            reached.push(self.publish(inner, &topic, message).await?);
+            reached.push(self.publish(inner, &topic, message).await);
         }
-        Ok(reached)
+        reached
     }
 
     async fn subscribe(&self, inner: &Arc<dyn Provider>, filter: Filter) -> Result<Subscription> {
@@ -156,7 +156,7 @@ impl<T: Twist> Provider for Twisted<T> {
         self.twist.health(&self.inner)
     }
 
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
         self.twist.publish_all(&self.inner, messages).await
     }
 

@@ -114,7 +114,7 @@ impl Provider for RedisProvider {
         &self.core.health
     }
 
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
         self.topics.publish_all(messages).await
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use pymq_core::provider::{Filter, Subscription, subscription};
 use pymq_core::{Message, Result};
 
@@ -10,6 +11,9 @@ use crate::core::Core;
 use crate::rpc::take_batch;
 use crate::subscriptions::{Sink, Subscriptions, Target};
 use crate::wire;
+
+/// Room for the text of a `PUBLISH` around the channel and the payload.
+const COMMAND_OVERHEAD: usize = 40;
 
 /// The topics of a provider.
 #[derive(Debug)]
@@ -39,35 +43,55 @@ impl Topics {
     pub(crate) async fn publish_all(
         &self,
         messages: Vec<(Arc<str>, Message)>,
-    ) -> Result<Vec<usize>> {
-        let context = || "redis: publish".to_owned();
+    ) -> Vec<Result<usize>> {
+        let mut outcomes = Vec::with_capacity(messages.len());
         let mut events = Vec::with_capacity(messages.len());
         for (topic, message) in messages {
             let payload = wire::encode(&message);
             let context = || format!("redis: publish to `{topic}`");
-            self.core.limits.check_publish(context, payload.len())?;
-            events.push((self.core.keys.name(&topic), payload));
+            let checked = self.core.limits.check_publish(context, payload.len());
+            // An event that is refused is not sent, and the others are.
+            if checked.is_ok() {
+                events.push((self.core.keys.name(&topic), payload, outcomes.len()));
+            }
+            outcomes.push(checked.map(|()| 0));
         }
-        let mut reached = Vec::with_capacity(events.len());
         while !events.is_empty() {
-            let batch = take_batch(&mut events, |(_, payload)| payload.len());
-            let publish = || {
-                let mut commands = CommandWriter::default();
-                for (channel, payload) in &batch {
-                    commands.add(&[b"PUBLISH", channel.as_bytes()], [payload]);
+            let batch = take_batch(&mut events, |(_, payload, _)| payload.len());
+            match self.publish_batch(&batch).await {
+                Ok(counts) => {
+                    for (count, (channel, _, place)) in counts.into_iter().zip(&batch) {
+                        outcomes[*place] = self.count(channel, count);
+                    }
                 }
-                commands.finish()
-            };
-            let counts: Vec<Reply> = if batch.len() == 1 {
-                vec![self.core.commands.query(context, publish).await?]
-            } else {
-                self.core.commands.query(context, publish).await?
-            };
-            for (count, (channel, _)) in counts.into_iter().zip(&batch) {
-                reached.push(self.count(channel, count)?);
+                Err(error) => {
+                    for (_, _, place) in &batch {
+                        outcomes[*place] = Err(error.clone());
+                    }
+                }
             }
         }
-        Ok(reached)
+        outcomes
+    }
+
+    /// Publishes payloads to channels as one command, and returns the reply to each.
+    async fn publish_batch(&self, batch: &[(String, Bytes, usize)]) -> Result<Vec<Reply>> {
+        let context = || "redis: publish".to_owned();
+        let publish = || {
+            let names = batch
+                .iter()
+                .map(|(channel, ..)| channel.len() + COMMAND_OVERHEAD);
+            let payloads = batch.iter().map(|(_, payload, _)| payload);
+            let mut commands = CommandWriter::with_room(names.sum(), payloads);
+            for (channel, payload, _) in batch {
+                commands.add(&[b"PUBLISH", channel.as_bytes()], [payload]);
+            }
+            commands.finish()
+        };
+        if batch.len() == 1 {
+            return Ok(vec![self.core.commands.query(context, publish).await?]);
+        }
+        self.core.commands.query(context, publish).await
     }
 
     fn count(&self, channel: &str, reply: Reply) -> Result<usize> {

@@ -137,12 +137,12 @@ impl Provider for Handle {
         &self.health
     }
 
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
         let mut reached = Vec::new();
         for (topic, message) in messages {
-            reached.push(self.publish(&topic, message).await?);
+            reached.push(self.publish(&topic, message).await);
         }
-        Ok(reached)
+        reached
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pymq_core::provider::{Filter, Incoming, Subscription};
-use pymq_core::{Bus, ErrorKind, Message};
+use pymq_core::{Bus, ErrorKind, Message, Received};
 
 use crate::server::{Server, soon};
 
@@ -224,6 +224,27 @@ async fn buffered_events_that_no_server_took_are_reported() {
 }
 
 #[tokio::test]
+async fn a_buffered_event_that_is_refused_fails_alone() {
+    let server = Server::start(&["--proto-max-bulk-len", "1mb"]).await;
+    let bus = Bus::connect(server.config()).await.unwrap();
+    let topic = bus.topic("t");
+    let mut events = topic.stream::<String>().await.unwrap();
+
+    for text in ["a".to_owned(), "b".repeat(1 << 20), "c".to_owned()] {
+        topic.publish_nowait(&text).await.unwrap();
+    }
+    let error = soon(bus.flush()).await.unwrap_err();
+
+    assert_eq!(error.kind(), ErrorKind::TooLarge);
+    assert!(error.to_string().contains("1 events"), "{error}");
+    assert_eq!(bus.stats().unpublished, 1);
+    for text in ["a", "c"] {
+        let event = soon(events.recv()).await.unwrap();
+        assert!(matches!(event, Received::Event(event, _) if event == text));
+    }
+}
+
+#[tokio::test]
 async fn a_batch_of_events_is_one_write_in_order() {
     let server = Server::start(&[]).await;
     let (publisher, mut raw) = (server.connect().await, server.raw().await);
@@ -231,8 +252,9 @@ async fn a_batch_of_events_is_one_write_in_order() {
     let mut events = subscriber.subscribe(topic("b")).await.unwrap();
     let messages = ["a", "b", "b"].map(|topic| (topic.into(), Message::json("1")));
 
-    let reached = publisher.publish_all(messages.to_vec()).await.unwrap();
+    let reached = publisher.publish_all(messages.to_vec()).await;
 
+    let reached: Vec<_> = reached.into_iter().map(Result::unwrap).collect();
     assert_eq!(reached, [0, 1, 1]);
     for _ in 0..2 {
         assert_eq!(next(&mut events).await.1, Message::json("1"));

@@ -93,8 +93,8 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Sends messages to topics in their order, and returns for each how many subscribers it
     /// reached, as [`publish`](Self::publish) does.
     ///
-    /// A provider with a network sends them in few round trips. After an error, the messages up to
-    /// any one of them may have been sent.
+    /// A provider with a network sends them in few round trips. The result of each message stands at
+    /// its place. If one is refused, the others are sent.
     ///
     /// # Delivery
     ///
@@ -103,7 +103,7 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// If the future is dropped early, the messages up to any one of them may have been sent.
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>>;
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>>;
 
     /// Subscribes to a topic or a pattern. The subscription receives every message that is
     /// published after this future resolves.

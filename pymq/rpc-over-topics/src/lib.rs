@@ -256,7 +256,7 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         self.shared.provider.health()
     }
 
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
         self.shared.provider.publish_all(messages).await
     }
 

@@ -141,8 +141,10 @@ struct Sending {
 impl Sending {
     async fn run(mut self, provider: Arc<dyn crate::provider::Provider>) {
         while let Some(messages) = self.next_batch() {
-            let outcome = provider.publish_all(messages).await;
-            self.end_batch(outcome.err());
+            let outcomes = provider.publish_all(messages).await;
+            let mut failures = outcomes.into_iter().filter_map(Result::err);
+            let cause = failures.next();
+            self.end_batch(cause, failures.count());
         }
     }
 
@@ -166,16 +168,18 @@ impl Sending {
         state.is_sending.then_some(messages)
     }
 
-    fn end_batch(&mut self, failure: Option<Error>) {
+    /// Ends the events on their way. If some have failed: why the first one did, and how many others.
+    fn end_batch(&mut self, cause: Option<Error>, others: usize) {
         let count = self.batch.len() as u64;
         let room: u32 = self.batch.drain(..).sum();
         let mut state = self.buffer.lock();
         state.ended += count;
-        if let Some(error) = failure {
-            tracing::warn!(events = count, %error, "events may not be published");
-            state.failed += count;
+        if let Some(error) = cause {
+            let failed = others as u64 + 1;
+            tracing::warn!(events = failed, %error, "events may not be published");
+            state.failed += failed;
             state.cause.get_or_insert(error);
-            self.counters.unpublished.add(count);
+            self.counters.unpublished.add(failed);
         }
         drop(state);
         self.buffer.room.add_permits(room as usize);
@@ -194,6 +198,7 @@ impl Drop for Sending {
         drop(state);
         self.batch.extend(left.iter().map(|event| event.cost));
         let error = Error::new(ErrorKind::Closed, "the bus ended before it had published");
-        self.end_batch(Some(error));
+        let others = self.batch.len() - 1;
+        self.end_batch(Some(error), others);
     }
 }

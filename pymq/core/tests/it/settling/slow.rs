@@ -96,7 +96,7 @@ impl Provider for Slow {
         self.inner.queue_settle(queue, settlements).await
     }
 
-    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Result<Vec<usize>> {
+    async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
         self.inner.publish_all(messages).await
     }
 
