@@ -22,7 +22,7 @@ const BESIDE: usize = 40;
 const PUBLISH: (usize, usize) = (100, 100);
 const PUT_AND_GET: (usize, usize) = (200, 200);
 const PUT_LEASE_AND_ACK: (usize, usize) = (1_200, 1_200);
-const PUT_TO_WAITING_GET: (usize, usize) = (200, 400);
+const PUT_TO_WAITING_GET: (usize, usize) = (200, 900);
 const PUT_TO_WORKER: (usize, usize) = (1_200, 1_800);
 const CALL: (usize, usize) = (500, 500);
 /// For `TIMES` items that a worker with 64 handlers takes from a full queue.

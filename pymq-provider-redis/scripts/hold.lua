@@ -1,6 +1,6 @@
 -- Registers a handoff before a wait: a message that Redis moves there is leased from then on.
 --
--- KEYS    1 leases and 2 list of the queue, 3 list of the handoff
+-- KEYS    1 leases and 2 list of the queue
 -- ARGV    1 the handoff, 2 its lease in ms, from now
 -- Return  how many messages are ready
 --
@@ -8,8 +8,4 @@
 local clock = redis.call('TIME')
 local now = math.ceil(clock[1] * 1000 + clock[2] / 1000)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
-if type(redis.pcall('LLEN', KEYS[3])) ~= 'number' then
-  -- An earlier wait with this handoff was closed, see `close_wait.lua`.
-  redis.call('UNLINK', KEYS[3])
-end
 return redis.call('LLEN', KEYS[2])

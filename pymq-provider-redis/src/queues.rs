@@ -127,6 +127,9 @@ impl Queues {
             _ => None,
         });
         let next = next.min();
+        if settlements.iter().any(|(_, one)| settle::is_to_front(one)) {
+            waiters::given_back(&queue).await;
+        }
         let results = queue.settle(&settlements).await?;
         if let Some(next) = next {
             waiters::note_due(&queue, next);

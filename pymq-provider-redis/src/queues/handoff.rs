@@ -29,6 +29,7 @@ use crate::core::HealthReporter;
 use crate::keys::QueueKeys;
 
 static HOLD: Script = Script::new(include_str!("../../scripts/hold.lua"));
+static REOPEN_WAIT: Script = Script::new(include_str!("../../scripts/reopen_wait.lua"));
 static CLOSE_WAIT: Script = Script::new(include_str!("../../scripts/close_wait.lua"));
 
 /// How long one command blocks. Bounded, so that each answer also proves that the server is alive.
@@ -134,8 +135,8 @@ impl Handoff {
                 if wait.ends.is_none() {
                     let time = hold_time(lease);
                     wait.ends = Some(Instant::now() + time);
-                    let hold =
-                        HOLD.with_code(&self.keys.of_wait(&wait.batch), &args(&wait.batch, time));
+                    let hold = REOPEN_WAIT
+                        .with_code(&self.keys.of_wait(&wait.batch), &args(&wait.batch, time));
                     // If this fails, the command ends without a message, and the next one follows.
                     drop(self.queue.commands().start(hold, |_: Result<(), Fault>| {}));
                 }

@@ -199,7 +199,7 @@ async fn read_payloads(queue: &Queue, steps: &[Step<'_>]) -> Result<Vec<Option<B
 }
 
 /// Tells whether a settlement gives the message back to the front.
-fn is_to_front(settle: &Settle) -> bool {
+pub(super) fn is_to_front(settle: &Settle) -> bool {
     match settle {
         Settle::Release => true,
         Settle::Nack { delay } => delay.is_zero(),

@@ -29,7 +29,7 @@ use super::give_back::put_back;
 use super::handoff::Handoff;
 use super::queue::{self, Queue};
 use super::taken::{RunToCompletion, Segment, Taken};
-use super::waiters::{TakeRequest, Waiters};
+use super::waiters::{TakeRequest, UnderWay, Waiters};
 use crate::connection;
 
 /// The longest time between two sweeps while the queue has a taker. It is shortened at random.
@@ -124,7 +124,16 @@ impl Taker {
         waiters.remove_cancelled();
         let segments = self.redistribute(waiters, now);
         if !segments.is_empty() {
+            waiters.under_way = UnderWay::PutBack;
             return Step::PutBack(segments);
+        }
+        waiters.under_way = if self.handoff.is_open() {
+            UnderWay::Take
+        } else {
+            UnderWay::Nothing
+        };
+        if !waiters.is_giving_back() {
+            waiters.settled.notify_waiters();
         }
         let is_closed = shared.core.close.is_cancelled();
         if self.handoff.is_open() && (is_closed || !waiters.has_time() || waiters.needs_take()) {
@@ -146,6 +155,7 @@ impl Taker {
             return Step::Sweep;
         }
         if let Some(request) = waiters.next_take() {
+            waiters.under_way = UnderWay::Take;
             return Step::Take(request);
         }
         if now >= sweep_at {
@@ -318,6 +328,9 @@ impl Drop for Taker {
                 None => None,
             }
         };
+        if let Some(waiters) = &waiters {
+            waiters.settled.notify_waiters();
+        }
         if let Some(waiters) = waiters
             && !waiters.returned.is_empty()
         {

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use pymq_core::provider::{GetOptions, MAX_DURATION, Wait};
 use pymq_core::{Error, ErrorKind, Result};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-pub(super) use self::state::{TakeRequest, Waiters};
+pub(super) use self::state::{TakeRequest, UnderWay, Waiters};
 use super::queue::Queue;
 use super::taken::{Segment, Taken};
 use super::taker::Taker;
@@ -46,8 +47,11 @@ pub(super) async fn take(queue: &Queue, opts: &GetOptions) -> Result<Taken> {
     };
     let waits = deadline.is_none_or(|deadline| deadline > entered);
     let closed = || Error::new(ErrorKind::Closed, queue.context("get from"));
-    let (id, left, mut answer) =
-        with_waiters(queue, |waiters| waiters.add(opts, !waits)).ok_or_else(closed)?;
+    let joined = with_waiters(queue, |waiters| {
+        let left = CallerLeft(Some(Arc::clone(&waiters.wakeup)));
+        (left, waiters.add(opts, !waits))
+    });
+    let (left, (id, mut answer)) = joined.ok_or_else(closed)?;
     let answered = |answer: Result<_, _>| answer.unwrap_or_else(|_| Err(closed()));
     if waits {
         let ended = async {
@@ -105,6 +109,31 @@ pub(super) fn give_back(queue: &Queue, segment: Segment) {
     }
 }
 
+/// Waits until the messages are back that callers did not want, at most for the `op_timeout`. What
+/// goes to the front then comes in front of them.
+pub(super) async fn given_back(queue: &Queue) {
+    let settled = async {
+        loop {
+            let settled = {
+                let by_queue = queue.shared().waiters.lock();
+                match by_queue.get(queue.name()) {
+                    Some(waiters) if waiters.is_giving_back() => {
+                        let mut settled = Box::pin(Arc::clone(&waiters.settled).notified_owned());
+                        // Under the lock, so that no notification is missed.
+                        settled.as_mut().enable();
+                        settled
+                    }
+                    _ => return,
+                }
+            };
+            settled.await;
+        }
+    };
+    let limit = queue.shared().core.connector.op_timeout();
+    // What is not back by then is on a broken connection, over which order is not promised.
+    drop(timeout(limit, settled).await);
+}
+
 /// Runs a step on the waiters of a queue. Starts the taker if there is none. Returns `None` if no
 /// task can run any more.
 fn with_waiters<R>(queue: &Queue, step: impl FnOnce(&mut Waiters) -> R) -> Option<R> {
@@ -130,5 +159,22 @@ impl WaitersByQueue {
     /// A std mutex, because the critical sections are short and contain no await.
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Waiters>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the taker when a caller leaves: it may have to end the wait.
+struct CallerLeft(Option<Arc<Notify>>);
+
+impl CallerLeft {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CallerLeft {
+    fn drop(&mut self) {
+        if let Some(wakeup) = &self.0 {
+            wakeup.notify_one();
+        }
     }
 }

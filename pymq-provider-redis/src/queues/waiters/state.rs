@@ -22,6 +22,10 @@ pub(in crate::queues) struct Waiters {
     next_id: u64,
     /// Messages for callers that left before they received them.
     pub(in crate::queues) returned: Vec<Segment>,
+    /// What the taker does that may bring messages back to the queue.
+    pub(in crate::queues) under_way: UnderWay,
+    /// Tells that nothing comes back any more.
+    pub(in crate::queues) settled: Arc<Notify>,
     /// When the next message is due or the next lease ends, as far as this process knows.
     pub(in crate::queues) due: Option<Instant>,
     /// When the queue was last found empty.
@@ -32,6 +36,17 @@ pub(in crate::queues) struct Waiters {
     pub(in crate::queues) touched: Instant,
     /// Wakes the taker.
     pub(in crate::queues) wakeup: Arc<Notify>,
+}
+
+/// What a taker does.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::queues) enum UnderWay {
+    #[default]
+    Nothing,
+    /// A take, or a wait: its messages come back if no caller waits for them.
+    Take,
+    /// Messages go back.
+    PutBack,
 }
 
 #[derive(Debug)]
@@ -74,6 +89,8 @@ impl Waiters {
             waiting: VecDeque::new(),
             next_id: 0,
             returned: Vec::new(),
+            under_way: UnderWay::Nothing,
+            settled: Arc::default(),
             due: None,
             empty: None,
             expects_nothing: false,
@@ -86,7 +103,7 @@ impl Waiters {
         &mut self,
         opts: &GetOptions,
         is_last_attempt: bool,
-    ) -> (u64, CallerLeft, oneshot::Receiver<Result<Taken>>) {
+    ) -> (u64, oneshot::Receiver<Result<Taken>>) {
         let (answer, answered) = oneshot::channel();
         // A worker takes the rest with its next call.
         let takes_one = opts.max.get() == 1 || opts.lease.is_some();
@@ -107,7 +124,7 @@ impl Waiters {
             answer,
         });
         self.wakeup.notify_one();
-        (id, CallerLeft(Some(Arc::clone(&self.wakeup))), answered)
+        (id, answered)
     }
 
     /// Notes that the wait of a caller is over: the answer of the next take is its answer.
@@ -153,6 +170,17 @@ impl Waiters {
     /// Tells whether a caller waits whose time is not over.
     pub(in crate::queues) fn has_time(&self) -> bool {
         self.waiting.iter().any(|waiter| !waiter.is_last_attempt)
+    }
+
+    /// Tells whether messages come back to the queue that a caller did not want.
+    pub(in crate::queues) fn is_giving_back(&self) -> bool {
+        let has_callers = || self.waiting.iter().any(|waiter| !waiter.answer.is_closed());
+        !self.returned.is_empty()
+            || match self.under_way {
+                UnderWay::Nothing => false,
+                UnderWay::Take => !has_callers(),
+                UnderWay::PutBack => true,
+            }
     }
 
     /// Tells whether one caller waits, or none.
@@ -361,22 +389,5 @@ impl Waiter {
     /// Tells whether its last attempt found nothing.
     fn is_finished(&self) -> bool {
         self.is_last_attempt && self.state == WaiterState::Idle
-    }
-}
-
-/// Wakes the taker when a caller leaves: it may have to end the wait.
-pub(super) struct CallerLeft(Option<Arc<Notify>>);
-
-impl CallerLeft {
-    pub(super) fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for CallerLeft {
-    fn drop(&mut self) {
-        if let Some(wakeup) = &self.0 {
-            wakeup.notify_one();
-        }
     }
 }
