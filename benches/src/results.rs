@@ -244,6 +244,8 @@ pub(crate) fn machine() -> String {
         );
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let release = read("/proc/sys/kernel/osrelease");
+    // Without what a distribution adds.
+    let release = release.split('-').next().unwrap_or_default();
     let memory = read("/proc/meminfo")
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))
