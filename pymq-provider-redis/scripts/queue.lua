@@ -77,6 +77,13 @@ local function size_of(batch)
   return type(size) == 'number' and size or 0
 end
 
+-- Removes a handoff that holds nothing. The BLMOVE of its wait may still block, if the server has
+-- not noticed that the connection is lost: it moves nothing to a string.
+local function close_handoff(batch)
+  redis.call('ZREM', leases, batch)
+  redis.call('SET', lease .. batch, '', 'NX', 'PX', 10000)
+end
+
 -- Returns a message that a batch holds.
 local function leased_payload(batch, index)
   if is_handoff(batch) then

@@ -91,7 +91,7 @@ for at = 2, #ARGV, 5 do
   end
   if not holding and is_handoff(batch) and size_of(batch) == 0 then
     -- The wait of its process has failed.
-    redis.call('ZREM', leases, batch)
+    close_handoff(batch)
   end
   results[#results + 1] = holding and 1 or 0
 end

@@ -38,8 +38,10 @@ local function report_ended()
   local batches = redis.call('ZREVRANGEBYSCORE', leases, moment, '-inf', 'LIMIT', 0, 1000)
   for _, batch in ipairs(batches) do
     local size = size_of(batch)
-    if size == 0 then
-      -- Nobody waits any more with this handoff, or the key has another type.
+    if size == 0 and is_handoff(batch) then
+      close_handoff(batch)
+    elseif size == 0 then
+      -- The key has another type.
       redis.call('ZREM', leases, batch)
     end
     -- The name of a batch ends with its last index. An extended batch holds that

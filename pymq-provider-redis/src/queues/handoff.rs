@@ -164,7 +164,7 @@ impl Handoff {
     /// waits for it. Returns `None` if no wait was under way.
     pub(super) async fn close(&mut self) -> Option<Outcome> {
         if let Some(batch) = self.batch.take() {
-            self.remove(&batch, true);
+            self.remove(&batch);
         }
         let wait = self.wait.as_mut()?;
         let keys = self.keys.of_wait(&wait.batch);
@@ -195,13 +195,10 @@ impl Handoff {
         })
     }
 
-    /// Removes a message from its handoff, which is `batch`: it is a caller's now. If `is_last`, the
-    /// handoff is not used again.
-    pub(super) fn remove(&mut self, batch: &Arc<str>, is_last: bool) {
-        let removal = Removal::new(&self.keys, batch, is_last);
-        if !is_last {
-            self.batch = Some(Arc::clone(batch));
-        }
+    /// Removes a handoff with the message in it, which is a caller's now. No command uses this
+    /// handoff any more: the removal may be repeated.
+    pub(super) fn remove(&self, batch: &Arc<str>) {
+        let removal = Removal::new(&self.keys, batch);
         removal.start(&self.queue, self.connection.as_deref());
     }
 
@@ -221,7 +218,7 @@ impl Handoff {
         }
         self.connection = None;
         if let Some(batch) = self.batch.take() {
-            self.remove(&batch, true);
+            self.remove(&batch);
         }
         let connecting = self.connecting.get_or_insert_with(|| {
             let connector = self.queue.shared().core.connector.clone();
@@ -277,7 +274,7 @@ impl Handoff {
                     // The server may have moved a message.
                     release(&self.queue, &batch);
                 } else {
-                    self.ended_without_message(batch, wait.ends);
+                    self.ended_without_message(batch, wait.was_closed);
                 }
                 if wait.was_closed && fault.kind == ErrorKind::WrongType {
                     // A message came while the handoff was closed.
@@ -289,7 +286,7 @@ impl Handoff {
         self.health.up();
         self.failures = 0;
         let Some(payload) = payload else {
-            self.ended_without_message(batch, wait.ends);
+            self.ended_without_message(batch, wait.was_closed);
             return Outcome::Empty;
         };
         Outcome::Message(HandedOver {
@@ -300,12 +297,12 @@ impl Handoff {
         })
     }
 
-    /// Keeps a handoff for the next wait, or removes a closed one.
-    fn ended_without_message(&mut self, batch: Arc<str>, ends: Option<Instant>) {
-        if ends.is_some() {
-            self.batch = Some(batch);
+    /// Keeps a handoff for the next wait. Removes one that was closed: it may still be a string.
+    fn ended_without_message(&mut self, batch: Arc<str>, was_closed: bool) {
+        if was_closed {
+            self.remove(&batch);
         } else {
-            self.remove(&batch, true);
+            self.batch = Some(batch);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::FromRedisValue;
 use ::redis::aio::MultiplexedConnection;
+use ::redis::{FromRedisValue, RedisResult};
 use pymq_conformance::redis;
 use pymq_core::Connect;
 use pymq_core::provider::Provider;
@@ -74,9 +74,14 @@ pub(crate) struct Raw(MultiplexedConnection);
 impl Raw {
     /// Runs a command of these arguments.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
+        self.try_run(words).await.unwrap()
+    }
+
+    /// Runs a command that may fail.
+    pub(crate) async fn try_run<T: FromRedisValue>(&mut self, words: &[&str]) -> RedisResult<T> {
         let mut cmd = ::redis::Cmd::new();
         cmd.arg(words);
-        cmd.query_async(&mut self.0).await.unwrap()
+        cmd.query_async(&mut self.0).await
     }
 
     /// Returns a number of `INFO`.

@@ -9,24 +9,25 @@ use crate::connection::{self, Command, CommandWriter, Connection, Fault, Reply};
 use crate::keys::QueueKeys;
 use crate::queues::queue::Queue;
 
-/// Removes a handoff, or only the message in it.
+/// Removes a handoff and the message in it.
 #[derive(Clone, Debug)]
 pub(super) struct Removal {
     list: String,
-    /// The sorted set and the member to remove from it.
-    registration: Option<(String, Arc<str>)>,
+    leases: String,
+    batch: Arc<str>,
 }
 
 impl Removal {
-    pub(super) fn new(keys: &QueueKeys, batch: &Arc<str>, is_last: bool) -> Self {
+    pub(super) fn new(keys: &QueueKeys, batch: &Arc<str>) -> Self {
         Self {
             list: keys.lease_batch(batch),
-            registration: is_last.then(|| (keys.leases.clone(), Arc::clone(batch))),
+            leases: keys.leases.clone(),
+            batch: Arc::clone(batch),
         }
     }
 
-    /// Sends it on the connection of the waits, so that it comes before the next wait there. Repeats
-    /// it on the connection for commands if that fails, or without a connection.
+    /// Sends it on the connection of the waits, which is idle then. If that fails, repeats it on the
+    /// connection for commands.
     pub(super) fn start(self, queue: &Queue, connection: Option<&Connection>) {
         let again = RemoveAgain(Some((queue.clone(), self.clone())));
         let Some(connection) = connection else {
@@ -45,9 +46,10 @@ impl Removal {
     fn command(&self) -> Command {
         let mut commands = CommandWriter::default();
         commands.add(&[b"UNLINK", self.list.as_bytes()], []);
-        if let Some((leases, batch)) = &self.registration {
-            commands.add(&[b"ZREM", leases.as_bytes(), batch.as_bytes()], []);
-        }
+        commands.add(
+            &[b"ZREM", self.leases.as_bytes(), self.batch.as_bytes()],
+            [],
+        );
         commands.finish()
     }
 }

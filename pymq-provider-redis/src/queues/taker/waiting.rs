@@ -68,19 +68,17 @@ impl Taker {
             } else {
                 waiters.expect_more(has_more);
             }
-            let first = waiters.first()?;
-            Some((first.lease, waiters.is_alone()))
+            waiters.first()
         });
-        let (lease, is_last) = match first.flatten().filter(|_| !is_closed) {
-            Some((None, is_last)) => (None, is_last),
-            Some((lease, _)) if time_left.is_some() => (lease, false),
+        let lease = match first.flatten().filter(|_| !is_closed) {
+            Some(first) if first.lease.is_none() || time_left.is_some() => first.lease,
             // It goes back.
-            _ => (time_left, true),
+            _ => time_left,
         };
         let segment = match lease {
             None => {
                 // Before the caller has it: then it has left the queue.
-                self.handoff.remove(&batch, is_last);
+                self.handoff.remove(&batch);
                 Taken::removed(&self.queue, self.take_count, vec![payload])
             }
             Some(lease) => {

@@ -183,11 +183,6 @@ impl Waiters {
             }
     }
 
-    /// Tells whether one caller waits, or none.
-    pub(in crate::queues) fn is_alone(&self) -> bool {
-        self.waiting.len() <= 1
-    }
-
     /// Returns the longest lease that a caller waits for.
     pub(in crate::queues) fn longest_lease(&self) -> Duration {
         let leases = self.waiting.iter().filter_map(|waiter| waiter.lease);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pymq_core::provider::{Part, QueueStats, Settle, Wait};
+use pymq_core::ErrorKind;
+use pymq_core::provider::{Part, QueueStats, Receipt, Settle, Wait};
 use tokio::time::{sleep, timeout};
 
 use super::{LIST, LONG, bodies, get, put, settle_all, up_to};
@@ -94,6 +95,42 @@ async fn the_lease_of_a_wait_is_settled_like_any_other() {
 }
 
 #[tokio::test]
+async fn a_command_that_blocks_for_a_lost_connection_takes_nothing() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    let list = format!("{{{LIST}}}:v1:lease:{HANDOFF}");
+    // The handoff is given up by its process, or by a sweep after its end.
+    for ends in ["99999999999999", "1"] {
+        raw.run::<()>(&["ZADD", LEASES, ends, HANDOFF]).await;
+        let (mut blocking, to) = (server.raw().await, list.clone());
+        let blocked = tokio::spawn(async move {
+            let blmove = ["BLMOVE", LIST, &to, "RIGHT", "LEFT", "0"];
+            blocking.try_run::<String>(&blmove).await
+        });
+        soon(async {
+            while raw.info("blocked_clients").await == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+
+        if ends == "1" {
+            provider.queue_peek("q", Part::Ready, 1).await.unwrap();
+        } else {
+            let release = (Receipt::new(format!("{HANDOFF}/1")), Settle::Release);
+            let lost = provider.queue_settle("q", vec![release]).await.unwrap();
+            assert_eq!(lost[0].as_ref().unwrap_err().kind(), ErrorKind::LeaseLost);
+        }
+        put(&provider, [1]).await;
+
+        assert!(soon(blocked).await.unwrap().is_err());
+        assert_eq!(bodies(&get(&provider, up_to(1)).await), [1]);
+        assert!(!raw.run::<bool>(&["EXISTS", LEASES]).await);
+        raw.run::<()>(&["DEL", &list]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_wait_that_is_over_takes_nothing() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
@@ -135,4 +172,57 @@ async fn a_caller_that_leaves_loses_and_hides_nothing() {
         }
     })
     .await;
+}
+
+/// The connection for commands stays up, so each message comes once.
+#[tokio::test]
+async fn a_wait_that_loses_its_connection_loses_no_message() {
+    const COUNT: usize = 300;
+    let server = Server::start(&[]).await;
+    let (provider, mut putting, mut killing) = (
+        server.connect().await,
+        server.raw().await,
+        server.raw().await,
+    );
+    let killer = tokio::spawn(async move {
+        loop {
+            let clients: String = killing.run(&["CLIENT", "LIST"]).await;
+            for client in clients.lines().filter(|line| line.contains("cmd=blmove")) {
+                let id = client.split(' ').next().unwrap().trim_start_matches("id=");
+                drop(
+                    killing
+                        .try_run::<usize>(&["CLIENT", "KILL", "ID", id])
+                        .await,
+                );
+            }
+            sleep(Duration::from_millis(7)).await;
+        }
+    });
+    let putter = tokio::spawn(async move {
+        for number in 0..COUNT {
+            let text = number.to_string();
+            putting.run::<()>(&["LPUSH", LIST, &text]).await;
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+
+    let mut all = Vec::new();
+    while all.len() < COUNT {
+        let lease = if all.len() % 3 == 0 { Some(LONG) } else { None };
+        let opts = lease.map_or_else(waiting, |lease| waiting().lease(lease));
+        let taken = get(&provider, opts).await;
+        if lease.is_some() {
+            settle_all(&provider, &taken, &Settle::Ack).await;
+        }
+        all.extend(bodies(&taken));
+    }
+
+    killer.abort();
+    putter.await.unwrap();
+    all.sort_unstable();
+    assert_eq!(all, (0..COUNT).collect::<Vec<_>>());
+    assert_eq!(
+        provider.queue_stats("q").await.unwrap(),
+        QueueStats::default()
+    );
 }
