@@ -40,7 +40,7 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a message stays in a handoff, at least, before a sweep returns it. A message without a
 /// lease is removed from it at once.
-const MIN_HOLD: Duration = Duration::from_secs(4);
+const MIN_HOLD: Duration = Duration::from_secs(2);
 
 /// How much longer than the lease a handoff is held: the wait comes first.
 const HOLD_MARGIN: Duration = Duration::from_millis(1_500);
