@@ -268,7 +268,8 @@ impl Connection {
         self.pipeline.start_command(command, expected, handler)
     }
 
-    /// Sends a command whose answer is waited for even when the connection is abandoned meanwhile.
+    /// Sends a command without a time limit. The answer can still come after the connection was
+    /// abandoned.
     pub(super) fn send_without_limit(&self, command: Command) -> Result<Pending<'_>, Fault> {
         let expected = Expected {
             until: None,

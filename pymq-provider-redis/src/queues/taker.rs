@@ -10,7 +10,8 @@
 //! **A wait hands one message over.** While callers wait at an empty queue, the task waits with a
 //! command that moves the next message to a [`Handoff`] of this process. When no caller waits any
 //! more, the task closes the wait before it does anything else, so no message goes to a process in
-//! which nobody waits. It also closes the wait before each take: the message of the wait is older.
+//! which nobody waits. It also closes the wait before each take. A message that the wait brought is
+//! older than those of the take, so it is handed out first.
 //!
 //! **No wake-up is lost.** The blocking command returns at once if there is a message.
 

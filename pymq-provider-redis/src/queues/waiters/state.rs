@@ -167,7 +167,7 @@ impl Waiters {
         !self.waiting.is_empty()
     }
 
-    /// Tells whether a caller waits whose time is not over.
+    /// Tells whether the time of at least one waiting caller is not over.
     pub(in crate::queues) fn has_time(&self) -> bool {
         self.waiting.iter().any(|waiter| !waiter.is_last_attempt)
     }
@@ -206,7 +206,7 @@ impl Waiters {
             .any(|waiter| waiter.state == WaiterState::NeedsSweep)
     }
 
-    /// Removes the waiters whose caller has left.
+    /// Removes a waiter when its caller has left.
     pub(in crate::queues) fn remove_cancelled(&mut self) {
         self.waiting.retain(|waiter| !waiter.answer.is_closed());
     }

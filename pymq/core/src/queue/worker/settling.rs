@@ -127,7 +127,7 @@ impl Worker {
         item.claim.end();
     }
 
-    /// Lets an item go whose settlement is not sent again.
+    /// Forgets an item. Its settlement is not sent again.
     fn forget(&mut self, ticket: Ticket) {
         if let Some(item) = self.in_flight.remove(ticket) {
             item.claim.end();
