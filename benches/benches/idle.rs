@@ -23,6 +23,9 @@ const IDLE: usize = 1_000;
 /// How long the CPU time of an idle process is measured.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// How long a process has done nothing when it counts as idle.
+const SETTLING: Duration = Duration::from_secs(4);
+
 fn main() -> ExitCode {
     let options = match Options::from_args() {
         Ok(options) => options,
@@ -52,9 +55,9 @@ async fn bus(url: &str) -> Bus {
     Bus::connect(config).await.expect("a Redis that answers")
 }
 
-/// A process that publishes, subscribes, puts, takes, calls and serves.
+/// A process that has published, subscribed, put, taken, called and served, and is idle now.
 fn connections(url: &str) -> Group {
-    const BUS: &str = "connections of a bus that does everything";
+    const BUS: &str = "connections of an idle bus that did everything";
     let url = url.to_owned();
     let case = Case::new(BUS, move |_| {
         let url = url.clone();
@@ -74,6 +77,7 @@ fn connections(url: &str) -> Group {
             let _serving = bus.expose("f", async |text: String| text).await;
             let stub = bus.stub::<(String,), String>("f");
             stub.call((text(),)).await.expect("a call");
+            tokio::time::sleep(SETTLING).await;
             let clients = ServerInfo::read(&url).clients - before;
             running.stop().await;
             Sample::value(u32::try_from(clients).map_or(f64::MAX, f64::from))
@@ -116,7 +120,7 @@ fn cpu(url: &str) -> Group {
                     let queue = bus.queue::<Raw>(format!("q{index}"));
                     waits.spawn(async move { queue.get().await });
                 }
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                tokio::time::sleep(SETTLING).await;
                 let (start, cpu) = (Instant::now(), cpu_time());
                 let server = ServerInfo::read(&url);
                 tokio::time::sleep(QUIET).await;

@@ -82,7 +82,7 @@ impl RedisProvider {
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
-            queues: Queues::new(core.clone()),
+            queues: Queues::new(core.clone(), subscriptions.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
             supervisor,

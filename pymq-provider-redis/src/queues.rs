@@ -41,6 +41,7 @@ use pymq_core::{Error, ErrorKind, Message, Result};
 use self::queue::Queue;
 use self::waiters::WaitersByQueue;
 use crate::core::Core;
+use crate::subscriptions::Subscriptions;
 
 /// Reads a receipt and issues it again, for the fuzzer.
 #[cfg(feature = "fuzzing")]
@@ -68,6 +69,7 @@ pub(crate) struct Queues {
 #[derive(Debug)]
 struct Shared {
     core: Core,
+    subscriptions: Subscriptions,
     waiters: WaitersByQueue,
 }
 
@@ -79,9 +81,10 @@ impl Shared {
 }
 
 impl Queues {
-    pub(crate) fn new(core: Core) -> Self {
+    pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
         let shared = Shared {
             core,
+            subscriptions,
             waiters: WaitersByQueue::default(),
         };
         Self {

@@ -2,21 +2,26 @@
 //! of local subscribers, and one task that sends Redis what the [`Table`] plans. The task that
 //! reads the connection puts messages straight into the bounded buffers of the subscribers: it
 //! never waits.
+//!
+//! The same connection tells when a key changes: [`Watch`].
 
 mod connection;
 mod table;
+mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pymq_core::provider::Detached;
 use pymq_core::{ErrorKind, Result};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch::Sender};
 use tokio::time::timeout;
 
 pub(crate) use self::table::{Sink, Target};
 use self::table::{Table, TargetRef};
-use crate::connection::{Fault, Reply};
+pub(crate) use self::watch::Watch;
+use self::watch::Watches;
+use crate::connection::{Connection, Fault, Reply};
 use crate::core::Core;
 use crate::rpc;
 use crate::wire;
@@ -28,10 +33,11 @@ pub(crate) struct Subscriptions {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     /// A std mutex, because the critical sections are short and contain no await.
     state: Mutex<State>,
+    connection: Sender<Current>,
     /// The table has changes to plan.
     changed: Notify,
     next_id: AtomicU64,
@@ -40,17 +46,25 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     table: Table,
-    /// Whether the task runs, and with it the connection: from the first subscription on.
+    watches: Watches,
+    /// Whether the task runs, and with it the connection: from the first subscription or watch on.
     is_started: bool,
-    /// Why there is no connection.
-    down: Option<Fault>,
 }
+
+/// The connection, or why there is none, once an attempt has failed.
+type Current = Result<Arc<Connection>, Option<Fault>>;
 
 impl Subscriptions {
     pub(crate) fn new(core: Core) -> Self {
+        let shared = Shared {
+            state: Mutex::default(),
+            connection: Sender::new(Err(None)),
+            changed: Notify::new(),
+            next_id: AtomicU64::new(0),
+        };
         Self {
             core,
-            shared: Arc::default(),
+            shared: Arc::new(shared),
         }
     }
 
@@ -78,9 +92,7 @@ impl Subscriptions {
                 .table
                 .attach(&registration.target, registration.id, sink)
                 .map_err(error)?;
-            if !std::mem::replace(&mut state.is_started, true) {
-                self.core.spawn(self.clone().run());
-            }
+            self.start(&mut state);
             confirmed
         };
         self.shared.changed.notify_one();
@@ -89,7 +101,7 @@ impl Subscriptions {
             // The task has ended: the runtime is shutting down.
             Ok(Err(_)) => Err(error(Fault::closed())),
             Err(_elapsed) => {
-                let down = self.shared.lock().down.clone();
+                let down = self.shared.connection.borrow().clone().err().flatten();
                 Err(error(down.unwrap_or_else(|| {
                     Fault::new(ErrorKind::Timeout, "no confirmation in time")
                 })))
@@ -97,9 +109,23 @@ impl Subscriptions {
         }
     }
 
+    fn set_connection(&self, current: Current) {
+        self.shared.connection.send_modify(|known| *known = current);
+    }
+
+    fn start(&self, state: &mut State) {
+        if !std::mem::replace(&mut state.is_started, true) {
+            self.core.spawn(self.clone().run());
+        }
+    }
+
     /// Delivers a push message to the subscribers. Runs in the task that reads the connection with
     /// the number `connection`, see [`Table::connection`].
     fn deliver(&self, connection: u64, push: Vec<Reply>) {
+        if let Some(changed) = watch::changed_keys(&push) {
+            self.shared.lock().watches.end(changed);
+            return;
+        }
         let mut parts = push.into_iter().filter_map(|part| match part {
             Reply::Text(bytes) => Some(bytes),
             _ => None,

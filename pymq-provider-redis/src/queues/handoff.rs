@@ -1,5 +1,8 @@
-//! [`Handoff`]: waits for a message on a connection of its own. The server itself moves the message
-//! to a list of this process, in the step that ends the wait.
+//! [`Handoff`]: waits for a message. The server itself moves the message to a list of this process.
+//!
+//! A queue that had a message in the last seconds is waited at by a blocking command, on a
+//! connection of its own: the move ends the wait. A quiet queue costs neither. It is watched, see
+//! [`Quiet`], and the move follows the sign that there is a message.
 //!
 //! **Nothing is lost on the way.** The list, a handoff, is a lease batch: `hold.lua` registers it
 //! in front of each wait. If this process or the connection dies, the lease of the handoff ends, and
@@ -9,6 +12,8 @@
 //! moment. `close_wait.lua` makes that impossible. The blocking command goes on for up to a second
 //! and brings nothing, unless the next wait opens it again.
 
+mod outcome;
+mod quiet;
 mod removal;
 
 use std::sync::Arc;
@@ -16,10 +21,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use pymq_core::ErrorKind;
 use pymq_core::provider::MAX_DURATION;
-use pymq_core::{Error, ErrorKind};
 use tokio::time::{Instant, sleep_until, timeout};
 
+pub(super) use self::outcome::{HandedOver, Outcome};
+use self::quiet::{Quiet, Sign};
 use self::removal::Removal;
 use super::args::{millis, new_handoff, text};
 use super::give_back::release;
@@ -48,35 +55,11 @@ const HOLD_MARGIN: Duration = Duration::from_millis(1_500);
 /// How long a closed handoff stays closed if this process dies before the blocking command ends.
 const CLOSED_TIME: Duration = Duration::from_secs(10);
 
-/// The result of a wait.
-#[derive(Debug)]
-pub(super) enum Outcome {
-    Message(HandedOver),
-    /// There were no messages.
-    Empty,
-    /// There may be messages. Only a take tells.
-    Unknown,
-    /// There is no connection for waiting now.
-    Unavailable,
-    /// The queue cannot be waited at.
-    Failed(Error),
-}
-
-/// A message in a handoff.
-#[derive(Debug)]
-pub(super) struct HandedOver {
-    pub(super) payload: Bytes,
-    pub(super) batch: Arc<str>,
-    /// When its lease ends at the earliest. `None` if the handoff is not registered.
-    pub(super) ends: Option<Instant>,
-    /// More messages were ready.
-    pub(super) has_more: bool,
-}
-
 /// Waits at one queue.
 pub(super) struct Handoff {
     queue: Queue,
     keys: QueueKeys,
+    quiet: Quiet,
     connection: Option<Arc<Connection>>,
     connecting: Option<BoxFuture<'static, Result<Connection, Fault>>>,
     wait: Option<Wait>,
@@ -100,8 +83,10 @@ struct Wait {
 
 impl Handoff {
     pub(super) fn new(queue: Queue) -> Self {
+        let keys = queue.keys();
         Self {
-            keys: queue.keys(),
+            quiet: Quiet::new(&queue.shared().subscriptions, &keys),
+            keys,
             connection: None,
             connecting: None,
             wait: None,
@@ -123,7 +108,22 @@ impl Handoff {
         self.wait.is_some()
     }
 
-    /// Waits about a second for a message. `lease` is the longest that a caller asks for. Without it,
+    /// Returns the number of the watch if the queue is watched and nothing has changed since.
+    pub(super) fn unchanged_watch(&self) -> Option<u64> {
+        self.quiet.unchanged_watch()
+    }
+
+    /// Tells whether there is no message: the server would have told.
+    pub(super) fn is_known_empty(&self) -> bool {
+        self.quiet.is_known_empty()
+    }
+
+    /// Notes that the queue has had a message. For some seconds, a wait has a connection.
+    pub(super) fn note_activity(&mut self) {
+        self.quiet.note_activity();
+    }
+
+    /// Waits for a message. `lease` is the longest that a caller asks for. Without it,
     /// no caller waits: this ends with the command in flight.
     ///
     /// Cancel safe: the next call continues with the command in flight.
@@ -146,11 +146,23 @@ impl Handoff {
                     sleep_until(at).await;
                     self.next_attempt = None;
                 }
-                let connection = match self.connect().await {
-                    Ok(connection) => connection,
-                    Err(fault) => return self.failed(fault),
-                };
-                self.wait = Some(self.start(&connection, lease));
+                if self.quiet.is_quiet() {
+                    self.give_up_connection();
+                    match self.quiet.sign().await {
+                        Sign::Message(connection) => {
+                            self.wait = Some(self.start(&connection, lease, None));
+                        }
+                        Sign::Leases => return Outcome::Changed,
+                        Sign::Unavailable => {}
+                    }
+                }
+                if self.wait.is_none() {
+                    let connection = match self.connect().await {
+                        Ok(connection) => connection,
+                        Err(fault) => return self.failed(fault),
+                    };
+                    self.wait = Some(self.start(&connection, lease, Some(BLOCK_LIMIT)));
+                }
             }
         }
         let answer = match &mut self.wait {
@@ -202,12 +214,23 @@ impl Handoff {
         removal.start(&self.queue, self.connection.as_deref());
     }
 
-    /// Closes the connection. No wait may be open.
+    /// Closes the connection and ends the watch. No wait may be open.
     pub(super) fn disconnect(&mut self) {
         self.wait = None;
-        self.connecting = None;
-        self.connection = None;
-        self.health = reporter(&self.queue);
+        self.give_up_connection();
+        self.quiet.stop();
+    }
+
+    fn give_up_connection(&mut self) {
+        if self.connection.is_some() || self.connecting.is_some() || self.failures > 0 {
+            self.connecting = None;
+            self.connection = None;
+            self.failures = 0;
+            self.health = reporter(&self.queue);
+        }
+        if let Some(batch) = self.batch.take() {
+            self.remove(&batch);
+        }
     }
 
     async fn connect(&mut self) -> Result<Arc<Connection>, Fault> {
@@ -231,15 +254,25 @@ impl Handoff {
         Ok(connection)
     }
 
-    /// Registers the handoff and starts the wait, in one write.
-    fn start(&mut self, connection: &Arc<Connection>, lease: Duration) -> Wait {
+    /// Registers the handoff and starts the wait, in one write. Without a limit it does not block.
+    fn start(
+        &mut self,
+        connection: &Arc<Connection>,
+        lease: Duration,
+        limit: Option<Duration>,
+    ) -> Wait {
         let batch = self.batch.take().unwrap_or_else(new_handoff);
         let time = hold_time(lease);
         let keys = self.keys.of_wait(&batch);
         let [_, from, to] = &keys;
-        let limit = BLOCK_LIMIT.as_secs().to_string();
-        let blmove = Command::new(["BLMOVE", from, to, "RIGHT", "LEFT", &limit]);
-        let command = HOLD.with_code(&keys, &args(&batch, time)).then(blmove);
+        let take = match limit {
+            None => Command::new(["LMOVE", from, to, "RIGHT", "LEFT"]),
+            Some(limit) => {
+                let limit = limit.as_secs().to_string();
+                Command::new(["BLMOVE", from, to, "RIGHT", "LEFT", &limit])
+            }
+        };
+        let command = HOLD.with_code(&keys, &args(&batch, time)).then(take);
         let connection = Arc::clone(connection);
         let answer = async move {
             let answer = connection.query(command);
@@ -289,6 +322,7 @@ impl Handoff {
             self.ended_without_message(batch, wait.was_closed);
             return Outcome::Empty;
         };
+        self.quiet.note_activity();
         Outcome::Message(HandedOver {
             payload,
             batch,

@@ -36,6 +36,10 @@ use crate::connection;
 /// The longest time between two sweeps while the queue has a taker. It is shortened at random.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The same while callers wait and nothing has changed. It guards against a server that does not tell
+/// a change.
+const UNCHANGED_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
 /// The shortest time between two sweeps of due messages.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -73,6 +77,8 @@ pub(super) struct Taker {
     handoff: Handoff,
     /// When the queue was last swept.
     last_sweep: Option<Instant>,
+    /// The watch in which the last sweep began.
+    swept_in: Option<u64>,
     next_sweep: Instant,
     /// When a caller was last seen waiting.
     last_waiting: Instant,
@@ -91,6 +97,7 @@ impl Taker {
             wakeup,
             handoff,
             last_sweep: None,
+            swept_in: None,
             next_sweep: now,
             last_waiting: now,
             poll_at: None,
@@ -123,6 +130,9 @@ impl Taker {
             return Step::End;
         };
         waiters.remove_cancelled();
+        if self.handoff.is_known_empty() {
+            waiters.note_empty();
+        }
         let segments = self.redistribute(waiters, now);
         if !segments.is_empty() {
             waiters.under_way = UnderWay::PutBack;
@@ -146,11 +156,18 @@ impl Taker {
             return Step::End;
         }
         let is_awaited = waiters.is_awaited();
-        let sweep_at = waiters.due.map_or(self.next_sweep, |due| {
+        let unchanged = self.handoff.unchanged_watch().filter(|_| is_awaited);
+        let next_sweep = match self.last_sweep {
+            Some(swept) if unchanged.is_some() && unchanged == self.swept_in => {
+                swept + UNCHANGED_SWEEP_INTERVAL
+            }
+            _ => self.next_sweep,
+        };
+        let sweep_at = waiters.due.map_or(next_sweep, |due| {
             let due = self
                 .last_sweep
                 .map_or(due, |swept| due.max(swept + MIN_SWEEP_INTERVAL));
-            due.min(self.next_sweep)
+            due.min(next_sweep)
         });
         if waiters.needs_sweep() || now >= sweep_at + SWEEP_DEFER_LIMIT {
             return Step::Sweep;
@@ -222,9 +239,11 @@ impl Taker {
     async fn sweep(&mut self) {
         // Reset first, so that a due time that is noted during the sweep is kept.
         let known = self.with_waiters(|waiters| waiters.due.take()).flatten();
+        let watch = self.handoff.unchanged_watch();
         let outcome = self.queue.sweep().await;
         let now = Instant::now();
         self.last_sweep = Some(now);
+        self.swept_in = watch.filter(|_| outcome.is_ok());
         self.next_sweep = now + SWEEP_INTERVAL.mul_f64(1.0 - connection::random_fraction() / 4.0);
         let due = match &outcome {
             Ok(swept) => swept.next.map(|next| now + next),
@@ -251,6 +270,9 @@ impl Taker {
         let (sent, max) = (Instant::now(), request.max);
         let outcome = send(&self.queue, self.take_count, request).await;
         let outcome = outcome.map(Taken::into_segment);
+        if outcome.as_ref().is_ok_and(|segment| !segment.is_empty()) {
+            self.handoff.note_activity();
+        }
         let ends = request.lease.map(|lease| sent + lease.min(MAX_DURATION));
         let queue = self.queue.clone();
         self.update(|waiters| match outcome {

@@ -1,7 +1,9 @@
-//! The connection for subscriptions: it is kept up, gets the planned changes, and is checked by
-//! `PING`.
+//! The connection for subscriptions and watches: it is kept up, gets the planned changes, and is
+//! checked by `PING`.
 
 use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pymq_core::{Error, ErrorKind};
@@ -9,11 +11,12 @@ use tokio::time::{sleep, timeout};
 
 use super::Subscriptions;
 use super::table::{Plan, Target};
+use super::watch::ANSWER_LIMIT;
 use crate::connection::{Command, Connection, Fault, Remedy};
 use crate::core::HealthReporter;
 
-/// How long after the last change the connection is checked.
-const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the connection is checked.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The most targets in one command.
 const MAX_TARGETS: usize = 512;
@@ -30,7 +33,11 @@ struct CloseTableOnDrop<'a>(&'a Subscriptions);
 impl Drop for CloseTableOnDrop<'_> {
     fn drop(&mut self) {
         let error = Error::new(ErrorKind::Closed, "redis: subscription");
-        self.0.shared.lock().table.close(&error);
+        let mut state = self.0.shared.lock();
+        state.table.close(&error);
+        state.watches.end_all();
+        drop(state);
+        self.0.set_connection(Err(Some(Fault::closed())));
     }
 }
 
@@ -54,10 +61,11 @@ impl Subscriptions {
             let on_push = move |push| subscriptions.deliver(connection, push);
             let report = |fault: Fault| {
                 health.down(fault.clone());
-                self.shared.lock().down = Some(fault);
+                self.set_connection(Err(Some(fault)));
             };
             let connection = self.core.connector.reconnect(last, on_push, report).await;
-            self.shared.lock().down = None;
+            let connection = Arc::new(connection);
+            self.set_connection(Ok(Arc::clone(&connection)));
             let Err(fault) = self.serve(&connection, &mut health).await;
             tracing::warn!(
                 address = self.core.connector.address(),
@@ -69,7 +77,11 @@ impl Subscriptions {
             } else {
                 connection.abandon();
             }
-            self.shared.lock().table.disconnected();
+            self.set_connection(Err(Some(fault.clone())));
+            let mut state = self.shared.lock();
+            state.table.disconnected();
+            state.watches.end_all();
+            drop(state);
             health.down(fault);
             last = Some(connection.history());
         }
@@ -78,7 +90,7 @@ impl Subscriptions {
     /// Sends Redis what is planned, until the connection is lost.
     async fn serve(
         &self,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         health: &mut HealthReporter,
     ) -> Result<Infallible, Fault> {
         loop {
@@ -172,12 +184,29 @@ impl Subscriptions {
         self.answer(sent).await
     }
 
-    async fn ping(&self, connection: &Connection) -> Result<(), Fault> {
-        match self.answer(connection.query(Command::new(["PING"]))).await {
-            Err(fault) if fault.remedy == Remedy::Lost => Err(fault),
+    async fn ping(&self, connection: &Arc<Connection>) -> Result<(), Fault> {
+        let mut pong = pin!(self.answer(connection.query(Command::new(["PING"]))));
+        let in_time = timeout(ANSWER_LIMIT, pong.as_mut()).await;
+        let is_late = in_time.is_err();
+        let pong = match in_time {
+            Ok(pong) => pong,
+            Err(_elapsed) => {
+                // The watches end. Subscriptions wait for the `op_timeout`: a gap costs them more.
+                let doubt = Fault::timeout().with_known_outcome();
+                self.set_connection(Err(Some(doubt)));
+                self.shared.lock().watches.end_all();
+                pong.await
+            }
+        };
+        match pong {
+            Err(fault) if fault.remedy == Remedy::Lost => return Err(fault),
             // A refusal also proves that the connection works.
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => {}
         }
+        if is_late {
+            self.set_connection(Ok(Arc::clone(connection)));
+        }
+        Ok(())
     }
 
     /// Waits for an answer. No answer within the `op_timeout` means a half-open connection.

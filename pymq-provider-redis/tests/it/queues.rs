@@ -2,6 +2,7 @@
 //! failures.
 
 mod handoff;
+mod quiet;
 mod waiting;
 
 use std::num::NonZeroUsize;

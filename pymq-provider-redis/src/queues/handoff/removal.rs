@@ -26,21 +26,23 @@ impl Removal {
         }
     }
 
-    /// Sends it on the connection of the waits, which is idle then. If that fails, repeats it on the
-    /// connection for commands.
+    /// Sends it on the connection of the waits, which is idle then, or on that for commands. If that
+    /// fails, repeats it on the connection for commands.
     pub(super) fn start(self, queue: &Queue, connection: Option<&Connection>) {
         let again = RemoveAgain(Some((queue.clone(), self.clone())));
-        let Some(connection) = connection else {
-            return;
-        };
-        let until = Instant::now() + queue.shared().core.connector.op_timeout();
         let note = move |outcome: Result<Reply, Fault>| {
             if outcome.is_ok() {
                 again.disarm();
             }
         };
         // If it is refused, `again` is dropped.
-        drop(connection.start(self.command(), until, Box::new(note)));
+        drop(match connection {
+            None => queue.commands().start(self.command(), note),
+            Some(connection) => {
+                let until = Instant::now() + queue.shared().core.connector.op_timeout();
+                connection.start(self.command(), until, Box::new(note))
+            }
+        });
     }
 
     fn command(&self) -> Command {

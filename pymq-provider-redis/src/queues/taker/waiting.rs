@@ -35,6 +35,7 @@ impl Taker {
         match outcome {
             Outcome::Message(message) => self.hand_over(message).await,
             Outcome::Empty => self.update(Waiters::note_empty),
+            Outcome::Changed => {}
             Outcome::Unknown => self.update(Waiters::retry_all),
             Outcome::Unavailable => {
                 self.poll_at = Some(Instant::now() + POLL_INTERVAL);

@@ -134,7 +134,12 @@ async fn a_command_that_blocks_for_a_lost_connection_takes_nothing() {
 async fn a_wait_that_is_over_takes_nothing() {
     let server = Server::start(&[]).await;
     let (provider, mut raw) = (server.connect().await, server.raw().await);
-    for round in 0..50 {
+    for round in 0..100 {
+        if round == 50 {
+            // A queue that had a message is waited at by a blocking command.
+            put(&provider, [0]).await;
+            assert_eq!(bodies(&get(&provider, up_to(1)).await), [0]);
+        }
         let wait = Wait::For(Duration::from_millis(round % 7 + 1));
 
         let taken = get(&provider, up_to(1).wait(wait)).await;
