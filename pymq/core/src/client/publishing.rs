@@ -141,7 +141,11 @@ struct Sending {
 impl Sending {
     async fn run(mut self, provider: Arc<dyn crate::provider::Provider>) {
         while let Some(messages) = self.next_batch() {
-            let outcomes = provider.publish_all(messages).await;
+            let mut outcomes = provider.publish_all(messages).await;
+            // An event for which the provider gives no outcome may not be published.
+            outcomes.resize_with(self.batch.len(), || {
+                Err(Error::new(ErrorKind::Provider, "publish: no outcome"))
+            });
             let mut failures = outcomes.into_iter().filter_map(Result::err);
             let cause = failures.next();
             self.end_batch(cause, failures.count());

@@ -3,5 +3,6 @@
 mod codec;
 mod floors;
 mod logs;
+mod publishing;
 mod settling;
 mod wire_vectors;

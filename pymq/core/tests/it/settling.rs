@@ -1,6 +1,6 @@
 //! The settlements of one queue go to the provider in few calls, one call at a time.
 
-mod slow;
+pub(crate) mod slow;
 
 use std::error::Error;
 use std::future::poll_fn;

@@ -1,4 +1,5 @@
-//! A provider that settles when a test lets it, and notes what each call settles.
+//! A provider that settles when a test lets it, and notes what each call settles. It may also break
+//! its contract.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,19 +19,21 @@ const LIMIT: Duration = Duration::from_secs(24 * 3_600);
 
 /// The memory provider, but for its settlements.
 #[derive(Debug)]
-pub(super) struct Slow {
+pub(crate) struct Slow {
     inner: Arc<dyn Provider>,
     calls: Mutex<Vec<Vec<Settle>>>,
     /// Each call settles with one of them.
     permits: Semaphore,
     /// Whether calls fail in place of settling.
-    pub(super) fails: AtomicBool,
+    pub(crate) fails: AtomicBool,
     /// Whether calls panic in place of settling.
-    pub(super) panics: AtomicBool,
+    pub(crate) panics: AtomicBool,
+    /// Whether it gives no outcome for the last of several messages that it publishes.
+    pub(crate) forgets: AtomicBool,
 }
 
 impl Slow {
-    pub(super) async fn connect() -> Arc<Self> {
+    pub(crate) async fn connect() -> Arc<Self> {
         let bus = pymq::connect("memory://").await;
         let inner = bus.and_then(|bus| bus.provider().cloned());
         Arc::new(Self {
@@ -39,21 +42,22 @@ impl Slow {
             permits: Semaphore::new(0),
             fails: AtomicBool::new(false),
             panics: AtomicBool::new(false),
+            forgets: AtomicBool::new(false),
         })
     }
 
     /// Lets this number of calls settle.
-    pub(super) fn permit(&self, calls: usize) {
+    pub(crate) fn permit(&self, calls: usize) {
         self.permits.add_permits(calls);
     }
 
     /// Returns the settlements of each call that has begun.
-    pub(super) fn calls(&self) -> Vec<Vec<Settle>> {
+    pub(crate) fn calls(&self) -> Vec<Vec<Settle>> {
         self.calls.lock().expect("nothing panics under it").clone()
     }
 
     /// Counts the settlements of each call that has begun.
-    pub(super) fn sizes(&self) -> Vec<usize> {
+    pub(crate) fn sizes(&self) -> Vec<usize> {
         self.calls().iter().map(Vec::len).collect()
     }
 }
@@ -97,7 +101,11 @@ impl Provider for Slow {
     }
 
     async fn publish_all(&self, messages: Vec<(Arc<str>, Message)>) -> Vec<Result<usize>> {
-        self.inner.publish_all(messages).await
+        let mut outcomes = self.inner.publish_all(messages).await;
+        if self.forgets.load(Ordering::Relaxed) {
+            outcomes.pop();
+        }
+        outcomes
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
