@@ -199,7 +199,7 @@ async fn a_quiet_wait_survives_what_makes_the_server_forget_it() {
 
 #[tokio::test]
 async fn a_user_who_may_not_watch_waits_with_a_connection() {
-    let acl = "--user app on nopass ~* &* +@all -client|tracking";
+    let acl = "--user app on nopass ~* &* +@all -client";
     let server = Server::start(&acl.split(' ').collect::<Vec<_>>()).await;
     let config: pymq_provider_redis::RedisConfig = server.url("app:x@").parse().unwrap();
     let provider = pymq_core::Connect::connect(config).await.unwrap();
