@@ -244,7 +244,7 @@ async fn while_publishing(
 /// Receives a number, or none for a gap.
 async fn received(subscription: &mut Subscription) -> Result<Option<usize>, Failure> {
     match soon("recv", subscription.recv()).await?? {
-        Incoming::Message { message, .. } => number(&message).map(Some),
+        Incoming::Message(published) => number(published.message()).map(Some),
         Incoming::Lagged { missed: None } => Ok(None),
         other => Err(format!("expected a message or a gap, got {other:?}").into()),
     }

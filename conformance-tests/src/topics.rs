@@ -6,8 +6,8 @@ mod order;
 
 use std::sync::Arc;
 
-use pymq_core::Message;
 use pymq_core::provider::Incoming;
+use pymq_core::{Message, Published};
 
 pub use self::interest::*;
 pub use self::load::*;
@@ -25,10 +25,7 @@ pub async fn delivers_to_subscriber(h: &dyn Harness) -> Outcome {
     let reached = provider.publish("news", Message::json("[1, 2]")).await?;
 
     assert_reached(&provider, reached, 1);
-    let expected = Incoming::Message {
-        topic: "news".into(),
-        message: Message::json("[1, 2]"),
-    };
+    let expected = Incoming::Message(Published::new("news", Message::json("[1, 2]")));
     assert_eq!(soon("recv", subscription.recv()).await??, expected);
     Ok(())
 }

@@ -17,7 +17,7 @@ use pymq_core::provider::{
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Settle, Stored, Subscription,
     Wait, subscription,
 };
-use pymq_core::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, ErrorKind, Message, Published, Result};
 use pymq_rpc_over_topics::rpc_over_topics;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -236,8 +236,9 @@ impl Provider for Toy {
         self.check("publish to", topic)?;
         Ok(self.hub.with(|state| {
             let mut reached = HashSet::new();
+            let published = Published::new(topic, message);
             for listener in state.listeners.iter().filter(|it| *it.topic == *topic) {
-                listener.inlet.push(&listener.topic, &message);
+                listener.inlet.push(&published);
                 reached.insert(listener.handle);
             }
             reached.len()

@@ -46,7 +46,9 @@ pub fn assert_reached(provider: &Arc<dyn Provider>, reached: usize, expected: us
 /// If a lag comes instead, the subscription ends, or no message comes.
 pub async fn receive(subscription: &mut Subscription) -> Result<(String, Message), Failure> {
     match soon("recv", subscription.recv()).await?? {
-        Incoming::Message { topic, message } => Ok((topic.to_string(), message)),
+        Incoming::Message(published) => {
+            Ok((published.topic().to_owned(), published.message().clone()))
+        }
         other => Err(format!("expected a message, got {other:?}").into()),
     }
 }

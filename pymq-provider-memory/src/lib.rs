@@ -110,7 +110,7 @@ impl Provider for MemoryProvider {
 
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         self.handle.check("publish to", topic)?;
-        Ok(self.handle.space().topics.publish(topic, &message))
+        Ok(self.handle.space().topics.publish(topic, message))
     }
 
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {

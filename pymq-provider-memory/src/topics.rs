@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use dashmap::DashMap;
 use pymq_core::name::RESERVED_PREFIX;
 use pymq_core::provider::{Filter, Inlet, Subscription, subscription};
-use pymq_core::{Message, Result, glob};
+use pymq_core::{Message, Published, Result, glob};
 
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};
@@ -54,16 +54,17 @@ impl Topics {
     /// Delivers a message to every subscriber and returns how many handles it reached.
     ///
     /// Each handle counts once for the topic and once for each pattern that matches.
-    pub(crate) fn publish(&self, topic: &str, message: &Message) -> usize {
+    pub(crate) fn publish(&self, topic: &str, message: Message) -> usize {
         let exact = self.exact.get(topic).map(|entry| Arc::clone(&entry));
         let patterns = self.matching(topic);
         let Some(exact) = exact else {
             if patterns.is_empty() {
                 return 0;
             }
-            return push_all(&patterns, &topic.into(), message);
+            return push_all(&patterns, &Published::new(topic, message));
         };
-        exact.push(&exact.name, message) + push_all(&patterns, &exact.name, message)
+        let published = Published::new(Arc::clone(&exact.name), message);
+        exact.push(&published) + push_all(&patterns, &published)
     }
 
     pub(crate) fn add(&self, filter: &Filter, handle: u64, id: u64, inlet: &Inlet) {
@@ -144,9 +145,9 @@ impl Subscribers {
     }
 
     /// Delivers a message, and returns how many handles it reached.
-    fn push(&self, topic: &Arc<str>, message: &Message) -> usize {
+    fn push(&self, published: &Published) -> usize {
         for subscriber in &self.list {
-            subscriber.inlet.push(topic, message);
+            subscriber.inlet.push(published);
         }
         self.handles
     }
@@ -172,8 +173,8 @@ impl Subscribers {
     }
 }
 
-fn push_all(all: &[Arc<Subscribers>], topic: &Arc<str>, message: &Message) -> usize {
-    all.iter().map(|each| each.push(topic, message)).sum()
+fn push_all(all: &[Arc<Subscribers>], published: &Published) -> usize {
+    all.iter().map(|each| each.push(published)).sum()
 }
 
 fn is_pattern(filter: &Filter) -> bool {

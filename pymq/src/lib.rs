@@ -115,7 +115,7 @@ pub mod rpc {
 /// Messages: what a value is on its way.
 pub mod message {
     #[doc(inline)]
-    pub use pymq_core::{Encoding, Headers, MAX_PAYLOAD, Message, MessageId};
+    pub use pymq_core::{Encoding, Headers, MAX_PAYLOAD, Message, MessageId, Published};
 }
 
 /// How a bus is: its status, its events, its counters.

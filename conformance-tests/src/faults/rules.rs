@@ -109,8 +109,8 @@ impl Twist for BoundedRetries {
         let mut source = inner.subscribe(filter.clone()).await?;
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
-            while let Ok(Incoming::Message { topic, message }) = source.recv().await {
-                inlet.push(&topic, &message);
+            while let Ok(Incoming::Message(published)) = source.recv().await {
+                inlet.push(&published);
             }
             // The inlet stays open, so the reader is not told.
             std::future::pending::<()>().await;
@@ -132,9 +132,9 @@ impl Twist for UnboundedBuffer {
             let mut kept = Vec::new();
             loop {
                 match source.recv().await {
-                    Ok(Incoming::Message { topic, message }) => {
-                        inlet.push(&topic, &message);
-                        kept.push(message);
+                    Ok(Incoming::Message(published)) => {
+                        inlet.push(&published);
+                        kept.push(published);
                     }
                     Ok(_) => inlet.gap(),
                     Err(error) => return inlet.end(error),

@@ -85,10 +85,8 @@ impl Twist for Endless {
         let mut live = inner.subscribe(filter.clone()).await?;
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
-            while let Ok(pymq_core::provider::Incoming::Message { topic, message }) =
-                live.recv().await
-            {
-                inlet.push(&topic, &message);
+            while let Ok(pymq_core::provider::Incoming::Message(published)) = live.recv().await {
+                inlet.push(&published);
             }
         });
         Ok(subscription)

@@ -68,8 +68,8 @@ impl Twist for NoDetach {
         let mut live = inner.subscribe(filter.clone()).await?;
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
-            while let Ok(Incoming::Message { topic, message }) = live.recv().await {
-                inlet.push(&topic, &message);
+            while let Ok(Incoming::Message(published)) = live.recv().await {
+                inlet.push(&published);
             }
         });
         Ok(subscription)

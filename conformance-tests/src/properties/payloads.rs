@@ -126,9 +126,7 @@ pub async fn glob_agrees_with_server(h: &dyn Harness) -> Outcome {
             }
             if expected == 1 {
                 match soon("a matching message", subscription.recv()).await?? {
-                    Incoming::Message {
-                        topic: concrete, ..
-                    } if *concrete == *topic => {}
+                    Incoming::Message(published) if published.topic() == topic => {}
                     other => return Err(format!("{pattern} on {topic}: received {other:?}").into()),
                 }
             }
@@ -141,7 +139,7 @@ pub async fn glob_agrees_with_server(h: &dyn Harness) -> Outcome {
 
 async fn next(subscription: &mut Subscription) -> Outcome<Message> {
     match soon("a message", subscription.recv()).await?? {
-        Incoming::Message { message, .. } => Ok(message),
+        Incoming::Message(published) => Ok(published.message().clone()),
         other => Err(format!("instead of a message came {other:?}").into()),
     }
 }

@@ -1,8 +1,8 @@
 //! A request goes to one server or to all of them, from the moment they listen.
 
 use futures_util::future::{join_all, select_all};
-use pymq_core::Message;
 use pymq_core::provider::{Filter, Target};
+use pymq_core::{Message, Published};
 
 use super::{answer, next, numbered, refused, request, serve};
 use crate::wait::soon;
@@ -151,10 +151,7 @@ pub async fn topic_of_the_same_name_is_apart(h: &dyn Harness) -> Outcome {
         let message = Message::json(body);
         assert_eq!(
             incoming,
-            pymq_core::provider::Incoming::Message {
-                topic: "f".into(),
-                message
-            }
+            pymq_core::provider::Incoming::Message(Published::new("f", message))
         );
     }
     Ok(())

@@ -190,8 +190,12 @@ async fn account(subscription: &mut Subscription, count: usize) -> Result<(usize
                 missed += hole;
                 next += hole;
             }
-            Incoming::Message { message, .. } => {
-                assert_eq!(number(&message)?, next, "a hole that no lag tells of");
+            Incoming::Message(published) => {
+                assert_eq!(
+                    number(published.message())?,
+                    next,
+                    "a hole that no lag tells of"
+                );
                 received += 1;
                 next += 1;
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq_core::provider::*;
-use pymq_core::{Error, ErrorKind, Message, MessageId, Result};
+use pymq_core::{Error, ErrorKind, Message, MessageId, Published, Result};
 use pymq_rpc_over_topics::rpc_over_topics;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
@@ -148,8 +148,9 @@ impl Provider for Handle {
     async fn publish(&self, topic: &str, message: Message) -> Result<usize> {
         let state = self.open("publish to", topic)?;
         let mut reached = HashSet::new();
-        for (handle, topic, inlet) in state.listeners.values().filter(|it| *it.1 == *topic) {
-            inlet.push(topic, &message);
+        let published = Published::new(topic, message);
+        for (handle, _, inlet) in state.listeners.values().filter(|it| *it.1 == *topic) {
+            inlet.push(&published);
             reached.insert(*handle);
         }
         Ok(reached.len())

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pymq_core::provider::{Detached, Inlet};
-use pymq_core::{Error, Message};
+use pymq_core::{Error, Message, Published};
 use tokio::sync::oneshot;
 
 use self::entry::{Entry, ServerState, Stage, Topic, notify_all};
@@ -231,12 +231,12 @@ impl Table {
         let Some(entry) = entry else {
             return;
         };
-        let topic = entry.shared_name(topic);
+        let published = Published::new(entry.shared_name(topic), message.clone());
         for local in &mut entry.topics {
             // A message may come before the confirmation is processed. The gap comes before both.
             local.resume();
             if local.stage == Stage::Live {
-                local.inlet.push(&topic, message);
+                local.inlet.push(&published);
             }
         }
     }

@@ -31,7 +31,7 @@ async fn killed_connections_come_back_with_one_gap() {
         assert_eq!(reached, 1);
         assert!(matches!(
             soon(events.recv()).await.unwrap(),
-            Incoming::Message { .. }
+            Incoming::Message(_)
         ));
     }
 }
@@ -131,7 +131,7 @@ async fn an_outage_ends_each_call_in_time_and_itself_when_the_server_is_back() {
     soon(async { while provider.publish("t", Message::json("2")).await.is_err() {} }).await;
     assert!(matches!(
         soon(events.recv()).await.unwrap(),
-        Incoming::Message { .. }
+        Incoming::Message(_)
     ));
 }
 
@@ -189,7 +189,7 @@ async fn a_subscription_that_is_refused_after_an_outage_ends_with_the_cause() {
     provider.publish("kept", Message::json("1")).await.unwrap();
     assert!(matches!(
         soon(kept.recv()).await.unwrap(),
-        Incoming::Message { .. }
+        Incoming::Message(_)
     ));
 }
 

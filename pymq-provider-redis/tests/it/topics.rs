@@ -13,7 +13,7 @@ fn topic(name: &str) -> Filter {
 
 async fn next(subscription: &mut Subscription) -> (String, Message) {
     match soon(subscription.recv()).await.unwrap() {
-        Incoming::Message { topic, message } => (topic.to_string(), message),
+        Incoming::Message(published) => (published.topic().to_owned(), published.message().clone()),
         other => panic!("{other:?}"),
     }
 }

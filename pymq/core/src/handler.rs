@@ -11,13 +11,13 @@ use std::sync::Arc;
 use crate::codec::Decode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::Isolated;
-use crate::message::{Headers, Message};
+use crate::message::{Headers, Published};
 use crate::state::{State, States};
 use crate::text::cut;
 
 /// What is known about an event besides its value.
 ///
-/// A handler gets it as a second argument.
+/// A handler gets it as a second argument. It keeps the payload of the event in memory.
 ///
 /// # Examples
 ///
@@ -37,23 +37,22 @@ use crate::text::cut;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Meta {
-    topic: Arc<str>,
-    headers: Headers,
+    published: Published,
 }
 
 impl Meta {
-    pub(crate) fn new(topic: Arc<str>, headers: Headers) -> Self {
-        Self { topic, headers }
+    pub(crate) fn new(published: Published) -> Self {
+        Self { published }
     }
 
     /// Returns the topic on which the event was published, also for a handler of a pattern.
     pub fn topic(&self) -> &str {
-        &self.topic
+        self.published.topic()
     }
 
     /// Returns the headers of the event.
     pub fn headers(&self) -> &Headers {
-        &self.headers
+        &self.published.message().headers
     }
 }
 
@@ -199,7 +198,7 @@ pub(crate) fn with_causes(error: &(dyn StdError + 'static)) -> String {
 }
 
 /// A handler without its types. It decodes the message and handles the value.
-pub(crate) type EventFn = Arc<dyn Fn(&Message, Meta) -> Outcome + Send + Sync>;
+pub(crate) type EventFn = Arc<dyn Fn(Published) -> Outcome + Send + Sync>;
 
 /// An event that is being handled.
 type Outcome = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
@@ -217,10 +216,10 @@ where
     E: Decode + 'static,
 {
     let handler = Isolated::new(handler.bind(states)?);
-    Ok(Arc::new(move |message, meta| {
-        match E::decode(message).map_err(|cause| undecodable::<E>(meta.topic(), message, cause)) {
+    Ok(Arc::new(move |published| {
+        match E::decode(published.message()).map_err(|cause| undecodable::<E>(&published, cause)) {
             Ok(event) => {
-                let handling = handler(event, meta);
+                let handling = handler(event, Meta::new(published));
                 Box::pin(async { handling.await.map_err(Failure::Failed) })
             }
             Err(error) => Box::pin(ready(Err(Failure::Undecodable(with_causes(&error))))),
@@ -230,9 +229,9 @@ where
 
 /// Creates the error of an event that is not an `E`. It names the type and the topic, and contains
 /// the payload.
-pub(crate) fn undecodable<E>(topic: &str, message: &Message, cause: Error) -> Error {
-    let context = format!("event on `{topic}` as {}", type_name::<E>());
+pub(crate) fn undecodable<E>(published: &Published, cause: Error) -> Error {
+    let context = format!("event on `{}` as {}", published.topic(), type_name::<E>());
     Error::new(ErrorKind::Codec, context)
         .with_source(cause)
-        .with_payload(message.body.clone())
+        .with_payload(published.message().body.clone())
 }

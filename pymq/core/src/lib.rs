@@ -36,7 +36,7 @@ pub use self::connect::{Connect, IntoProviderUrl, Parameters, ProviderUrl, Regis
 pub use self::error::{Error, ErrorKind, Result};
 pub use self::event::Event;
 pub use self::handler::{Handler, HandlerOutput, Meta};
-pub use self::message::{Encoding, Headers, Message, MessageId};
+pub use self::message::{Encoding, Headers, Message, MessageId, Published};
 pub use self::provider::{
     BufferLimits, Lifecycle, LifecycleEvent, Put, QueueStats, Status, WhenFull,
 };

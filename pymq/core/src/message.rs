@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -76,6 +77,59 @@ impl Message {
                 .iter()
                 .map(|(name, value)| name.len() + value.len())
                 .sum::<usize>()
+    }
+}
+
+/// A [`Message`] and the topic on which it was published.
+///
+/// Cheap to clone: all subscribers that it reaches share one.
+///
+/// # Examples
+///
+/// ```
+/// use pymq::message::{Message, Published};
+///
+/// let published = Published::new("news", Message::json("1"));
+///
+/// assert_eq!(published.topic(), "news");
+/// assert_eq!(published.message().body, "1");
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Published(Arc<Content>);
+
+#[derive(Debug, Eq, PartialEq)]
+struct Content {
+    topic: Arc<str>,
+    message: Message,
+    /// Computed once, because each subscriber needs it twice.
+    size: usize,
+}
+
+impl Published {
+    /// Creates a message that was published on this topic.
+    pub fn new(topic: impl Into<Arc<str>>, message: Message) -> Self {
+        let topic = topic.into();
+        let size = topic.len() + message.size();
+        Self(Arc::new(Content {
+            topic,
+            message,
+            size,
+        }))
+    }
+
+    /// Returns the topic, also when the subscription is to a pattern.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// Returns the message.
+    pub fn message(&self) -> &Message {
+        &self.0.message
+    }
+
+    /// Returns the size in bytes of the topic and the message.
+    pub fn size(&self) -> usize {
+        self.0.size
     }
 }
 

@@ -192,14 +192,14 @@ async fn serve<P: Provider>(
 
 impl<P: Provider> Server<P> {
     fn take(self: &Arc<Self>, incoming: Incoming, claiming: &mut JoinSet<()>) {
-        let Incoming::Message { message, .. } = incoming else {
+        let Incoming::Message(published) = incoming else {
             tracing::warn!(
                 remote = self.channel,
                 "requests to a remote are lost, after an overload or an outage"
             );
             return;
         };
-        let (call, message) = match Call::open(message) {
+        let (call, message) = match Call::open(published.message().clone()) {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::warn!(

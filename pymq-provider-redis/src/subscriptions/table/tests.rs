@@ -1,5 +1,5 @@
-use pymq_core::ErrorKind;
 use pymq_core::provider::{Filter, Incoming, Subscription, subscription};
+use pymq_core::{ErrorKind, Published};
 
 use super::*;
 
@@ -34,10 +34,7 @@ fn deliver(table: &mut Table, connection: u64, text: &'static str) {
 }
 
 fn incoming(text: &'static str) -> Incoming {
-    Incoming::Message {
-        topic: "c".into(),
-        message: Message::json(text),
-    }
+    Incoming::Message(Published::new("c", Message::json(text)))
 }
 
 #[test]

@@ -13,7 +13,7 @@ use futures_core::Stream;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State, WhenFull};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::Message;
+use crate::message::Published;
 use crate::name::RESERVED_PREFIX;
 use crate::provider::Filter;
 
@@ -21,13 +21,8 @@ use crate::provider::Filter;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// A message and the concrete topic it was published on.
-    Message {
-        /// The topic, also when the subscription is to a pattern.
-        topic: Arc<str>,
-        /// What was published.
-        message: Message,
-    },
+    /// A message and the topic on which it was published.
+    Message(Published),
     /// Messages are missing here.
     Lagged {
         /// How many; `None` if the number is unknown, as after an outage.
@@ -44,14 +39,15 @@ pub enum Incoming {
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pymq::Result<()> {
-/// use pymq::message::Message;
+/// use pymq::message::{Message, Published};
 /// use pymq::provider::{Filter, Incoming, subscription};
 ///
 /// let filter = Filter::Topic("news".into());
 /// let (inlet, mut subscription) = subscription(&filter, |detached| drop(detached));
-/// inlet.push(&"news".into(), &Message::json("1"));
+/// let published = Published::new("news", Message::json("1"));
+/// inlet.push(&published);
 ///
-/// assert!(matches!(subscription.recv().await?, Incoming::Message { .. }));
+/// assert_eq!(subscription.recv().await?, Incoming::Message(published));
 /// # Ok(()) }
 /// ```
 pub fn subscription(
@@ -83,14 +79,11 @@ impl Inlet {
     /// [`Incoming::Lagged`].
     ///
     /// A subscription to a pattern never receives topics with the reserved prefix `__rpc_`.
-    pub fn push(&self, topic: &Arc<str>, message: &Message) {
-        if self.is_pattern && topic.starts_with(RESERVED_PREFIX) {
+    pub fn push(&self, published: &Published) {
+        if self.is_pattern && published.topic().starts_with(RESERVED_PREFIX) {
             return;
         }
-        let item = Incoming::Message {
-            topic: Arc::clone(topic),
-            message: message.clone(),
-        };
+        let item = Incoming::Message(published.clone());
         // If the reader is gone, the message is dropped.
         drop(self.shared.push(item, push));
     }
@@ -221,7 +214,7 @@ fn make_room(state: &mut State<Incoming>, bytes: usize) {
     while is_mark(state) || state.is_full_for(bytes) {
         let dropped = match pop(state) {
             Some(Incoming::Lagged { missed }) => missed,
-            Some(Incoming::Message { .. }) => Some(1),
+            Some(Incoming::Message(_)) => Some(1),
             None => break,
         };
         missing = sum(missing, dropped);
@@ -254,7 +247,7 @@ fn pop(state: &mut State<Incoming>) -> Option<Incoming> {
 
 fn size(item: &Incoming) -> usize {
     match item {
-        Incoming::Message { topic, message } => topic.len() + message.size(),
+        Incoming::Message(published) => published.size(),
         Incoming::Lagged { .. } => 0,
     }
 }
@@ -262,6 +255,7 @@ fn size(item: &Incoming) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Message;
 
     fn open(items: usize, bytes: usize) -> (Inlet, Subscription) {
         let (inlet, mut subscription) = subscription(&Filter::Topic("t".into()), drop);
@@ -269,8 +263,8 @@ mod tests {
         (inlet, subscription)
     }
 
-    fn message(text: &str) -> Message {
-        Message::bytes(text.to_owned())
+    fn published(text: &str) -> Published {
+        Published::new("t", Message::bytes(text.to_owned()))
     }
 
     async fn drain(inlet: &Inlet, subscription: &mut Subscription) -> Vec<String> {
@@ -278,8 +272,8 @@ mod tests {
         let mut seen = Vec::new();
         while let Ok(item) = subscription.recv().await {
             seen.push(match item {
-                Incoming::Message { message, .. } => {
-                    String::from_utf8_lossy(&message.body).into_owned()
+                Incoming::Message(published) => {
+                    String::from_utf8_lossy(&published.message().body).into_owned()
                 }
                 Incoming::Lagged { missed } => {
                     missed.map_or_else(|| "gap".to_owned(), |n| format!("lagged {n}"))
@@ -294,7 +288,7 @@ mod tests {
         let (inlet, mut subscription) = open(2, 1 << 20);
 
         for n in 0..5 {
-            inlet.push(&"t".into(), &message(&n.to_string()));
+            inlet.push(&published(&n.to_string()));
         }
 
         assert_eq!(
@@ -307,12 +301,12 @@ mod tests {
     async fn a_full_buffer_may_drop_the_newest_and_marks_where() {
         let (inlet, mut subscription) = open(2, 1 << 20);
         subscription.set_when_full(WhenFull::DropNewest);
-        let push = |n: u32| inlet.push(&"t".into(), &message(&n.to_string()));
+        let push = |n: u32| inlet.push(&published(&n.to_string()));
 
         (0..5).for_each(push);
         assert!(matches!(
             subscription.recv().await,
-            Ok(Incoming::Message { .. })
+            Ok(Incoming::Message(_))
         ));
         (5..7).for_each(push);
         inlet.gap();
@@ -328,8 +322,8 @@ mod tests {
     async fn bytes_bound_the_buffer_and_one_message_always_fits() {
         let (inlet, mut subscription) = open(100, 10);
 
-        inlet.push(&"t".into(), &message("12345"));
-        inlet.push(&"t".into(), &message(&"x".repeat(50)));
+        inlet.push(&published("12345"));
+        inlet.push(&published(&"x".repeat(50)));
 
         assert_eq!(
             drain(&inlet, &mut subscription).await,
@@ -341,11 +335,11 @@ mod tests {
     async fn a_dropped_gap_makes_the_count_unknown() {
         let (inlet, mut subscription) = open(2, 1 << 20);
 
-        inlet.push(&"t".into(), &message("0"));
+        inlet.push(&published("0"));
         inlet.gap();
         inlet.gap();
         for n in 1..4 {
-            inlet.push(&"t".into(), &message(&n.to_string()));
+            inlet.push(&published(&n.to_string()));
         }
 
         assert_eq!(drain(&inlet, &mut subscription).await, ["gap", "2", "3"]);
@@ -355,9 +349,9 @@ mod tests {
     async fn a_gap_keeps_its_place_between_messages() {
         let (inlet, mut subscription) = open(8, 1 << 20);
 
-        inlet.push(&"t".into(), &message("0"));
+        inlet.push(&published("0"));
         inlet.gap();
-        inlet.push(&"t".into(), &message("1"));
+        inlet.push(&published("1"));
 
         assert_eq!(drain(&inlet, &mut subscription).await, ["0", "gap", "1"]);
     }
@@ -368,10 +362,10 @@ mod tests {
         let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| {
             detached.send(()).unwrap();
         });
-        inlet.push(&"t".into(), &message("0"));
+        inlet.push(&published("0"));
 
         drop(subscription);
-        inlet.push(&"t".into(), &message("1"));
+        inlet.push(&published("1"));
 
         assert!(inlet.is_detached());
         assert_eq!(was_detached.recv().await, Some(()));

@@ -1,6 +1,7 @@
 //! The stream of a topic or a pattern: [`Events`].
 
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -112,8 +113,7 @@ impl<T: Decode> Events<T> {
     ///
     /// Cancel safe. An event is removed only when it is returned.
     pub async fn recv(&mut self) -> Result<Received<T>> {
-        let incoming = self.subscription.recv().await;
-        self.receive(incoming)
+        poll_fn(|cx| self.poll_received(cx)).await
     }
 
     /// Unsubscribes, and resolves when the provider no longer delivers.
@@ -125,6 +125,11 @@ impl<T: Decode> Events<T> {
         self.subscription.unsubscribe().await;
     }
 
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received<T>>> {
+        let incoming = ready!(self.subscription.poll_recv(cx));
+        Poll::Ready(self.receive(incoming))
+    }
+
     fn receive(&self, incoming: Result<Incoming>) -> Result<Received<T>> {
         let counters = self.session.counters();
         match incoming? {
@@ -132,12 +137,12 @@ impl<T: Decode> Events<T> {
                 counters.lagged(missed);
                 Ok(Received::Lagged(missed))
             }
-            Incoming::Message { topic, mut message } => {
-                let event = T::decode_last(&mut message).map_err(|cause| {
+            Incoming::Message(published) => {
+                let event = T::decode(published.message()).map_err(|cause| {
                     counters.undecodable.add(1);
-                    undecodable::<T>(&topic, &message, cause)
+                    undecodable::<T>(&published, cause)
                 })?;
-                Ok(Received::Event(event, Meta::new(topic, message.headers)))
+                Ok(Received::Event(event, Meta::new(published)))
             }
         }
     }
@@ -148,8 +153,7 @@ impl<T: Decode> Stream for Events<T> {
 
     /// Yields the results of [`recv`](Self::recv), and ends where that returns `Closed`.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let incoming = ready!(self.subscription.poll_recv(cx));
-        Poll::Ready(end_of_stream(self.receive(incoming)))
+        self.poll_received(cx).map(end_of_stream)
     }
 }
 

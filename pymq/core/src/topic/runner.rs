@@ -10,9 +10,9 @@ use super::subscription::Subscribing;
 use crate::client::counters::Counters;
 use crate::client::{Alive, Session, Tasks};
 use crate::error::{ErrorKind, Result};
-use crate::handler::{EventFn, Failure, Meta};
+use crate::handler::{EventFn, Failure};
 use crate::isolation::catch_panic;
-use crate::message::Message;
+use crate::message::Published;
 use crate::provider::{Incoming, Subscription};
 
 /// Subscribes a handler and spawns the task that runs it.
@@ -82,7 +82,7 @@ impl Runner {
                 .await
                 .expect("the semaphore is never closed");
             match subscription.recv().await {
-                Ok(Incoming::Message { topic, message }) => self.spawn(slot, topic, message),
+                Ok(Incoming::Message(published)) => self.spawn(slot, published),
                 Ok(Incoming::Lagged { missed }) => {
                     self.counters.lagged(missed);
                     tracing::warn!(topic = &*self.topic, missed, "a handler missed events");
@@ -101,33 +101,33 @@ impl Runner {
         }
     }
 
-    fn spawn(&self, slot: OwnedSemaphorePermit, topic: Arc<str>, message: Message) {
+    fn spawn(&self, slot: OwnedSemaphorePermit, published: Published) {
         let (handler, counters) = (Arc::clone(&self.handler), Arc::clone(&self.counters));
         // Held until the end, because a stop waits for the events that are being handled.
         let alive = Arc::clone(&self.alive);
         self.tasks.spawn(async move {
-            handle(&handler, &counters, topic, message).await;
+            handle(&handler, &counters, published).await;
             drop((slot, alive));
         });
     }
 }
 
 /// Handles one event. A failure is counted and logged.
-async fn handle(handler: &EventFn, counters: &Counters, topic: Arc<str>, message: Message) {
-    let meta = Meta::new(Arc::clone(&topic), message.headers.clone());
-    match catch_panic(|| handler(&message, meta)).await {
+async fn handle(handler: &EventFn, counters: &Counters, published: Published) {
+    let topic = published.topic();
+    match catch_panic(|| handler(published.clone())).await {
         Ok(Ok(())) => {}
         Ok(Err(Failure::Undecodable(error))) => {
             counters.undecodable.add(1);
-            tracing::warn!(topic = &*topic, error, "an event does not decode");
+            tracing::warn!(topic, error, "an event does not decode");
         }
         Ok(Err(Failure::Failed(error))) => {
             counters.failed.add(1);
-            tracing::warn!(topic = &*topic, error, "a handler failed");
+            tracing::warn!(topic, error, "a handler failed");
         }
         Err(panic) => {
             counters.panicked.add(1);
-            tracing::error!(topic = &*topic, panic, "a handler panicked");
+            tracing::error!(topic, panic, "a handler panicked");
         }
     }
 }
