@@ -61,8 +61,8 @@ impl Publication {
     ///
     /// As [`Bus::publish`](crate::Bus::publish).
     pub async fn publish<E: Event>(self, event: &E) -> Result<usize> {
-        let message = codec::encode_event(event);
-        send(&self.client, E::TOPIC, message, self.headers).await
+        let encode = || codec::encode_event(event);
+        send(&self.client, E::TOPIC, encode, self.headers).await
     }
 
     /// Publishes the event with these headers soon, as
@@ -76,44 +76,50 @@ impl Publication {
     ///
     /// As [`Bus::publish_nowait`](crate::Bus::publish_nowait).
     pub async fn publish_nowait<E: Event>(self, event: &E) -> Result<()> {
-        let message = codec::encode_event(event);
-        buffer(&self.client, E::TOPIC, message, self.headers).await
+        let encode = || codec::encode_event(event);
+        buffer(&self.client, E::TOPIC, encode, self.headers).await
     }
 }
 
-/// Publishes an encoded message.
+/// Encodes a value and publishes it.
 pub(super) async fn send(
     client: &Client,
     topic: &str,
-    message: Result<Message>,
+    encode: impl FnOnce() -> Result<Message>,
     headers: Headers,
 ) -> Result<usize> {
-    let (session, message) = check(client, topic, message, headers)?;
+    name::check(topic)?;
+    let mut message = encode().map_err(|error| unwritable(topic, error))?;
+    message.headers = headers;
+    let session = check(client, topic, &message)?;
     session.provider().publish(topic, message).await
 }
 
-/// Adds an encoded message to those that are published soon.
+/// Encodes a value and adds it to those that are published soon.
 pub(super) async fn buffer(
     client: &Client,
     topic: &str,
-    message: Result<Message>,
+    encode: impl FnOnce() -> Result<Message>,
     headers: Headers,
 ) -> Result<()> {
-    let (session, message) = check(client, topic, message, headers)?;
+    name::check(topic)?;
+    let mut message = encode().map_err(|error| unwritable(topic, error))?;
+    message.headers = headers;
+    let session = check(client, topic, &message)?;
     PublishBuffer::add(session, topic.into(), message).await
 }
 
-fn check<'a>(
-    client: &'a Client,
-    topic: &str,
-    message: Result<Message>,
-    headers: Headers,
-) -> Result<(&'a Arc<Session>, Message)> {
-    name::check(topic)?;
-    let operation = || format!("publish to `{topic}`");
-    let mut message =
-        message.map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
-    message.headers = headers;
-    client.check_size(operation, &message)?;
-    Ok((client.session(operation)?, message))
+fn check<'a>(client: &'a Client, topic: &str, message: &Message) -> Result<&'a Arc<Session>> {
+    client.check_size(|| operation(topic), message)?;
+    client.session(|| operation(topic))
+}
+
+#[cold]
+fn unwritable(topic: &str, cause: Error) -> Error {
+    Error::new(cause.kind(), operation(topic)).with_source(cause)
+}
+
+/// Returns the context of an error.
+fn operation(topic: &str) -> String {
+    format!("publish to `{topic}`")
 }
