@@ -1,7 +1,7 @@
 //! [`ConnectedQueue`]: a queue on a session. What takes from the queue and what settles in it share
 //! one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
@@ -22,23 +22,22 @@ pub(crate) struct ConnectedQueue {
     pub(crate) tasks: Tasks,
     pub(crate) counters: Arc<Counters>,
     pub(crate) leases: Arc<HeldLeases>,
-    settler: Settler,
-    /// Cancelled when the bus takes no new work or the queue is closed. One token for both, because
-    /// each waiting take registers with it.
-    pub(super) ended: CancellationToken,
+    /// Created by the first settlement, because many queues have none.
+    settler: OnceLock<Box<Settler>>,
+    /// See [`ended`](Self::ended). Created by the first wait.
+    ended: OnceLock<CancellationToken>,
 }
 
 impl ConnectedQueue {
     pub(super) fn new(session: &Session, local: &Arc<LocalQueue>) -> Self {
-        let tasks = session.tasks().clone();
         Self {
             provider: Arc::clone(session.provider()),
             local: Arc::clone(local),
-            settler: Settler::new(tasks.clone()),
-            ended: tasks.drain().child_token(),
-            tasks,
+            tasks: session.tasks().clone(),
             counters: Arc::clone(session.counters()),
             leases: Arc::clone(session.leases()),
+            settler: OnceLock::new(),
+            ended: OnceLock::new(),
         }
     }
 
@@ -50,9 +49,10 @@ impl ConnectedQueue {
         self.local.name()
     }
 
-    /// Resolves when the bus takes no new work or the queue is closed.
-    pub(crate) async fn ended(&self) {
-        self.ended.cancelled().await;
+    /// Returns the token that is cancelled when the bus takes no new work or the queue is closed.
+    /// One token for both, because each waiting take registers with it.
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        self.ended.get_or_init(|| self.tasks.drain().child_token())
     }
 
     /// Returns the context of an error of this queue.
@@ -81,7 +81,8 @@ impl ConnectedQueue {
     pub(crate) async fn settle_all(self: &Arc<Self>, settlements: Settlements) -> Answers {
         let count = settlements.len();
         let start = |settlements| Box::pin(Arc::clone(self).ask(settlements)) as _;
-        match self.settler.settle(settlements, start).await {
+        let settler = self.settler.get_or_init(Box::default);
+        match settler.settle(&self.tasks, settlements, start).await {
             Some(answers) => answers,
             None => vec![Err(self.unanswered()); count],
         }

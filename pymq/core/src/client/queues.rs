@@ -112,7 +112,7 @@ impl LocalQueue {
         *connected = Arc::downgrade(&queue);
         drop(connected);
         if self.is_closed() {
-            queue.ended.cancel();
+            queue.ended().cancel();
         }
         queue
     }
@@ -142,7 +142,7 @@ impl LocalQueue {
             .unwrap_or_else(PoisonError::into_inner)
             .upgrade();
         if let Some(connected) = connected {
-            connected.ended.cancel();
+            connected.ended().cancel();
         }
     }
 

@@ -33,9 +33,8 @@ pub(crate) type Answers = Vec<Result<()>>;
 pub(super) type Answering = Pin<Box<dyn Future<Output = Answers> + Send>>;
 
 /// The settlements of one queue, from their callers to the provider.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Settler {
-    tasks: Tasks,
     /// A std mutex: it is held for one poll of the call, never across an await.
     state: Mutex<State>,
     progress: Arc<Progress>,
@@ -75,18 +74,10 @@ impl Wake for Progress {
 }
 
 impl Settler {
-    pub(super) fn new(tasks: Tasks) -> Self {
-        Self {
-            tasks,
-            state: Mutex::default(),
-            progress: Arc::default(),
-        }
-    }
-
     /// Settles, and returns one answer for each settlement. Returns `None` if the runtime of the
     /// bus has ended, or if the provider panicked.
     ///
-    /// `start` creates the call of the provider. It may be called for the settlements of others.
+    /// `tasks` are those of the bus. `start` creates the call of the provider. It may be called for the settlements of others.
     ///
     /// # Cancel safety
     ///
@@ -94,6 +85,7 @@ impl Settler {
     /// all its callers is dropped.
     pub(super) async fn settle(
         &self,
+        tasks: &Tasks,
         settlements: Settlements,
         start: impl Fn(Settlements) -> Answering,
     ) -> Option<Answers> {
@@ -110,11 +102,11 @@ impl Settler {
         loop {
             // Before the poll of the call, so that no progress is missed.
             let progress = self.progress.0.notified();
-            if self.tasks.is_orphaned() {
+            if tasks.is_orphaned() {
                 return None;
             }
             if waiting.answered.is_empty() {
-                self.drive(&start);
+                self.drive(tasks, &start);
             }
             match waiting.answered.try_recv() {
                 Ok(answers) => {
@@ -128,11 +120,11 @@ impl Settler {
     }
 
     /// Polls the call under way. When it ends, starts and polls the next one.
-    fn drive(&self, start: impl Fn(Settlements) -> Answering) {
+    fn drive(&self, tasks: &Tasks, start: impl Fn(Settlements) -> Answering) {
         let waker = Waker::from(Arc::clone(&self.progress));
         let mut cx = Context::from_waker(&waker);
         // The timers of a call belong to the runtime of the bus, not to that of the first caller.
-        let _runtime = self.tasks.enter();
+        let _runtime = tasks.enter();
         let mut state = self.lock();
         let mut has_ended = false;
         while let Some(mut call) = state.under_way.take().or_else(|| state.next_call(&start)) {

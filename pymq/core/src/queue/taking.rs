@@ -38,7 +38,8 @@ impl ConnectedQueue {
                 taken = self.provider.queue_get(name, opts.clone()) => {
                     return taken.inspect(|taken| self.took(taken));
                 }
-                () = self.ended() => {}
+                // A block, so that only a take that waits creates the token.
+                () = async { self.ended().cancelled().await } => {}
             }
             if self.tasks.is_closed() {
                 return Err(closed());
