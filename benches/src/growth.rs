@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -114,11 +115,11 @@ async fn publish_to(bus: &Bus, topics: usize) -> f64 {
         streams.push(topic.stream::<Raw>().await.expect("a stream"));
         all.push(topic);
     }
-    let event = Raw::from(payload());
+    let (all, event) = (Arc::new(all), Raw::from(payload()));
     let start = Instant::now();
     let mut publishing = JoinSet::new();
     for publisher in 0..64 {
-        let (all, event) = (all.clone(), event.clone());
+        let (all, event) = (Arc::clone(&all), event.clone());
         publishing.spawn(async move {
             for index in 0..OPERATIONS / 64 {
                 let topic = &all[(index * 64 + publisher) % all.len()];

@@ -77,8 +77,8 @@ impl Topic {
     /// [`InvalidName`](crate::ErrorKind::InvalidName).
     #[doc(alias = "send", alias = "emit")]
     pub async fn publish<V: Encode + ?Sized>(&self, value: &V) -> Result<usize> {
-        let (message, headers) = (value.encode(), self.headers.clone());
-        publication::send(&self.client, &self.name, message, headers).await
+        let headers = self.headers.clone();
+        publication::send(&self.client, &self.name, || value.encode(), headers).await
     }
 
     /// Publishes a value soon, and does not wait until it is sent. As
@@ -93,8 +93,8 @@ impl Topic {
     /// As [`Bus::publish_nowait`](crate::Bus::publish_nowait), and
     /// [`InvalidName`](crate::ErrorKind::InvalidName).
     pub async fn publish_nowait<V: Encode + ?Sized>(&self, value: &V) -> Result<()> {
-        let (message, headers) = (value.encode(), self.headers.clone());
-        publication::buffer(&self.client, &self.name, message, headers).await
+        let headers = self.headers.clone();
+        publication::buffer(&self.client, &self.name, || value.encode(), headers).await
     }
 
     /// Returns the topic with a header for what it publishes. The header replaces one of the same
