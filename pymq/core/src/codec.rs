@@ -174,6 +174,7 @@ impl<T: DeserializeOwned> Decode for T {
 }
 
 impl Decode for Raw {
+    #[inline]
     fn decode(message: &Message) -> Result<Self> {
         Ok(Self(message.body.clone()))
     }

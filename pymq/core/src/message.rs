@@ -123,6 +123,7 @@ impl Published {
     }
 
     /// Returns the message.
+    #[inline]
     pub fn message(&self) -> &Message {
         &self.0.message
     }

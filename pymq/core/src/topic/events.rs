@@ -126,25 +126,19 @@ impl<T: Decode> Events<T> {
     }
 
     fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received<T>>> {
-        let incoming = ready!(self.subscription.poll_recv(cx));
-        Poll::Ready(self.receive(incoming))
-    }
-
-    fn receive(&self, incoming: Result<Incoming>) -> Result<Received<T>> {
-        let counters = self.session.counters();
-        match incoming? {
+        Poll::Ready(match ready!(self.subscription.poll_recv(cx))? {
             Incoming::Lagged { missed } => {
-                counters.lagged(missed);
+                self.session.counters().lagged(missed);
                 Ok(Received::Lagged(missed))
             }
             Incoming::Message(published) => {
                 let event = T::decode(published.message()).map_err(|cause| {
-                    counters.undecodable.add(1);
+                    self.session.counters().undecodable.add(1);
                     undecodable::<T>(&published, cause)
                 })?;
                 Ok(Received::Event(event, Meta::new(published)))
             }
-        }
+        })
     }
 }
 
