@@ -77,7 +77,8 @@ impl Settler {
     /// Settles, and returns one answer for each settlement. Returns `None` if the runtime of the
     /// bus has ended, or if the provider panicked.
     ///
-    /// `tasks` are those of the bus. `start` creates the call of the provider. It may be called for the settlements of others.
+    /// `tasks` are those of the bus. `start` creates the call of the provider. It may be called for
+    /// the settlements of others.
     ///
     /// # Cancel safety
     ///
