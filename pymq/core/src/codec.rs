@@ -337,7 +337,12 @@ pub fn from_json<T: DeserializeOwned>(json: &Bytes) -> Result<T> {
 
 /// Reads a value from a part of a JSON text.
 pub(crate) fn from_text<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
-    read::bare(text.as_bytes())
+    read::text(text)
+}
+
+/// Reads an argument of a call from its part of the list of arguments.
+pub(crate) fn argument<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
+    read::argument(text)
 }
 
 fn unwritable<T: ?Sized>(error: serde_json::Error) -> Error {

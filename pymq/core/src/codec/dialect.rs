@@ -1,7 +1,9 @@
 //! A serde `Serializer` around that of `serde_json`.
 //!
 //! It refuses numbers that JSON cannot express. It records the serde form of the top level, which
-//! decides the envelope. The inner serializer writes the text.
+//! decides the envelope. The inner serializer writes the text. It gets a text without anything to
+//! escape as bytes, which [`PythonForm`](super::python::PythonForm) writes as a string, because
+//! `serde_json` would look at each byte.
 
 use std::cell::Cell;
 use std::fmt::Display;
@@ -12,6 +14,7 @@ use serde::ser::{
 };
 
 use super::RESERVED;
+use super::json::needs_no_escape;
 
 /// The form of a value at the top level, as far as the envelope depends on it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,6 +56,9 @@ enum Place<'a> {
     Top(&'a Top),
     /// An element or a key of the top level.
     Child(&'a Top),
+    /// A key, or JSON that the value contains: only a text can be there. With the top if it is a
+    /// key of the top level.
+    Text(Option<&'a Top>),
     Inside,
 }
 
@@ -66,13 +72,32 @@ impl Place<'_> {
     fn child(self) -> Self {
         match self {
             Self::Top(top) => Self::Child(top),
+            Self::Text(_) => Self::Text(None),
             Self::Child(_) | Self::Inside => Self::Inside,
+        }
+    }
+
+    /// Returns the place of a key, from that of the entries of a map.
+    fn key(self) -> Self {
+        match self {
+            Self::Child(top) => Self::Text(Some(top)),
+            Self::Top(_) | Self::Text(_) | Self::Inside => Self::Text(None),
+        }
+    }
+
+    /// Returns the place of the fields of a struct.
+    fn fields_of(self, name: &str) -> Self {
+        // `serde_json` passes a JSON text as a struct with a private name.
+        if name.starts_with("$serde_json::private::") {
+            Self::Text(None)
+        } else {
+            self.child()
         }
     }
 
     /// Records a text, which may be a reserved element or key.
     fn note_text(self, text: &str) {
-        if let Self::Child(top) = self {
+        if let Self::Child(top) | Self::Text(Some(top)) = self {
             top.note_name(text);
         }
     }
@@ -135,7 +160,11 @@ impl<'a, S: Serializer> Serializer for Dialect<'a, S> {
         serialize_i8(i8) serialize_i16(i16) serialize_i32(i32) serialize_i64(i64)
         serialize_u8(u8) serialize_u16(u16) serialize_u32(u32) serialize_u64(u64)
         serialize_i128(i128) serialize_u128(u128)
-        serialize_char(char) serialize_bytes(&[u8])
+        serialize_char(char)
+    }
+
+    fn serialize_bytes(self, v: &[u8]) -> Result<S::Ok, S::Error> {
+        self.inner.collect_seq(v)
     }
 
     fn serialize_f32(self, v: f32) -> Result<S::Ok, S::Error> {
@@ -150,13 +179,16 @@ impl<'a, S: Serializer> Serializer for Dialect<'a, S> {
 
     fn serialize_str(self, v: &str) -> Result<S::Ok, S::Error> {
         self.place.note_text(v);
-        self.inner.serialize_str(v)
+        if matches!(self.place, Place::Text(_)) || !needs_no_escape(v) {
+            return self.inner.serialize_str(v);
+        }
+        self.inner.serialize_bytes(v.as_bytes())
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
         match self.place {
-            Place::Child(_) => self.serialize_str(&value.to_string()),
-            Place::Top(_) | Place::Inside => self.inner.collect_str(value),
+            Place::Child(_) | Place::Text(Some(_)) => self.serialize_str(&value.to_string()),
+            Place::Top(_) | Place::Text(None) | Place::Inside => self.inner.collect_str(value),
         }
     }
 
@@ -260,7 +292,7 @@ impl<'a, S: Serializer> Serializer for Dialect<'a, S> {
     ) -> Result<Self::SerializeStruct, S::Error> {
         Ok(Dialect {
             inner: self.inner.serialize_struct(name, len)?,
-            place: self.place.child(),
+            place: self.place.fields_of(name),
         })
     }
 
@@ -300,7 +332,7 @@ impl<C: SerializeMap> SerializeMap for Dialect<'_, C> {
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
         self.inner.serialize_key(&Dialect {
             inner: key,
-            place: self.place,
+            place: self.place.key(),
         })
     }
 
@@ -349,7 +381,8 @@ macro_rules! fields {
                 value: &T,
             ) -> Result<(), C::Error> {
                 self.place.note_text(key);
-                self.inner.serialize_field(key, &Dialect::inside(value))
+                let value = Dialect { inner: value, place: self.place.child() };
+                self.inner.serialize_field(key, &value)
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<(), C::Error> {

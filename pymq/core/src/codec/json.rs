@@ -16,6 +16,7 @@ use std::ops::Range;
 
 pub(super) use self::check::{Fault, Findings, check};
 use self::scanner::Scanner;
+pub(super) use self::scanner::{needs_no_escape, plain_len};
 
 /// The key of the type tag in an envelope.
 pub const TYPE: &str = "__type";

@@ -74,6 +74,18 @@ impl Formatter for PythonForm {
         writer.write_all(value.as_bytes())
     }
 
+    /// Writes the bytes of a text in which nothing is to be escaped, see
+    /// [`Dialect`](super::dialect::Dialect).
+    fn write_byte_array<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        value: &[u8],
+    ) -> io::Result<()> {
+        writer.write_all(b"\"")?;
+        writer.write_all(value)?;
+        writer.write_all(b"\"")
+    }
+
     /// Writes a JSON text that the value contains.
     fn write_raw_fragment<W: ?Sized + io::Write>(
         &mut self,

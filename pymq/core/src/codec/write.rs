@@ -132,6 +132,8 @@ fn serializer(json: &mut Vec<u8>) -> serde_json::Serializer<&mut Vec<u8>, Python
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Serializer;
 
     use super::*;
@@ -154,6 +156,44 @@ mod tests {
         assert_eq!(bare(&Nested(0)).unwrap(), r#""""#);
         assert_eq!(bare(&Nested(1)).unwrap(), r#""\"\"""#);
         assert_eq!(bare(&Nested(2)).unwrap(), r#""\"\\\"\\\"\"""#);
+    }
+
+    /// A value that serializes itself as bytes.
+    #[derive(Eq, Ord, PartialEq, PartialOrd)]
+    struct Blob(&'static [u8]);
+
+    impl Serialize for Blob {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    #[test]
+    fn texts_with_and_without_escapes_are_written_anywhere() {
+        let raw = serde_json::value::RawValue::from_string("[1.50]".to_owned()).unwrap();
+        let long = "x".repeat(100);
+        for (text, json) in [
+            ("", String::new()),
+            ("a", "a".to_owned()),
+            (&*long, long.clone()),
+            ("\"\u{7f}é", r#"\"\u007f\u00e9"#.to_owned()),
+            (&*(long.clone() + "\n"), long.clone() + "\\n"),
+            (&*("\n".to_owned() + &long), "\\n".to_owned() + &long),
+        ] {
+            let map = BTreeMap::from([(text, [text])]);
+
+            let written = bare(&(text, &map, &raw, Some(text))).unwrap();
+
+            let expected = format!(r#"["{json}", {{"{json}": ["{json}"]}}, [1.50], "{json}"]"#);
+            assert_eq!(written, expected);
+        }
+    }
+
+    #[test]
+    fn bytes_are_a_list_and_no_key() {
+        assert_eq!(bare(&Blob(b"a\xff")).unwrap(), "[97, 255]");
+        assert_eq!(bare(&Blob(b"")).unwrap(), "[]");
+        assert!(bare(&BTreeMap::from([(Blob(b"a"), 1)])).is_err());
     }
 
     #[test]

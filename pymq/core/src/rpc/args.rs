@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-use crate::codec;
+use crate::codec::{self, json::elements};
 use crate::error::Result;
 use crate::rpc::RemoteError;
 use crate::text::cut;
@@ -73,6 +73,13 @@ mod sealed {
     pub trait Sealed {}
 }
 
+/// A tuple that is read from a list with one element for each of its parts.
+trait FullList: Sized {
+    /// Reads it in one pass over the list. Returns `None` if the list has fewer or more elements,
+    /// or one that does not fit: to find out which, it must be read again.
+    fn read(json: &Bytes) -> Option<Self>;
+}
+
 macro_rules! tuples {
     ($($count:literal: ($($arg:ident)+))+) => {$(
         impl<$($arg),+> sealed::Sealed for ($($arg,)+) {}
@@ -83,8 +90,22 @@ macro_rules! tuples {
             }
         }
 
+        impl<$($arg: DeserializeOwned),+> FullList for ($($arg,)+) {
+            fn read(json: &Bytes) -> Option<Self> {
+                let elements: [_; $count + 1] = elements(str::from_utf8(json).ok()?)?;
+                let [.., None] = elements else {
+                    return None;
+                };
+                let mut elements = elements.into_iter().flatten();
+                Some(($(codec::argument::<$arg>(elements.next()?).ok()?,)+))
+            }
+        }
+
         impl<$($arg: DeserializeOwned + Send),+> Params for ($($arg,)+) {
             fn from_json(function: &str, json: &Bytes) -> Result<Self, RemoteError> {
+                if let Some(args) = Self::read(json) {
+                    return Ok(args);
+                }
                 let values = values(json)?;
                 let mut given = Given::new(function, &values, $count)?;
                 Ok(($(given.next::<$arg>()?,)+))

@@ -253,23 +253,62 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Counts the bytes before the first quote, backslash or control character, eight at a time.
-pub(super) fn plain_len(text: &[u8]) -> usize {
-    let (chunks, _) = text.as_chunks();
+/// Counts the bytes before the first quote, backslash or control character.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "with branches, the compiler would look at one byte after the other"
+)]
+pub(in crate::codec) fn plain_len(text: &[u8]) -> usize {
+    let is_special = |byte: u8| (byte == b'"') | (byte == b'\\') | (byte < 0x20);
+    let (blocks, _) = text.as_chunks();
+    let plain_blocks = blocks
+        .iter()
+        .take_while(|block| !contains(block, is_special));
+    let start = BLOCK * plain_blocks.count();
+    let (chunks, _) = text[start..].as_chunks();
     for (index, chunk) in chunks.iter().enumerate() {
         let word = u64::from_le_bytes(*chunk);
         let found = bytes_below(word ^ repeat(b'"'), 1)
             | bytes_below(word ^ repeat(b'\\'), 1)
             | bytes_below(word, 0x20);
         if found != 0 {
-            return index * 8 + found.trailing_zeros() as usize / 8;
+            return start + index * 8 + found.trailing_zeros() as usize / 8;
         }
     }
-    let seen = chunks.len() * 8;
-    let tail = text[seen..]
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | ..0x20));
+    let seen = start + chunks.len() * 8;
+    let tail = text[seen..].iter().position(|byte| is_special(*byte));
     tail.map_or(text.len(), |at| seen + at)
+}
+
+/// Tells whether JSON contains this text as it is: ASCII without anything to escape.
+#[expect(
+    clippy::needless_bitwise_bool,
+    reason = "with branches, the compiler would look at one byte after the other"
+)]
+pub(in crate::codec) fn needs_no_escape(text: &str) -> bool {
+    let is_escaped = |byte: u8| !(0x20..0x7f).contains(&byte) | (byte == b'"') | (byte == b'\\');
+    let text = text.as_bytes();
+    let (blocks, rest) = text.as_chunks();
+    if blocks.iter().any(|block| contains(block, is_escaped)) {
+        return false;
+    }
+    match text.last_chunk() {
+        // It may overlap the block before.
+        Some(last) => !contains(last, is_escaped),
+        None => !rest.iter().any(|byte| is_escaped(*byte)),
+    }
+}
+
+/// How many bytes are looked at together.
+const BLOCK: usize = 32;
+
+/// Tells whether a block contains certain bytes. It always looks at all of them, which the compiler
+/// turns into a few wide instructions.
+fn contains(block: &[u8; BLOCK], is_found: impl Fn(u8) -> bool) -> bool {
+    let found = block
+        .iter()
+        .fold(0, |found, byte| found | u8::from(is_found(*byte)));
+    found != 0
 }
 
 /// Sets the high bit of each byte that is less than `limit`, which is at most 128. The result is

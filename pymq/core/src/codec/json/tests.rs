@@ -126,7 +126,7 @@ fn what_is_open_closes_in_turn_at_any_depth() {
 
 #[test]
 fn the_end_of_a_plain_text_is_found_at_any_offset() {
-    for len in 0..40 {
+    for len in 0..100 {
         for end in ['"', '\\', '\0', '\u{1f}'] {
             let text = format!(
                 "{}{end}{}",
@@ -136,6 +136,21 @@ fn the_end_of_a_plain_text_is_found_at_any_offset() {
             assert_eq!(plain_len(text.as_bytes()), text.find(end).unwrap());
         }
         assert_eq!(plain_len(" b\u{7f}".repeat(len).as_bytes()), 3 * len);
+    }
+}
+
+#[test]
+fn a_text_that_needs_an_escape_is_found_at_any_offset() {
+    for len in 0..100 {
+        let plain = " ~az!#[]"[len % 8..].repeat(100)[..len].to_owned();
+        assert!(needs_no_escape(&plain), "{plain}");
+        for escaped in ['"', '\\', '\0', '\u{1f}', '\u{7f}', '\u{80}', 'é'] {
+            for at in 0..=len {
+                let mut text = plain.clone();
+                text.insert(at, escaped);
+                assert!(!needs_no_escape(&text), "{text}");
+            }
+        }
     }
 }
 
