@@ -187,7 +187,7 @@ impl Provider for MemoryProvider {
         request: Message,
         opts: RequestOptions,
     ) -> Result<Replies> {
-        rpc::request(&self.handle, channel, &request, &opts)
+        rpc::request(&self.handle, channel, request, &opts)
     }
 
     async fn close(&self) -> Result<()> {

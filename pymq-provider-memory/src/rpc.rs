@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use pymq_core::provider::{
-    Replies, Reply, Request, RequestInlet, RequestOptions, Requests, Target, replies, requests,
+    Health, Replies, Reply, ReplyInlet, Request, RequestInlet, RequestOptions, Requests, Target,
+    replies, requests,
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
 
@@ -27,7 +28,7 @@ pub(crate) fn listen(handle: &Arc<Handle>, channel: &str) -> Result<Requests> {
 pub(crate) fn request(
     handle: &Arc<Handle>,
     channel: &str,
-    message: &Message,
+    message: Message,
     opts: &RequestOptions,
 ) -> Result<Replies> {
     handle.check("request to", channel)?;
@@ -37,23 +38,41 @@ pub(crate) fn request(
             format!("memory: request to `{channel}`"),
         ));
     };
-    let chosen = match opts.to {
-        Target::One => servers.pick(),
-        _ => servers.all.as_slice(),
+    let (inlet, mut replies) = replies(drop);
+    let caller = Caller {
+        inlet: inlet.clone(),
+        health: handle.health().clone(),
     };
-    let id = unique();
-    let (inlet, replies) = replies(handle.release_on_drop(id));
-    handle.open(id, Opened::Call(channel.into(), inlet.clone()))?;
-    for server in chosen {
-        let (caller, health) = (inlet.clone(), handle.health().clone());
-        let answer = move |reply| {
-            if !caller.push(reply) {
-                health.late_reply();
-            }
-        };
-        server.send(message.clone(), opts.timeout, answer);
+    if opts.to == Target::One {
+        servers.send(servers.pick(), message, opts.timeout, caller);
+    } else {
+        replies = replies.expecting(servers.all.len());
+        for at in 0..servers.all.len() {
+            servers.send(at, message.clone(), opts.timeout, caller.clone());
+        }
     }
-    Ok(replies.expecting(chosen.len()))
+    if replies.is_complete() {
+        return Ok(replies);
+    }
+    // Only a call that waits must be ended by a `close`.
+    let id = unique();
+    handle.open(id, Opened::Call(channel.into(), inlet))?;
+    Ok(replies.on_detach(handle.release_on_drop(id)))
+}
+
+/// The receiver of a reply.
+#[derive(Clone)]
+struct Caller {
+    inlet: ReplyInlet,
+    health: Health,
+}
+
+impl Caller {
+    fn receive(&self, reply: Reply) {
+        if !self.inlet.push(reply) {
+            self.health.late_reply();
+        }
+    }
 }
 
 /// The servers of a namespace, by channel.
@@ -113,27 +132,25 @@ impl Channels {
 
 impl Servers {
     /// Picks the server with the fewest pending requests. Equally busy servers take turns.
-    fn pick(&self) -> &[Server] {
+    fn pick(&self) -> usize {
+        if self.all.len() == 1 {
+            return 0;
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.all.len();
         let from_turn = (turn..self.all.len()).chain(0..turn);
-        let least = from_turn.min_by_key(|at| self.all[*at].pending.load(Ordering::Relaxed));
-        least.map_or(&[], |at| std::slice::from_ref(&self.all[at]))
+        let pending = |at: &usize| self.all[*at].pending.load(Ordering::Relaxed);
+        from_turn.min_by_key(pending).unwrap_or(turn)
     }
-}
 
-impl Server {
-    fn send(
-        &self,
-        message: Message,
-        timeout: Option<Duration>,
-        answer: impl FnOnce(Reply) + Send + Sync + 'static,
-    ) {
-        self.pending.fetch_add(1, Ordering::Relaxed);
-        let pending = Arc::clone(&self.pending);
+    /// Sends a request to a server.
+    fn send(self: &Arc<Self>, at: usize, message: Message, timeout: Option<Duration>, to: Caller) {
+        let server = &self.all[at];
+        server.pending.fetch_add(1, Ordering::Relaxed);
+        let servers = Arc::clone(self);
         let request = Request::new(message, move |reply| {
-            pending.fetch_sub(1, Ordering::Relaxed);
-            answer(reply);
+            servers.all[at].pending.fetch_sub(1, Ordering::Relaxed);
+            to.receive(reply);
         });
-        self.inlet.run(request.with_timeout(timeout));
+        server.inlet.run(request.with_timeout(timeout));
     }
 }

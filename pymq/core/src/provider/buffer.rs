@@ -84,6 +84,13 @@ pub struct Detached {
     _done: Option<oneshot::Sender<()>>,
 }
 
+impl Detached {
+    /// Creates a token for whose end nobody waits.
+    pub(super) fn unobserved() -> Self {
+        Self { _done: None }
+    }
+}
+
 /// The function of the provider that runs when the receiving end is dropped.
 type Detach = Box<dyn FnOnce(Detached) + Send + Sync>;
 
@@ -247,7 +254,7 @@ impl<T> Drop for Receiver<T> {
         // The lock is released first, because a dropped request replies to its caller.
         drop(items);
         if let Some(detach) = self.detach.take() {
-            detach(Detached { _done: None });
+            detach(Detached::unobserved());
         }
     }
 }

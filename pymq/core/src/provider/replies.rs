@@ -1,13 +1,75 @@
 //! The caller's side of a request: one [`Reply`] from each counted server, in the order of arrival.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use super::buffer::{BufferLimits, Detached, Receiver, Shared};
+use super::buffer::Detached;
 use crate::error::{Error, Result};
 use crate::provider::Reply;
+
+/// The function of the provider that runs when the caller is gone.
+type Detach = Box<dyn FnOnce(Detached) + Send + Sync>;
+
+/// What both ends of a pending call share. A std mutex, because the critical sections are short and
+/// never cross an await.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+}
+
+/// The replies that the caller has not read yet. It differs from the buffer of a subscription: most
+/// calls have one reply, which takes no memory of its own here.
+#[derive(Default)]
+struct State {
+    /// The oldest one.
+    first: Option<Reply>,
+    others: VecDeque<Reply>,
+    /// How many replies are expected besides the first one.
+    max_others: usize,
+    waker: Option<Waker>,
+    /// The error that the caller gets after the last reply.
+    ended: Option<Error>,
+    /// The caller is gone, and pushes have no effect.
+    is_detached: bool,
+}
+
+impl State {
+    fn push(&mut self, reply: Reply) {
+        if self.first.is_none() {
+            self.first = Some(reply);
+        } else if self.others.len() < self.max_others {
+            self.others.push_back(reply);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Reply> {
+        let next = self.others.pop_front();
+        std::mem::replace(&mut self.first, next)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Call")
+            .field(
+                "unread",
+                &(usize::from(state.first.is_some()) + state.others.len()),
+            )
+            .field("ended", &state.ended.is_some())
+            .field("detached", &state.is_detached)
+            .finish()
+    }
+}
 
 /// Creates the two ends of a pending call. `detach` runs when the caller is gone, so that the
 /// provider can remove the call.
@@ -15,27 +77,29 @@ use crate::provider::Reply;
 /// One reply is expected. A provider that has counted several servers sets the number with
 /// [`Replies::expecting`]. Replies may arrive before that.
 pub fn replies(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (ReplyInlet, Replies) {
-    let shared = Shared::new(BufferLimits {
-        bytes: usize::MAX,
-        ..BufferLimits::default()
-    });
+    let shared = Arc::<Shared>::default();
+    shared.lock().max_others = MAX_UNCOUNTED;
     let inlet = ReplyInlet {
         shared: Arc::clone(&shared),
     };
     (
         inlet,
         Replies {
-            receiver: Receiver::new(shared, detach),
+            shared,
+            detach: Some(Box::new(detach)),
             expected: 1,
             received: 0,
         },
     )
 }
 
+/// The most replies that are kept before the provider has counted the servers.
+const MAX_UNCOUNTED: usize = 1_023;
+
 /// The provider's end of a pending call.
 #[derive(Clone, Debug)]
 pub struct ReplyInlet {
-    shared: Arc<Shared<Reply>>,
+    shared: Arc<Shared>,
 }
 
 impl ReplyInlet {
@@ -43,28 +107,41 @@ impl ReplyInlet {
     /// caller is still waiting; if not, report it with
     /// [`Health::late_reply`](super::Health::late_reply).
     pub fn push(&self, reply: Reply) -> bool {
-        let pushed = self.shared.push(reply, |state, reply| {
-            if state.items.len() < state.limits.items {
-                state.items.push_back(reply);
-            }
-        });
-        pushed.is_ok()
+        let mut state = self.shared.lock();
+        if state.is_detached || state.ended.is_some() {
+            return false;
+        }
+        state.push(reply);
+        wake(state);
+        true
     }
 
     /// Ends the call. The caller gets the replies that have arrived, then this error.
     pub fn end(&self, error: Error) {
-        self.shared.end(error);
+        let mut state = self.shared.lock();
+        state.ended.get_or_insert(error);
+        wake(state);
     }
 
     /// Tells whether the caller is gone.
     pub fn is_detached(&self) -> bool {
-        self.shared.is_detached()
+        self.shared.lock().is_detached
+    }
+}
+
+/// Wakes the caller. The lock is released first, so that the caller does not have to wait for it.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
 /// The replies to a request. Dropping it ends the call, and late replies are dropped.
 pub struct Replies {
-    receiver: Receiver<Reply>,
+    shared: Arc<Shared>,
+    detach: Option<Detach>,
     expected: usize,
     received: usize,
 }
@@ -73,9 +150,25 @@ impl Replies {
     /// Sets how many replies are expected.
     #[must_use]
     pub fn expecting(mut self, expected: usize) -> Self {
-        self.receiver.shared.lock().limits.items = expected.max(1);
+        self.shared.lock().max_others = expected.saturating_sub(1);
         self.expected = expected;
         self
+    }
+
+    /// Sets the function that runs when the caller is gone, in place of that of [`replies`].
+    ///
+    /// A provider that often has the reply at once need not keep a record of such calls.
+    #[must_use]
+    pub fn on_detach(mut self, detach: impl FnOnce(Detached) + Send + Sync + 'static) -> Self {
+        self.detach = Some(Box::new(detach));
+        self
+    }
+
+    /// Tells whether all expected replies have arrived, or the call has ended with an error.
+    pub fn is_complete(&self) -> bool {
+        let state = self.shared.lock();
+        let unread = usize::from(state.first.is_some()) + state.others.len();
+        state.ended.is_some() || self.received + unread >= self.expected
     }
 
     /// Returns how many servers will reply: 1 for [`Target::One`](super::Target::One).
@@ -111,14 +204,32 @@ impl Replies {
         if self.received >= self.expected {
             return Poll::Ready(None);
         }
-        let poll = self
-            .receiver
-            .shared
-            .poll(cx, |state| state.items.pop_front());
-        if let Poll::Ready(Ok(_)) = &poll {
+        let mut state = self.shared.lock();
+        if let Some(reply) = state.pop() {
             self.received += 1;
+            return Poll::Ready(Some(Ok(reply)));
         }
-        poll.map(Some)
+        if let Some(error) = &state.ended {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => state.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.is_detached = true;
+        let unread = (state.first.take(), std::mem::take(&mut state.others));
+        drop(state);
+        drop(unread);
+        if let Some(detach) = self.detach.take() {
+            detach(Detached::unobserved());
+        }
     }
 }
 
@@ -128,5 +239,65 @@ impl fmt::Debug for Replies {
             .field("expected", &self.expected)
             .field("received", &self.received)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn reply(body: &'static str) -> Reply {
+        Reply::Ok {
+            body: body.into(),
+            type_name: "int".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn replies_are_read_in_the_order_of_arrival_and_then_the_error() {
+        let (inlet, replies) = replies(drop);
+        let mut replies = replies.expecting(4);
+        for body in ["1", "2", "3"] {
+            assert!(inlet.push(reply(body)));
+        }
+        assert!(!replies.is_complete());
+        inlet.end(Error::new(ErrorKind::Closed, "test"));
+        assert!(!inlet.push(reply("4")));
+        assert!(replies.is_complete());
+
+        for body in ["1", "2", "3"] {
+            assert_eq!(replies.recv().await.unwrap().unwrap(), reply(body));
+        }
+        let error = replies.recv().await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Closed);
+    }
+
+    #[tokio::test]
+    async fn no_more_replies_are_kept_than_are_expected() {
+        let (inlet, replies) = replies(drop);
+        let mut replies = replies.expecting(2);
+        for body in ["1", "2", "3"] {
+            assert!(inlet.push(reply(body)));
+        }
+
+        assert!(replies.is_complete());
+        assert_eq!(replies.recv().await.unwrap().unwrap(), reply("1"));
+        assert_eq!(replies.recv().await.unwrap().unwrap(), reply("2"));
+        assert!(replies.recv().await.is_none());
+        assert!(replies.is_complete());
+    }
+
+    #[tokio::test]
+    async fn the_last_function_to_detach_runs_once_when_the_caller_is_gone() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (inlet, replies) = replies(|_| unreachable!("it was replaced"));
+        let replies = replies.on_detach(move |_| sender.send(()).unwrap());
+        assert!(!inlet.is_detached());
+
+        drop(replies);
+
+        assert!(inlet.is_detached() && !inlet.push(reply("1")));
+        assert_eq!(receiver.iter().count(), 1);
     }
 }
