@@ -3,11 +3,11 @@
 //! This includes a panic in the `drop` of such a value, and in the `drop` of a panic payload.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::ops::Deref;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::text::cut;
 
@@ -30,18 +30,40 @@ pub(crate) async fn catch_panic<F>(make: impl FnOnce() -> F) -> Result<F::Output
 where
     F: Future + Unpin,
 {
-    let mut future = Isolated::new(isolate(make)?);
-    let output = poll_fn(|cx| {
-        let Some(future) = &mut future.0 else {
-            unreachable!("the future is there until `end`");
+    CatchPanic::new(make).await
+}
+
+/// A future of the user. It resolves to its output, or to the text of a panic.
+#[derive(Debug)]
+#[must_use = "nothing runs until it is polled"]
+pub(crate) struct CatchPanic<F>(Option<Result<Isolated<F>, String>>);
+
+impl<F: Future + Unpin> CatchPanic<F> {
+    /// Runs `make` at once. A panic in it is the output.
+    pub(crate) fn new(make: impl FnOnce() -> F) -> Self {
+        Self(Some(isolate(make).map(Isolated::new)))
+    }
+}
+
+impl<F: Future + Unpin> Future for CatchPanic<F> {
+    type Output = Result<F::Output, String>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = match self.0.take() {
+            Some(Ok(future)) => future,
+            Some(Err(panic)) => return Poll::Ready(Err(panic)),
+            None => unreachable!("it is not polled after its end"),
         };
-        match isolate(|| Pin::new(future).poll(cx)) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    })
-    .await;
-    future.end().and(output)
+        let output = match isolate(|| Pin::new(&mut *future).poll(cx)) {
+            Ok(Poll::Pending) => {
+                self.0 = Some(Ok(future));
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(output)) => Ok(output),
+            Err(panic) => Err(panic),
+        };
+        Poll::Ready(future.end().and(output))
+    }
 }
 
 /// A value of the user. A panic in its `drop` is logged.
@@ -66,6 +88,14 @@ impl<T> Deref for Isolated<T> {
     fn deref(&self) -> &T {
         self.0
             .as_ref()
+            .expect("the value is there until `end` or drop")
+    }
+}
+
+impl<T> DerefMut for Isolated<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0
+            .as_mut()
             .expect("the value is there until `end` or drop")
     }
 }
@@ -103,7 +133,7 @@ fn discard(mut payload: Box<dyn Any + Send>) {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
+    use std::future::{poll_fn, ready};
     use std::panic::panic_any;
 
     use super::*;

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -28,6 +28,15 @@ thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
+/// What each operation, or each poll of a task, reads. So it has no lock.
+#[derive(Debug, Default)]
+struct Flags {
+    /// Whether the runtime has ended, and the bus with it.
+    is_orphaned: AtomicBool,
+    /// Whether tasks are ended. Set before `abort` is cancelled.
+    is_aborted: AtomicBool,
+}
+
 /// Spawns the tasks of a bus, and stops them.
 #[derive(Clone, Debug)]
 pub(crate) struct Tasks {
@@ -38,8 +47,7 @@ pub(crate) struct Tasks {
     drain: CancellationToken,
     /// Cancelled to end what still runs.
     abort: CancellationToken,
-    /// Whether the runtime has ended, and the bus with it.
-    is_orphaned: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     /// Tracks the task that notices the end of the runtime. A shutdown does not wait for it first.
     lookout: TaskTracker,
 }
@@ -52,7 +60,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
-            is_orphaned: Arc::default(),
+            flags: Arc::default(),
             lookout: TaskTracker::new(),
         }
     }
@@ -79,9 +87,15 @@ impl Tasks {
         }
     }
 
-    /// Tells whether the runtime has ended. Takes no lock, because every operation calls it.
+    /// Tells whether the runtime has ended.
     pub(crate) fn is_orphaned(&self) -> bool {
-        self.is_orphaned.load(Ordering::Acquire)
+        self.flags.is_orphaned.load(Ordering::Acquire)
+    }
+
+    /// Ends all tasks. None of them is polled again.
+    fn abort(&self) {
+        self.flags.is_aborted.store(true, Ordering::Release);
+        self.abort.cancel();
     }
 
     /// Enters the runtime of the bus: what is created until the guard is dropped belongs to it.
@@ -91,7 +105,7 @@ impl Tasks {
 
     /// Spawns a task that ends at the latest when the grace time of a shutdown is over.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
-        let abort = self.abort.clone();
+        let (abort, flags) = (self.abort.clone(), Arc::clone(&self.flags));
         self.tracker.spawn_on(
             async move {
                 let mut task = pin!(task);
@@ -99,7 +113,8 @@ impl Tasks {
                 poll_fn(|cx| {
                     // The abort comes first: once it has begun, no task runs, so none sees that
                     // another one was dropped. Only a task that is pending waits for the abort.
-                    if abort.is_cancelled() || task.as_mut().poll(cx).is_ready() {
+                    let is_aborted = flags.is_aborted.load(Ordering::Acquire);
+                    if is_aborted || task.as_mut().poll(cx).is_ready() {
                         Poll::Ready(())
                     } else {
                         aborted.as_mut().poll(cx)
@@ -113,17 +128,19 @@ impl Tasks {
 
     /// Runs a task on the current one until it first waits, and from there as
     /// [`spawn`](Self::spawn) does.
-    pub(crate) fn spawn_from_here(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut task = Box::pin(task);
+    pub(crate) fn spawn_from_here(
+        &self,
+        mut task: impl Future<Output = ()> + Send + Unpin + 'static,
+    ) {
         // A shutdown waits for it too.
         let _token = self.tracker.token();
-        if !self.abort.is_cancelled()
+        if !self.flags.is_aborted.load(Ordering::Acquire)
             && let Some(_depth) = Depth::enter()
         {
             let _runtime = self.enter();
             // The no-op waker is safe: a task that is not done is spawned, and so polled again.
             let mut cx = Context::from_waker(Waker::noop());
-            if task.as_mut().poll(&mut cx).is_ready() {
+            if Pin::new(&mut task).poll(&mut cx).is_ready() {
                 return;
             }
         }
@@ -150,7 +167,7 @@ impl Tasks {
         self.tracker.close();
         if grace.is_zero() {
             // Before the drain, which would let the waiting events start.
-            self.abort.cancel();
+            self.abort();
         }
         self.drain.cancel();
         let finish = async {
@@ -161,7 +178,7 @@ impl Tasks {
         };
         // A timeout is no failure: the next line ends what is left.
         drop(tokio::time::timeout(grace, finish).await);
-        self.abort.cancel();
+        self.abort();
         self.tracker.wait().await;
         self.lookout.close();
         self.lookout.wait().await;
@@ -171,7 +188,7 @@ impl Tasks {
     pub(crate) fn abandon(&self) {
         self.tracker.close();
         self.drain.cancel();
-        self.abort.cancel();
+        self.abort();
     }
 }
 
@@ -205,10 +222,10 @@ struct Lookout {
 
 impl Drop for Lookout {
     fn drop(&mut self) {
-        if self.tasks.abort.is_cancelled() {
+        if self.tasks.flags.is_aborted.load(Ordering::Acquire) {
             return;
         }
-        self.tasks.is_orphaned.store(true, Ordering::Release);
+        self.tasks.flags.is_orphaned.store(true, Ordering::Release);
         self.tasks.abandon();
         let Some(provider) = self.provider.upgrade() else {
             return;
@@ -332,7 +349,7 @@ mod tests {
             .await
             .unwrap();
         let (started, start_here) = oneshot::channel();
-        tasks.spawn_from_here(async move { started.send(()).unwrap() });
+        tasks.spawn_from_here(Box::pin(async move { started.send(()).unwrap() }));
 
         assert!(start.await.is_err());
         assert!(start_here.await.is_err());
@@ -343,7 +360,7 @@ mod tests {
         let tasks = Tasks::new();
         let (done, mut finished) = oneshot::channel();
 
-        tasks.spawn_from_here(async move { done.send(()).unwrap() });
+        tasks.spawn_from_here(Box::pin(async move { done.send(()).unwrap() }));
 
         assert_eq!(finished.try_recv(), Ok(()));
     }
@@ -353,10 +370,10 @@ mod tests {
         let tasks = Tasks::new();
         let (done, mut finished) = oneshot::channel();
 
-        tasks.spawn_from_here(async move {
+        tasks.spawn_from_here(Box::pin(async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
             done.send(()).unwrap();
-        });
+        }));
         assert!(finished.try_recv().is_err());
         tasks.shutdown(Duration::from_secs(2), ready(())).await;
 
@@ -367,12 +384,12 @@ mod tests {
     async fn tasks_that_start_each_other_do_not_fill_the_stack() {
         fn start(tasks: &Tasks, left: u32, done: oneshot::Sender<()>) {
             let next = tasks.clone();
-            tasks.spawn_from_here(async move {
+            tasks.spawn_from_here(Box::pin(async move {
                 match left.checked_sub(1) {
                     Some(left) => start(&next, left, done),
                     None => done.send(()).unwrap(),
                 }
-            });
+            }));
         }
         let (done, finished) = oneshot::channel();
 

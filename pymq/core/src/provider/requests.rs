@@ -5,12 +5,12 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
@@ -119,26 +119,23 @@ impl fmt::Debug for Request {
 /// [`subscription`](super::subscription()).
 pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (RequestInlet, Requests) {
     let shared = Shared::new(BufferLimits::default());
-    let runner = Arc::<RunnerCell>::default();
+    let side = Arc::<Side>::default();
     (
         RequestInlet {
             shared: Arc::clone(&shared),
-            runner: Arc::clone(&runner),
+            side: Arc::clone(&side),
         },
         Requests {
             receiver: Receiver::new(shared, detach),
-            runner,
+            side,
         },
     )
 }
 
 /// Runs requests at once, so that they need no reader.
 pub(crate) trait Runner: Send + Sync {
-    /// Returns the right to run one request, if there is one left.
-    fn slot(&self) -> Option<OwnedSemaphorePermit>;
-
-    /// Starts a request. It does not wait.
-    fn start(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request, on: RunOn);
+    /// Starts a request if there is a slot for it, and returns it otherwise. It does not wait.
+    fn start(self: Arc<Self>, request: Request, on: RunOn) -> Result<(), Request>;
 }
 
 /// Where a request begins to run.
@@ -150,22 +147,23 @@ pub(crate) enum RunOn {
     ThisTask,
 }
 
-/// The runner of a channel, while it has one.
+/// What both ends know besides the buffer. Each request reads it, so it has no lock.
 #[derive(Default)]
-struct RunnerCell(Mutex<Option<Arc<dyn Runner>>>);
+struct Side {
+    /// Weak, so that a provider does not keep the function alive. Set once.
+    runner: OnceLock<Weak<dyn Runner>>,
+    is_running: AtomicBool,
+    /// How many requests are in the buffer. Changed under the lock of the buffer.
+    buffered: AtomicUsize,
+}
 
-impl RunnerCell {
-    fn get(&self) -> Option<Arc<dyn Runner>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Sets the runner, and returns the one before.
-    fn set(&self, runner: Option<Arc<dyn Runner>>) -> Option<Arc<dyn Runner>> {
-        let mut cell = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *cell, runner)
+impl Side {
+    /// Returns the runner, if a request need not wait behind earlier ones.
+    fn runner(&self) -> Option<Arc<dyn Runner>> {
+        if !self.is_running.load(Ordering::Acquire) || self.buffered.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        self.runner.get()?.upgrade()
     }
 }
 
@@ -173,7 +171,7 @@ impl RunnerCell {
 #[derive(Clone)]
 pub struct RequestInlet {
     shared: Arc<Shared<Request>>,
-    runner: Arc<RunnerCell>,
+    side: Arc<Side>,
 }
 
 impl RequestInlet {
@@ -196,19 +194,13 @@ impl RequestInlet {
     }
 
     fn deliver(&self, request: Request, on: RunOn) {
-        let runner = self.runner.get();
-        let slot = runner.as_ref().and_then(|runner| {
-            // Earlier requests wait for a slot.
-            let state = self.shared.lock();
-            state.items.is_empty().then(|| runner.slot()).flatten()
-        });
-        match runner.zip(slot) {
-            Some((runner, slot)) => runner.start(slot, request, on),
-            None => self.buffer(request),
-        }
-    }
-
-    fn buffer(&self, request: Request) {
+        let request = match self.side.runner() {
+            None => request,
+            Some(runner) => match runner.start(request, on) {
+                Ok(()) => return,
+                Err(request) => request,
+            },
+        };
         let mut refused = None;
         let gone = self.shared.push(request, |state, request| {
             let bytes = request.message.size();
@@ -217,6 +209,7 @@ impl RequestInlet {
             } else {
                 state.bytes += bytes;
                 state.items.push_back(request);
+                self.side.buffered.fetch_add(1, Ordering::Release);
             }
         });
         if let Some(request) = refused {
@@ -250,13 +243,17 @@ impl fmt::Debug for RequestInlet {
 /// error.
 pub struct Requests {
     receiver: Receiver<Request>,
-    runner: Arc<RunnerCell>,
+    side: Arc<Side>,
 }
 
 impl Requests {
     /// Lets a runner start the requests for which it has a slot. Only the others are buffered.
-    pub(crate) fn set_runner(&mut self, runner: Arc<dyn Runner>) {
-        drop(self.runner.set(Some(runner)));
+    ///
+    /// It is held weakly. Only the first one counts.
+    pub(crate) fn set_runner(&mut self, runner: &Arc<impl Runner + 'static>) {
+        let runner = Arc::downgrade(runner);
+        let is_first = self.side.runner.set(runner).is_ok();
+        self.side.is_running.store(is_first, Ordering::Release);
     }
 
     /// Waits until [`recv`](Self::recv) has a result.
@@ -280,7 +277,8 @@ impl Requests {
 
     /// Polls for the next request.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Request>> {
-        self.receiver.shared.poll(cx, pop)
+        let side = &self.side;
+        self.receiver.shared.poll(cx, |state| pop(state, side))
     }
 
     /// Changes the limits of the buffer, from the next request on.
@@ -296,7 +294,7 @@ impl Requests {
     /// If the future is dropped early, the provider still detaches. Call it again before you read
     /// to the end.
     pub async fn detach(&mut self) {
-        drop(self.runner.set(None));
+        self.side.is_running.store(false, Ordering::Release);
         self.receiver.detach().await;
         self.receiver
             .shared
@@ -306,7 +304,7 @@ impl Requests {
 
 impl Drop for Requests {
     fn drop(&mut self) {
-        drop(self.runner.set(None));
+        self.side.is_running.store(false, Ordering::Release);
     }
 }
 
@@ -318,8 +316,9 @@ impl fmt::Debug for Requests {
     }
 }
 
-fn pop(state: &mut State<Request>) -> Option<Request> {
+fn pop(state: &mut State<Request>, side: &Side) -> Option<Request> {
     let request = state.items.pop_front()?;
+    side.buffered.fetch_sub(1, Ordering::Release);
     state.bytes -= request.message.size();
     Some(request)
 }

@@ -3,17 +3,20 @@
 //! Every request that arrives is answered exactly once, even if the function fails or panics.
 
 use std::error::Error as StdError;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::client::counters::Counters;
 use crate::client::{Alive, Claim, Served, Session, Tasks};
 use crate::error::{ErrorKind, Result};
-use crate::isolation::catch_panic;
+use crate::isolation::CatchPanic;
 use crate::provider::{Reply, Request, Requests, RunOn, Runner};
 use crate::rpc::RemoteError;
-use crate::rpc::function::{CallMeta, RemoteFn};
+use crate::rpc::function::{CallMeta, Calling, RemoteFn};
 use crate::rpc::remote::Exposing;
 use crate::text::cut;
 
@@ -27,14 +30,13 @@ pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Aliv
         name,
         function: exposing.function,
         alive,
-        slots: Arc::new(Semaphore::new(exposing.concurrency)),
+        slots: Semaphore::new(exposing.concurrency),
         tasks: session.tasks().clone(),
         counters: Arc::clone(session.counters()),
         served: Arc::clone(session.served()),
         max_payload: exposing.max_payload,
     });
-    let runner: Arc<dyn Runner> = Arc::<Skeleton>::clone(&skeleton);
-    requests.set_runner(runner);
+    requests.set_runner(&skeleton);
     session.tasks().spawn(skeleton.run(requests, claim));
     Ok(())
 }
@@ -45,7 +47,7 @@ struct Skeleton {
     function: RemoteFn,
     /// Held by each call until its end, because a stop waits for the calls that run.
     alive: Arc<Alive>,
-    slots: Arc<Semaphore>,
+    slots: Semaphore,
     tasks: Tasks,
     counters: Arc<Counters>,
     served: Arc<Served>,
@@ -75,12 +77,11 @@ impl Skeleton {
         loop {
             // First, because a slot that is held here is not free for a call that arrives.
             requests.ready().await;
-            let slot = Arc::clone(&self.slots)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
+            let permit = self.slots.acquire().await;
+            permit.expect("the semaphore is never closed").forget();
+            let slot = Slot(Arc::clone(self));
             match requests.recv().await {
-                Ok(request) => Arc::clone(self).start(slot, request, RunOn::OwnTask),
+                Ok(request) => drop(self.tasks.spawn(slot.call(request))),
                 Err(error) => {
                     if error.kind() != ErrorKind::Closed {
                         tracing::error!(
@@ -95,26 +96,16 @@ impl Skeleton {
         }
     }
 
-    async fn call(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request) {
-        let reply = self.answer(&request).await;
-        request.respond(reply);
-        drop(slot);
-    }
-
-    async fn answer(&self, request: &Request) -> Reply {
-        if request.is_expired() {
-            self.counters.expired.add(1);
-            return failure("TimeoutError", "the request expired before it could run");
-        }
-        let call = || (self.function)(&self.name, request.message(), CallMeta::new(request));
-        match catch_panic(call).await {
-            Ok(reply) => self.bounded(reply),
-            Err(panic) => {
+    /// Makes the reply from what the function has returned, or from the text of its panic.
+    fn reply(&self, returned: Result<Reply, String>) -> Reply {
+        returned.map_or_else(
+            |panic| {
                 self.counters.panicked.add(1);
                 tracing::error!(remote = &*self.name, panic, "a remote function panicked");
                 failure("RuntimeError", format!("panicked: {panic}"))
-            }
-        }
+            },
+            |reply| self.bounded(reply),
+        )
     }
 
     /// Replaces a reply over the limit with an error.
@@ -131,15 +122,86 @@ impl Skeleton {
 }
 
 impl Runner for Skeleton {
-    fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
-    }
-
-    fn start(self: Arc<Self>, slot: OwnedSemaphorePermit, request: Request, on: RunOn) {
-        let call = Arc::clone(&self).call(slot, request);
+    fn start(self: Arc<Self>, request: Request, on: RunOn) -> Result<(), Request> {
+        let Ok(permit) = self.slots.try_acquire() else {
+            return Err(request);
+        };
+        permit.forget();
+        let slot = Slot(Arc::clone(&self));
         match on {
-            RunOn::OwnTask => drop(self.tasks.spawn(call)),
-            RunOn::ThisTask => self.tasks.spawn_from_here(call),
+            RunOn::OwnTask => drop(self.tasks.spawn(slot.call(request))),
+            RunOn::ThisTask => self.tasks.spawn_from_here(slot.call(request)),
+        }
+        Ok(())
+    }
+}
+
+/// The right to run one call.
+struct Slot(Arc<Skeleton>);
+
+impl Slot {
+    /// Runs a call, and replies.
+    fn call(self, request: Request) -> Call {
+        Call {
+            calling: None,
+            request: Some(request),
+            slot: self,
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.slots.add_permits(1);
+    }
+}
+
+/// One call: it runs the function and replies. The fields are dropped in this order: the function
+/// before its caller is told, and the caller is told before the next call can run.
+///
+/// It is `Unpin`, so it can begin on one task and go on in another.
+struct Call {
+    calling: Option<CatchPanic<Calling>>,
+    /// `None` after the reply.
+    request: Option<Request>,
+    slot: Slot,
+}
+
+impl Call {
+    fn poll_reply(&mut self, request: &Request, cx: &mut Context<'_>) -> Poll<Reply> {
+        let skeleton = &self.slot.0;
+        let calling = match &mut self.calling {
+            Some(calling) => calling,
+            None if request.is_expired() => {
+                skeleton.counters.expired.add(1);
+                let reply = failure("TimeoutError", "the request expired before it could run");
+                return Poll::Ready(reply);
+            }
+            place @ None => place.insert(CatchPanic::new(|| {
+                (skeleton.function)(&skeleton.name, request.message(), CallMeta::new(request))
+            })),
+        };
+        let returned = ready!(Pin::new(calling).poll(cx));
+        Poll::Ready(skeleton.reply(returned))
+    }
+}
+
+impl Future for Call {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(request) = self.request.take() else {
+            return Poll::Ready(());
+        };
+        match self.poll_reply(&request, cx) {
+            Poll::Ready(reply) => {
+                request.respond(reply);
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                self.request = Some(request);
+                Poll::Pending
+            }
         }
     }
 }
@@ -179,15 +241,14 @@ mod tests {
             name: "f".into(),
             function: function::erase(function, &States::default()).unwrap(),
             alive,
-            slots: Arc::new(Semaphore::new(64)),
+            slots: Semaphore::new(64),
             tasks: Tasks::new(),
             counters: Arc::default(),
             served: Arc::default(),
             max_payload: usize::MAX,
         });
         let (inlet, mut requests) = requests(drop);
-        let runner: Arc<dyn Runner> = Arc::<Skeleton>::clone(&skeleton);
-        requests.set_runner(runner);
+        requests.set_runner(&skeleton);
         let (answer, mut answers) = mpsc::unbounded_channel();
         for _ in 0..calls {
             let answer = answer.clone();
