@@ -21,7 +21,7 @@ const TIMES: usize = 1_000;
 const PUBLISH_AND_RECEIVE: usize = 2;
 const PUT_AND_GET: usize = 4;
 const PUT_LEASE_AND_ACK: usize = 14;
-const CALL: usize = 12;
+const CALL: usize = 6;
 
 /// Runs one test at a time: the allocator counts for all threads.
 static ALONE: Mutex<()> = Mutex::new(());

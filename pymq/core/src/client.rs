@@ -30,7 +30,7 @@ pub(crate) use self::publishing::PublishBuffer;
 pub(crate) use self::queues::{LocalQueue, LocalQueues};
 pub use self::registration::Running;
 pub(crate) use self::registration::{Registration, Start};
-pub(crate) use self::served::{SERVED_GRACE, SERVED_PAUSE, Served};
+pub(crate) use self::served::{LastAnswer, SERVED_GRACE, SERVED_PAUSE, Served};
 pub(crate) use self::session::Session;
 pub use self::stats::BusStats;
 pub(crate) use self::tasks::{Alive, Tasks};

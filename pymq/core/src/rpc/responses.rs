@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_core::Stream;
 use serde::de::DeserializeOwned;
@@ -165,11 +164,6 @@ pub(crate) fn context(name: &str) -> String {
 /// Creates the error of a server that has not answered in time. The function may still run.
 pub(crate) fn timed_out(name: &str) -> Error {
     Error::new(ErrorKind::Timeout, context(name)).with_outcome_unknown()
-}
-
-/// Returns the deadline of a call. Returns `None` if it is beyond the range of the clock.
-pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
 }
 
 /// Decodes the reply of a server.

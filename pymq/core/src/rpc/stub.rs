@@ -1,14 +1,17 @@
 //! The caller's side of a remote: a name, the types of its arguments and result, and a deadline.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::client::{Client, SERVED_GRACE, SERVED_PAUSE, Session};
+use crate::client::{Client, LastAnswer, SERVED_GRACE, SERVED_PAUSE, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::name;
@@ -40,17 +43,27 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 #[doc(alias = "rpc", alias = "client", alias = "proxy")]
 pub struct Stub<A, R> {
     client: Client,
-    name: String,
+    shared: Arc<Shared>,
     timeout: Duration,
     headers: Headers,
     types: PhantomData<fn(A) -> R>,
+}
+
+/// What the clones of a stub share.
+struct Shared {
+    name: Box<str>,
+    /// Set by the first call.
+    last_answer: OnceLock<Arc<LastAnswer>>,
 }
 
 impl<A, R> Stub<A, R> {
     pub(crate) fn new(client: Client, name: String) -> Self {
         Self {
             client,
-            name,
+            shared: Arc::new(Shared {
+                name: name.into(),
+                last_answer: OnceLock::new(),
+            }),
             timeout: DEFAULT_TIMEOUT,
             headers: Headers::new(),
             types: PhantomData,
@@ -59,7 +72,7 @@ impl<A, R> Stub<A, R> {
 
     /// Returns the name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.shared.name
     }
 
     /// Sets how long a whole call may take: 10 seconds unless set.
@@ -134,13 +147,12 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// # Ok(()) }
     /// ```
     pub async fn call(&self, args: A) -> Result<R> {
-        let message = self.request(&args)?;
-        let (_, reply) = timeout(self.timeout, self.exchange(message, Target::One))
-            .await
-            .map_err(|_| responses::timed_out(&self.name))??;
+        let start = Instant::now();
+        let exchange = self.exchange(args, Target::One, start);
+        let (_, reply) = self.in_time(start, exchange).await?;
         let reply = reply
-            .ok_or_else(|| Error::new(ErrorKind::NoSuchRemote, responses::context(&self.name)))?;
-        responses::decode(&self.name, reply)
+            .ok_or_else(|| Error::new(ErrorKind::NoSuchRemote, responses::context(self.name())))?;
+        responses::decode(self.name(), reply)
     }
 
     /// Calls all servers, and returns their results as they arrive.
@@ -180,24 +192,41 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// # Ok(()) }
     /// ```
     pub async fn call_all(&self, args: A) -> Result<Responses<R>> {
-        let message = self.request(&args)?;
         // The time to send the request is part of the deadline.
-        let deadline = responses::deadline(self.timeout);
-        let sending = timeout(self.timeout, self.exchange(message, Target::All));
-        let (replies, _) = sending
-            .await
-            .map_err(|_| responses::timed_out(&self.name))??;
+        let start = Instant::now();
+        let exchange = self.exchange(args, Target::All, start);
+        let (replies, _) = self.in_time(start, exchange).await?;
         Ok(Responses::new(
             Arc::clone(self.session()?),
-            self.name.clone(),
+            self.name().to_owned(),
             replies,
-            deadline,
+            start.checked_add(self.timeout),
         ))
     }
 
+    /// Waits for the end of a call that began at `start`, until its timeout.
+    async fn in_time<T>(
+        &self,
+        start: Instant,
+        exchange: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let mut exchange = pin!(exchange);
+        // A call that ends at once needs no timer.
+        let first = poll_fn(|cx| Poll::Ready(exchange.as_mut().poll(cx))).await;
+        if let Poll::Ready(exchanged) = first {
+            return exchanged;
+        }
+        let Some(deadline) = start.checked_add(self.timeout) else {
+            return exchange.await;
+        };
+        timeout_at(deadline, exchange)
+            .await
+            .map_err(|_| responses::timed_out(self.name()))?
+    }
+
     fn request(&self, args: &A) -> Result<Message> {
-        name::check(&self.name)?;
-        let operation = || responses::context(&self.name);
+        name::check(self.name())?;
+        let operation = || responses::context(self.name());
         if self.timeout.is_zero() {
             return Err(Error::new(ErrorKind::Timeout, operation()));
         }
@@ -214,36 +243,48 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     ///
     /// If there is no server, but there was one a moment ago, it tries again for at most
     /// [`SERVED_GRACE`] and half of the timeout. The server may be reconnecting or restarting.
-    async fn exchange(&self, message: Message, to: Target) -> Result<(Replies, Option<Reply>)> {
-        let start = Instant::now();
-        let grace = SERVED_GRACE.min(self.timeout / 2);
+    async fn exchange(
+        &self,
+        args: A,
+        to: Target,
+        start: Instant,
+    ) -> Result<(Replies, Option<Reply>)> {
+        let mut request = self.request(&args)?;
+        let mut left = self.timeout;
         let session = self.session()?;
-        let served = session.served();
+        let last_answer = self
+            .shared
+            .last_answer
+            .get_or_init(|| session.served().of(self.name()));
         loop {
-            let left = self.timeout.saturating_sub(start.elapsed());
-            match self.attempt(message.clone(), to, left).await {
+            let options = RequestOptions::default().to(to).timeout(left);
+            match self.attempt(session, request, options).await {
+                Ok(exchanged) => {
+                    last_answer.note();
+                    return Ok(exchanged);
+                }
                 // Nothing was sent.
                 Err(error)
                     if error.kind() == ErrorKind::NoSuchRemote
-                        && start.elapsed() < grace
-                        && served.is_recent(&self.name) => {}
-                Ok(exchanged) => {
-                    served.note(&self.name);
-                    return Ok(exchanged);
-                }
+                        && start.elapsed() < SERVED_GRACE.min(self.timeout / 2)
+                        && last_answer.is_recent() => {}
                 Err(error) => return Err(error),
             }
             sleep(SERVED_PAUSE).await;
+            request = self.request(&args)?;
+            left = self.timeout.saturating_sub(start.elapsed());
         }
     }
 
     async fn attempt(
         &self,
-        message: Message,
-        to: Target,
-        left: Duration,
+        session: &Session,
+        request: Message,
+        options: RequestOptions,
     ) -> Result<(Replies, Option<Reply>)> {
-        let mut replies = self.send(message, to, left).await?;
+        let to = options.to;
+        let provider = session.provider();
+        let mut replies = provider.rpc_request(self.name(), request, options).await?;
         let reply = match to {
             Target::One => replies.recv().await.transpose()?,
             _ => None,
@@ -251,14 +292,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         Ok((replies, reply))
     }
 
-    async fn send(&self, message: Message, to: Target, left: Duration) -> Result<Replies> {
-        let options = RequestOptions::default().to(to).timeout(left);
-        let provider = self.session()?.provider();
-        provider.rpc_request(&self.name, message, options).await
-    }
-
     fn session(&self) -> Result<&Arc<Session>> {
-        self.client.session(|| responses::context(&self.name))
+        self.client.session(|| responses::context(self.name()))
     }
 }
 
@@ -266,7 +301,7 @@ impl<A, R> Clone for Stub<A, R> {
     fn clone(&self) -> Self {
         Self {
             client: self.client.clone(),
-            name: self.name.clone(),
+            shared: Arc::clone(&self.shared),
             timeout: self.timeout,
             headers: self.headers.clone(),
             types: PhantomData,
@@ -277,7 +312,7 @@ impl<A, R> Clone for Stub<A, R> {
 impl<A, R> fmt::Debug for Stub<A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stub")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

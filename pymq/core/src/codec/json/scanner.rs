@@ -304,6 +304,7 @@ const BLOCK: usize = 32;
 
 /// Tells whether a block contains certain bytes. It always looks at all of them, which the compiler
 /// turns into a few wide instructions.
+#[inline]
 fn contains(block: &[u8; BLOCK], is_found: impl Fn(u8) -> bool) -> bool {
     let found = block
         .iter()
