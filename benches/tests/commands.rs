@@ -24,7 +24,7 @@ const PUT_AND_GET: (usize, usize) = (200, 200);
 const PUT_LEASE_AND_ACK: (usize, usize) = (1_200, 1_200);
 const PUT_TO_WAITING_GET: (usize, usize) = (200, 900);
 const PUT_TO_WORKER: (usize, usize) = (1_200, 1_800);
-const CALL: (usize, usize) = (500, 500);
+const CALL: (usize, usize) = (400, 400);
 /// For `TIMES` items that a worker with 64 handlers takes from a full queue.
 const DRAIN: (usize, usize) = (100, 260);
 /// Of a bus that publishes, subscribes, puts, calls and serves.

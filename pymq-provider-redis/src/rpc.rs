@@ -5,6 +5,7 @@
 mod answer_sender;
 mod calls;
 pub(crate) mod envelope;
+mod inbox;
 mod request_sender;
 mod routes;
 mod server;

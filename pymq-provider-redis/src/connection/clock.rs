@@ -12,6 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long the time of an answer is precise enough to run a call without asking the server.
 const ANSWER_VALID_FOR: Duration = Duration::from_secs(60);
 
+/// After what time an answer to a call asks for the time again. A caller trusts the channel of a
+/// server as long.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+
 /// How much the two clocks of this machine may differ in the time since an answer. A larger
 /// difference means that one clock was set or that the machine slept.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
@@ -75,6 +79,13 @@ impl Clock {
             next.high = next.high.min(last.high);
         }
         *known = Some(next);
+    }
+
+    /// Tells whether to ask for the time together with the next command. A server that was set is
+    /// noticed soon only if its time is asked for often.
+    pub(crate) fn is_old(&self) -> bool {
+        let known = *self.lock();
+        !known.is_some_and(|known| known.at.elapsed() < ASK_AFTER && known.clocks_agree())
     }
 
     /// Forgets everything: the next answer may come from another server.
@@ -170,6 +181,18 @@ mod tests {
         assert!((ms(THEN + 100)..ms(THEN + 190)).contains(&later), "{later}");
         clock.forget();
         assert_eq!(clock.now(ms(THEN - 1)), Now::Unsure);
+    }
+
+    #[test]
+    fn the_time_is_old_until_an_answer_tells_it() {
+        let clock = Clock::default();
+        assert!(clock.is_old());
+
+        clock.learn(Instant::now(), (THEN, 0));
+        assert!(!clock.is_old());
+
+        clock.forget();
+        assert!(clock.is_old());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! [`AnswerSender`]: sends the answers of all servers. An answer goes at once if no other one is on
-//! its way. Otherwise a task gathers answers, so that many of them take few commands.
+//! [`AnswerSender`]: sends the answers of all servers. An answer goes at once if no other call runs
+//! and no other answer is on its way. Otherwise a task gathers answers, so that many of them take
+//! few commands.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::take_batch;
-use crate::connection::{Command, CommandWriter, Fault, Reply, Script, send_in_batches};
+use crate::connection::{
+    Clock, Command, CommandWriter, Fault, FromReply, Reply, Script, send_in_batches,
+};
 use crate::core::Core;
 
 /// For a server without free memory, which refuses `LPUSH` outside of a script.
@@ -62,14 +65,16 @@ impl AnswerSender {
         }
     }
 
-    /// Sends an answer. After `close`, the answer is dropped.
-    pub(crate) fn send(&self, answer: Answer) {
-        if self.is_sending.swap(true, Ordering::AcqRel) {
+    /// Sends an answer. After `close`, the answer is dropped. `running` is the number of calls that
+    /// are not answered yet: they may end at the same moment.
+    pub(crate) fn send(&self, answer: Answer, running: usize) {
+        if running > 0 || self.is_sending.swap(true, Ordering::AcqRel) {
             drop(self.queue.try_send(answer));
             return;
         }
         let list = self.core.keys.name(&answer.inbox);
-        let command = push_command(&list, std::slice::from_ref(&answer.payload));
+        let clock = self.core.commands.clock();
+        let command = push_command(&list, std::slice::from_ref(&answer.payload), clock);
         let sent = Instant::now();
         let held = self.core.held.token();
         let (sender, kept) = (self.clone(), answer.clone());
@@ -77,7 +82,7 @@ impl AnswerSender {
         let started = self.core.commands.start(command, move |replies| {
             drop(is_sending);
             match replies.and_then(pushed) {
-                Ok(time) => sender.core.commands.clock().learn(sent, time),
+                Ok(time) => learn(&sender.core, sent, time),
                 Err(fault) if fault.may_have_run() => {
                     let core = sender.core;
                     core.clone()
@@ -104,12 +109,14 @@ impl Drop for SendingOnDrop {
 }
 
 /// Returns the command that pushes answers into an inbox. The inbox expires, as its caller may have
-/// ended. The server of the call learns the time.
-fn push_command(list: &str, answers: &[Bytes]) -> Command {
+/// ended. The server of the call learns the time if what it knows of it is old.
+fn push_command(list: &str, answers: &[Bytes], clock: &Clock) -> Command {
     let mut commands = CommandWriter::with_room(2 * list.len() + ANSWER_OVERHEAD, answers);
     commands.add(&[b"LPUSH", list.as_bytes()], answers);
     commands.add(&expire(list), []);
-    commands.add(&[b"TIME"], []);
+    if clock.is_old() {
+        commands.add(&[b"TIME"], []);
+    }
     commands.finish()
 }
 
@@ -117,11 +124,20 @@ fn expire(list: &str) -> [&[u8]; 3] {
     [b"EXPIRE", list.as_bytes(), INBOX_LIFETIME]
 }
 
-/// Reads the answer to that command: the time of the server, or why nothing was pushed.
-fn pushed((pushed, _, time): (Reply, Reply, (i64, i64))) -> Result<(i64, i64), Fault> {
-    match pushed {
-        Reply::Error(text) => Err(Fault::of_reply(&text)),
-        _ => Ok(time),
+/// Reads the answer to that command: the time of the server if it was asked for, or why nothing was
+/// pushed.
+fn pushed(replies: Vec<Reply>) -> Result<Option<(i64, i64)>, Fault> {
+    let mut replies = replies.into_iter();
+    if let Some(Reply::Error(text)) = replies.next() {
+        return Err(Fault::of_reply(&text));
+    }
+    // After the answer to `EXPIRE`.
+    Ok(replies.nth(1).and_then(FromReply::from_reply))
+}
+
+fn learn(core: &Core, sent: Instant, time: Option<(i64, i64)>) {
+    if let Some(time) = time {
+        core.commands.clock().learn(sent, time);
     }
 }
 
@@ -153,17 +169,19 @@ async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
     let sent = Instant::now();
     let replies = core
         .commands
-        .try_query(|| push_command(&list, payloads))
+        .try_query(|| push_command(&list, payloads, core.commands.clock()))
         .await;
     let pushed = match replies.and_then(pushed) {
         // Nothing was pushed. The script passes where memory is short, and waits for the server.
         Err(fault) if !fault.may_have_run() => {
-            core.commands.try_script(&ANSWER, &[list], payloads).await
+            let keys = [list];
+            let time = core.commands.try_script(&ANSWER, &keys, payloads);
+            time.await.map(Some)
         }
         pushed => pushed,
     };
     match pushed {
-        Ok(time) => core.commands.clock().learn(sent, time),
+        Ok(time) => learn(core, sent, time),
         Err(fault) => lost(core, inbox, payloads.len(), &fault).await,
     }
 }

@@ -1,34 +1,25 @@
-//! Calls in flight. One task takes the answers to all of them from one inbox, from the first call
-//! on.
+//! Calls in flight. The answers to all of them come from one inbox, see [`super::inbox`].
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use pymq_core::name::RESERVED_PREFIX;
 use pymq_core::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
-use pymq_core::{Error, ErrorKind, Message, Result};
+use pymq_core::{Error, Message, Result};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::Instant;
 
-use super::envelope::{OnlyServer, RequestParts, Response, read_response, write_request};
+use super::envelope::{OnlyServer, RequestParts, Response, write_request};
 use super::request_sender::{Caller, RequestSender};
 use super::routes::Routes;
-use crate::connection::{Command, Connection, Fault, Remedy, Version, pause};
+use crate::connection::{Command, Fault};
 use crate::core::Core;
-
-/// How long the server blocks while it waits for an answer. A connection counts as dead after twice
-/// this time. By then the server has ended the command, so it cannot take later answers.
-const BLOCK_LIMIT: Duration = Duration::from_secs(2);
 
 /// A call with a longer timeout has no deadline. Lua could not compute its times exactly, because
 /// its numbers are exact up to 2^53.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(1 << 52);
-
-/// The most answers taken at once.
-const MAX_ANSWERS: usize = 256;
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
@@ -37,11 +28,11 @@ pub(crate) struct Calls {
 }
 
 #[derive(Debug)]
-struct Shared {
-    core: Core,
+pub(super) struct Shared {
+    pub(super) core: Core,
     sender: RequestSender,
     /// The name of the list for our answers.
-    inbox: String,
+    pub(super) inbox: String,
     next_id: AtomicU64,
     pending: Mutex<HashMap<u64, Pending>>,
     routes: Routes,
@@ -235,115 +226,9 @@ impl Shared {
         }
     }
 
-    /// Takes answers until the provider is closed.
-    async fn drain(self: Arc<Self>) {
-        let ending = EndCallsOnDrop(&self);
-        tokio::select! {
-            () = self.core.close.cancelled() => {}
-            () = self.keep_draining() => {}
-        }
-        drop(ending);
-        if self.core.commands.is_up() {
-            let del = || Command::new(["DEL", &self.core.keys.name(&self.inbox)]);
-            let deleted: Result<()> = self
-                .core
-                .commands
-                .query(|| "redis: close".to_owned(), del)
-                .await;
-            if let Err(error) = deleted {
-                tracing::debug!(queue = self.inbox, %error, "cannot delete the inbox, it expires");
-            }
-        }
-    }
-
-    async fn keep_draining(&self) {
-        let mut last = None;
-        let mut health = self.core.health_reporter("replies");
-        loop {
-            let report = |fault| health.down(fault);
-            let connection = self.core.connector.reconnect(last, drop, report).await;
-            health.up();
-            let fault = self.take_from(&connection).await;
-            tracing::warn!(
-                queue = self.inbox,
-                "the connection for replies is lost, connecting again: {fault}"
-            );
-            if fault.remedy == Remedy::Reconnect {
-                connection.abandon();
-            } else {
-                connection.lost.cancel();
-            }
-            health.down(fault);
-            last = Some(connection.history());
-        }
-    }
-
-    /// Takes answers from one connection as long as it is usable.
-    async fn take_from(&self, connection: &Connection) -> Fault {
-        let mut failures = 0;
-        loop {
-            match self.take(connection).await {
-                Ok(answers) => {
-                    failures = 0;
-                    for answer in answers {
-                        self.deliver(&answer);
-                    }
-                    continue;
-                }
-                Err(fault) if matches!(fault.remedy, Remedy::Lost | Remedy::Reconnect) => {
-                    return fault;
-                }
-                // It is transient, and the answers stay in the list.
-                Err(fault) if fault.remedy == Remedy::Wait => {}
-                // The server refuses: no call gets an answer, and each caller gets the cause.
-                Err(fault) => self.end_all(
-                    &fault.into_error("redis: take answers", self.core.connector.address()),
-                ),
-            }
-            sleep(pause(failures)).await;
-            failures = failures.saturating_add(1);
-        }
-    }
-
-    /// Waits for answers and takes all there are, or none if none came within [`BLOCK_LIMIT`].
-    async fn take(&self, connection: &Connection) -> Result<Vec<Bytes>, Fault> {
-        let key = self.core.keys.name(&self.inbox);
-        let limit = BLOCK_LIMIT.as_secs().to_string();
-        let count = MAX_ANSWERS.to_string();
-        let taken = async {
-            if self.core.version >= Version(7, 0) {
-                let pop = ["BLMPOP", &limit, "1", &key, "RIGHT", "COUNT", &count];
-                let taken: Option<(Bytes, Vec<Bytes>)> =
-                    connection.query(Command::new(pop)).await?;
-                return Ok(taken.map(|(_, answers)| answers).unwrap_or_default());
-            }
-            let pop = Command::new(["BRPOP", &key, &limit]);
-            let first: Option<(Bytes, Bytes)> = connection.query(pop).await?;
-            let Some((_, first)) = first else {
-                return Ok(Vec::new());
-            };
-            let pop = Command::new(["RPOP", &key, &count]);
-            let rest: Option<Vec<Bytes>> = connection.query(pop).await?;
-            Ok([first]
-                .into_iter()
-                .chain(rest.into_iter().flatten())
-                .collect())
-        };
-        match timeout(BLOCK_LIMIT * 2, taken).await {
-            Ok(taken) => taken,
-            Err(_elapsed) => Err(Fault::timeout()),
-        }
-    }
-
-    fn deliver(&self, answer: &Bytes) {
-        let Some(Response { id, reply, server }) = read_response(answer) else {
-            tracing::warn!(
-                queue = self.inbox,
-                bytes = answer.len(),
-                "cannot read an answer, dropping it"
-            );
-            return;
-        };
+    /// Gives a reply to its caller. `server` is the only server of the remote, if it said so.
+    pub(super) fn deliver(&self, response: Response) {
+        let Response { id, reply, server } = response;
         if let Some(OnlyServer { remote, id }) = server {
             let channel = self.core.keys.server(&remote, &id);
             self.routes.note(remote, channel);
@@ -357,19 +242,9 @@ impl Shared {
         }
     }
 
-    fn end_all(&self, error: &Error) {
+    pub(super) fn end_all(&self, error: &Error) {
         for call in self.pending().values() {
             call.inlet.end(error.clone());
         }
-    }
-}
-
-/// Ends all calls when the task that takes their answers ends, for any reason.
-struct EndCallsOnDrop<'a>(&'a Shared);
-
-impl Drop for EndCallsOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0
-            .end_all(&Error::new(ErrorKind::Closed, "redis: call"));
     }
 }

@@ -254,7 +254,7 @@ impl Server {
         self.shared.running.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(&self.shared);
         let respond = move |reply: Reply| {
-            shared.running.fetch_sub(1, Ordering::Relaxed);
+            let running = shared.running.fetch_sub(1, Ordering::Relaxed) - 1;
             let server = server.then_some(&*shared.id);
             let mut payload = write_response(&call, reply, server);
             let size = payload.len();
@@ -264,7 +264,7 @@ impl Server {
                 payload = write_response(&call, Reply::Err(refusal), server);
             }
             let payload = payload.into();
-            shared.answers.send(Answer { inbox, payload });
+            shared.answers.send(Answer { inbox, payload }, running);
         };
         let request = Request::new(message, respond).with_timeout(left);
         match refusal {

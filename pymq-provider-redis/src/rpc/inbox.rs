@@ -1,0 +1,210 @@
+//! The inbox of a process: the list for the answers to its calls. From the first call on, one
+//! command always waits for answers, on a connection of its own.
+//!
+//! The task of the connection itself gives the answers to their callers, and sends the next
+//! command. Another task keeps the connection up.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pymq_core::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::calls::Shared;
+use super::envelope::read_response;
+use crate::connection::{Command, Connection, Fault, Remedy, Reply, Version, pause, read};
+
+/// How long the server blocks while it waits for an answer. A connection counts as dead after twice
+/// this time. By then the server has ended the command, so it cannot take later answers.
+const BLOCK_LIMIT: Duration = Duration::from_secs(2);
+
+/// The most answers taken at once.
+const MAX_ANSWERS: usize = 256;
+
+impl Shared {
+    /// Takes answers until the provider is closed.
+    pub(super) async fn drain(self: Arc<Self>) {
+        let ending = EndCallsOnDrop(&self);
+        tokio::select! {
+            () = self.core.close.cancelled() => {}
+            () = self.keep_draining() => {}
+        }
+        drop(ending);
+        if self.core.commands.is_up() {
+            let del = || Command::new(["DEL", &self.core.keys.name(&self.inbox)]);
+            let deleted: Result<()> = self
+                .core
+                .commands
+                .query(|| "redis: close".to_owned(), del)
+                .await;
+            if let Err(error) = deleted {
+                tracing::debug!(queue = self.inbox, %error, "cannot delete the inbox, it expires");
+            }
+        }
+    }
+
+    async fn keep_draining(self: &Arc<Self>) {
+        let mut last = None;
+        let mut health = self.core.health_reporter("replies");
+        loop {
+            let report = |fault| health.down(fault);
+            let connection = self.core.connector.reconnect(last, drop, report).await;
+            health.up();
+            let connection = Arc::new(connection);
+            let fault = self.take_from(&connection).await;
+            tracing::warn!(
+                queue = self.inbox,
+                "the connection for replies is lost, connecting again: {fault}"
+            );
+            if fault.remedy == Remedy::Reconnect {
+                connection.abandon();
+            } else {
+                connection.lost.cancel();
+            }
+            health.down(fault);
+            last = Some(connection.history());
+        }
+    }
+
+    /// Takes answers from one connection as long as it is usable.
+    async fn take_from(self: &Arc<Self>, connection: &Arc<Connection>) -> Fault {
+        let mut failures = 0;
+        loop {
+            let (fault, has_taken) = if self.core.version >= Version(7, 0) {
+                self.take_until_fault(connection).await
+            } else {
+                self.take_in_two_steps(connection).await
+            };
+            if has_taken {
+                failures = 0;
+            }
+            match fault.remedy {
+                Remedy::Lost | Remedy::Reconnect => return fault,
+                // It is transient, and the answers stay in the list.
+                Remedy::Wait => {}
+                // The server refuses: no call gets an answer, and each caller gets the cause.
+                _ => self.end_all(
+                    &fault.into_error("redis: take answers", self.core.connector.address()),
+                ),
+            }
+            sleep(pause(failures)).await;
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    /// Takes answers until a take fails. Returns the fault, and whether another take succeeded. The
+    /// task of the connection takes them.
+    async fn take_until_fault(self: &Arc<Self>, connection: &Arc<Connection>) -> (Fault, bool) {
+        let (failed, ended) = oneshot::channel();
+        let key = self.core.keys.name(&self.inbox);
+        let limit = BLOCK_LIMIT.as_secs().to_string();
+        let count = MAX_ANSWERS.to_string();
+        let pop = ["BLMPOP", &limit, "1", &key, "RIGHT", "COUNT", &count];
+        let taking = Taking {
+            shared: Arc::clone(self),
+            connection: Arc::downgrade(connection),
+            pop: Command::new(pop),
+            has_taken: false,
+            failed,
+        };
+        taking.take();
+        // The sender is dropped without a fault only together with the connection.
+        ended.await.unwrap_or_else(|_| (Fault::lost(), false))
+    }
+
+    /// Does the same on a server without `BLMPOP`.
+    async fn take_in_two_steps(&self, connection: &Connection) -> (Fault, bool) {
+        let mut has_taken = false;
+        loop {
+            let taken = self.pop_in_two_steps(connection);
+            match timeout(BLOCK_LIMIT * 2, taken).await {
+                Ok(Ok(answers)) => self.receive(&answers),
+                Ok(Err(fault)) => return (fault, has_taken),
+                Err(_elapsed) => return (Fault::timeout(), has_taken),
+            }
+            has_taken = true;
+        }
+    }
+
+    async fn pop_in_two_steps(&self, connection: &Connection) -> Result<Vec<Bytes>, Fault> {
+        let key = self.core.keys.name(&self.inbox);
+        let pop = Command::new(["BRPOP", &key, &BLOCK_LIMIT.as_secs().to_string()]);
+        let first: Option<(Bytes, Bytes)> = connection.query(pop).await?;
+        let Some((_, first)) = first else {
+            return Ok(Vec::new());
+        };
+        let pop = Command::new(["RPOP", &key, &MAX_ANSWERS.to_string()]);
+        let rest: Option<Vec<Bytes>> = connection.query(pop).await?;
+        Ok([first]
+            .into_iter()
+            .chain(rest.into_iter().flatten())
+            .collect())
+    }
+
+    /// Gives answers to their callers.
+    fn receive(&self, answers: &[Bytes]) {
+        for answer in answers {
+            let Some(response) = read_response(answer) else {
+                tracing::warn!(
+                    queue = self.inbox,
+                    bytes = answer.len(),
+                    "cannot read an answer, dropping it"
+                );
+                continue;
+            };
+            self.deliver(response);
+        }
+    }
+}
+
+/// Takes answers from the inbox, one command after the other.
+struct Taking {
+    shared: Arc<Shared>,
+    /// Weak, because the connection holds this.
+    connection: Weak<Connection>,
+    /// Waits for answers and takes all there are, or none if none came within [`BLOCK_LIMIT`].
+    pop: Command,
+    /// Whether a command succeeded.
+    has_taken: bool,
+    failed: oneshot::Sender<(Fault, bool)>,
+}
+
+impl Taking {
+    /// Sends the next command. Its handler runs in the task of the connection.
+    fn take(self) {
+        let Some(connection) = self.connection.upgrade() else {
+            return;
+        };
+        let until = Instant::now() + BLOCK_LIMIT * 2;
+        let command = self.pop.clone();
+        // A command that is refused drops its handler, and with it the sender.
+        let handler = Box::new(|outcome| self.handle(outcome));
+        drop(connection.start(command, until, handler));
+    }
+
+    fn handle(mut self, outcome: Result<Reply, Fault>) {
+        let taken: Result<Option<(Bytes, Vec<Bytes>)>, Fault> = outcome.and_then(read);
+        match taken {
+            Ok(taken) => {
+                self.shared
+                    .receive(&taken.map(|(_, answers)| answers).unwrap_or_default());
+                self.has_taken = true;
+                self.take();
+            }
+            // The receiver is gone when the provider was closed.
+            Err(fault) => drop(self.failed.send((fault, self.has_taken))),
+        }
+    }
+}
+
+/// Ends all calls when the task that takes their answers ends, for any reason.
+struct EndCallsOnDrop<'a>(&'a Shared);
+
+impl Drop for EndCallsOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0
+            .end_all(&Error::new(ErrorKind::Closed, "redis: call"));
+    }
+}
