@@ -36,7 +36,7 @@ impl Rpc {
     pub(crate) fn new(core: Core, subscriptions: Subscriptions) -> Self {
         let answers = AnswerSender::start(&core);
         Self {
-            calls: Calls::new(core.clone()),
+            calls: Calls::new(core.clone(), &subscriptions),
             server_shared: Arc::new(ServerShared::new(core, answers)),
             subscriptions,
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pymq_core::name::RESERVED_PREFIX;
 use pymq_core::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq_core::{Error, Message, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::envelope::{OnlyServer, RequestParts, Response, write_request};
@@ -16,6 +16,7 @@ use super::request_sender::{Caller, RequestSender};
 use super::routes::Routes;
 use crate::connection::{Command, Fault};
 use crate::core::Core;
+use crate::subscriptions::{Subscriptions, Watch};
 
 /// A call with a longer timeout has no deadline. Lua could not compute its times exactly, because
 /// its numbers are exact up to 2^53.
@@ -37,6 +38,10 @@ pub(super) struct Shared {
     pending: Mutex<HashMap<u64, Pending>>,
     routes: Routes,
     is_drained: AtomicBool,
+    /// A call was added.
+    pub(super) called: Notify,
+    /// Tells while no call waits that an answer came.
+    pub(super) watch: Watch,
 }
 
 /// A call to one server, as it is sent.
@@ -59,10 +64,12 @@ struct Pending {
 }
 
 impl Calls {
-    pub(crate) fn new(core: Core) -> Self {
+    pub(crate) fn new(core: Core, subscriptions: &Subscriptions) -> Self {
         let inbox = format!("{RESERVED_PREFIX}{}", uuid::Uuid::new_v4());
         let sender = RequestSender::start(core.clone());
         let shared = Shared {
+            watch: subscriptions.watch(vec![core.keys.name(&inbox)]),
+            called: Notify::new(),
             core,
             sender,
             inbox,
@@ -103,6 +110,7 @@ impl Calls {
             unanswered: None,
         };
         shared.pending().insert(id, pending);
+        shared.called.notify_one();
         // A `close` ends the calls that it finds. This call may be later.
         shared.core.check_open(context)?;
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
@@ -145,6 +153,11 @@ impl Calls {
 impl Shared {
     fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether no call waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.pending().is_empty()
     }
 
     /// Sends a request after the servers of its channel were counted.

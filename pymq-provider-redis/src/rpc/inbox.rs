@@ -1,9 +1,11 @@
-//! The inbox of a process: the list for the answers to its calls. From the first call on, one
-//! command always waits for answers, on a connection of its own.
+//! The inbox of a process: the list for the answers to its calls. While calls wait, and for 2 s
+//! more, one command waits for answers, on a connection of its own. After that the inbox is watched:
+//! an answer may still come after its caller has left, and is counted.
 //!
 //! The task of the connection itself gives the answers to their callers, and sends the next
 //! command. Another task keeps the connection up.
 
+use std::future::pending;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -53,7 +55,12 @@ impl Shared {
             let connection = self.core.connector.reconnect(last, drop, report).await;
             health.up();
             let connection = Arc::new(connection);
-            let fault = self.take_from(&connection).await;
+            let Some(fault) = self.take_from(&connection).await else {
+                drop(connection);
+                last = None;
+                self.rest().await;
+                continue;
+            };
             tracing::warn!(
                 queue = self.inbox,
                 "the connection for replies is lost, connecting again: {fault}"
@@ -68,8 +75,32 @@ impl Shared {
         }
     }
 
-    /// Takes answers from one connection as long as it is usable.
-    async fn take_from(self: &Arc<Self>, connection: &Arc<Connection>) -> Fault {
+    /// Waits for the next call, or for an answer that comes too late.
+    async fn rest(&self) {
+        let late = async {
+            match self.watch.begin().await {
+                Ok(false) => self.watch.ended().await,
+                Ok(true) => {}
+                // The next call takes the answers that come too late.
+                Err(_) => pending().await,
+            }
+        };
+        let called = async {
+            // A call that is over may have left its notification.
+            while self.is_idle() {
+                self.called.notified().await;
+            }
+        };
+        tokio::select! {
+            () = called => {}
+            () = late => {}
+        }
+        self.watch.end();
+    }
+
+    /// Takes answers from one connection as long as it is usable and calls wait. Returns why it is
+    /// not usable.
+    async fn take_from(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<Fault> {
         let mut failures = 0;
         loop {
             let (fault, has_taken) = if self.core.version >= Version(7, 0) {
@@ -80,8 +111,9 @@ impl Shared {
             if has_taken {
                 failures = 0;
             }
+            let fault = fault?;
             match fault.remedy {
-                Remedy::Lost | Remedy::Reconnect => return fault,
+                Remedy::Lost | Remedy::Reconnect => return Some(fault),
                 // It is transient, and the answers stay in the list.
                 Remedy::Wait => {}
                 // The server refuses: no call gets an answer, and each caller gets the cause.
@@ -94,10 +126,10 @@ impl Shared {
         }
     }
 
-    /// Takes answers until a take fails. Returns the fault, and whether another take succeeded. The
-    /// task of the connection takes them.
-    async fn take_until_fault(self: &Arc<Self>, connection: &Arc<Connection>) -> (Fault, bool) {
-        let (failed, ended) = oneshot::channel();
+    /// Takes answers until a take fails or no call waits. Returns the fault, and whether a take
+    /// succeeded. The task of the connection takes them.
+    async fn take_until_fault(self: &Arc<Self>, connection: &Arc<Connection>) -> Ended {
+        let (end, ended) = oneshot::channel();
         let key = self.core.keys.name(&self.inbox);
         let limit = BLOCK_LIMIT.as_secs().to_string();
         let count = MAX_ANSWERS.to_string();
@@ -107,22 +139,23 @@ impl Shared {
             connection: Arc::downgrade(connection),
             pop: Command::new(pop),
             has_taken: false,
-            failed,
+            end,
         };
         taking.take();
         // The sender is dropped without a fault only together with the connection.
-        ended.await.unwrap_or_else(|_| (Fault::lost(), false))
+        ended.await.unwrap_or_else(|_| (Some(Fault::lost()), false))
     }
 
     /// Does the same on a server without `BLMPOP`.
-    async fn take_in_two_steps(&self, connection: &Connection) -> (Fault, bool) {
+    async fn take_in_two_steps(&self, connection: &Connection) -> Ended {
         let mut has_taken = false;
         loop {
             let taken = self.pop_in_two_steps(connection);
             match timeout(BLOCK_LIMIT * 2, taken).await {
+                Ok(Ok(answers)) if answers.is_empty() && self.is_idle() => return (None, true),
                 Ok(Ok(answers)) => self.receive(&answers),
-                Ok(Err(fault)) => return (fault, has_taken),
-                Err(_elapsed) => return (Fault::timeout(), has_taken),
+                Ok(Err(fault)) => return (Some(fault), has_taken),
+                Err(_elapsed) => return (Some(Fault::timeout()), has_taken),
             }
             has_taken = true;
         }
@@ -168,8 +201,11 @@ struct Taking {
     pop: Command,
     /// Whether a command succeeded.
     has_taken: bool,
-    failed: oneshot::Sender<(Fault, bool)>,
+    end: oneshot::Sender<Ended>,
 }
+
+/// Why no more answers are taken, `None` if no call waits. And whether a take succeeded.
+type Ended = (Option<Fault>, bool);
 
 impl Taking {
     /// Sends the next command. Its handler runs in the task of the connection.
@@ -186,15 +222,16 @@ impl Taking {
 
     fn handle(mut self, outcome: Result<Reply, Fault>) {
         let taken: Result<Option<(Bytes, Vec<Bytes>)>, Fault> = outcome.and_then(read);
+        // The receiver of the end is gone when the provider was closed.
         match taken {
+            Ok(None) if self.shared.is_idle() => drop(self.end.send((None, true))),
             Ok(taken) => {
                 self.shared
                     .receive(&taken.map(|(_, answers)| answers).unwrap_or_default());
                 self.has_taken = true;
                 self.take();
             }
-            // The receiver is gone when the provider was closed.
-            Err(fault) => drop(self.failed.send((fault, self.has_taken))),
+            Err(fault) => drop(self.end.send((Some(fault), self.has_taken))),
         }
     }
 }

@@ -16,6 +16,7 @@ mod connecting;
 mod disrupted_calls;
 mod disruption;
 mod freezing_proxy;
+mod idle_calls;
 mod late;
 mod only_server;
 mod queues;
