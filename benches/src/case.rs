@@ -52,6 +52,11 @@ impl Case {
         }
     }
 
+    /// Returns its name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Does only one in so many of the group's operations, for a case that is much slower.
     #[must_use]
     pub fn one_in(mut self, one_in: usize) -> Self {

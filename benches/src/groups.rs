@@ -12,6 +12,7 @@ use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 
 pub use self::memory::groups as memory;
+pub use self::queues::draining_worker;
 use crate::{Case, Group, Sample};
 
 /// Returns the groups that need the Redis at this URL.

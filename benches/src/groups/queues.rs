@@ -8,7 +8,9 @@ use pymq_core::{Queue, Raw};
 use tokio::sync::mpsc;
 
 use super::{bus, case};
-use crate::{Goal, Group, Measure, Meter, Runtime, Sample, payload, raw, spread, text, unique};
+use crate::{
+    Case, Goal, Group, Measure, Meter, Runtime, Sample, payload, raw, spread, text, unique,
+};
 
 /// How often the end of the work is checked.
 const POLL: Duration = Duration::from_micros(200);
@@ -20,45 +22,48 @@ pub(super) fn groups(url: &str) -> Vec<Group> {
     groups
 }
 
+const WORKER: &str = "pymq worker(64), acked";
+
 /// A full queue that a worker empties.
 fn draining(url: &str) -> Group {
     const RAW: &str = "redis-rs, Lua batch of 64 and RPOP n";
-    const PYMQ: &str = "pymq worker(64), acked";
-    let cases = vec![
-        case(url, RAW, raw::drain),
-        case(url, PYMQ, |url, n| async move {
-            let queue = bus(&url).await.queue::<Raw>(unique("drain"));
-            let batch = vec![Raw::from(payload()); 64];
-            for _ in 0..n / 64 {
-                queue.put_all(&batch).await.expect("put_all");
-            }
-            // Another bus: the worker of another process.
-            let queue = bus(&url).await.queue::<String>(queue.name());
-            let meter = Meter::with_server(&url);
-            let handled = Arc::new(AtomicUsize::new(0));
-            let counter = Arc::clone(&handled);
-            let count = move |_: String| {
-                let counter = Arc::clone(&counter);
-                async move {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-            };
-            let running = queue
-                .worker(count)
-                .concurrency(64)
-                .start()
-                .expect("a worker");
-            while handled.load(Ordering::Relaxed) < n {
-                tokio::time::sleep(POLL).await;
-            }
-            until_settled(&queue).await;
-            let sample = meter.stop(n);
-            running.stop().await;
-            sample
-        }),
-    ];
+    let cases = vec![case(url, RAW, raw::drain), draining_worker(url)];
     Group::new("worker draining a full queue, acked", 25_600, cases)
-        .goal(Goal::faster(PYMQ, RAW, 0.8, 1.1))
+        .goal(Goal::faster(WORKER, RAW, 0.8, 1.1))
+}
+
+/// A worker of 64 handlers that empties a full queue.
+pub fn draining_worker(url: &str) -> Case {
+    case(url, WORKER, |url, n| async move {
+        let queue = bus(&url).await.queue::<Raw>(unique("drain"));
+        let batch = vec![Raw::from(payload()); 64];
+        for _ in 0..n / 64 {
+            queue.put_all(&batch).await.expect("put_all");
+        }
+        // Another bus: the worker of another process.
+        let queue = bus(&url).await.queue::<String>(queue.name());
+        let meter = Meter::with_server(&url);
+        let handled = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&handled);
+        let count = move |_: String| {
+            let counter = Arc::clone(&counter);
+            async move {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let running = queue
+            .worker(count)
+            .concurrency(64)
+            .start()
+            .expect("a worker");
+        while handled.load(Ordering::Relaxed) < n {
+            tokio::time::sleep(POLL).await;
+        }
+        until_settled(&queue).await;
+        let sample = meter.stop(n);
+        running.stop().await;
+        sample
+    })
 }
 
 /// Waits until every item is acked.
