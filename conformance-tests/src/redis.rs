@@ -17,10 +17,12 @@ mod watchdog;
 
 use std::env;
 use std::iter;
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use tokio::sync::OnceCell;
 use url::Url;
+use uuid::Uuid;
 
 pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
@@ -78,6 +80,21 @@ impl Server {
             Source::Docker => docker::start(Some(port), options).await,
             _ => local::start_on(port, options).await,
         }
+    }
+
+    /// Starts a server on a port for [`start_on`](Self::start_on): no other server gets the port
+    /// after this one has ended. It is below those that the system and Docker hand out.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_for_restarts() -> Result<Self, Failure> {
+        let port = iter::repeat_with(|| {
+            let [low, high, ..] = *Uuid::new_v4().as_bytes();
+            20_000 + u16::from_le_bytes([low, high]) % 12_000
+        })
+        .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
+        Self::start_on(port.unwrap_or(20_000), &[]).await
     }
 
     /// Returns its source.

@@ -91,7 +91,7 @@ async fn an_idle_handle_does_not_notice_that_its_connection_was_killed() {
 
 #[tokio::test]
 async fn an_outage_ends_each_call_in_time_and_itself_when_the_server_is_back() {
-    let server = Server::start(&[]).await;
+    let server = Server::start_for_restarts().await;
     let port = server.port();
     let provider = server
         .config()

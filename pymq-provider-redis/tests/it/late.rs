@@ -211,7 +211,7 @@ async fn a_request_that_redis_reads_after_its_time_is_not_published() {
 
 #[tokio::test]
 async fn a_call_that_timed_out_during_an_outage_is_not_sent_after_it() {
-    let server = Server::start(&[]).await;
+    let server = Server::start_for_restarts().await;
     let (port, caller, callee) = (
         server.port(),
         server.connect().await,

@@ -22,6 +22,11 @@ impl Server {
         Self(redis::Server::start(options).await.unwrap())
     }
 
+    /// Starts a server after which another one can start on its port.
+    pub(crate) async fn start_for_restarts() -> Self {
+        Self(redis::Server::start_for_restarts().await.unwrap())
+    }
+
     /// Starts a server on the port of an earlier one, as after an outage.
     pub(crate) async fn start_on(port: u16) -> Self {
         Self(redis::Server::start_on(port, &[]).await.unwrap())
