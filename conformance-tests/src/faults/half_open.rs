@@ -80,8 +80,11 @@ impl Far {
         let bus = through(&network, setting).await?;
         let echo = bus.stub::<(u64,), u64>("echo").timeout(TIMEOUT);
         echo.call((1,)).await?;
-        let taking = bus.clone();
-        let taker = tokio::spawn(async move { taking.queue::<u64>("halves").get().await });
+        let queue = bus.queue::<u64>("halves");
+        // After a message, a wait has a connection of its own for some seconds.
+        queue.put(&1).await?;
+        queue.get().await?;
+        let taker = tokio::spawn(async move { queue.get().await });
         // The inbox of the calls and the taker wait at the server.
         timeout(WAIT_LIMIT, blocked(server, 2)).await??;
         Ok(Self {
