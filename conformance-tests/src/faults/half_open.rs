@@ -14,8 +14,8 @@ use crate::redis::Controlled;
 use crate::{Failure, Outcome};
 
 /// The time limit until a half-open connection is found. A connection for commands needs two
-/// timeouts. A connection that is checked every 2 s, or blocks for 2 s at a time and waits as long
-/// again, needs that time and a new connection.
+/// timeouts. A connection that is checked every second, or blocks for 2 s at a time and waits as
+/// long again, needs that time and a new connection.
 const FOUND: Duration = Duration::from_secs(5);
 
 /// The time limit of a wait.

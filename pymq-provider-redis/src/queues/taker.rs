@@ -7,13 +7,14 @@
 //! of a caller, never a command. One case breaks the order: a take on a broken connection is left
 //! to a task of its own, because its answer may come late or never.
 //!
-//! **A wait hands one message over.** While callers wait at an empty queue, the task waits with a
-//! command that moves the next message to a [`Handoff`] of this process. When no caller waits any
-//! more, the task closes the wait before it does anything else, so no message goes to a process in
-//! which nobody waits. It also closes the wait before each take. A message that the wait brought is
-//! older than those of the take, so it is handed out first.
+//! **A wait hands one message over.** While callers wait at an empty queue, the task waits too. The
+//! wait ends when the server moves the next message to a [`Handoff`] of this process. When no
+//! caller waits any more, the task closes the wait before it does anything else. So no message goes
+//! to a process without a waiting caller. It also closes the wait before each take. The message of
+//! the wait is older than those of the take, so it is handed out first.
 //!
-//! **No wake-up is lost.** The blocking command returns at once if there is a message.
+//! **No wake-up is lost.** The blocking command returns at once if there is a message. At a quiet
+//! queue, the watch begins before the task looks for a message.
 
 mod waiting;
 
@@ -36,8 +37,8 @@ use crate::connection;
 /// The longest time between two sweeps while the queue has a taker. It is shortened at random.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The same while callers wait and nothing has changed. It guards against a server that does not tell
-/// a change.
+/// The same while callers wait and nothing has changed. It guards against a server that does not
+/// tell a change.
 const UNCHANGED_SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The shortest time between two sweeps of due messages.

@@ -1,8 +1,10 @@
-//! [`Watch`]: learns when one of some keys changes, by the client-side caching of Redis: the server
-//! remembers which keys this connection has read, and tells when one changes, whoever changes it.
+//! [`Watch`]: learns when one of some keys changes. It uses the client-side caching of Redis: the
+//! server remembers the keys that a connection has read. When any client changes one of them, it
+//! sends a message to that connection.
 //!
-//! The server tells that once. So a watch ends with the first change, and whenever changes could
-//! have been missed. Its owner then reads the keys, and begins it again before that.
+//! The server sends this message once for each key. So a watch ends with the first change. It also
+//! ends when a change may have been missed. Its owner then begins it again, and reads the keys
+//! after that.
 
 use std::collections::HashMap;
 use std::sync::Arc;

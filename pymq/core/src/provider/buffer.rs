@@ -85,7 +85,7 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Creates a token for whose end nobody waits.
+    /// Creates a token whose end is not awaited.
     pub(super) fn unobserved() -> Self {
         Self { _done: None }
     }
