@@ -181,7 +181,7 @@ async fn work(
             _ = &mut end => return Ok(()),
         };
         let (job, attempt) = (*lease, lease.attempt());
-        journal.write(job, Entry::Begun)?;
+        journal.write(job, Entry::Begun(attempt))?;
         if orders.order.announces {
             writeln!(std::io::stdout(), "{BEGINS}")?;
         }

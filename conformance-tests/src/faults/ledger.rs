@@ -36,8 +36,8 @@ pub enum Entry {
     Unknown,
     /// Its put failed, and has not happened.
     Refused,
-    /// The work on it begins.
-    Begun,
+    /// The work on it begins; this is the attempt.
+    Begun(u32),
     /// The work on it is done; this was the attempt.
     Worked(u32),
     /// The ack returned `Ok`: the message may not be handed out again.
@@ -70,7 +70,7 @@ impl Journal {
             Entry::Accepted => ('a', 0),
             Entry::Unknown => ('u', 0),
             Entry::Refused => ('r', 0),
-            Entry::Begun => ('b', 0),
+            Entry::Begun(attempt) => ('b', attempt),
             Entry::Worked(attempt) => ('w', attempt),
             Entry::Acked => ('k', 0),
             Entry::Lost => ('l', 0),

@@ -137,7 +137,7 @@ pub(super) async fn run(orders: &str) -> Result<(), Failure> {
         let (journal, producer) = (Arc::clone(&journal), orders.number);
         let work = move |seq: u32| {
             // Before anything else: the call begins now.
-            let noted = journal.write(Job { producer, seq }, Entry::Begun);
+            let noted = journal.write(Job { producer, seq }, Entry::Begun(1));
             async move {
                 noted.expect("the journal can be written");
                 sleep(Duration::from_millis(u64::from(seq % longest))).await;

@@ -72,9 +72,12 @@ impl Tally {
             "u" => fate.put = Some(Entry::Unknown),
             "r" => fate.put = Some(Entry::Refused),
             "b" => {
-                let last = fate.begun.replace(at);
-                let after = last.map_or(Duration::ZERO, |last| at.saturating_sub(last));
-                self.worst_redelivery = self.worst_redelivery.max(after);
+                if let Some((last_attempt, last)) = fate.begun.replace((attempt, at)) {
+                    // A process can be killed between the attempt and its first line.
+                    let attempts = attempt.saturating_sub(last_attempt).max(1);
+                    let after = at.saturating_sub(last) / attempts;
+                    self.worst_redelivery = self.worst_redelivery.max(after);
+                }
             }
             "w" => {
                 fate.worked.push(attempt);
@@ -124,8 +127,8 @@ impl Tally {
         self.late_acks + self.unsettled
     }
 
-    /// Returns the longest time from when a consumer began to work on a message until the next one
-    /// did, because the first did not finish.
+    /// Returns the longest time from one attempt at a message to the next one. Attempts that did not
+    /// get to the work count: each of them took the same share of the time.
     pub fn worst_redelivery(&self) -> Duration {
         self.worst_redelivery
     }
@@ -216,8 +219,8 @@ impl Tally {
 struct Fate {
     sent: Option<Duration>,
     put: Option<Entry>,
-    /// When the work on it began for the last time.
-    begun: Option<Duration>,
+    /// The last attempt on which work began, and when.
+    begun: Option<(u32, Duration)>,
     worked: Vec<u32>,
     first_worked: Option<Duration>,
     /// How many of its acks returned `Ok`.

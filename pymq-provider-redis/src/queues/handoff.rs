@@ -9,8 +9,8 @@
 //! a sweep returns the message as after any lease.
 //!
 //! **A wait is closed, not dropped.** While a wait is open, the server may move a message at any
-//! moment. `close_wait.lua` makes that impossible. The blocking command goes on for up to a second
-//! and brings nothing, unless the next wait opens it again.
+//! moment. `close_wait.lua` makes that impossible. The blocking command goes on for up to half a
+//! second and brings nothing, unless the next wait opens it again.
 
 mod outcome;
 mod quiet;
@@ -40,17 +40,21 @@ static REOPEN_WAIT: Script = Script::new(include_str!("../../scripts/reopen_wait
 static CLOSE_WAIT: Script = Script::new(include_str!("../../scripts/close_wait.lua"));
 
 /// How long one command blocks. Bounded, so that each answer also proves that the server is alive.
-const BLOCK_LIMIT: Duration = Duration::from_secs(1);
+const BLOCK_LIMIT: Duration = Duration::from_millis(500);
 
 /// How late its answer may be before the connection is dropped.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a message stays in a handoff, at least, before a sweep returns it. A message without a
-/// lease is removed from it at once.
-const MIN_HOLD: Duration = Duration::from_secs(2);
+/// How long a message without a lease stays in a handoff, at least, before a sweep returns it. It is
+/// removed from it at once.
+pub(super) const HOLD_WITHOUT_LEASE: Duration = Duration::from_secs(2);
 
-/// How much longer than the lease a handoff is held: the wait comes first.
-const HOLD_MARGIN: Duration = Duration::from_millis(1_500);
+/// The same for a message with a lease. A lease that is shorter is set once the message is there. If
+/// the process is killed before that, the message comes back this late.
+const MIN_HOLD: Duration = Duration::from_secs(1);
+
+/// How much longer than that a handoff is held: the wait comes first.
+const HOLD_MARGIN: Duration = Duration::from_secs(1);
 
 /// How long a closed handoff stays closed if this process dies before the blocking command ends.
 const CLOSED_TIME: Duration = Duration::from_secs(10);
@@ -123,25 +127,29 @@ impl Handoff {
         self.quiet.note_activity();
     }
 
-    /// Waits for a message. `lease` is the longest that a caller asks for. Without it,
-    /// no caller waits: this ends with the command in flight.
+    /// Waits for a message, and holds it for this time at least. Without the time, no caller waits:
+    /// this ends with the command in flight.
     ///
     /// Cancel safe: the next call continues with the command in flight.
-    pub(super) async fn next(&mut self, lease: Option<Duration>) -> Outcome {
-        match (&mut self.wait, lease) {
+    pub(super) async fn next(&mut self, hold: Option<Duration>) -> Outcome {
+        match (&mut self.wait, hold) {
             (Some(_), None) => {}
             (None, None) => return Outcome::Unknown,
-            (Some(wait), Some(lease)) => {
+            (Some(wait), Some(hold)) => {
                 if wait.ends.is_none() {
-                    let time = hold_time(lease);
+                    let time = hold_time(hold);
                     wait.ends = Some(Instant::now() + time);
-                    let hold = REOPEN_WAIT
+                    let reopen = REOPEN_WAIT
                         .with_code(&self.keys.of_wait(&wait.batch), &args(&wait.batch, time));
                     // If this fails, the command ends without a message, and the next one follows.
-                    drop(self.queue.commands().start(hold, |_: Result<(), Fault>| {}));
+                    drop(
+                        self.queue
+                            .commands()
+                            .start(reopen, |_: Result<(), Fault>| {}),
+                    );
                 }
             }
-            (None, Some(lease)) => {
+            (None, Some(hold)) => {
                 if let Some(at) = self.next_attempt {
                     sleep_until(at).await;
                     self.next_attempt = None;
@@ -150,7 +158,7 @@ impl Handoff {
                     self.give_up_connection();
                     match self.quiet.sign().await {
                         Sign::Message(connection) => {
-                            self.wait = Some(self.start(&connection, lease, None));
+                            self.wait = Some(self.start(&connection, hold, None));
                         }
                         Sign::Leases => return Outcome::Changed,
                         Sign::Unavailable => {}
@@ -161,7 +169,7 @@ impl Handoff {
                         Ok(connection) => connection,
                         Err(fault) => return self.failed(fault),
                     };
-                    self.wait = Some(self.start(&connection, lease, Some(BLOCK_LIMIT)));
+                    self.wait = Some(self.start(&connection, hold, Some(BLOCK_LIMIT)));
                 }
             }
         }
@@ -258,17 +266,17 @@ impl Handoff {
     fn start(
         &mut self,
         connection: &Arc<Connection>,
-        lease: Duration,
+        hold: Duration,
         limit: Option<Duration>,
     ) -> Wait {
         let batch = self.batch.take().unwrap_or_else(new_handoff);
-        let time = hold_time(lease);
+        let time = hold_time(hold);
         let keys = self.keys.of_wait(&batch);
         let [_, from, to] = &keys;
         let take = match limit {
             None => Command::new(["LMOVE", from, to, "RIGHT", "LEFT"]),
             Some(limit) => {
-                let limit = limit.as_secs().to_string();
+                let limit = limit.as_secs_f64().to_string();
                 Command::new(["BLMOVE", from, to, "RIGHT", "LEFT", &limit])
             }
         };
@@ -380,9 +388,9 @@ fn reporter(queue: &Queue) -> HealthReporter {
     queue.shared().core.health_reporter("waiting")
 }
 
-/// Returns how long a handoff is held for a lease of this length.
-fn hold_time(lease: Duration) -> Duration {
-    lease.clamp(MIN_HOLD, MAX_DURATION) + HOLD_MARGIN
+/// Returns how long a handoff is registered for, so that its message is held for this time.
+fn hold_time(hold: Duration) -> Duration {
+    hold.clamp(MIN_HOLD, MAX_DURATION) + HOLD_MARGIN
 }
 
 /// Returns the arguments of both scripts.

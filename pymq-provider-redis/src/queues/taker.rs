@@ -65,8 +65,8 @@ enum Step {
     Take(TakeRequest),
     /// Wait for a wake-up, a message or the given time.
     Wait {
-        /// The longest lease that a caller asks for, if one waits.
-        lease: Option<Duration>,
+        /// How long the message must be held, if a caller waits.
+        hold: Option<Duration>,
         until: Instant,
     },
 }
@@ -118,7 +118,7 @@ impl Taker {
                 Step::CloseWait => self.close_wait().await,
                 Step::Sweep => self.sweep().await,
                 Step::Take(request) => self.take(request).await,
-                Step::Wait { lease, until } => self.wait(lease, until).await,
+                Step::Wait { hold, until } => self.wait(hold, until).await,
             }
         }
     }
@@ -195,7 +195,7 @@ impl Taker {
         }
         let poll_at = self.poll_at.filter(|_| is_awaited);
         Step::Wait {
-            lease: is_awaited.then(|| waiters.longest_lease()),
+            hold: is_awaited.then(|| waiters.longest_hold()),
             until: poll_at.map_or(sweep_at, |poll_at| poll_at.min(sweep_at)),
         }
     }
@@ -219,10 +219,10 @@ impl Taker {
         rest
     }
 
-    async fn wait(&mut self, lease: Option<Duration>, until: Instant) {
+    async fn wait(&mut self, hold: Option<Duration>, until: Instant) {
         let close = self.shared().core.close.clone();
         let wakeup = Arc::clone(&self.wakeup);
-        let must_wait = lease.is_some() || self.handoff.is_waiting();
+        let must_wait = hold.is_some() || self.handoff.is_waiting();
         tokio::select! {
             biased;
             () = close.cancelled() => {}
@@ -233,7 +233,7 @@ impl Taker {
                     self.update(Waiters::retry_all);
                 }
             }
-            outcome = self.handoff.next(lease), if must_wait => self.waited(outcome).await,
+            outcome = self.handoff.next(hold), if must_wait => self.waited(outcome).await,
         }
     }
 

@@ -9,6 +9,7 @@ use pymq_core::{Error, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use crate::queues::handoff::HOLD_WITHOUT_LEASE;
 use crate::queues::queue::Queue;
 use crate::queues::taken::{Segment, Taken};
 
@@ -183,10 +184,11 @@ impl Waiters {
             }
     }
 
-    /// Returns the longest lease that a caller waits for.
-    pub(in crate::queues) fn longest_lease(&self) -> Duration {
-        let leases = self.waiting.iter().filter_map(|waiter| waiter.lease);
-        leases.max().unwrap_or_default()
+    /// Returns how long a message must be held for the caller that needs it the longest.
+    pub(in crate::queues) fn longest_hold(&self) -> Duration {
+        let holds = self.waiting.iter();
+        let holds = holds.map(|waiter| waiter.lease.unwrap_or(HOLD_WITHOUT_LEASE));
+        holds.max().unwrap_or_default()
     }
 
     /// Returns what the first waiter asks for, if a caller waits.
