@@ -39,6 +39,7 @@ mod config;
 mod handle;
 mod queues;
 mod rpc;
+mod table;
 mod topics;
 
 use std::sync::Arc;

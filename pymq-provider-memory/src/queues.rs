@@ -37,18 +37,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use dashmap::DashMap;
 use dashmap::mapref::one::Ref;
 use pymq_core::{Error, ErrorKind};
 
 use self::now::Now;
 use self::state::State;
 use self::waiters::Waiters;
+use crate::table::Table;
 
 /// The queues of a namespace, by name.
 #[derive(Debug, Default)]
 pub(crate) struct Queues {
-    table: DashMap<Arc<str>, Arc<Queue>>,
+    table: Table<Queue>,
     /// How many more queues may be created before idle ones are removed.
     until_sweep: AtomicUsize,
 }

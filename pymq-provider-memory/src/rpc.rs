@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use dashmap::DashMap;
 use pymq_core::provider::{
     Health, Replies, Reply, ReplyInlet, Request, RequestInlet, RequestOptions, Requests, Target,
     replies, requests,
@@ -15,6 +14,7 @@ use pymq_core::{Error, ErrorKind, Message, Result};
 
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};
+use crate::table::Table;
 
 /// Serves a channel. Requests reach the server when this returns.
 pub(crate) fn listen(handle: &Arc<Handle>, channel: &str) -> Result<Requests> {
@@ -78,7 +78,7 @@ impl Caller {
 /// The servers of a namespace, by channel.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    table: DashMap<Arc<str>, Arc<Servers>>,
+    table: Table<Servers>,
 }
 
 /// The servers of a channel; never empty.

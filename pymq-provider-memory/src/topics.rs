@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use dashmap::DashMap;
 use pymq_core::name::RESERVED_PREFIX;
 use pymq_core::provider::{Filter, Inlet, Subscription, subscription};
 use pymq_core::{Message, Published, Result, glob};
 
 use crate::broker::unique;
 use crate::handle::{Handle, Opened};
+use crate::table::Table;
 
 /// Subscribes a handle. The subscription is live when this returns.
 pub(crate) fn subscribe(handle: &Arc<Handle>, filter: &Filter) -> Result<Subscription> {
@@ -26,7 +26,7 @@ pub(crate) fn subscribe(handle: &Arc<Handle>, filter: &Filter) -> Result<Subscri
 /// is delivered.
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
-    exact: DashMap<Arc<str>, Arc<Subscribers>>,
+    exact: Table<Subscribers>,
     /// Not a sharded table, because each publish looks at all patterns.
     patterns: RwLock<BTreeMap<Arc<str>, Arc<Subscribers>>>,
     /// The number of patterns. A publish takes no lock while there are none.

@@ -1,9 +1,9 @@
 //! The leased messages of a queue.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
 use pymq_core::provider::Receipt;
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::now::Now;
@@ -16,7 +16,8 @@ use crate::broker::unique;
 /// grow in the order of the takes.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    by_token: HashMap<u64, Lease, BuildHasherDefault<TokenHasher>>,
+    /// The hash needs no secret: only tokens that this process has made are in the table.
+    by_token: FxHashMap<u64, Lease>,
     /// The messages of one take have one deadline, so there are few. Each has a lease.
     by_deadline: BTreeMap<Instant, Batch>,
 }
@@ -114,28 +115,6 @@ impl Leases {
 /// Returns the token of a receipt; `None` for a receipt that this provider did not issue.
 fn token(receipt: &Receipt) -> Option<u64> {
     receipt.as_bytes().try_into().ok().map(u64::from_be_bytes)
-}
-
-/// The hash of a token. It is quick and needs no secret: only tokens that this process has made are
-/// in the table.
-#[derive(Debug, Default)]
-struct TokenHasher(u64);
-
-impl Hasher for TokenHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, i: u64) {
-        // The golden ratio: it spreads consecutive numbers over the high bits too.
-        self.0 = (self.0 ^ i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]

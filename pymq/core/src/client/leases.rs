@@ -2,9 +2,9 @@
 //! lease is held from the moment it is taken until the provider has answered its settlement.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
 use crate::error::ErrorKind;
@@ -28,29 +28,8 @@ struct Held {
 /// Identifies one lease among those of its bus. Tickets grow in the order of the takes.
 pub(crate) type Ticket = u64;
 
-/// Something for each ticket.
-pub(crate) type ByTicket<T> = HashMap<Ticket, T, BuildHasherDefault<TicketHasher>>;
-
-/// The hash of a ticket. It is quick and needs no secret, because only the bus makes tickets.
-#[derive(Debug, Default)]
-pub(crate) struct TicketHasher(u64);
-
-impl Hasher for TicketHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, i: u64) {
-        // The golden ratio: it spreads consecutive numbers over the high bits too.
-        self.0 = (self.0 ^ i).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+/// Something for each ticket. The hash needs no secret, because only the bus makes tickets.
+pub(crate) type ByTicket<T> = FxHashMap<Ticket, T>;
 
 impl HeldLeases {
     /// Holds leases of one queue, in the order in which they were taken. Returns the ticket of the
