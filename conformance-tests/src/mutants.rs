@@ -198,7 +198,7 @@ async fn relay(
 ) {
     while !inlet.is_detached() {
         match live.recv().await.map(&change) {
-            Ok(Some(Incoming::Message(published))) => inlet.push(&published),
+            Ok(Some(Incoming::Message(published))) => inlet.push(published),
             Ok(Some(_)) => inlet.gap(),
             Ok(None) => {}
             Err(end) => return inlet.end(end),

@@ -238,7 +238,7 @@ impl Provider for Toy {
             let mut reached = HashSet::new();
             let published = Published::new(topic, message);
             for listener in state.listeners.iter().filter(|it| *it.topic == *topic) {
-                listener.inlet.push(&published);
+                listener.inlet.push(published.clone());
                 reached.insert(listener.handle);
             }
             reached.len()

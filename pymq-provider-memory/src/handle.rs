@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pymq_core::provider::{Detached, Filter, Health, Inlet, ReplyInlet, RequestInlet};
-use pymq_core::{Error, ErrorKind, Result};
+use pymq_core::{Error, ErrorKind, Message, Result};
 
 use crate::MemoryBroker;
 use crate::broker::{Space, unique};
@@ -66,6 +66,11 @@ impl Handle {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn publish(&self, topic: &str, message: Message) -> Result<usize> {
+        self.check("publish to", topic)?;
+        Ok(self.space.topics.publish(topic, message))
     }
 
     /// Adds a subscription, server or call. It stays until [`release`](Self::release) removes it or

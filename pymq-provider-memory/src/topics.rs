@@ -64,7 +64,7 @@ impl Topics {
             return push_all(&patterns, &Published::new(topic, message));
         };
         let published = Published::new(Arc::clone(&exact.name), message);
-        exact.push(&published) + push_all(&patterns, &published)
+        push_all(&patterns, &published) + exact.push(published)
     }
 
     pub(crate) fn add(&self, filter: &Filter, handle: u64, id: u64, inlet: &Inlet) {
@@ -145,9 +145,12 @@ impl Subscribers {
     }
 
     /// Delivers a message, and returns how many handles it reached.
-    fn push(&self, published: &Published) -> usize {
-        for subscriber in &self.list {
-            subscriber.inlet.push(published);
+    fn push(&self, published: Published) -> usize {
+        if let Some((last, others)) = self.list.split_last() {
+            for subscriber in others {
+                subscriber.inlet.push(published.clone());
+            }
+            last.inlet.push(published);
         }
         self.handles
     }
@@ -174,7 +177,7 @@ impl Subscribers {
 }
 
 fn push_all(all: &[Arc<Subscribers>], published: &Published) -> usize {
-    all.iter().map(|each| each.push(published)).sum()
+    all.iter().map(|each| each.push(published.clone())).sum()
 }
 
 fn is_pattern(filter: &Filter) -> bool {

@@ -110,7 +110,7 @@ impl Twist for BoundedRetries {
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
             while let Ok(Incoming::Message(published)) = source.recv().await {
-                inlet.push(&published);
+                inlet.push(published);
             }
             // The inlet stays open, so the reader is not told.
             std::future::pending::<()>().await;
@@ -133,7 +133,7 @@ impl Twist for UnboundedBuffer {
             loop {
                 match source.recv().await {
                     Ok(Incoming::Message(published)) => {
-                        inlet.push(&published);
+                        inlet.push(published.clone());
                         kept.push(published);
                     }
                     Ok(_) => inlet.gap(),

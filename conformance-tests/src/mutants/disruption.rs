@@ -33,7 +33,7 @@ async fn until_the_second_gap(mut live: Subscription, inlet: Inlet) {
     let mut gaps = 0;
     while gaps < 2 {
         match live.recv().await {
-            Ok(Incoming::Message(published)) => inlet.push(&published),
+            Ok(Incoming::Message(published)) => inlet.push(published),
             Ok(_) => {
                 gaps += 1;
                 inlet.gap();

@@ -86,7 +86,7 @@ impl Twist for Endless {
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
             while let Ok(pymq_core::provider::Incoming::Message(published)) = live.recv().await {
-                inlet.push(&published);
+                inlet.push(published);
             }
         });
         Ok(subscription)

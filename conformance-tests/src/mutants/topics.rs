@@ -69,7 +69,7 @@ impl Twist for NoDetach {
         let (inlet, subscription) = subscription(&filter, drop);
         tokio::spawn(async move {
             while let Ok(Incoming::Message(published)) = live.recv().await {
-                inlet.push(&published);
+                inlet.push(published);
             }
         });
         Ok(subscription)

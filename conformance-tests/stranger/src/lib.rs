@@ -150,7 +150,7 @@ impl Provider for Handle {
         let mut reached = HashSet::new();
         let published = Published::new(topic, message);
         for (handle, _, inlet) in state.listeners.values().filter(|it| *it.1 == *topic) {
-            inlet.push(&published);
+            inlet.push(published.clone());
             reached.insert(*handle);
         }
         Ok(reached.len())

@@ -236,7 +236,7 @@ impl Table {
             // A message may come before the confirmation is processed. The gap comes before both.
             local.resume();
             if local.stage == Stage::Live {
-                local.inlet.push(&published);
+                local.inlet.push(published.clone());
             }
         }
     }

@@ -107,6 +107,7 @@ struct Content {
 
 impl Published {
     /// Creates a message that was published on this topic.
+    #[inline]
     pub fn new(topic: impl Into<Arc<str>>, message: Message) -> Self {
         let topic = topic.into();
         let size = topic.len() + message.size();
@@ -118,6 +119,7 @@ impl Published {
     }
 
     /// Returns the topic, also when the subscription is to a pattern.
+    #[inline]
     pub fn topic(&self) -> &str {
         &self.0.topic
     }
@@ -128,7 +130,18 @@ impl Published {
         &self.0.message
     }
 
+    /// Returns the message for a change if nobody else has it.
+    #[inline]
+    pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
+        // Costs less than `get_mut`, which must also lock the weak references.
+        if Arc::strong_count(&self.0) > 1 {
+            return None;
+        }
+        Arc::get_mut(&mut self.0).map(|content| &mut content.message)
+    }
+
     /// Returns the size in bytes of the topic and the message.
+    #[inline]
     pub fn size(&self) -> usize {
         self.0.size
     }

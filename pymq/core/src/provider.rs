@@ -90,6 +90,19 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// If the future is dropped early, the message may or may not be sent.
     async fn publish(&self, topic: &str, message: Message) -> Result<usize>;
 
+    /// Does what [`publish`](Self::publish) does, at once. A provider that would have to wait returns
+    /// the message, and `publish` is called with it.
+    ///
+    /// This is the only method that a provider need not have. It saves the allocation of a future.
+    ///
+    /// # Errors
+    ///
+    /// The message, if it was not published. The inner result is that of `publish`.
+    fn try_publish(&self, topic: &str, message: Message) -> Result<Result<usize>, Message> {
+        let _ = topic;
+        Err(message)
+    }
+
     /// Sends messages to topics in their order, and returns for each how many subscribers it
     /// reached, as [`publish`](Self::publish) does.
     ///

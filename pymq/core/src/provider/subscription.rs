@@ -45,7 +45,7 @@ pub enum Incoming {
 /// let filter = Filter::Topic("news".into());
 /// let (inlet, mut subscription) = subscription(&filter, |detached| drop(detached));
 /// let published = Published::new("news", Message::json("1"));
-/// inlet.push(&published);
+/// inlet.push(published.clone());
 ///
 /// assert_eq!(subscription.recv().await?, Incoming::Message(published));
 /// # Ok(()) }
@@ -79,11 +79,12 @@ impl Inlet {
     /// [`Incoming::Lagged`].
     ///
     /// A subscription to a pattern never receives topics with the reserved prefix `__rpc_`.
-    pub fn push(&self, published: &Published) {
+    #[inline]
+    pub fn push(&self, published: Published) {
         if self.is_pattern && published.topic().starts_with(RESERVED_PREFIX) {
             return;
         }
-        let item = Incoming::Message(published.clone());
+        let item = Incoming::Message(published);
         // If the reader is gone, the message is dropped.
         drop(self.shared.push(item, push));
     }
@@ -125,6 +126,7 @@ impl Subscription {
     }
 
     /// Polls for the next message or lag.
+    #[inline]
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming>> {
         self.receiver.shared.poll(cx, pop)
     }
@@ -288,7 +290,7 @@ mod tests {
         let (inlet, mut subscription) = open(2, 1 << 20);
 
         for n in 0..5 {
-            inlet.push(&published(&n.to_string()));
+            inlet.push(published(&n.to_string()));
         }
 
         assert_eq!(
@@ -301,7 +303,7 @@ mod tests {
     async fn a_full_buffer_may_drop_the_newest_and_marks_where() {
         let (inlet, mut subscription) = open(2, 1 << 20);
         subscription.set_when_full(WhenFull::DropNewest);
-        let push = |n: u32| inlet.push(&published(&n.to_string()));
+        let push = |n: u32| inlet.push(published(&n.to_string()));
 
         (0..5).for_each(push);
         assert!(matches!(
@@ -322,8 +324,8 @@ mod tests {
     async fn bytes_bound_the_buffer_and_one_message_always_fits() {
         let (inlet, mut subscription) = open(100, 10);
 
-        inlet.push(&published("12345"));
-        inlet.push(&published(&"x".repeat(50)));
+        inlet.push(published("12345"));
+        inlet.push(published(&"x".repeat(50)));
 
         assert_eq!(
             drain(&inlet, &mut subscription).await,
@@ -335,11 +337,11 @@ mod tests {
     async fn a_dropped_gap_makes_the_count_unknown() {
         let (inlet, mut subscription) = open(2, 1 << 20);
 
-        inlet.push(&published("0"));
+        inlet.push(published("0"));
         inlet.gap();
         inlet.gap();
         for n in 1..4 {
-            inlet.push(&published(&n.to_string()));
+            inlet.push(published(&n.to_string()));
         }
 
         assert_eq!(drain(&inlet, &mut subscription).await, ["gap", "2", "3"]);
@@ -349,9 +351,9 @@ mod tests {
     async fn a_gap_keeps_its_place_between_messages() {
         let (inlet, mut subscription) = open(8, 1 << 20);
 
-        inlet.push(&published("0"));
+        inlet.push(published("0"));
         inlet.gap();
-        inlet.push(&published("1"));
+        inlet.push(published("1"));
 
         assert_eq!(drain(&inlet, &mut subscription).await, ["0", "gap", "1"]);
     }
@@ -362,10 +364,10 @@ mod tests {
         let (inlet, subscription) = subscription(&Filter::Topic("t".into()), move |_| {
             detached.send(()).unwrap();
         });
-        inlet.push(&published("0"));
+        inlet.push(published("0"));
 
         drop(subscription);
-        inlet.push(&published("1"));
+        inlet.push(published("1"));
 
         assert!(inlet.is_detached());
         assert_eq!(was_detached.recv().await, Some(()));

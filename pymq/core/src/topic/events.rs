@@ -131,8 +131,13 @@ impl<T: Decode> Events<T> {
                 self.session.counters().lagged(missed);
                 Ok(Received::Lagged(missed))
             }
-            Incoming::Message(published) => {
-                let event = T::decode(published.message()).map_err(|cause| {
+            Incoming::Message(mut published) => {
+                // The last reader may take the body out.
+                let event = match published.message_mut() {
+                    Some(message) => T::decode_last(message),
+                    None => T::decode(published.message()),
+                };
+                let event = event.map_err(|cause| {
                     self.session.counters().undecodable.add(1);
                     undecodable::<T>(&published, cause)
                 })?;

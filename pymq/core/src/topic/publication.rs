@@ -92,7 +92,10 @@ pub(super) async fn send(
     let mut message = encode().map_err(|error| unwritable(topic, error))?;
     message.headers = headers;
     let session = check(client, topic, &message)?;
-    session.provider().publish(topic, message).await
+    match session.provider().try_publish(topic, message) {
+        Ok(outcome) => outcome,
+        Err(message) => session.provider().publish(topic, message).await,
+    }
 }
 
 /// Encodes a value and adds it to those that are published soon.
