@@ -19,8 +19,7 @@ mod opaque;
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64_simd::STANDARD as BASE64;
 use bytes::Bytes;
 use pymq_core::codec::json::{LIST, OBJ, OPEN_OBJ, Object, THEN_TYPE, TYPE, is_readable};
 use pymq_core::{Encoding, Headers, Message};
@@ -151,7 +150,10 @@ fn frame_bytes(message: &Message, mut meta: Meta) -> Bytes {
     } else {
         Enc::Base64
     });
-    wrap(&format!("\"{}\"", BASE64.encode(&message.body)), &meta)
+    wrap(
+        &format!("\"{}\"", BASE64.encode_to_string(&message.body)),
+        &meta,
+    )
 }
 
 fn frame_object(message: &Message, text: &str, object: &Object<'_>, mut meta: Meta) -> Bytes {
@@ -237,7 +239,7 @@ fn unframe(payload: &Bytes) -> Option<(Message, Extra)> {
             } else {
                 Encoding::Json
             };
-            (encoding, BASE64.decode(encoded).ok()?.into())
+            (encoding, BASE64.decode_to_vec(encoded).ok()?.into())
         }
         ([_], Some(inside), Meta { form: None, .. }) => {
             (Encoding::Json, payload.slice_ref(inside.as_bytes()))

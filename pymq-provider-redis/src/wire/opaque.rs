@@ -1,8 +1,7 @@
 //! The frame of opaque bytes without headers and other data. It has one form, so it is written and
 //! read without JSON.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64_simd::STANDARD as BASE64;
 use bytes::Bytes;
 use pymq_core::Message;
 
@@ -15,7 +14,7 @@ pub(super) fn encode(body: &[u8]) -> Bytes {
     let encoded = body.len().div_ceil(3) * 4;
     let mut frame = String::with_capacity(OPEN.len() + encoded + CLOSE.len());
     frame.push_str(OPEN);
-    BASE64.encode_string(body, &mut frame);
+    BASE64.encode_append(body, &mut frame);
     frame.push_str(CLOSE);
     frame.into()
 }
@@ -26,10 +25,6 @@ pub(crate) fn decode(payload: &[u8]) -> Option<Message> {
     let encoded = payload
         .strip_prefix(OPEN.as_bytes())?
         .strip_suffix(CLOSE.as_bytes())?;
-    let padding = encoded.iter().rev().take(2).filter(|byte| **byte == b'=');
-    let length = (encoded.len() / 4 * 3).checked_sub(padding.count())?;
-    // Of the exact size, so that no other allocation is needed to share it.
-    let mut body = vec![0; length];
-    let read = BASE64.decode_slice(encoded, &mut body).ok()?;
-    (read == length).then(|| Message::bytes(body))
+    // Its buffer has the exact size, so that no other allocation is needed to share it.
+    BASE64.decode_to_vec(encoded).ok().map(Message::bytes)
 }

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, TYPE, elements};
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
@@ -162,7 +161,7 @@ pub(crate) fn write_request(
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
-        encoded = format!("[\"{}\"]", BASE64_STANDARD.encode(&message.body));
+        encoded = format!("[\"{}\"]", BASE64.encode_to_string(&message.body));
         &encoded
     } else {
         json_array(message)?
@@ -209,7 +208,7 @@ pub(crate) fn write_request(
 fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {
     if is_opaque {
         let encoded: String = serde_json::from_str(elements::<1>(args)?[0]?).ok()?;
-        return BASE64_STANDARD.decode(encoded).ok().map(Message::bytes);
+        return BASE64.decode_to_vec(encoded).ok().map(Message::bytes);
     }
     // The scan has checked the value, so its first byte tells its type.
     let is_array = args.starts_with('[');
