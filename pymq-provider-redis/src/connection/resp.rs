@@ -1,21 +1,12 @@
 //! The protocol of Redis, RESP2 and RESP3: [`Command`] writes it, [`Decoder`] reads it.
 
+mod decoder;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
 
-/// The deepest nesting of an answer. Ours have three levels.
-const MAX_DEPTH: usize = 16;
-
-/// The longest line: a number, a status or an error.
-const MAX_LINE: usize = 64 << 10;
-
-/// The most elements that are reserved before they are read.
-const MAX_RESERVED: usize = 1_024;
-
-/// The most bytes that are reserved for a text because of its length alone.
-const MAX_TRUSTED: usize = 1 << 20;
+pub(super) use self::decoder::Decoder;
 
 /// Arguments from this size on are sent from where they are, without a copy.
 const MIN_UNCOPIED: usize = 8 << 10;
@@ -227,138 +218,6 @@ fn push_header(text: &mut BytesMut, kind: u8, number: usize) {
     }
     push(kind);
     text.extend_from_slice(&line[at..]);
-}
-
-/// Reads replies from the bytes of a connection.
-///
-/// It looks for the end of a reply first, and continues where it stopped when more bytes have
-/// come. So each byte is looked at once, however slowly a large reply comes.
-#[derive(Debug, Default)]
-pub(super) struct Decoder {
-    /// The bytes that were received and not returned yet.
-    pub(super) buffer: BytesMut,
-    /// How far the first reply was looked at.
-    at: usize,
-    /// How many values of the first reply are missing. None of it was looked at if this is 0.
-    missing: usize,
-}
-
-impl Decoder {
-    /// Returns the next reply, or `None` if its end has not come.
-    pub(super) fn next(&mut self) -> Result<Option<Reply>, Malformed> {
-        if !self.find_end()? {
-            return Ok(None);
-        }
-        let frame = self.buffer.split_to(self.at).freeze();
-        self.at = 0;
-        read_value(&frame, &mut 0, MAX_DEPTH).map(Some)
-    }
-
-    fn find_end(&mut self) -> Result<bool, Malformed> {
-        if self.missing == 0 {
-            if self.buffer.is_empty() {
-                return Ok(false);
-            }
-            self.missing = 1;
-        }
-        while self.missing > 0 {
-            let Some(line) = line(&self.buffer[self.at..])? else {
-                return Ok(false);
-            };
-            let past_line = self.at + line.len() + 2;
-            let (past, inner) = match line[0] {
-                b'$' | b'=' | b'!' => match length(line)? {
-                    None => (past_line, 0),
-                    Some(length) => (past_line + length + 2, 0),
-                },
-                b'*' | b'~' | b'>' => (past_line, length(line)?.unwrap_or(0)),
-                b'%' => (past_line, length(line)?.unwrap_or(0) * 2),
-                b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => (past_line, 0),
-                _ => return Err(Malformed),
-            };
-            if let Some(missing) = past.checked_sub(self.buffer.len()).filter(|more| *more > 0) {
-                self.buffer
-                    .reserve(missing.min(self.buffer.len().max(MAX_TRUSTED)));
-                return Ok(false);
-            }
-            self.at = past;
-            self.missing = self.missing - 1 + inner;
-        }
-        Ok(true)
-    }
-}
-
-/// Returns the first line without its end, or `None` if the end is missing.
-fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Malformed> {
-    match bytes.iter().take(MAX_LINE).position(|byte| *byte == b'\n') {
-        Some(end) if end >= 2 && bytes[end - 1] == b'\r' => Ok(Some(&bytes[..end - 1])),
-        Some(_) => Err(Malformed),
-        None if bytes.len() >= MAX_LINE => Err(Malformed),
-        None => Ok(None),
-    }
-}
-
-/// Returns the number in a line, as a length. `None` stands for -1, which is null.
-fn length(line: &[u8]) -> Result<Option<usize>, Malformed> {
-    match number(&line[1..])? {
-        -1 => Ok(None),
-        // The limit of Redis for one string is less.
-        length @ 0..=0x7fff_ffff => usize::try_from(length).map(Some).map_err(|_| Malformed),
-        _ => Err(Malformed),
-    }
-}
-
-fn number(digits: &[u8]) -> Result<i64, Malformed> {
-    let text = std::str::from_utf8(digits).map_err(|_| Malformed)?;
-    text.parse().map_err(|_| Malformed)
-}
-
-/// Reads the value at a position of a complete reply, and moves the position behind it.
-fn read_value(frame: &Bytes, at: &mut usize, depth: usize) -> Result<Reply, Malformed> {
-    let line = line(frame.get(*at..).ok_or(Malformed)?)?.ok_or(Malformed)?;
-    let start = *at;
-    *at += line.len() + 2;
-    // Only texts are sliced, because a slice counts in a number that threads share.
-    let rest_of_line = || frame.slice(start + 1..start + line.len());
-    Ok(match line[0] {
-        b'+' | b',' | b'(' => Reply::Text(rest_of_line()),
-        b'-' => Reply::Error(rest_of_line()),
-        b':' => Reply::Int(number(&line[1..])?),
-        b'_' => Reply::Null,
-        b'#' => Reply::Int(i64::from(line[1..] == *b"t")),
-        kind @ (b'$' | b'=' | b'!') => {
-            let Some(length) = length(line)? else {
-                return Ok(Reply::Null);
-            };
-            let (start, end) = (*at, *at + length);
-            if frame.len() < end + 2 {
-                return Err(Malformed);
-            }
-            *at = end + 2;
-            match kind {
-                b'!' => Reply::Error(frame.slice(start..end)),
-                // The format of a verbatim string has three bytes, and a colon follows.
-                b'=' => Reply::Text(frame.slice(start + 4.min(length)..end)),
-                _ => Reply::Text(frame.slice(start..end)),
-            }
-        }
-        kind => {
-            let Some(length) = length(line)? else {
-                return Ok(Reply::Null);
-            };
-            let count = if kind == b'%' { length * 2 } else { length };
-            let depth = depth.checked_sub(1).ok_or(Malformed)?;
-            let mut values = Vec::with_capacity(count.min(MAX_RESERVED));
-            for _ in 0..count {
-                values.push(read_value(frame, at, depth)?);
-            }
-            if kind == b'>' {
-                Reply::Push(values)
-            } else {
-                Reply::List(values)
-            }
-        }
-    })
 }
 
 /// Reads pieces of bytes, for the fuzzer. The result ends with what is not RESP, if there is any.

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::decoder::{MAX_DEPTH, MAX_LINE};
 use super::*;
 
 fn decode(text: &[u8]) -> Result<Option<Reply>, Malformed> {
