@@ -31,6 +31,13 @@ impl Keys {
         [&self.prefix, name].concat()
     }
 
+    /// Puts the same name into a text, in place of what is there.
+    pub(crate) fn write_name(&self, name: &str, text: &mut String) {
+        text.clear();
+        text.push_str(&self.prefix);
+        text.push_str(name);
+    }
+
     /// Returns the glob for `PSUBSCRIBE`. The namespace in it is escaped.
     pub(crate) fn pattern(&self, pattern: &str) -> String {
         format!("{}{pattern}", glob::escape(&self.prefix))

@@ -168,7 +168,7 @@ impl Subscriptions {
             Some(Err(_)) => return,
         };
         let mut state = self.shared.lock();
-        state.table.deliver(connection, target, topic, &message);
+        state.table.deliver(connection, target, topic, message);
     }
 }
 

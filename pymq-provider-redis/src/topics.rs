@@ -52,7 +52,7 @@ impl Topics {
             let checked = self.core.limits.check_publish(context, payload.len());
             // An event that is refused is not sent, and the others are.
             if checked.is_ok() {
-                events.push((self.core.keys.name(&topic), payload, outcomes.len()));
+                events.push((topic, payload, outcomes.len()));
             }
             outcomes.push(checked.map(|()| 0));
         }
@@ -60,8 +60,8 @@ impl Topics {
             let batch = take_batch(&mut events, |(_, payload, _)| payload.len());
             match self.publish_batch(&batch).await {
                 Ok(counts) => {
-                    for (count, (channel, _, place)) in counts.into_iter().zip(&batch) {
-                        outcomes[*place] = self.count(channel, count);
+                    for (count, (topic, _, place)) in counts.into_iter().zip(&batch) {
+                        outcomes[*place] = self.count(topic, count);
                     }
                 }
                 Err(error) => {
@@ -74,16 +74,17 @@ impl Topics {
         outcomes
     }
 
-    /// Publishes payloads to channels as one command, and returns the reply to each.
-    async fn publish_batch(&self, batch: &[(String, Bytes, usize)]) -> Result<Vec<Reply>> {
+    /// Publishes payloads to topics as one command, and returns the reply to each.
+    async fn publish_batch(&self, batch: &[(Arc<str>, Bytes, usize)]) -> Result<Vec<Reply>> {
         let context = || "redis: publish".to_owned();
         let publish = || {
-            let names = batch
-                .iter()
-                .map(|(channel, ..)| channel.len() + COMMAND_OVERHEAD);
+            let overhead = self.core.keys.name("").len() + COMMAND_OVERHEAD;
+            let names = batch.iter().map(|(topic, ..)| topic.len() + overhead);
             let payloads = batch.iter().map(|(_, payload, _)| payload);
             let mut commands = CommandWriter::with_room(names.sum(), payloads);
-            for (channel, payload, _) in batch {
+            let mut channel = String::new();
+            for (topic, payload, _) in batch {
+                self.core.keys.write_name(topic, &mut channel);
                 commands.add(&[b"PUBLISH", channel.as_bytes()], [payload]);
             }
             commands.finish()
@@ -94,7 +95,7 @@ impl Topics {
         self.core.commands.query(context, publish).await
     }
 
-    fn count(&self, channel: &str, reply: Reply) -> Result<usize> {
+    fn count(&self, topic: &str, reply: Reply) -> Result<usize> {
         let fault = match reply {
             Reply::Error(text) => Fault::of_reply(&text),
             reply => match FromReply::from_reply(reply) {
@@ -102,7 +103,6 @@ impl Topics {
                 None => Fault::unexpected(),
             },
         };
-        let topic = self.core.keys.strip(channel).unwrap_or(channel);
         let context = format!("redis: publish to `{topic}`");
         Err(fault.into_error(&context, self.core.connector.address()))
     }

@@ -219,7 +219,7 @@ impl Table {
         connection: u64,
         target: TargetRef<'_>,
         topic: &str,
-        message: &Message,
+        message: Message,
     ) {
         if connection != self.connection {
             return;
@@ -231,7 +231,7 @@ impl Table {
         let Some(entry) = entry else {
             return;
         };
-        let published = Published::new(entry.shared_name(topic), message.clone());
+        let published = Published::new(entry.shared_name(topic), message);
         for local in &mut entry.topics {
             // A message may come before the confirmation is processed. The gap comes before both.
             local.resume();

@@ -11,6 +11,8 @@ pub use self::pattern::Pattern;
 pub use self::publication::Publication;
 pub use self::subscription::SubscriptionBuilder;
 
+use std::sync::Arc;
+
 use self::subscription::subscribing;
 use crate::client::Client;
 use crate::codec::Encode;
@@ -42,12 +44,12 @@ use crate::provider::Filter;
 #[derive(Clone, Debug)]
 pub struct Topic {
     client: Client,
-    name: String,
+    name: Arc<str>,
     headers: Headers,
 }
 
 impl Topic {
-    pub(crate) fn new(client: Client, name: String) -> Self {
+    pub(crate) fn new(client: Client, name: Arc<str>) -> Self {
         Self {
             client,
             name,
@@ -94,7 +96,13 @@ impl Topic {
     /// [`InvalidName`](crate::ErrorKind::InvalidName).
     pub async fn publish_nowait<V: Encode + ?Sized>(&self, value: &V) -> Result<()> {
         let headers = self.headers.clone();
-        publication::buffer(&self.client, &self.name, || value.encode(), headers).await
+        publication::buffer(
+            &self.client,
+            Arc::clone(&self.name),
+            || value.encode(),
+            headers,
+        )
+        .await
     }
 
     /// Returns the topic with a header for what it publishes. The header replaces one of the same
@@ -118,7 +126,7 @@ impl Topic {
     }
 
     fn filter(&self) -> Filter {
-        Filter::Topic(self.name.clone())
+        Filter::Topic(self.name.to_string())
     }
 }
 

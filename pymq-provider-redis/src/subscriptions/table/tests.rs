@@ -30,7 +30,7 @@ fn confirm(table: &mut Table) {
 
 fn deliver(table: &mut Table, connection: u64, text: &'static str) {
     let target = TargetRef::Channel("c");
-    table.deliver(connection, target, "c", &Message::json(text));
+    table.deliver(connection, target, "c", Message::json(text));
 }
 
 fn incoming(text: &'static str) -> Incoming {

@@ -204,7 +204,7 @@ impl Bus {
 
     /// Returns a topic, to publish on and to subscribe to.
     pub fn topic(&self, name: impl Into<String>) -> Topic {
-        Topic::new(self.client.clone(), name.into())
+        Topic::new(self.client.clone(), name.into().into())
     }
 
     /// Returns all topics that match a glob, to subscribe to.

@@ -77,7 +77,7 @@ impl Publication {
     /// As [`Bus::publish_nowait`](crate::Bus::publish_nowait).
     pub async fn publish_nowait<E: Event>(self, event: &E) -> Result<()> {
         let encode = || codec::encode_event(event);
-        buffer(&self.client, E::TOPIC, encode, self.headers).await
+        buffer(&self.client, E::TOPIC.into(), encode, self.headers).await
     }
 }
 
@@ -101,15 +101,15 @@ pub(super) async fn send(
 /// Encodes a value and adds it to those that are published soon.
 pub(super) async fn buffer(
     client: &Client,
-    topic: &str,
+    topic: Arc<str>,
     encode: impl FnOnce() -> Result<Message>,
     headers: Headers,
 ) -> Result<()> {
-    name::check(topic)?;
-    let mut message = encode().map_err(|error| unwritable(topic, error))?;
+    name::check(&topic)?;
+    let mut message = encode().map_err(|error| unwritable(&topic, error))?;
     message.headers = headers;
-    let session = check(client, topic, &message)?;
-    PublishBuffer::add(session, topic.into(), message).await
+    let session = check(client, &topic, &message)?;
+    PublishBuffer::add(session, topic, message).await
 }
 
 fn check<'a>(client: &'a Client, topic: &str, message: &Message) -> Result<&'a Arc<Session>> {
