@@ -37,6 +37,8 @@ pub use self::results::{GoalResult, GroupResult, Results, Row, Spread};
 pub use self::run::run;
 pub use self::server::ServerInfo;
 
+use serde::{Deserialize, Serialize};
+
 /// The bytes of a payload, on the wire.
 pub const PAYLOAD: usize = 256;
 
@@ -45,9 +47,42 @@ pub fn text() -> String {
     "x".repeat(PAYLOAD - 2)
 }
 
-/// The same as bytes: valid JSON, which crosses the wire as it is.
+/// The same as bytes. pymq carries opaque bytes over Redis as base64, so its payload is longer.
 pub fn payload() -> Vec<u8> {
     format!("\"{}\"", text()).into_bytes()
+}
+
+/// A value such as applications send: about 150 bytes of JSON.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Order {
+    id: u64,
+    customer: String,
+    total: f64,
+    is_paid: bool,
+    lines: Vec<Line>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Line {
+    article: String,
+    count: u32,
+}
+
+impl Order {
+    /// Returns one with two lines.
+    pub fn example() -> Self {
+        let line = |article: &str, count| Line {
+            article: article.to_owned(),
+            count,
+        };
+        Self {
+            id: 1_700_042,
+            customer: "Ada Lovelace".to_owned(),
+            total: 129.95,
+            is_paid: true,
+            lines: vec![line("green tea", 3), line("teapot", 1)],
+        }
+    }
 }
 
 /// A name that no other case and no other round has.

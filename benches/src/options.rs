@@ -15,6 +15,8 @@ usage: cargo bench -p pymq-benches -- [OPTIONS]
   --growth      measure instead what grows with the number of topics, items, calls and bytes, and
                 draw it into docs/ (with --quick: into a temporary folder)
   --report FILE write the tables and the chart of README.md and docs/ from such a file
+
+The bench `codec` has no goals. It runs without --check, --json, --list, --growth and --report.
 ";
 
 /// How a bench runs.

@@ -5,7 +5,8 @@ use std::alloc::System;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
-use pymq_benches::payload;
+use pymq_benches::{Order, payload};
+use pymq_core::codec::{Decode, Encode};
 use pymq_core::{Bus, Raw};
 use pymq_provider_memory::MemoryConfig;
 use stats_alloc::{Region, StatsAlloc};
@@ -21,6 +22,8 @@ const TIMES: usize = 1_000;
 const PUBLISH_AND_RECEIVE: usize = 2;
 const PUT_AND_GET: usize = 4;
 const PUT_LEASE_AND_ACK: usize = 14;
+const WRITE: usize = 1;
+const READ: usize = 4;
 const CALL: usize = 6;
 
 /// Runs one test at a time: the allocator counts for all threads.
@@ -50,6 +53,18 @@ fn bus() -> Result<(Runtime, Bus), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let bus = runtime.block_on(Bus::connect(MemoryConfig::default()))?;
     Ok((runtime, bus))
+}
+
+#[test]
+fn write_and_read() -> Result<(), Box<dyn Error>> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (runtime, _bus) = bus()?;
+    let order = Order::example();
+    let message = order.encode()?;
+    assert_eq!(Order::decode(&message)?, order);
+    check(&runtime, WRITE, async || drop(order.encode()));
+    check(&runtime, READ, async || drop(Order::decode(&message)));
+    Ok(())
 }
 
 #[test]

@@ -99,17 +99,17 @@ impl Decoder {
                 b'_' => (Part::Null, 0),
                 _ => return Err(Malformed),
             };
-            let past = match &part {
+            let end = match &part {
                 Part::Text(bytes) | Part::Error(bytes) => bytes.end + 2,
                 _ => past_line,
             };
-            if let Some(missing) = past.checked_sub(self.buffer.len()).filter(|more| *more > 0) {
+            if let Some(missing) = end.checked_sub(self.buffer.len()).filter(|more| *more > 0) {
                 self.buffer
                     .reserve(missing.min(self.buffer.len().max(MAX_TRUSTED)));
                 return Ok(false);
             }
             self.parts.push(part);
-            self.at = past;
+            self.at = end;
             self.missing = self.missing - 1 + inner;
         }
         Ok(true)
