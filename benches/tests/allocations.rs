@@ -24,7 +24,7 @@ const PUT_AND_GET: usize = 4;
 const PUT_LEASE_AND_ACK: usize = 14;
 const WRITE: usize = 1;
 const READ: usize = 4;
-const CALL: usize = 6;
+const CALL: usize = 4;
 
 /// Runs one test at a time: the allocator counts for all threads.
 static ALONE: Mutex<()> = Mutex::new(());

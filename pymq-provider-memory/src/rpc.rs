@@ -2,13 +2,13 @@
 //!
 //! Servers are counted exactly and independently of topics.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use pymq_core::provider::{
-    Health, Replies, Reply, ReplyInlet, Request, RequestInlet, RequestOptions, Requests, Target,
-    replies, requests,
+    Health, Replies, Reply, ReplyInlet, RequestInlet, RequestOptions, Requests, Target, replies,
+    requests,
 };
 use pymq_core::{Error, ErrorKind, Message, Result};
 
@@ -38,30 +38,84 @@ pub(crate) fn request(
             format!("memory: request to `{channel}`"),
         ));
     };
-    let (inlet, mut replies) = replies(drop);
-    let caller = Caller {
-        inlet: inlet.clone(),
-        health: handle.health().clone(),
-    };
     if opts.to == Target::One {
-        servers.send(servers.pick(), message, opts.timeout, caller);
+        call_one(handle, channel, &servers, message, opts)
     } else {
-        replies = replies.expecting(servers.all.len());
-        for at in 0..servers.all.len() {
-            servers.send(at, message.clone(), opts.timeout, caller.clone());
+        call_all(handle, channel, &servers, &message, opts)
+    }
+}
+
+fn call_one(
+    handle: &Arc<Handle>,
+    channel: &str,
+    servers: &Arc<Servers>,
+    message: Message,
+    opts: &RequestOptions,
+) -> Result<Replies> {
+    let mut waiting = None;
+    let reply = servers.send(servers.pick(), message, opts, || {
+        waiting.insert(Waiting::new(handle)).caller(handle)
+    });
+    match reply {
+        Some(reply) => Ok(Replies::answered(reply)),
+        None => waiting
+            .expect("a request without a reply has a caller")
+            .open(handle, channel),
+    }
+}
+
+fn call_all(
+    handle: &Arc<Handle>,
+    channel: &str,
+    servers: &Arc<Servers>,
+    message: &Message,
+    opts: &RequestOptions,
+) -> Result<Replies> {
+    let mut waiting = Waiting::new(handle);
+    waiting.replies = waiting.replies.expecting(servers.all.len());
+    let mut is_over = true;
+    for at in 0..servers.all.len() {
+        match servers.send(at, message.clone(), opts, || waiting.caller(handle)) {
+            Some(reply) => waiting.caller(handle).receive(reply),
+            None => is_over = false,
         }
     }
-    if replies.is_complete() {
-        return Ok(replies);
+    if is_over {
+        Ok(waiting.replies)
+    } else {
+        waiting.open(handle, channel)
     }
-    // Only a call that waits must be ended by a `close`.
-    let id = unique();
-    handle.open(id, Opened::Call(channel.into(), inlet))?;
-    Ok(replies.on_detach(handle.release_on_drop(id)))
+}
+
+/// A call that waits for replies.
+struct Waiting {
+    id: u64,
+    inlet: ReplyInlet,
+    replies: Replies,
+}
+
+impl Waiting {
+    fn new(handle: &Arc<Handle>) -> Self {
+        let id = unique();
+        let (inlet, replies) = replies(handle.release_on_drop(id));
+        Self { id, inlet, replies }
+    }
+
+    fn caller(&self, handle: &Handle) -> Caller {
+        Caller {
+            inlet: self.inlet.clone(),
+            health: handle.health().clone(),
+        }
+    }
+
+    /// Lets a `close` of the handle end the call.
+    fn open(self, handle: &Handle, channel: &str) -> Result<Replies> {
+        handle.open(self.id, Opened::Call(channel.into(), self.inlet))?;
+        Ok(self.replies)
+    }
 }
 
 /// The receiver of a reply.
-#[derive(Clone)]
 struct Caller {
     inlet: ReplyInlet,
     health: Health,
@@ -142,15 +196,40 @@ impl Servers {
         from_turn.min_by_key(pending).unwrap_or(turn)
     }
 
-    /// Sends a request to a server.
-    fn send(self: &Arc<Self>, at: usize, message: Message, timeout: Option<Duration>, to: Caller) {
+    /// Sends a request to a server. Returns its reply if it is there at once. Otherwise `caller`
+    /// returns who gets it.
+    fn send(
+        self: &Arc<Self>,
+        at: usize,
+        message: Message,
+        opts: &RequestOptions,
+        mut caller: impl FnMut() -> Caller,
+    ) -> Option<Reply> {
         let server = &self.all[at];
-        server.pending.fetch_add(1, Ordering::Relaxed);
-        let servers = Arc::clone(self);
-        let request = Request::new(message, move |reply| {
-            servers.all[at].pending.fetch_sub(1, Ordering::Relaxed);
-            to.receive(reply);
-        });
-        server.inlet.run(request.with_timeout(timeout));
+        let _pending = Pending::new(&*server.pending);
+        server.inlet.run(message, opts, || {
+            let pending = Pending::new(Arc::clone(&server.pending));
+            let caller = caller();
+            move |reply| {
+                drop(pending);
+                caller.receive(reply);
+            }
+        })
+    }
+}
+
+/// Counts a request until it is dropped.
+struct Pending<C: Deref<Target = AtomicUsize>>(C);
+
+impl<C: Deref<Target = AtomicUsize>> Pending<C> {
+    fn new(count: C) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl<C: Deref<Target = AtomicUsize>> Drop for Pending<C> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -50,7 +50,7 @@ pub use self::options::{
 };
 pub use self::replies::{Replies, ReplyInlet, replies};
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
-pub(crate) use self::requests::{RunOn, Runner};
+pub(crate) use self::requests::{Respond, Runner};
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};
 pub use self::times::{
     MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW, ONCE_WINDOW, lease_time, once_window,

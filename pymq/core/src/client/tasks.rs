@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -13,6 +13,7 @@ use tokio::runtime::{EnterGuard, Handle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::{Error, ErrorKind};
 use crate::provider::Provider;
@@ -126,25 +127,24 @@ impl Tasks {
         )
     }
 
-    /// Runs a task on the current one until it first waits, and from there as
-    /// [`spawn`](Self::spawn) does.
-    pub(crate) fn spawn_from_here(
-        &self,
-        mut task: impl Future<Output = ()> + Send + Unpin + 'static,
-    ) {
-        // A shutdown waits for it too.
-        let _token = self.tracker.token();
-        if !self.flags.is_aborted.load(Ordering::Acquire)
-            && let Some(_depth) = Depth::enter()
-        {
-            let _runtime = self.enter();
-            // The no-op waker is safe: a task that is not done is spawned, and so polled again.
-            let mut cx = Context::from_waker(Waker::noop());
-            if Pin::new(&mut task).poll(&mut cx).is_ready() {
-                return;
-            }
+    /// Returns a token for work on a task that is not of the bus. A shutdown waits for it too.
+    pub(crate) fn token(&self) -> TaskTrackerToken {
+        self.tracker.token()
+    }
+
+    /// Polls work once on the current task. If it is pending then, it must be spawned.
+    ///
+    /// It is pending without a poll if tasks are ended, or if too many run inside each other.
+    pub(crate) fn poll_here<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        if self.flags.is_aborted.load(Ordering::Acquire) {
+            return Poll::Pending;
         }
-        drop(self.spawn(task));
+        let Some(_depth) = Depth::enter() else {
+            return Poll::Pending;
+        };
+        let _runtime = self.enter();
+        // The no-op waker is safe: what is pending is spawned, and so polled again.
+        poll(&mut Context::from_waker(Waker::noop()))
     }
 
     /// Returns the token that is cancelled when no new work is to be taken.
@@ -304,10 +304,19 @@ impl Alive {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::pin::Pin;
 
     use tokio::sync::oneshot;
 
     use super::*;
+
+    /// Runs a task on the current one until it first waits, and from there on its own.
+    fn spawn_from_here(tasks: &Tasks, mut task: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        let _token = tasks.token();
+        if tasks.poll_here(|cx| task.as_mut().poll(cx)).is_pending() {
+            tasks.spawn(task);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_shutdown_waits_for_tasks_within_its_grace() {
@@ -349,7 +358,7 @@ mod tests {
             .await
             .unwrap();
         let (started, start_here) = oneshot::channel();
-        tasks.spawn_from_here(Box::pin(async move { started.send(()).unwrap() }));
+        spawn_from_here(&tasks, Box::pin(async move { started.send(()).unwrap() }));
 
         assert!(start.await.is_err());
         assert!(start_here.await.is_err());
@@ -360,7 +369,7 @@ mod tests {
         let tasks = Tasks::new();
         let (done, mut finished) = oneshot::channel();
 
-        tasks.spawn_from_here(Box::pin(async move { done.send(()).unwrap() }));
+        spawn_from_here(&tasks, Box::pin(async move { done.send(()).unwrap() }));
 
         assert_eq!(finished.try_recv(), Ok(()));
     }
@@ -370,10 +379,13 @@ mod tests {
         let tasks = Tasks::new();
         let (done, mut finished) = oneshot::channel();
 
-        tasks.spawn_from_here(Box::pin(async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            done.send(()).unwrap();
-        }));
+        spawn_from_here(
+            &tasks,
+            Box::pin(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                done.send(()).unwrap();
+            }),
+        );
         assert!(finished.try_recv().is_err());
         tasks.shutdown(Duration::from_secs(2), ready(())).await;
 
@@ -384,12 +396,15 @@ mod tests {
     async fn tasks_that_start_each_other_do_not_fill_the_stack() {
         fn start(tasks: &Tasks, left: u32, done: oneshot::Sender<()>) {
             let next = tasks.clone();
-            tasks.spawn_from_here(Box::pin(async move {
-                match left.checked_sub(1) {
-                    Some(left) => start(&next, left, done),
-                    None => done.send(()).unwrap(),
-                }
-            }));
+            spawn_from_here(
+                tasks,
+                Box::pin(async move {
+                    match left.checked_sub(1) {
+                        Some(left) => start(&next, left, done),
+                        None => done.send(()).unwrap(),
+                    }
+                }),
+            );
         }
         let (done, finished) = oneshot::channel();
 

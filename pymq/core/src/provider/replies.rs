@@ -15,14 +15,12 @@ type Detach = Box<dyn FnOnce(Detached) + Send + Sync>;
 
 /// What both ends of a pending call share. A std mutex, because the critical sections are short and
 /// never cross an await.
-#[derive(Default)]
 struct Shared {
     state: Mutex<State>,
 }
 
 /// The replies that the caller has not read yet. It differs from the buffer of a subscription: most
 /// calls have one reply, which takes no memory of its own here.
-#[derive(Default)]
 struct State {
     /// The oldest one.
     first: Option<Reply>,
@@ -77,15 +75,25 @@ impl fmt::Debug for Shared {
 /// One reply is expected. A provider that has counted several servers sets the number with
 /// [`Replies::expecting`]. Replies may arrive before that.
 pub fn replies(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (ReplyInlet, Replies) {
-    let shared = Arc::<Shared>::default();
-    shared.lock().max_others = MAX_UNCOUNTED;
+    let state = State {
+        first: None,
+        others: VecDeque::new(),
+        max_others: MAX_UNCOUNTED,
+        waker: None,
+        ended: None,
+        is_detached: false,
+    };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(state),
+    });
     let inlet = ReplyInlet {
         shared: Arc::clone(&shared),
     };
     (
         inlet,
         Replies {
-            shared,
+            answer: None,
+            shared: Some(shared),
             detach: Some(Box::new(detach)),
             expected: 1,
             received: 0,
@@ -140,35 +148,35 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 /// The replies to a request. Dropping it ends the call, and late replies are dropped.
 pub struct Replies {
-    shared: Arc<Shared>,
+    /// The reply of a server that has answered already.
+    answer: Option<Reply>,
+    /// `None` if no other reply can come.
+    shared: Option<Arc<Shared>>,
     detach: Option<Detach>,
     expected: usize,
     received: usize,
 }
 
 impl Replies {
+    /// Creates the replies of the only server, which has answered already.
+    pub fn answered(reply: Reply) -> Self {
+        Self {
+            answer: Some(reply),
+            shared: None,
+            detach: None,
+            expected: 1,
+            received: 0,
+        }
+    }
+
     /// Sets how many replies are expected.
     #[must_use]
     pub fn expecting(mut self, expected: usize) -> Self {
-        self.shared.lock().max_others = expected.saturating_sub(1);
+        if let Some(shared) = &self.shared {
+            shared.lock().max_others = expected.saturating_sub(1);
+        }
         self.expected = expected;
         self
-    }
-
-    /// Sets the function that runs when the caller is gone, in place of that of [`replies`].
-    ///
-    /// A provider that often has the reply at once need not keep a record of such calls.
-    #[must_use]
-    pub fn on_detach(mut self, detach: impl FnOnce(Detached) + Send + Sync + 'static) -> Self {
-        self.detach = Some(Box::new(detach));
-        self
-    }
-
-    /// Tells whether all expected replies have arrived, or the call has ended with an error.
-    pub fn is_complete(&self) -> bool {
-        let state = self.shared.lock();
-        let unread = usize::from(state.first.is_some()) + state.others.len();
-        state.ended.is_some() || self.received + unread >= self.expected
     }
 
     /// Returns how many servers will reply: 1 for [`Target::One`](super::Target::One).
@@ -204,7 +212,14 @@ impl Replies {
         if self.received >= self.expected {
             return Poll::Ready(None);
         }
-        let mut state = self.shared.lock();
+        if let Some(reply) = self.answer.take() {
+            self.received += 1;
+            return Poll::Ready(Some(Ok(reply)));
+        }
+        let Some(shared) = &self.shared else {
+            return Poll::Ready(None);
+        };
+        let mut state = shared.lock();
         if let Some(reply) = state.pop() {
             self.received += 1;
             return Poll::Ready(Some(Ok(reply)));
@@ -222,7 +237,10 @@ impl Replies {
 
 impl Drop for Replies {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let Some(shared) = &self.shared else {
+            return;
+        };
+        let mut state = shared.lock();
         state.is_detached = true;
         let unread = (state.first.take(), std::mem::take(&mut state.others));
         drop(state);
@@ -261,10 +279,8 @@ mod tests {
         for body in ["1", "2", "3"] {
             assert!(inlet.push(reply(body)));
         }
-        assert!(!replies.is_complete());
         inlet.end(Error::new(ErrorKind::Closed, "test"));
         assert!(!inlet.push(reply("4")));
-        assert!(replies.is_complete());
 
         for body in ["1", "2", "3"] {
             assert_eq!(replies.recv().await.unwrap().unwrap(), reply(body));
@@ -281,18 +297,24 @@ mod tests {
             assert!(inlet.push(reply(body)));
         }
 
-        assert!(replies.is_complete());
         assert_eq!(replies.recv().await.unwrap().unwrap(), reply("1"));
         assert_eq!(replies.recv().await.unwrap().unwrap(), reply("2"));
         assert!(replies.recv().await.is_none());
-        assert!(replies.is_complete());
     }
 
     #[tokio::test]
-    async fn the_last_function_to_detach_runs_once_when_the_caller_is_gone() {
+    async fn the_reply_of_a_server_that_has_answered_is_the_only_one() {
+        let mut replies = Replies::answered(reply("1"));
+
+        assert_eq!((replies.expected(), replies.received()), (1, 0));
+        assert_eq!(replies.recv().await.unwrap().unwrap(), reply("1"));
+        assert!(replies.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_function_to_detach_runs_once_when_the_caller_is_gone() {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let (inlet, replies) = replies(|_| unreachable!("it was replaced"));
-        let replies = replies.on_detach(move |_| sender.send(()).unwrap());
+        let (inlet, replies) = replies(move |_| sender.send(()).unwrap());
         assert!(!inlet.is_detached());
 
         drop(replies);

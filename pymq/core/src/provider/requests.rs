@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
+use super::options::RequestOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::remote_error::RemoteError;
@@ -34,7 +35,7 @@ pub enum Reply {
 }
 
 /// The function that sends a reply to the caller.
-type Respond = Box<dyn FnOnce(Reply) + Send + Sync>;
+pub(crate) type Respond = Box<dyn FnOnce(Reply) + Send + Sync>;
 
 /// A request to a function: the positional arguments, and the way to reply.
 ///
@@ -43,6 +44,7 @@ type Respond = Box<dyn FnOnce(Reply) + Send + Sync>;
 pub struct Request {
     message: Message,
     deadline: Option<Instant>,
+    /// `None` after the reply, and while the request runs on the task of its caller.
     respond: Option<Respond>,
 }
 
@@ -83,8 +85,18 @@ impl Request {
 
     /// Tells whether the caller has given up. An expired request is not run.
     pub fn is_expired(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| deadline <= Instant::now())
+        self.is_expired_at(Instant::now)
+    }
+
+    /// Tells whether the caller has given up at a time, which is asked for only if it counts.
+    pub(crate) fn is_expired_at(&self, now: impl FnOnce() -> Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now())
+    }
+
+    /// Sets the function that sends the reply.
+    pub(crate) fn with_respond(mut self, respond: Respond) -> Self {
+        self.respond = Some(respond);
+        self
     }
 
     /// Replies to the caller. It never waits; the provider sends the reply.
@@ -134,17 +146,19 @@ pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (Reque
 
 /// Runs requests at once, so that they need no reader.
 pub(crate) trait Runner: Send + Sync {
-    /// Starts a request if there is a slot for it, and returns it otherwise. It does not wait.
-    fn start(self: Arc<Self>, request: Request, on: RunOn) -> Result<(), Request>;
-}
+    /// Starts a request on a task of its own if there is a slot for it, and returns it otherwise.
+    fn start(self: Arc<Self>, request: Request) -> Result<(), Request>;
 
-/// Where a request begins to run.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum RunOn {
-    /// On a task of its own.
-    OwnTask,
-    /// On the task that delivers it, until it first waits.
-    ThisTask,
+    /// Runs a request from `now` on this task until it first waits, if there is a slot for it, and
+    /// returns it otherwise. Returns the reply if it is there by then.
+    ///
+    /// A request that waits gets its way to reply from `respond`.
+    fn run_here(
+        self: Arc<Self>,
+        request: Request,
+        now: Instant,
+        respond: &mut dyn FnMut() -> Respond,
+    ) -> Result<Option<Reply>, Request>;
 }
 
 /// What both ends know besides the buffer. Each request reads it, so it has no lock.
@@ -180,27 +194,51 @@ impl RequestInlet {
     ///
     /// It runs no code of the server, so the task that reads a connection may call it.
     pub fn push(&self, request: Request) {
-        self.deliver(request, RunOn::OwnTask);
-    }
-
-    /// Delivers a request as [`push`](Self::push) does, but may run the code of the server on this
-    /// task until that first waits.
-    ///
-    /// A call needs two task switches less. Use it only inside the future of
-    /// [`rpc_request`](super::Provider::rpc_request), so that the code runs on the caller's task.
-    /// Do not hold a lock meanwhile.
-    pub fn run(&self, request: Request) {
-        self.deliver(request, RunOn::ThisTask);
-    }
-
-    fn deliver(&self, request: Request, on: RunOn) {
         let request = match self.side.runner() {
             None => request,
-            Some(runner) => match runner.start(request, on) {
+            Some(runner) => match runner.start(request) {
                 Ok(()) => return,
                 Err(request) => request,
             },
         };
+        self.buffer(request);
+    }
+
+    /// Delivers a request as [`push`](Self::push) does, but may run the code of the server on this
+    /// task until that first waits. Returns the reply if it is there by then.
+    ///
+    /// Otherwise it calls `respond` once, and sends the reply with the result. A call that does not
+    /// wait needs no task switch, and nothing between the caller and the server. Use it only inside
+    /// the future of [`rpc_request`](super::Provider::rpc_request), so that the code runs on the
+    /// caller's task. Do not hold a lock meanwhile.
+    pub fn run<R>(
+        &self,
+        message: Message,
+        opts: &RequestOptions,
+        mut respond: impl FnMut() -> R,
+    ) -> Option<Reply>
+    where
+        R: FnOnce(Reply) + Send + Sync + 'static,
+    {
+        let mut respond = || -> Respond { Box::new(respond()) };
+        let now = Instant::now();
+        let request = Request {
+            message,
+            deadline: opts.timeout.and_then(|timeout| now.checked_add(timeout)),
+            respond: None,
+        };
+        let request = match self.side.runner() {
+            None => request,
+            Some(runner) => match runner.run_here(request, now, &mut respond) {
+                Ok(reply) => return reply,
+                Err(request) => request,
+            },
+        };
+        self.buffer(request.with_respond(respond()));
+        None
+    }
+
+    fn buffer(&self, request: Request) {
         let mut refused = None;
         let gone = self.shared.push(request, |state, request| {
             let bytes = request.message.size();

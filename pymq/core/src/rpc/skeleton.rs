@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::client::counters::Counters;
 use crate::client::{Alive, Claim, Served, Session, Tasks};
 use crate::error::{ErrorKind, Result};
 use crate::isolation::CatchPanic;
-use crate::provider::{Reply, Request, Requests, RunOn, Runner};
+use crate::provider::{Reply, Request, Requests, Respond, Runner};
 use crate::rpc::RemoteError;
 use crate::rpc::function::{CallMeta, Calling, RemoteFn};
 use crate::rpc::remote::Exposing;
@@ -96,6 +97,30 @@ impl Skeleton {
         }
     }
 
+    /// Starts or goes on with the call of the function, and makes the reply. A request that expired
+    /// before `now` is not started.
+    fn poll(
+        &self,
+        calling: &mut Option<CatchPanic<Calling>>,
+        request: &Request,
+        now: impl FnOnce() -> Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Reply> {
+        let calling = match calling {
+            Some(calling) => calling,
+            None if request.is_expired_at(now) => {
+                self.counters.expired.add(1);
+                let reply = failure("TimeoutError", "the request expired before it could run");
+                return Poll::Ready(reply);
+            }
+            place @ None => place.insert(CatchPanic::new(|| {
+                (self.function)(&self.name, request.message(), CallMeta::new(request))
+            })),
+        };
+        let returned = ready!(Pin::new(calling).poll(cx));
+        Poll::Ready(self.reply(returned))
+    }
+
     /// Makes the reply from what the function has returned, or from the text of its panic.
     fn reply(&self, returned: Result<Reply, String>) -> Reply {
         returned.map_or_else(
@@ -122,17 +147,42 @@ impl Skeleton {
 }
 
 impl Runner for Skeleton {
-    fn start(self: Arc<Self>, request: Request, on: RunOn) -> Result<(), Request> {
+    fn start(self: Arc<Self>, request: Request) -> Result<(), Request> {
         let Ok(permit) = self.slots.try_acquire() else {
             return Err(request);
         };
         permit.forget();
         let slot = Slot(Arc::clone(&self));
-        match on {
-            RunOn::OwnTask => drop(self.tasks.spawn(slot.call(request))),
-            RunOn::ThisTask => self.tasks.spawn_from_here(slot.call(request)),
-        }
+        drop(self.tasks.spawn(slot.call(request)));
         Ok(())
+    }
+
+    fn run_here(
+        self: Arc<Self>,
+        request: Request,
+        now: Instant,
+        respond: &mut dyn FnMut() -> Respond,
+    ) -> Result<Option<Reply>, Request> {
+        let Ok(permit) = self.slots.try_acquire() else {
+            return Err(request);
+        };
+        // A shutdown waits for it, also between its start here and its task.
+        let _token = self.tasks.token();
+        let mut calling = None;
+        let polled = self
+            .tasks
+            .poll_here(|cx| self.poll(&mut calling, &request, || now, cx));
+        if let Poll::Ready(reply) = polled {
+            return Ok(Some(reply));
+        }
+        permit.forget();
+        let call = Call {
+            calling,
+            request: Some(request.with_respond(respond())),
+            slot: Slot(Arc::clone(&self)),
+        };
+        drop(self.tasks.spawn(call));
+        Ok(None)
     }
 }
 
@@ -167,42 +217,22 @@ struct Call {
     slot: Slot,
 }
 
-impl Call {
-    fn poll_reply(&mut self, request: &Request, cx: &mut Context<'_>) -> Poll<Reply> {
-        let skeleton = &self.slot.0;
-        let calling = match &mut self.calling {
-            Some(calling) => calling,
-            None if request.is_expired() => {
-                skeleton.counters.expired.add(1);
-                let reply = failure("TimeoutError", "the request expired before it could run");
-                return Poll::Ready(reply);
-            }
-            place @ None => place.insert(CatchPanic::new(|| {
-                (skeleton.function)(&skeleton.name, request.message(), CallMeta::new(request))
-            })),
-        };
-        let returned = ready!(Pin::new(calling).poll(cx));
-        Poll::Ready(skeleton.reply(returned))
-    }
-}
-
 impl Future for Call {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(request) = self.request.take() else {
-            return Poll::Ready(());
-        };
-        match self.poll_reply(&request, cx) {
-            Poll::Ready(reply) => {
+        let Self {
+            calling,
+            request,
+            slot,
+        } = &mut *self;
+        if let Some(running) = request {
+            let reply = ready!(slot.0.poll(calling, running, Instant::now, cx));
+            if let Some(request) = request.take() {
                 request.respond(reply);
-                Poll::Ready(())
-            }
-            Poll::Pending => {
-                self.request = Some(request);
-                Poll::Pending
             }
         }
+        Poll::Ready(())
     }
 }
 
