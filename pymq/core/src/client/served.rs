@@ -36,9 +36,9 @@ pub(crate) struct LastAnswer {
 }
 
 impl LastAnswer {
-    /// Notes an answer.
-    pub(crate) fn note(&self) {
-        let now = self.now();
+    /// Notes an answer that came at this time.
+    pub(crate) fn note(&self, now: Instant) {
+        let now = self.since_start(now);
         // Most answers come in the same millisecond as another one. Then the others need not write,
         // which would take the value from the caches of other threads.
         if self.at.load(Ordering::Relaxed) != now {
@@ -49,15 +49,16 @@ impl LastAnswer {
     /// Tells whether a server answered a moment ago.
     pub(crate) fn is_recent(&self) -> bool {
         let at = self.at.load(Ordering::Relaxed);
-        at > 0 && Duration::from_millis(self.now().saturating_sub(at)) < RECENT
+        let now = self.since_start(Instant::now());
+        at > 0 && Duration::from_millis(now.saturating_sub(at)) < RECENT
     }
 
     fn forget(&self) {
         self.at.store(0, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
-        let passed = self.start.elapsed().as_millis();
+    fn since_start(&self, now: Instant) -> u64 {
+        let passed = now.saturating_duration_since(self.start).as_millis();
         u64::try_from(passed).map_or(u64::MAX, |passed| passed + 1)
     }
 }
@@ -114,8 +115,8 @@ mod tests {
         let served = Served::default();
         let (a, b) = (served.of("a"), served.of("b"));
         assert!(!a.is_recent());
-        a.note();
-        b.note();
+        a.note(Instant::now());
+        b.note(Instant::now());
         assert!(served.of("a").is_recent());
 
         served.forget("a");
@@ -128,12 +129,12 @@ mod tests {
     async fn no_more_names_are_kept_than_fit() {
         let served = Served::default();
         for n in 0..=MOST {
-            served.of(&n.to_string()).note();
+            served.of(&n.to_string()).note(Instant::now());
         }
         assert_eq!(served.lock().len(), MOST);
 
         advance(RECENT).await;
-        served.of("new").note();
+        served.of("new").note(Instant::now());
 
         assert_eq!(served.lock().len(), 1);
     }
@@ -146,7 +147,7 @@ mod tests {
             served.of(&n.to_string());
         }
 
-        used.note();
+        used.note(Instant::now());
 
         assert!(served.of("used").is_recent());
     }

@@ -5,6 +5,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::times::ONCE_WINDOW;
 use crate::message::MessageId;
 
@@ -324,6 +326,8 @@ pub struct RequestOptions {
     /// The time that the caller has left. It is sent with the request, and a server does not start
     /// an expired request.
     pub timeout: Option<Duration>,
+    /// When the time begins, if the caller has looked at the clock.
+    pub(crate) start: Option<Instant>,
 }
 
 impl RequestOptions {
@@ -338,6 +342,12 @@ impl RequestOptions {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets when the time begins.
+    pub(crate) fn start(mut self, start: Instant) -> Self {
+        self.start = Some(start);
         self
     }
 }

@@ -221,7 +221,7 @@ impl RequestInlet {
         R: FnOnce(Reply) + Send + Sync + 'static,
     {
         let mut respond = || -> Respond { Box::new(respond()) };
-        let now = Instant::now();
+        let now = opts.start.unwrap_or_else(Instant::now);
         let request = Request {
             message,
             deadline: opts.timeout.and_then(|timeout| now.checked_add(timeout)),

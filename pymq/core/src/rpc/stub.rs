@@ -204,24 +204,32 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         ))
     }
 
-    /// Waits for the end of a call that began at `start`, until its timeout.
+    /// Waits for the end of a call that began at `start`, until its timeout, and notes that a server
+    /// answered.
     async fn in_time<T>(
         &self,
         start: Instant,
         exchange: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let mut exchange = pin!(exchange);
-        // A call that ends at once needs no timer.
+        // A call that ends at once needs no timer, and the clock has hardly moved.
         let first = poll_fn(|cx| Poll::Ready(exchange.as_mut().poll(cx))).await;
         if let Poll::Ready(exchanged) = first {
-            return exchanged;
+            return exchanged.inspect(|_| self.note_answer(start));
         }
-        let Some(deadline) = start.checked_add(self.timeout) else {
-            return exchange.await;
+        let exchanged = match start.checked_add(self.timeout) {
+            None => exchange.await,
+            Some(deadline) => timeout_at(deadline, exchange)
+                .await
+                .map_err(|_| responses::timed_out(self.name()))?,
         };
-        timeout_at(deadline, exchange)
-            .await
-            .map_err(|_| responses::timed_out(self.name()))?
+        exchanged.inspect(|_| self.note_answer(Instant::now()))
+    }
+
+    fn note_answer(&self, now: Instant) {
+        if let Some(last_answer) = self.shared.last_answer.get() {
+            last_answer.note(now);
+        }
     }
 
     fn request(&self, args: &A) -> Result<Message> {
@@ -250,19 +258,16 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         start: Instant,
     ) -> Result<(Replies, Option<Reply>)> {
         let mut request = self.request(&args)?;
-        let mut left = self.timeout;
+        let (mut now, mut left) = (start, self.timeout);
         let session = self.session()?;
         let last_answer = self
             .shared
             .last_answer
             .get_or_init(|| session.served().of(self.name()));
         loop {
-            let options = RequestOptions::default().to(to).timeout(left);
+            let options = RequestOptions::default().to(to).timeout(left).start(now);
             match self.attempt(session, request, options).await {
-                Ok(exchanged) => {
-                    last_answer.note();
-                    return Ok(exchanged);
-                }
+                Ok(exchanged) => return Ok(exchanged),
                 // Nothing was sent.
                 Err(error)
                     if error.kind() == ErrorKind::NoSuchRemote
@@ -272,7 +277,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             }
             sleep(SERVED_PAUSE).await;
             request = self.request(&args)?;
-            left = self.timeout.saturating_sub(start.elapsed());
+            now = Instant::now();
+            left = self.timeout.saturating_sub(now.duration_since(start));
         }
     }
 
