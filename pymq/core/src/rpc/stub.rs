@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::client::{Client, LastAnswer, SERVED_GRACE, SERVED_PAUSE, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Headers, Message};
 use crate::name;
-use crate::provider::{Replies, Reply, RequestOptions, Target};
+use crate::provider::{Replies, RequestOptions, Target};
 use crate::rpc::Args;
 use crate::rpc::responses::{self, Responses};
 
@@ -148,10 +148,15 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     /// ```
     pub async fn call(&self, args: A) -> Result<R> {
         let start = Instant::now();
-        let exchange = self.exchange(args, Target::One, start);
-        let (_, reply) = self.in_time(start, exchange).await?;
-        let reply = reply
-            .ok_or_else(|| Error::new(ErrorKind::NoSuchRemote, responses::context(self.name())))?;
+        let reply = async |request, options| {
+            let mut replies = self.send(request, options).await?;
+            replies.recv().await.unwrap_or_else(|| {
+                let context = responses::context(self.name());
+                Err(Error::new(ErrorKind::NoSuchRemote, context))
+            })
+        };
+        let exchange = pin!(self.exchange(args, Target::One, start, reply));
+        let reply = self.in_time(start, exchange).await?;
         responses::decode(self.name(), reply)
     }
 
@@ -194,8 +199,9 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     pub async fn call_all(&self, args: A) -> Result<Responses<R>> {
         // The time to send the request is part of the deadline.
         let start = Instant::now();
-        let exchange = self.exchange(args, Target::All, start);
-        let (replies, _) = self.in_time(start, exchange).await?;
+        let replies = |request, options| self.send(request, options);
+        let exchange = pin!(self.exchange(args, Target::All, start, replies));
+        let replies = self.in_time(start, exchange).await?;
         Ok(Responses::new(
             Arc::clone(self.session()?),
             self.name().to_owned(),
@@ -209,9 +215,8 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     async fn in_time<T>(
         &self,
         start: Instant,
-        exchange: impl Future<Output = Result<T>>,
+        mut exchange: Pin<&mut impl Future<Output = Result<T>>>,
     ) -> Result<T> {
-        let mut exchange = pin!(exchange);
         // A call that ends at once needs no timer, and the clock has hardly moved.
         let first = poll_fn(|cx| Poll::Ready(exchange.as_mut().poll(cx))).await;
         if let Poll::Ready(exchanged) = first {
@@ -247,16 +252,17 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         Ok(message)
     }
 
-    /// Sends a request, and waits for the reply of one server.
+    /// Makes a request, and sends it by `send`.
     ///
     /// If there is no server, but there was one a moment ago, it tries again for at most
     /// [`SERVED_GRACE`] and half of the timeout. The server may be reconnecting or restarting.
-    async fn exchange(
+    async fn exchange<T, F: Future<Output = Result<T>>>(
         &self,
         args: A,
         to: Target,
         start: Instant,
-    ) -> Result<(Replies, Option<Reply>)> {
+        send: impl Fn(Message, RequestOptions) -> F,
+    ) -> Result<T> {
         let mut request = self.request(&args)?;
         let (mut now, mut left) = (start, self.timeout);
         let session = self.session()?;
@@ -266,14 +272,13 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             .get_or_init(|| session.served().of(self.name()));
         loop {
             let options = RequestOptions::default().to(to).timeout(left).start(now);
-            match self.attempt(session, request, options).await {
-                Ok(exchanged) => return Ok(exchanged),
+            match send(request, options).await {
                 // Nothing was sent.
                 Err(error)
                     if error.kind() == ErrorKind::NoSuchRemote
                         && start.elapsed() < SERVED_GRACE.min(self.timeout / 2)
                         && last_answer.is_recent() => {}
-                Err(error) => return Err(error),
+                exchanged => return exchanged,
             }
             sleep(SERVED_PAUSE).await;
             request = self.request(&args)?;
@@ -282,20 +287,9 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         }
     }
 
-    async fn attempt(
-        &self,
-        session: &Session,
-        request: Message,
-        options: RequestOptions,
-    ) -> Result<(Replies, Option<Reply>)> {
-        let to = options.to;
-        let provider = session.provider();
-        let mut replies = provider.rpc_request(self.name(), request, options).await?;
-        let reply = match to {
-            Target::One => replies.recv().await.transpose()?,
-            _ => None,
-        };
-        Ok((replies, reply))
+    async fn send(&self, request: Message, options: RequestOptions) -> Result<Replies> {
+        let provider = self.session()?.provider();
+        provider.rpc_request(self.name(), request, options).await
     }
 
     fn session(&self) -> Result<&Arc<Session>> {
