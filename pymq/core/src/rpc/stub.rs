@@ -42,7 +42,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// ```
 #[doc(alias = "rpc", alias = "client", alias = "proxy")]
 pub struct Stub<A, R> {
-    client: Client,
     shared: Arc<Shared>,
     timeout: Duration,
     headers: Headers,
@@ -51,6 +50,7 @@ pub struct Stub<A, R> {
 
 /// What the clones of a stub share.
 struct Shared {
+    client: Client,
     name: Box<str>,
     /// Set by the first call.
     last_answer: OnceLock<Arc<LastAnswer>>,
@@ -59,8 +59,8 @@ struct Shared {
 impl<A, R> Stub<A, R> {
     pub(crate) fn new(client: Client, name: String) -> Self {
         Self {
-            client,
             shared: Arc::new(Shared {
+                client,
                 name: name.into(),
                 last_answer: OnceLock::new(),
             }),
@@ -248,7 +248,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             .map_err(|error| Error::new(error.kind(), operation()).with_source(error))?;
         let mut message = Message::json(body);
         message.headers = self.headers.clone();
-        self.client.check_size(operation, &message)?;
+        self.shared.client.check_size(operation, &message)?;
         Ok(message)
     }
 
@@ -293,14 +293,15 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
     }
 
     fn session(&self) -> Result<&Arc<Session>> {
-        self.client.session(|| responses::context(self.name()))
+        self.shared
+            .client
+            .session(|| responses::context(self.name()))
     }
 }
 
 impl<A, R> Clone for Stub<A, R> {
     fn clone(&self) -> Self {
         Self {
-            client: self.client.clone(),
             shared: Arc::clone(&self.shared),
             timeout: self.timeout,
             headers: self.headers.clone(),
