@@ -33,6 +33,7 @@ mod health;
 mod options;
 mod replies;
 mod requests;
+mod runner;
 mod subscription;
 mod times;
 
@@ -49,8 +50,9 @@ pub use self::options::{
     Capabilities, Filter, GetOptions, Put, PutOptions, RequestOptions, Target, Wait,
 };
 pub use self::replies::{Replies, ReplyInlet, replies};
+pub(crate) use self::requests::Respond;
 pub use self::requests::{Reply, Request, RequestInlet, Requests, requests};
-pub(crate) use self::requests::{Respond, Runner};
+pub(crate) use self::runner::Runner;
 pub use self::subscription::{Incoming, Inlet, Subscription, subscription};
 pub use self::times::{
     MAX_ONCE_WINDOW, MIN_LEASE, MIN_ONCE_WINDOW, ONCE_WINDOW, lease_time, once_window,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::tasks::Alive;
+use super::lifeline::Alive;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The names that a bus exposes.

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::tasks::{Alive, Stop, lifeline};
+use super::lifeline::{Alive, Stop, lifeline};
 use super::{Client, Session};
 use crate::error::Result;
 

@@ -5,8 +5,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::buffer::{BufferLimits, Detached, Receiver, Shared, State};
 use super::options::RequestOptions;
+use super::runner::{Runner, Side};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::remote_error::RemoteError;
@@ -144,43 +145,6 @@ pub fn requests(detach: impl FnOnce(Detached) + Send + Sync + 'static) -> (Reque
     )
 }
 
-/// Runs requests at once, so that they need no reader.
-pub(crate) trait Runner: Send + Sync {
-    /// Starts a request on a task of its own if there is a slot for it, and returns it otherwise.
-    fn start(self: Arc<Self>, request: Request) -> Result<(), Request>;
-
-    /// Runs a request from `now` on this task until it first waits, if there is a slot for it, and
-    /// returns it otherwise. Returns the reply if it is there by then.
-    ///
-    /// A request that waits gets its way to reply from `respond`.
-    fn run_here(
-        self: Arc<Self>,
-        request: Request,
-        now: Instant,
-        respond: &mut dyn FnMut() -> Respond,
-    ) -> Result<Option<Reply>, Request>;
-}
-
-/// What both ends know besides the buffer. Each request reads it, so it has no lock.
-#[derive(Default)]
-struct Side {
-    /// Weak, so that a provider does not keep the function alive. Set once.
-    runner: OnceLock<Weak<dyn Runner>>,
-    is_running: AtomicBool,
-    /// How many requests are in the buffer. Changed under the lock of the buffer.
-    buffered: AtomicUsize,
-}
-
-impl Side {
-    /// Returns the runner, if a request need not wait behind earlier ones.
-    fn runner(&self) -> Option<Arc<dyn Runner>> {
-        if !self.is_running.load(Ordering::Acquire) || self.buffered.load(Ordering::Acquire) > 0 {
-            return None;
-        }
-        self.runner.get()?.upgrade()
-    }
-}
-
 /// The provider's end of a served channel.
 #[derive(Clone)]
 pub struct RequestInlet {
@@ -290,8 +254,7 @@ impl Requests {
     /// It is held weakly. Only the first one counts.
     pub(crate) fn set_runner(&mut self, runner: &Arc<impl Runner + 'static>) {
         let runner = Arc::downgrade(runner);
-        let is_first = self.side.runner.set(runner).is_ok();
-        self.side.is_running.store(is_first, Ordering::Release);
+        self.side.set_runner(runner);
     }
 
     /// Waits until [`recv`](Self::recv) has a result.

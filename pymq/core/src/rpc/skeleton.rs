@@ -257,7 +257,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::client::tasks::lifeline;
+    use crate::client::lifeline::lifeline;
     use crate::error::Error;
     use crate::message::Message;
     use crate::provider::requests;
