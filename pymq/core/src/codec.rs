@@ -340,9 +340,24 @@ pub(crate) fn from_text<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, s
     read::text(text)
 }
 
-/// Reads an argument of a call from its part of the list of arguments.
-pub(crate) fn argument<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, serde_json::Error> {
-    read::argument(text)
+/// The arguments of a call, read from left to right in one pass. A failure is not explained.
+pub(crate) struct Arguments<'de>(json::Arguments<'de>);
+
+impl<'de> Arguments<'de> {
+    /// Begins to read a list of arguments.
+    pub(crate) fn new(json: &'de [u8]) -> Option<Self> {
+        json::Arguments::new(str::from_utf8(json).ok()?).map(Self)
+    }
+
+    /// Reads the next argument.
+    pub(crate) fn next<T: Deserialize<'de>>(&mut self) -> Option<T> {
+        read::argument(&self.0.next()?)
+    }
+
+    /// Checks that no argument is left.
+    pub(crate) fn finish(self) -> Option<()> {
+        self.0.finish()
+    }
 }
 
 fn unwritable<T: ?Sized>(error: serde_json::Error) -> Error {

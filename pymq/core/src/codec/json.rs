@@ -9,11 +9,13 @@
 //! `Infinity` and `-Infinity`, lone surrogates, and integers of up to 4,300 digits. They refuse
 //! texts that are nested 500 levels deep, because Python limits its recursion.
 
+mod arguments;
 mod check;
 mod scanner;
 
 use std::ops::Range;
 
+pub(super) use self::arguments::{Argument, Arguments};
 pub(super) use self::check::{Fault, Findings, check};
 use self::scanner::Scanner;
 pub(super) use self::scanner::{needs_no_escape, plain_len};

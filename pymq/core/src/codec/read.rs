@@ -7,7 +7,7 @@ use serde_json::Error;
 use super::MAX_DEPTH;
 use super::envelope;
 use super::exact::Exact;
-use super::json::{self, Fault, Findings};
+use super::json::{self, Argument, Fault, Findings};
 
 /// Reads a value that has no envelope.
 pub(super) fn bare<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, Error> {
@@ -23,13 +23,14 @@ pub(super) fn text<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error>
 }
 
 /// Reads an argument of a call from the list of arguments, which is one of the levels of the value.
-pub(super) fn argument<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
-    if let Some(value) = PlainString::read(text) {
-        return Ok(value);
+pub(super) fn argument<'de, T: Deserialize<'de>>(argument: &Argument<'de>) -> Option<T> {
+    let text = argument.text;
+    if let Some(content) = argument.plain {
+        return T::deserialize(PlainString { text, content }).ok();
     }
-    let findings = json::check(text).map_err(Error::custom)?;
+    let findings = json::check(text).ok()?;
     let depth = findings.depth + 1;
-    value(text, Findings { depth, ..findings })
+    value(text, Findings { depth, ..findings }).ok()
 }
 
 /// Reads the value in a payload.

@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserializer, Serialize, forward_to_deserialize_any};
 use serde_json::value::RawValue;
 
-use crate::codec::{self, json::elements};
+use crate::codec::{self, Arguments};
 use crate::error::Result;
 use crate::rpc::RemoteError;
 use crate::text::cut;
@@ -92,12 +92,9 @@ macro_rules! tuples {
 
         impl<$($arg: DeserializeOwned),+> FullList for ($($arg,)+) {
             fn read(json: &Bytes) -> Option<Self> {
-                let elements: [_; $count + 1] = elements(str::from_utf8(json).ok()?)?;
-                let [.., None] = elements else {
-                    return None;
-                };
-                let mut elements = elements.into_iter().flatten();
-                Some(($(codec::argument::<$arg>(elements.next()?).ok()?,)+))
+                let mut arguments = Arguments::new(json)?;
+                let list = ($(arguments.next::<$arg>()?,)+);
+                arguments.finish().map(|()| list)
             }
         }
 
@@ -255,6 +252,33 @@ mod tests {
         check(&(1, 2, 3, 4, 5, 6));
         check(&(1, 2, 3, 4, 5, 6, 7));
         check(&(1, 2, 3, 4, 5, 6, 7, 8));
+    }
+
+    #[test]
+    fn a_full_list_is_read_in_one_pass_and_nothing_else() {
+        let read = |json: &'static str| <(String, String, Vec<u8>)>::read(&json.into());
+        let expected = ("a".to_owned(), "b\"".to_owned(), vec![1]);
+        for json in [
+            r#"["a", "b\"", [1]]"#,
+            r#" [ "\u0061" ,"b\u0022" , [ 1 ] ] "#,
+        ] {
+            assert_eq!(read(json).as_ref(), Some(&expected), "{json}");
+        }
+        for json in [
+            "",
+            "[",
+            r#"["a"#,
+            r#"["a""#,
+            r#"["a" "b", [1]]"#,
+            r#"["a", "b"]"#,
+            r#"["a", "b", [1], 2]"#,
+            r#"["a", "b", [1],]"#,
+            r#"["a", "b", [1]] 2"#,
+            r#"[, "a", "b", [1]]"#,
+            "[\"a\n\", \"b\", [1]]",
+        ] {
+            assert_eq!(read(json), None, "{json}");
+        }
     }
 
     #[test]

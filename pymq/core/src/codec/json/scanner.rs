@@ -155,6 +155,21 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Skips a string without escapes, and returns what is between its quotes. Skips nothing that is
+    /// not such a string.
+    pub(super) fn plain_string(&mut self) -> Option<Range<usize>> {
+        let start = self.at + 1;
+        let (b'"', rest) = self.text.get(self.at..)?.split_first()? else {
+            return None;
+        };
+        let end = start + plain_len(rest);
+        if *self.text.get(end)? != b'"' {
+            return None;
+        }
+        self.at = end + 1;
+        Some(start..end)
+    }
+
     fn escape(&mut self) -> Option<()> {
         let byte = self.peek()?;
         self.at += 1;
