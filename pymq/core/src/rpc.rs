@@ -6,6 +6,7 @@ mod remote;
 mod reply;
 mod responses;
 mod skeleton;
+mod slots;
 mod stub;
 
 pub use self::args::{Args, Params};

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::function::{self, RemoteFn, RemoteFunction};
 use super::{Params, skeleton};
 use crate::client::{Client, Registration, Running, Start};
@@ -51,7 +49,7 @@ impl Remote {
 
     /// Lets this number of calls run at once: 64 unless set. Zero counts as one.
     pub fn concurrency(mut self, calls: usize) -> Self {
-        self.concurrency = calls.clamp(1, Semaphore::MAX_PERMITS);
+        self.concurrency = calls.max(1);
         self
     }
 

@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::client::counters::Counters;
@@ -19,6 +18,7 @@ use crate::provider::{Reply, Request, Requests, Respond, Runner};
 use crate::rpc::RemoteError;
 use crate::rpc::function::{CallMeta, Calling, RemoteFn};
 use crate::rpc::remote::Exposing;
+use crate::rpc::slots::Slots;
 use crate::text::cut;
 
 /// Serves the name of a function, and spawns the task that runs its calls.
@@ -31,7 +31,7 @@ pub(super) async fn start(session: &Session, exposing: Exposing, alive: Arc<Aliv
         name,
         function: exposing.function,
         alive,
-        slots: Semaphore::new(exposing.concurrency),
+        slots: Slots::new(exposing.concurrency),
         tasks: session.tasks().clone(),
         counters: Arc::clone(session.counters()),
         served: Arc::clone(session.served()),
@@ -48,7 +48,7 @@ struct Skeleton {
     function: RemoteFn,
     /// Held by each call until its end, because a stop waits for the calls that run.
     alive: Arc<Alive>,
-    slots: Semaphore,
+    slots: Slots,
     tasks: Tasks,
     counters: Arc<Counters>,
     served: Arc<Served>,
@@ -78,8 +78,7 @@ impl Skeleton {
         loop {
             // First, because a slot that is held here is not free for a call that arrives.
             requests.ready().await;
-            let permit = self.slots.acquire().await;
-            permit.expect("the semaphore is never closed").forget();
+            self.slots.take().await;
             let slot = Slot(Arc::clone(self));
             match requests.recv().await {
                 Ok(request) => drop(self.tasks.spawn(slot.call(request))),
@@ -148,10 +147,9 @@ impl Skeleton {
 
 impl Runner for Skeleton {
     fn start(self: Arc<Self>, request: Request) -> Result<(), Request> {
-        let Ok(permit) = self.slots.try_acquire() else {
+        if !self.slots.try_take() {
             return Err(request);
-        };
-        permit.forget();
+        }
         let slot = Slot(Arc::clone(&self));
         drop(self.tasks.spawn(slot.call(request)));
         Ok(())
@@ -163,25 +161,27 @@ impl Runner for Skeleton {
         now: Instant,
         respond: &mut dyn FnMut() -> Respond,
     ) -> Result<Option<Reply>, Request> {
-        let Ok(permit) = self.slots.try_acquire() else {
+        if !self.slots.try_take() {
             return Err(request);
-        };
+        }
+        let slot = Slot(self);
+        let skeleton = &slot.0;
         // A shutdown waits for it, also between its start here and its task.
-        let _token = self.tasks.token();
+        let _token = skeleton.tasks.token();
         let mut calling = None;
-        let polled = self
+        let polled = skeleton
             .tasks
-            .poll_here(|cx| self.poll(&mut calling, &request, || now, cx));
+            .poll_here(|cx| skeleton.poll(&mut calling, &request, || now, cx));
         if let Poll::Ready(reply) = polled {
             return Ok(Some(reply));
         }
-        permit.forget();
-        let call = Call {
+        let tasks = skeleton.tasks.clone();
+        let request = Some(request.with_respond(respond()));
+        drop(tasks.spawn(Call {
             calling,
-            request: Some(request.with_respond(respond())),
-            slot: Slot(Arc::clone(&self)),
-        };
-        drop(self.tasks.spawn(call));
+            request,
+            slot,
+        }));
         Ok(None)
     }
 }
@@ -202,7 +202,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.slots.add_permits(1);
+        self.0.slots.give();
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
             name: "f".into(),
             function: function::erase(function, &States::default()).unwrap(),
             alive,
-            slots: Semaphore::new(64),
+            slots: Slots::new(64),
             tasks: Tasks::new(),
             counters: Arc::default(),
             served: Arc::default(),
