@@ -142,7 +142,9 @@ impl Tasks {
         let Some(_depth) = Depth::enter() else {
             return Poll::Pending;
         };
-        let _runtime = self.enter();
+        // Most callers are on this runtime, and a look at it costs less than to enter it.
+        let is_here = Handle::try_current().is_ok_and(|here| here.id() == self.runtime.id());
+        let _runtime = (!is_here).then(|| self.enter());
         // The no-op waker is safe: what is pending is spawned, and so polled again.
         poll(&mut Context::from_waker(Waker::noop()))
     }
@@ -250,6 +252,7 @@ mod tests {
     use std::future::{pending, ready};
     use std::pin::Pin;
 
+    use tokio::runtime::Builder;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -334,6 +337,21 @@ mod tests {
         tasks.shutdown(Duration::from_secs(2), ready(())).await;
 
         assert_eq!(finished.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn what_runs_here_is_on_the_runtime_of_the_bus() {
+        let runtime = || Builder::new_current_thread().build().unwrap();
+        let (of_bus, other) = (runtime(), runtime());
+        let tasks = of_bus.block_on(async { Tasks::new() });
+        let check = || {
+            let polled = tasks.poll_here(|_| Poll::Ready(Handle::current().id()));
+            assert_eq!(polled, Poll::Ready(of_bus.handle().id()));
+        };
+
+        check();
+        other.block_on(async { check() });
+        of_bus.block_on(async { check() });
     }
 
     #[tokio::test]
