@@ -344,12 +344,6 @@ impl RequestOptions {
         self.timeout = Some(timeout);
         self
     }
-
-    /// Sets when the time begins.
-    pub(crate) fn start(mut self, start: Instant) -> Self {
-        self.start = Some(start);
-        self
-    }
 }
 
 /// Which servers run a request.

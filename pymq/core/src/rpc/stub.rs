@@ -271,7 +271,11 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
             .last_answer
             .get_or_init(|| session.served().of(self.name()));
         loop {
-            let options = RequestOptions::default().to(to).timeout(left).start(now);
+            let options = RequestOptions {
+                to,
+                timeout: Some(left),
+                start: Some(now),
+            };
             match send(request, options).await {
                 // Nothing was sent.
                 Err(error)
