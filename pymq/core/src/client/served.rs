@@ -41,7 +41,7 @@ impl LastAnswer {
         let now = self.since_start(now);
         // Most answers come in the same millisecond as another one. Then the others need not write,
         // which would take the value from the caches of other threads.
-        if self.at.load(Ordering::Relaxed) != now {
+        if self.at.load(Ordering::Relaxed) < now {
             self.at.store(now, Ordering::Relaxed);
         }
     }

@@ -217,7 +217,7 @@ impl<A: Args, R: DeserializeOwned> Stub<A, R> {
         start: Instant,
         mut exchange: Pin<&mut impl Future<Output = Result<T>>>,
     ) -> Result<T> {
-        // A call that ends at once needs no timer, and the clock has hardly moved.
+        // A call that ends at once needs no timer and no second look at the clock.
         let first = poll_fn(|cx| Poll::Ready(exchange.as_mut().poll(cx))).await;
         if let Poll::Ready(exchanged) = first {
             return exchanged.inspect(|_| self.note_answer(start));
