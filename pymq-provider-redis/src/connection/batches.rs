@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 /// The most items in one batch.
 pub(crate) const MAX_BATCH: usize = 32;
 
-/// The most batches in flight at once. With one, the server would be idle while its answers are
-/// read. With many, the batches would be small.
-const MAX_IN_FLIGHT: usize = 2;
+/// The most batches in flight at once while more items wait than fit into one batch. Otherwise there
+/// is one: what comes meanwhile goes together.
+const MAX_IN_FLIGHT: usize = 4;
 
 /// Sends the received items in order until `stop` is cancelled, then those received before.
 /// Dropping the future drops the batches in flight.
@@ -26,10 +26,12 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut last_count = 1;
     loop {
+        let has_backlog = receiver.len() > MAX_BATCH;
+        let limit = if has_backlog { MAX_IN_FLIGHT } else { 1 };
         tokio::select! {
             biased;
             Some(()) = in_flight.next() => {}
-            count = receiver.recv_many(&mut batch, MAX_BATCH), if in_flight.len() < MAX_IN_FLIGHT => {
+            count = receiver.recv_many(&mut batch, MAX_BATCH), if in_flight.len() < limit => {
                 if count == 0 {
                     break;
                 }

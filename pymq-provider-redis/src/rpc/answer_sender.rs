@@ -1,6 +1,6 @@
 //! [`AnswerSender`]: sends the answers of all servers. An answer goes at once if no other call runs
-//! and no other answer is on its way. Otherwise a task gathers answers, so that many of them take
-//! few commands.
+//! and no other answer is on its way, unless the last command carried several. Otherwise a task
+//! gathers answers, so that many of them take few commands.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub(crate) struct AnswerSender {
     queue: mpsc::Sender<Answer>,
     /// Whether an answer was sent at once and is not confirmed.
     is_sending: Arc<AtomicBool>,
+    /// Whether the last command of the task carried several answers.
+    is_gathering: Arc<AtomicBool>,
 }
 
 impl AnswerSender {
@@ -48,10 +50,12 @@ impl AnswerSender {
     /// sent.
     pub(crate) fn start(core: &Core) -> Self {
         let (queue, receiver) = mpsc::channel(Semaphore::MAX_PERMITS);
+        let is_gathering = Arc::<AtomicBool>::default();
         let send_all = {
-            let core = core.clone();
+            let (core, is_gathering) = (core.clone(), Arc::clone(&is_gathering));
             async move {
                 send_in_batches(receiver, core.close.clone(), |batch| {
+                    is_gathering.store(batch.len() > 1, Ordering::Relaxed);
                     push_batch(&core, batch)
                 })
                 .await;
@@ -62,13 +66,15 @@ impl AnswerSender {
             core: core.clone(),
             queue,
             is_sending: Arc::default(),
+            is_gathering,
         }
     }
 
     /// Sends an answer. After `close`, the answer is dropped. `running` is the number of calls that
     /// are not answered yet: they may end at the same moment.
     pub(crate) fn send(&self, answer: Answer, running: usize) {
-        if running > 0 || self.is_sending.swap(true, Ordering::AcqRel) {
+        let must_gather = running > 0 || self.is_gathering.load(Ordering::Relaxed);
+        if must_gather || self.is_sending.swap(true, Ordering::AcqRel) {
             drop(self.queue.try_send(answer));
             return;
         }
