@@ -14,6 +14,7 @@ use super::clock::Clock;
 use super::connector::{Connection, Connector, read};
 use super::fault::{Fault, Remedy};
 use super::from_reply::FromReply;
+use super::pipeline::Hold;
 use super::resp::{Command, Reply};
 use super::script::Script;
 use super::supervisor::supervise;
@@ -157,6 +158,12 @@ impl Commands {
             handler(outcome.and_then(read));
         });
         connection.start(command, self.deadline(), handler)
+    }
+
+    /// Gathers commands until the hold is dropped, so that one write carries them. `None` if there
+    /// is no connection now.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.current().map(|connection| connection.hold())
     }
 
     /// Runs a script by its hash. Sends the full code where the server does not know the hash or

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::backoff;
 use super::fault::{Fault, TOO_OLD};
 use super::from_reply::FromReply;
-use super::pipeline::{Expected, Handler, Pending, Pipeline};
+use super::pipeline::{Expected, Handler, Hold, Pending, Pipeline};
 use super::resp::{Command, Reply};
 use super::socket::Address;
 use crate::RedisConfig;
@@ -243,6 +243,11 @@ impl Connection {
     /// Returns the version of the server.
     pub(crate) fn version(&self) -> Version {
         self.version
+    }
+
+    /// Gathers commands until the hold is dropped.
+    pub(super) fn hold(&self) -> Hold {
+        self.pipeline.hold()
     }
 
     /// Sends a command. It fails with a timeout at `until`.

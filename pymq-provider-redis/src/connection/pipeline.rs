@@ -3,7 +3,8 @@
 //! A command on an idle connection is written by its caller at once: no other task runs before the
 //! bytes are with the kernel. While answers are outstanding, commands are gathered: a task of the
 //! connection, the driver, reads all answers there are, lets the callers run, and writes the
-//! commands that they bring with one system call.
+//! commands that they bring with one system call. Whoever wakes many callers holds the connection
+//! until they have run.
 //!
 //! Invariants:
 //! - Each command gets one result: the answer of the server, an error that says that the command
@@ -11,8 +12,10 @@
 //! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of
 //!   the writer.
 //! - A command is not sent if its caller has left, or if it has expired.
+//! - After the last [`Hold`] is dropped, the driver writes what was gathered.
 
 mod driver;
+mod hold;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -30,6 +33,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::driver::OnPush;
+pub(crate) use self::hold::Hold;
 use self::writer::Writer;
 use super::fault::Fault;
 use super::resp::{Command, Reply};
@@ -64,6 +68,8 @@ struct State {
     next_expiry: Instant,
     /// The driver writes soon, so callers only add their commands.
     is_write_planned: bool,
+    /// How many [`Hold`]s there are.
+    holds: usize,
     /// No command is accepted any more.
     is_ended: bool,
     /// An error that the server sent before any command, such as at its limit of clients.
@@ -203,7 +209,7 @@ impl Shared {
         if let Some(until) = sooner {
             state.next_expiry = until;
         }
-        let was_planned = state.is_write_planned;
+        let was_planned = state.is_write_planned || state.holds > 0;
         let is_idle = !was_planned && state.sent.is_empty() && state.unsent.len() == 1;
         state.is_write_planned |= !is_idle;
         drop(state);
@@ -265,6 +271,7 @@ impl State {
             sent: VecDeque::new(),
             next_expiry,
             is_write_planned: false,
+            holds: 0,
             is_ended: false,
             refusal: None,
         }

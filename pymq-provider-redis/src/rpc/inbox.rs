@@ -5,8 +5,9 @@
 //! The task of the connection itself gives the answers to their callers, and sends the next
 //! command. Another task keeps the connection up.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,8 +177,27 @@ impl Shared {
             .collect())
     }
 
-    /// Gives answers to their callers.
+    /// Gives answers to their callers. Several callers often call again at once: their next requests
+    /// are gathered.
     fn receive(&self, answers: &[Bytes]) {
+        if answers.len() > 1
+            && let Some(hold) = self.core.commands.hold()
+        {
+            self.core.spawn(async move {
+                // The callers were woken before this, so they run first. Unlike `yield_now`, this
+                // stays in the queue of the thread: if a caller blocks that, another thread takes it.
+                let mut is_last = false;
+                poll_fn(|cx| {
+                    if std::mem::replace(&mut is_last, true) {
+                        return Poll::Ready(());
+                    }
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                })
+                .await;
+                drop(hold);
+            });
+        }
         for answer in answers {
             let Some(response) = read_response(answer) else {
                 tracing::warn!(

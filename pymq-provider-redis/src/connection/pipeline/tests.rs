@@ -59,6 +59,53 @@ async fn the_handler_of_a_command_gets_its_answer() {
 }
 
 #[tokio::test]
+async fn commands_of_a_held_connection_are_written_together_at_the_end_of_the_hold() {
+    let (pipeline, mut server, _) = pipeline(1 << 10);
+    let hold = pipeline.hold();
+    let start = |word| {
+        let command = Command::new([word]);
+        pipeline
+            .start_command(command, limited(), Box::new(drop))
+            .unwrap();
+    };
+
+    for word in ["A", "B"] {
+        start(word);
+        yield_now().await;
+    }
+    drop(hold);
+
+    let mut bytes = [0; 64];
+    let read = server.read(&mut bytes).await.unwrap();
+    assert_eq!(&bytes[..read], b"*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n");
+}
+
+#[tokio::test]
+async fn a_hold_without_commands_holds_up_no_later_one() {
+    let (pipeline, mut server, _) = pipeline(1 << 10);
+    let send = |word| {
+        let pipeline = Arc::clone(&pipeline);
+        tokio::spawn(async move { pipeline.send(Command::new([word]), limited())?.await })
+    };
+    let first = [send("A"), send("B")];
+    received(&mut server, 2).await;
+    let hold = pipeline.hold();
+    // After several answers, the driver plans to write.
+    server.write_all(b":1\r\n:2\r\n").await.unwrap();
+    for answer in first {
+        answer.await.unwrap().unwrap();
+    }
+    yield_now().await;
+    drop(hold);
+
+    let last = send("C");
+
+    assert_eq!(received(&mut server, 1).await, ["C"]);
+    server.write_all(b":3\r\n").await.unwrap();
+    assert_eq!(last.await.unwrap().unwrap(), Reply::Int(3));
+}
+
+#[tokio::test]
 async fn several_commands_have_one_list_of_answers() {
     let (pipeline, mut server, _) = pipeline(1 << 10);
     let several = || {

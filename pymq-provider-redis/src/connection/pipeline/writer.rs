@@ -81,13 +81,15 @@ impl Writer {
         }
     }
 
-    /// Makes waiting commands ready, up to a bound. Tells whether there were any.
+    /// Makes waiting commands ready, up to a bound. Tells whether there were any. While the
+    /// connection is held, there are none.
     fn take_unsent(&mut self, shared: &Shared) -> bool {
         let mut state = shared.lock();
         let state = &mut *state;
         let is_alone = state.unsent.len() == 1;
         let mut bytes = 0;
-        while bytes < MAX_READY
+        while state.holds == 0
+            && bytes < MAX_READY
             && let Some((key, command)) = state.unsent.pop_front()
         {
             let Some(slot) = state.slots.get_mut(key) else {
