@@ -85,7 +85,8 @@ impl Clock {
     /// noticed soon only if its time is asked for often.
     pub(crate) fn is_old(&self) -> bool {
         let known = *self.lock();
-        !known.is_some_and(|known| known.at.elapsed() < ASK_AFTER && known.clocks_agree())
+        let now = Instant::now();
+        !known.is_some_and(|known| known.age(now) < ASK_AFTER && known.clocks_agree(now))
     }
 
     /// Forgets everything: the next answer may come from another server.
@@ -95,8 +96,8 @@ impl Clock {
 
     /// Returns the server's time at a local time, in milliseconds. It is never later than the real
     /// one.
-    pub(crate) fn at(&self, local: Instant) -> Option<u64> {
-        let known = (*self.lock()).filter(Known::clocks_agree)?;
+    pub(crate) fn at(&self, local: Instant, now: Instant) -> Option<u64> {
+        let known = (*self.lock()).filter(|known| known.clocks_agree(now))?;
         let server = self.local(local).saturating_add(known.low) / 1_000;
         u64::try_from(server).ok()
     }
@@ -111,7 +112,7 @@ impl Clock {
         let deadline = i64::try_from(deadline)
             .unwrap_or(i64::MAX)
             .saturating_mul(1_000);
-        let drift = micros(now.saturating_duration_since(known.at)) / DRIFT_DIVISOR;
+        let drift = micros(known.age(now)) / DRIFT_DIVISOR;
         let local = self.local(now);
         let (low, high) = (local + known.low - drift, local + known.high + drift);
         if high < deadline {
@@ -134,14 +135,18 @@ impl Clock {
 }
 
 impl Known {
-    fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) <= ANSWER_VALID_FOR && self.clocks_agree()
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
     }
 
-    fn clocks_agree(&self) -> bool {
+    fn is_fresh(&self, now: Instant) -> bool {
+        self.age(now) <= ANSWER_VALID_FOR && self.clocks_agree(now)
+    }
+
+    fn clocks_agree(&self, now: Instant) -> bool {
         self.wall
             .elapsed()
-            .is_ok_and(|wall| wall.abs_diff(self.at.elapsed()) <= CLOCK_TOLERANCE)
+            .is_ok_and(|wall| wall.abs_diff(self.age(now)) <= CLOCK_TOLERANCE)
     }
 }
 
@@ -165,7 +170,10 @@ mod tests {
         let clock = Clock::default();
 
         assert_eq!(
-            (clock.now(ms(THEN)), clock.at(Instant::now())),
+            (
+                clock.now(ms(THEN)),
+                clock.at(Instant::now(), Instant::now())
+            ),
             (Now::Unsure, None)
         );
     }
@@ -177,7 +185,8 @@ mod tests {
 
         assert!(matches!(clock.now(ms(THEN + 100)), Now::Before(left) if left.as_secs() >= 90));
         assert_eq!(clock.now(ms(THEN - 1)), Now::After);
-        let later = clock.at(Instant::now() + Duration::from_secs(100)).unwrap();
+        let now = Instant::now();
+        let later = clock.at(now + Duration::from_secs(100), now).unwrap();
         assert!((ms(THEN + 100)..ms(THEN + 190)).contains(&later), "{later}");
         clock.forget();
         assert_eq!(clock.now(ms(THEN - 1)), Now::Unsure);

@@ -1,12 +1,16 @@
 //! The protocol of Redis, RESP2 and RESP3: [`Command`] writes it, [`Decoder`] reads it.
 
 mod decoder;
+#[cfg(feature = "fuzzing")]
+mod fuzzing;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
 
 pub(super) use self::decoder::Decoder;
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::fuzzing::read_replies;
 
 /// Arguments from this size on are sent from where they are, without a copy.
 const MIN_UNCOPIED: usize = 8 << 10;
@@ -67,6 +71,27 @@ impl Command {
         let mut command = CommandWriter::default();
         command.add(words, payloads);
         command.finish()
+    }
+
+    /// Creates a command whose last word is these parts, one after the other. They are copied.
+    pub(crate) fn with_joined(words: &[&[u8]], parts: &[&[u8]]) -> Self {
+        let (count, length) = (words.len() + 1, parts.iter().map(|part| part.len()).sum());
+        let size: usize = words.iter().map(|word| word_len(word.len())).sum();
+        let mut text = BytesMut::with_capacity(header_len(count) + size + word_len(length));
+        push_header(&mut text, b'*', count);
+        for word in words {
+            push_word(&mut text, word);
+        }
+        push_header(&mut text, b'$', length);
+        for part in parts {
+            text.extend_from_slice(part);
+        }
+        text.extend_from_slice(b"\r\n");
+        Self {
+            head: text.freeze(),
+            rest: Vec::new(),
+            replies_before: 0,
+        }
     }
 
     /// Joins another command as [`CommandWriter`] does.
@@ -218,25 +243,4 @@ fn push_header(text: &mut BytesMut, kind: u8, number: usize) {
     }
     push(kind);
     text.extend_from_slice(&line[at..]);
-}
-
-/// Reads pieces of bytes, for the fuzzer. The result ends with what is not RESP, if there is any.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn read_replies(pieces: &[&[u8]]) -> Vec<Result<Reply, Malformed>> {
-    let mut decoder = Decoder::default();
-    let mut replies = Vec::new();
-    for piece in pieces {
-        decoder.buffer.extend_from_slice(piece);
-        loop {
-            match decoder.next() {
-                Ok(Some(reply)) => replies.push(Ok(reply)),
-                Ok(None) => break,
-                Err(malformed) => {
-                    replies.push(Err(malformed));
-                    return replies;
-                }
-            }
-        }
-    }
-    replies
 }

@@ -2,7 +2,6 @@
 //! and no other answer is on its way, unless the last command carried several. Otherwise a task
 //! gathers answers, so that many of them take few commands.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -148,12 +147,13 @@ fn learn(core: &Core, sent: Instant, time: Option<(i64, i64)>) {
 }
 
 async fn push_batch(core: &Core, batch: Vec<Answer>) {
-    let mut by_inbox: HashMap<String, Vec<Bytes>> = HashMap::new();
-    for answer in batch {
-        by_inbox
-            .entry(answer.inbox)
-            .or_default()
-            .push(answer.payload);
+    // Few callers have answers in one batch.
+    let mut by_inbox: Vec<(String, Vec<Bytes>)> = Vec::new();
+    for Answer { inbox, payload } in batch {
+        match by_inbox.iter_mut().find(|(known, _)| *known == inbox) {
+            Some((_, payloads)) => payloads.push(payload),
+            None => by_inbox.push((inbox, vec![payload])),
+        }
     }
     join_all(
         by_inbox

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::envelope::{OnlyServer, RequestParts, Response, write_request};
 use super::request_sender::{Caller, RequestSender};
-use super::routes::Routes;
+use super::routes::{Direct, Routes};
 use crate::connection::{Command, Fault};
 use crate::core::Core;
 use crate::subscriptions::{Subscriptions, Watch};
@@ -21,6 +21,9 @@ use crate::subscriptions::{Subscriptions, Watch};
 /// A call with a longer timeout has no deadline. Lua could not compute its times exactly, because
 /// its numbers are exact up to 2^53.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(1 << 52);
+
+/// Room for the times in a request.
+const TIME_BYTES: usize = 48;
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
@@ -48,8 +51,6 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 struct OneCall {
     id: u64,
-    /// The channel by its Redis name.
-    channel: String,
     request: RequestParts,
     inlet: ReplyInlet,
     deadline: Option<Instant>,
@@ -59,8 +60,8 @@ struct OneCall {
 #[derive(Debug)]
 struct Pending {
     inlet: ReplyInlet,
-    /// The name of the remote, from when the request is sent to its only server until that answers.
-    unanswered: Option<Box<str>>,
+    /// The way to the only server, from when the request is sent to it until it answers.
+    unanswered: Option<Arc<Direct>>,
 }
 
 impl Calls {
@@ -98,10 +99,11 @@ impl Calls {
     ) -> Result<Replies> {
         let shared = &self.shared;
         let context = || format!("redis: call `{channel}`");
+        let now = Instant::now();
         let deadline = opts
             .timeout
             .filter(|timeout| *timeout <= LONGEST_TIMEOUT)
-            .and_then(|timeout| Instant::now().checked_add(timeout));
+            .and_then(|timeout| now.checked_add(timeout));
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| forget.forget(id));
@@ -118,19 +120,17 @@ impl Calls {
         }
         let request = write_request(channel, id, &shared.inbox, message, deadline.is_some())?;
         shared.core.limits.check_publish(context, request.len())?;
-        let name = shared.core.keys.name(channel);
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
         if opts.to == Target::One {
             let call = OneCall {
                 id,
-                channel: name,
                 request,
                 inlet,
                 deadline,
             };
-            if let Err(call) = shared.send_to_only_server(channel, call) {
+            if let Err(call) = shared.send_to_only_server(channel, call, now) {
                 // Apart, because few calls come here: the future of the others is smaller.
-                Box::pin(shared.count_and_send(call))
+                Box::pin(shared.count_and_send(channel, call))
                     .await
                     .map_err(failed)?;
             }
@@ -139,6 +139,7 @@ impl Calls {
         let count = async {
             let (caller, counted) = oneshot::channel();
             let caller = Caller::All(caller);
+            let name = shared.core.keys.name(channel);
             let sent = shared.sender.send(name, request, caller, deadline).await;
             sent.map_err(failed)?;
             counted
@@ -161,40 +162,47 @@ impl Shared {
     }
 
     /// Sends a request after the servers of its channel were counted.
-    async fn count_and_send(&self, call: OneCall) -> Result<(), Fault> {
-        let caller = Caller::One(call.inlet);
+    async fn count_and_send(&self, remote: &str, call: OneCall) -> Result<(), Fault> {
+        let (channel, caller) = (self.core.keys.name(remote), Caller::One(call.inlet));
         self.sender
-            .send(call.channel, call.request, caller, call.deadline)
+            .send(channel, call.request, caller, call.deadline)
             .await
     }
 
     /// Sends a request to the only server of a remote. Returns it if no such server is known. If
     /// the server turns out to be gone, the servers are counted.
-    fn send_to_only_server(self: &Arc<Self>, remote: &str, call: OneCall) -> Result<(), OneCall> {
-        let Some(channel) = self.routes.find(remote) else {
+    fn send_to_only_server(
+        self: &Arc<Self>,
+        remote: &str,
+        call: OneCall,
+        now: Instant,
+    ) -> Result<(), OneCall> {
+        let Some(direct) = self.routes.find(remote, now) else {
             return Err(call);
         };
         let commands = &self.core.commands;
         let time = match call.deadline {
             None => None,
             Some(deadline) => {
-                let Some(begin_by) = commands.clock().at(deadline.into_std()) else {
+                let Some(begin_by) = commands.clock().at(deadline.into_std(), now.into_std())
+                else {
                     return Err(call);
                 };
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = deadline.saturating_duration_since(now);
                 Some((left, begin_by))
             }
         };
-        let payload = call.request.whole(time);
-        self.set_unanswered(call.id, Some(remote.into()));
-        let publish = Command::with_payloads(&[b"PUBLISH", channel.as_bytes()], [&payload]);
+        let mut text = String::with_capacity(TIME_BYTES);
+        let whole = call.request.whole(time, &mut text);
+        let publish = Command::with_joined(&[b"PUBLISH", direct.channel.as_bytes()], &whole);
+        self.set_unanswered(call.id, Some(Arc::clone(&direct)));
         let (shared, again) = (Arc::clone(self), call.clone());
         let started = commands.start(publish, move |receivers: Result<i64, Fault>| {
             match receivers {
                 Ok(receivers) if receivers > 0 => {}
-                Err(fault) if fault.may_have_run() => shared.end(&again, fault),
+                Err(fault) if fault.may_have_run() => shared.end(&direct.remote, &again, fault),
                 // It was not sent: the server has ended, or this client may not reach it alone.
-                Ok(_) | Err(_) => shared.send_again(again),
+                Ok(_) | Err(_) => shared.send_again(direct, again),
             }
         });
         if started.is_err() {
@@ -204,38 +212,37 @@ impl Shared {
         Ok(())
     }
 
-    fn send_again(self: Arc<Self>, call: OneCall) {
-        if let Some(remote) = self.set_unanswered(call.id, None) {
-            self.routes.forget(&remote);
+    fn send_again(self: Arc<Self>, direct: Arc<Direct>, call: OneCall) {
+        if self.set_unanswered(call.id, None).is_some() {
+            self.routes.forget(&direct.remote);
         }
         self.core.clone().spawn(async move {
             let ended = call.clone();
-            if let Err(fault) = self.count_and_send(call).await {
-                self.end(&ended, fault);
+            if let Err(fault) = self.count_and_send(&direct.remote, call).await {
+                self.end(&direct.remote, &ended, fault);
             }
         });
     }
 
     /// Ends a call with the reason why it was not sent, or may not have been.
-    fn end(&self, call: &OneCall, fault: Fault) {
-        let channel = self.core.keys.strip(&call.channel);
-        let context = format!("redis: call `{}`", channel.unwrap_or(&call.channel));
+    fn end(&self, remote: &str, call: &OneCall, fault: Fault) {
+        let context = format!("redis: call `{remote}`");
         let error = fault.into_error(&context, self.core.connector.address());
         call.inlet.end(error);
     }
 
     /// Sets [`Pending::unanswered`] of a call, and returns the earlier value.
-    fn set_unanswered(&self, id: u64, remote: Option<Box<str>>) -> Option<Box<str>> {
+    fn set_unanswered(&self, id: u64, direct: Option<Arc<Direct>>) -> Option<Arc<Direct>> {
         let mut pending = self.pending();
         let call = pending.get_mut(&id)?;
-        std::mem::replace(&mut call.unanswered, remote)
+        std::mem::replace(&mut call.unanswered, direct)
     }
 
     /// Forgets a call. If its server did not answer, the next call counts the servers again.
     fn forget(&self, id: u64) {
         let unanswered = self.pending().remove(&id).and_then(|call| call.unanswered);
-        if let Some(remote) = unanswered {
-            self.routes.forget(&remote);
+        if let Some(direct) = unanswered {
+            self.routes.forget(&direct.remote);
         }
     }
 

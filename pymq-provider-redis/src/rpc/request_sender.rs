@@ -167,7 +167,8 @@ async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published
 /// Tells whether the time of the server must be asked for first.
 fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
     let is_timed = batch.iter().any(|call| call.deadline.is_some());
-    is_timed && commands.clock().at(std::time::Instant::now()).is_none()
+    let now = std::time::Instant::now();
+    is_timed && commands.clock().at(now, now).is_none()
 }
 
 /// Returns the arguments of the script. If a caller has left meanwhile, its request is marked as
@@ -224,7 +225,8 @@ impl Call {
         const NAME: &str = r#","begin_by":"#;
         // If the clock is not known any more, the script finds the request late, and it is sent
         // again.
-        let begin_by = clock.at(self.deadline?.into_std()).unwrap_or(0);
+        let now = std::time::Instant::now();
+        let begin_by = clock.at(self.deadline?.into_std(), now).unwrap_or(0);
         let field = Bytes::from(format!("{NAME}{begin_by}"));
         Some((field.slice(NAME.len()..), field))
     }

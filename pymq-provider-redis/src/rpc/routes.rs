@@ -26,18 +26,25 @@ pub(super) struct Routes {
 
 #[derive(Debug)]
 struct Route {
-    /// The channel of the server, by its Redis name.
-    channel: Arc<str>,
+    direct: Arc<Direct>,
     valid_until: Instant,
 }
 
+/// The way to the only server of a remote.
+#[derive(Debug)]
+pub(super) struct Direct {
+    pub(super) remote: String,
+    /// The channel of the server, by its Redis name.
+    pub(super) channel: String,
+}
+
 impl Routes {
-    /// Returns the channel of the only server of a remote, if it is known.
-    pub(super) fn find(&self, remote: &str) -> Option<Arc<str>> {
+    /// Returns the way to the only server of a remote, if it is known.
+    pub(super) fn find(&self, remote: &str, now: Instant) -> Option<Arc<Direct>> {
         let mut routes = self.lock();
         let route = routes.get(remote)?;
-        if Instant::now() < route.valid_until {
-            return Some(Arc::clone(&route.channel));
+        if now < route.valid_until {
+            return Some(Arc::clone(&route.direct));
         }
         routes.remove(remote);
         None
@@ -51,11 +58,12 @@ impl Routes {
             routes.retain(|_, route| now < route.valid_until);
         }
         if routes.len() < MAX_ROUTES {
+            let name = remote.as_str().into();
             let route = Route {
-                channel: channel.into(),
+                direct: Arc::new(Direct { remote, channel }),
                 valid_until: now + VALID_FOR,
             };
-            routes.insert(remote.into(), route);
+            routes.insert(name, route);
         }
     }
 
@@ -75,15 +83,20 @@ impl Routes {
 mod tests {
     use super::*;
 
+    fn channel(routes: &Routes, remote: &str) -> Option<String> {
+        let direct = routes.find(remote, Instant::now())?;
+        Some(direct.channel.clone())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_server_is_known_for_a_while() {
         let routes = Routes::default();
         routes.note("f".into(), "one".into());
-        assert_eq!(routes.find("f").as_deref(), Some("one"));
+        assert_eq!(channel(&routes, "f").as_deref(), Some("one"));
 
         tokio::time::advance(VALID_FOR).await;
 
-        assert_eq!(routes.find("f"), None);
+        assert_eq!(channel(&routes, "f"), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -97,7 +110,7 @@ mod tests {
         tokio::time::advance(VALID_FOR).await;
         routes.note("last".into(), "one".into());
 
-        assert_eq!(routes.find("last").as_deref(), Some("one"));
+        assert_eq!(channel(&routes, "last").as_deref(), Some("one"));
         assert_eq!(routes.lock().len(), 1);
     }
 }

@@ -4,12 +4,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use base64_simd::STANDARD as BASE64;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, TYPE, elements};
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
-use super::{STRING_WRITE, fields, push_quoted};
+use super::{STRING_WRITE, fields, push_all, push_quoted};
 use crate::wire::{self, CLOSE_MEMBER, Extra, OpenEnd, PYMQ};
 
 /// The type tag of a request. `pymq.RpcRequest` is the same class in Python.
@@ -116,18 +116,22 @@ impl RequestParts {
         self.text.slice(..self.head_bytes)
     }
 
-    /// Returns the whole request for one server. It must begin within `left`, and by this time of
-    /// the server's clock in milliseconds.
-    pub(crate) fn whole(&self, time: Option<(Duration, u64)>) -> Bytes {
-        let head = &self.text[..self.head_bytes];
-        let mut whole = BytesMut::with_capacity(head.len() + 64);
-        whole.extend_from_slice(head);
+    /// Returns the parts of the whole request for one server. It must begin within `left`, and by
+    /// this time of the server's clock in milliseconds. `text` is room for what is written for that.
+    pub(crate) fn whole<'a>(
+        &'a self,
+        time: Option<(Duration, u64)>,
+        text: &'a mut String,
+    ) -> [&'a [u8]; 3] {
         if let Some((left, begin_by)) = time {
             let left = left.as_millis();
-            write!(whole, r#"{left},"begin_by":{begin_by}"#).expect(STRING_WRITE);
+            write!(text, r#"{left},"begin_by":{begin_by}"#).expect(STRING_WRITE);
         }
-        whole.extend_from_slice(self.end.as_bytes());
-        whole.freeze()
+        [
+            &self.text[..self.head_bytes],
+            text.as_bytes(),
+            self.end.as_bytes(),
+        ]
     }
 
     /// Returns the end of the request.
@@ -183,13 +187,13 @@ pub(crate) fn write_request(
     // The closing quote comes after the id.
     text.pop();
     let tag = REQUEST_TAGS[0];
-    write!(
-        text,
-        r#"#{id}", "{inbox}", {args}, {{}}]{THEN_TYPE}{tag}{member}"#
-    )
-    .expect(STRING_WRITE);
+    let before_id = text.len();
+    write!(text, "#{id}").expect(STRING_WRITE);
+    let id = before_id..text.len();
+    push_all(&mut text, [r#"", ""#, inbox, r#"", "#, args, ", {}]"]);
+    push_all(&mut text, [THEN_TYPE, tag, &member]);
     if has_deadline {
-        write!(text, r#"{separator}"timeout":"#).expect(STRING_WRITE);
+        push_all(&mut text, [separator, r#""timeout":"#]);
     }
     let head_bytes = text.len();
     let (separator, end) = if has_deadline {
@@ -197,7 +201,9 @@ pub(crate) fn write_request(
     } else {
         (separator, close)
     };
-    write!(text, r#"{separator}"claim":"{inbox}#{id}"{CLOSE_MEMBER}"#).expect(STRING_WRITE);
+    push_all(&mut text, [separator, r#""claim":""#, inbox]);
+    text.extend_from_within(id);
+    push_all(&mut text, ["\"", CLOSE_MEMBER]);
     Ok(RequestParts {
         text: text.into(),
         head_bytes,

@@ -8,7 +8,7 @@ use pymq_core::RemoteError;
 use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, is_readable};
 use pymq_core::provider::Reply;
 
-use super::{STRING_WRITE, fields, push_quoted};
+use super::{STRING_WRITE, fields, push_all, push_quoted};
 use crate::wire::{self, PYMQ};
 
 /// Room for the text around a result.
@@ -130,15 +130,15 @@ pub(crate) fn write_response(call: &str, reply: Reply, server: Option<&str>) -> 
         Some(result) => {
             let known = call.len() + result.len() + type_name.len();
             let mut response = String::with_capacity(known + RESPONSE_BYTES);
-            write!(response, "{OPEN_OBJ}[{call}, {result}, ").expect(STRING_WRITE);
+            push_all(&mut response, [OPEN_OBJ, "[", call, ", ", result, ", "]);
             push_quoted(&mut response, &type_name);
-            write!(response, r#", {failed}]{THEN_TYPE}"pymq.core.RpcResponse""#)
-                .expect(STRING_WRITE);
-            match server {
-                Some(id) => write!(response, r#", "{PYMQ}": {{"server":"{id}"}}}}"#),
-                None => write!(response, "}}"),
+            let failed = if failed { ", true]" } else { ", false]" };
+            let tag = r#""pymq.core.RpcResponse""#;
+            push_all(&mut response, [failed, THEN_TYPE, tag]);
+            if let Some(id) = server {
+                write!(response, r#", "{PYMQ}": {{"server":"{id}"}}"#).expect(STRING_WRITE);
             }
-            .expect(STRING_WRITE);
+            response.push('}');
             response
         }
         None => write_response(
