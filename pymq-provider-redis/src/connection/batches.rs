@@ -54,3 +54,69 @@ pub(crate) async fn send_in_batches<T, F: Future<Output = ()>>(
     }
     while in_flight.next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+    use tokio::sync::mpsc::UnboundedReceiver;
+
+    use super::*;
+
+    /// Sends batches that end with a permit. Returns the sender of items, the sizes of the batches
+    /// that were sent, and the permits.
+    fn start() -> (mpsc::Sender<()>, UnboundedReceiver<usize>, Arc<Semaphore>) {
+        let (items, receiver) = mpsc::channel(MAX_BATCH * 4);
+        let (sent, sizes) = mpsc::unbounded_channel();
+        let permits = Arc::new(Semaphore::new(0));
+        let ends = Arc::clone(&permits);
+        let sending = send_in_batches(receiver, CancellationToken::new(), move |batch: Vec<()>| {
+            sent.send(batch.len()).unwrap();
+            let ends = Arc::clone(&ends);
+            async move { ends.acquire().await.unwrap().forget() }
+        });
+        tokio::spawn(sending);
+        (items, sizes, permits)
+    }
+
+    async fn send(items: &mpsc::Sender<()>, count: usize) {
+        for _ in 0..count {
+            items.send(()).await.unwrap();
+        }
+        // Whatever can be sent is sent.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_batch_is_in_flight_goes_together() {
+        let (items, mut sizes, permits) = start();
+        send(&items, 1).await;
+        assert_eq!(sizes.try_recv(), Ok(1));
+
+        send(&items, 2).await;
+        send(&items, 1).await;
+        assert!(sizes.try_recv().is_err());
+        permits.add_permits(1);
+
+        assert_eq!(sizes.recv().await, Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_backlog_is_sent_in_several_batches_at_once() {
+        let (items, mut sizes, permits) = start();
+        send(&items, 1).await;
+        send(&items, MAX_BATCH * 3).await;
+        assert_eq!(sizes.try_recv(), Ok(1));
+        assert!(sizes.try_recv().is_err());
+
+        permits.add_permits(1);
+
+        assert_eq!(sizes.recv().await, Some(MAX_BATCH));
+        assert_eq!(sizes.recv().await, Some(MAX_BATCH));
+        send(&items, 0).await;
+        assert!(sizes.try_recv().is_err());
+    }
+}
