@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// The most items in one batch.
 pub(crate) const MAX_BATCH: usize = 32;
 
-/// The most batches in flight at once while more items wait than fit into one batch. Otherwise there
-/// is one: what comes meanwhile goes together.
+/// The most batches in flight at once while more items wait than fit into one batch. Otherwise
+/// there is one: what comes meanwhile goes together.
 const MAX_IN_FLIGHT: usize = 4;
 
 /// Sends the received items in order until `stop` is cancelled, then those received before.

@@ -177,15 +177,15 @@ impl Shared {
             .collect())
     }
 
-    /// Gives answers to their callers. Several callers often call again at once: their next requests
-    /// are gathered.
+    /// Gives answers to their callers. Several callers often call again at once: their next
+    /// requests are gathered.
     fn receive(&self, answers: &[Bytes]) {
         if answers.len() > 1
             && let Some(hold) = self.core.commands.hold()
         {
             self.core.spawn(async move {
-                // The callers were woken before this, so they run first. Unlike `yield_now`, this
-                // stays in the queue of the thread: if a caller blocks that, another thread takes it.
+                // The callers were woken before this task, so they run first. Unlike after a
+                // `yield_now`, another thread takes the task if a caller blocks this thread.
                 let mut is_last = false;
                 poll_fn(|cx| {
                     if std::mem::replace(&mut is_last, true) {

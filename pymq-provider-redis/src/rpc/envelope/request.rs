@@ -116,8 +116,8 @@ impl RequestParts {
         self.text.slice(..self.head_bytes)
     }
 
-    /// Returns the parts of the whole request for one server. It must begin within `left`, and by
-    /// this time of the server's clock in milliseconds. `text` is room for what is written for that.
+    /// Returns the parts of the whole request for one server. It must begin within the duration,
+    /// and by this time of the server's clock in milliseconds. Both are written into `text`.
     pub(crate) fn whole<'a>(
         &'a self,
         time: Option<(Duration, u64)>,
