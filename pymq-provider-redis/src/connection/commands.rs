@@ -161,9 +161,9 @@ impl Commands {
     }
 
     /// Gathers commands until the hold is dropped, so that one write carries them. `None` if there
-    /// is no connection now.
+    /// is no connection now, or if they are gathered already.
     pub(crate) fn hold(&self) -> Option<Hold> {
-        self.current().map(|connection| connection.hold())
+        self.current()?.hold()
     }
 
     /// Runs a script by its hash. Sends the full code where the server does not know the hash or

@@ -245,8 +245,8 @@ impl Connection {
         self.version
     }
 
-    /// Gathers commands until the hold is dropped.
-    pub(super) fn hold(&self) -> Hold {
+    /// Gathers commands until the hold is dropped. `None` if they are gathered already.
+    pub(super) fn hold(&self) -> Option<Hold> {
         self.pipeline.hold()
     }
 

@@ -12,7 +12,7 @@
 //! - The bytes are sent in the order of `State::sent`: a command is moved there under the lock of
 //!   the writer.
 //! - A command is not sent if its caller has left, or if it has expired.
-//! - After the last [`Hold`] is dropped, the driver writes what was gathered.
+//! - After a [`Hold`] is dropped, the driver writes what was gathered.
 
 mod driver;
 mod hold;
@@ -68,8 +68,8 @@ struct State {
     next_expiry: Instant,
     /// The driver writes soon, so callers only add their commands.
     is_write_planned: bool,
-    /// How many [`Hold`]s there are.
-    holds: usize,
+    /// There is a [`Hold`].
+    is_held: bool,
     /// No command is accepted any more.
     is_ended: bool,
     /// An error that the server sent before any command, such as at its limit of clients.
@@ -209,7 +209,7 @@ impl Shared {
         if let Some(until) = sooner {
             state.next_expiry = until;
         }
-        let was_planned = state.is_write_planned || state.holds > 0;
+        let was_planned = state.is_write_planned || state.is_held;
         let is_idle = !was_planned && state.sent.is_empty() && state.unsent.len() == 1;
         state.is_write_planned |= !is_idle;
         drop(state);
@@ -271,7 +271,7 @@ impl State {
             sent: VecDeque::new(),
             next_expiry,
             is_write_planned: false,
-            holds: 0,
+            is_held: false,
             is_ended: false,
             refusal: None,
         }

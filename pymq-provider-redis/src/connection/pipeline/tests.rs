@@ -61,7 +61,8 @@ async fn the_handler_of_a_command_gets_its_answer() {
 #[tokio::test]
 async fn commands_of_a_held_connection_are_written_together_at_the_end_of_the_hold() {
     let (pipeline, mut server, _) = pipeline(1 << 10);
-    let hold = pipeline.hold();
+    let hold = pipeline.hold().unwrap();
+    assert!(pipeline.hold().is_none(), "one at a time");
     let start = |word| {
         let command = Command::new([word]);
         pipeline
@@ -89,7 +90,7 @@ async fn a_hold_without_commands_holds_up_no_later_one() {
     };
     let first = [send("A"), send("B")];
     received(&mut server, 2).await;
-    let hold = pipeline.hold();
+    let hold = pipeline.hold().unwrap();
     // After several answers, the driver plans to write.
     server.write_all(b":1\r\n:2\r\n").await.unwrap();
     for answer in first {

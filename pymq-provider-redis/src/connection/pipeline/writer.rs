@@ -88,7 +88,7 @@ impl Writer {
         let state = &mut *state;
         let is_alone = state.unsent.len() == 1;
         let mut bytes = 0;
-        while state.holds == 0
+        while !state.is_held
             && bytes < MAX_READY
             && let Some((key, command)) = state.unsent.pop_front()
         {
