@@ -11,6 +11,7 @@ use std::future::Future;
 use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 
+pub use self::calls::many_calls;
 pub use self::memory::groups as memory;
 pub use self::queues::draining_worker;
 use crate::{Case, Group, Sample};

@@ -1,15 +1,17 @@
-//! A worker of pymq beside the workers of other libraries on Redis, in one run.
+//! pymq beside other libraries, in one run: its worker beside those of others on Redis, and its
+//! calls beside those of NATS.
 //!
 //! ```console
 //! $ cargo run --release --manifest-path benches/peers/Cargo.toml -- --check
 //! ```
 //!
-//! Each case first fills a queue. Then it measures a consumer of that library, which acknowledges
+//! Each case of a worker first fills a queue. Then it measures a consumer of that library, which acknowledges
 //! each item, until the queue is empty. Each library is used as its documentation advises, with
 //! the largest batch that it offers. The options are those of the other benches.
 #![forbid(unsafe_code)]
 
 mod apalis;
+mod nats;
 mod omniqueue;
 mod rsmq;
 mod sea_streamer;
@@ -36,7 +38,24 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    run(vec![workers(&redis.url())], &options)
+    let mut groups = vec![workers(&redis.url())];
+    let nats = nats::Nats::start();
+    match &nats {
+        Ok(nats) => groups.push(calls(&redis.url(), &nats.url())),
+        Err(error) => eprintln!("the calls do not run: {error}"),
+    }
+    run(groups, &options)
+}
+
+/// Without a goal: NATS has no queue between a caller and a server, and keeps nothing.
+fn calls(redis: &str, nats: &str) -> Group {
+    const IN_FLIGHT: usize = 64;
+    let call = |url, operations| nats::call(url, operations, IN_FLIGHT);
+    let cases = vec![
+        case(nats, nats::NAME, call),
+        groups::many_calls(redis, IN_FLIGHT),
+    ];
+    Group::new("call, 64 in flight, on Redis and on NATS", 19_200, cases)
 }
 
 fn workers(url: &str) -> Group {

@@ -27,12 +27,17 @@ pub(super) fn groups(url: &str) -> Vec<Group> {
     groups
 }
 
+/// Returns the case of pymq with many calls in flight.
+pub fn many_calls(url: &str, in_flight: usize) -> crate::Case {
+    case(url, PYMQ, move |url, n| call(url, n, in_flight))
+}
+
 fn cases(url: &str, in_flight: usize) -> Vec<crate::Case> {
     vec![
         case(url, FOUR, move |url, n| {
             raw::four_commands(url, n, in_flight)
         }),
-        case(url, PYMQ, move |url, n| call(url, n, in_flight)),
+        many_calls(url, in_flight),
     ]
 }
 
