@@ -64,10 +64,10 @@ pub async fn call(url: String, operations: usize, in_flight: usize) -> Sample {
     let (client, server) = (connect().await, connect().await);
     let subject = unique("call");
     let mut requests = server.subscribe(subject.clone()).await.expect("a server");
-    server.flush().await.expect("a subscription");
+    let replying = server.clone();
     tokio::spawn(async move {
         while let Some(request) = requests.next().await {
-            let server = server.clone();
+            let server = replying.clone();
             // As pymq does: a call holds up no other one.
             tokio::spawn(async move {
                 let reply = request.reply.expect("a request has an inbox");
@@ -76,6 +76,9 @@ pub async fn call(url: String, operations: usize, in_flight: usize) -> Sample {
             });
         }
     });
+    // On the connection of the subscription, so the server knows that by then.
+    let first = server.request(subject.clone(), text().into()).await;
+    first.expect("an answer");
     let meter = Meter::start();
     let times = latencies(operations, in_flight, move || {
         let (client, subject) = (client.clone(), subject.clone());
