@@ -303,23 +303,26 @@ impl Handoff {
         let batch = wait.batch;
         let answer = answer.and_then(|replies| {
             let [held, moved] = <[Reply; 2]>::try_from(replies).map_err(|_| Fault::unexpected())?;
-            Ok((
-                usize::from_reply(held),
-                connection::read::<Option<Bytes>>(moved)?,
-            ))
+            let ready = usize::from_reply(held);
+            match connection::read::<Option<Bytes>>(moved) {
+                // The handoff was closed, by this process or, after its end, by a sweep. Or else
+                // the queue is no list: the next take tells.
+                Err(fault) if fault.kind == ErrorKind::WrongType && ready.is_some() => Ok(None),
+                moved => Ok(Some((ready, moved?))),
+            }
         });
         let (ready, payload) = match answer {
-            Ok(answer) => answer,
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                self.remove(&batch);
+                return Outcome::Unknown;
+            }
             Err(fault) => {
                 if is_lost(&fault) {
                     // The server may have moved a message.
                     release(&self.queue, &batch);
                 } else {
                     self.ended_without_message(batch, wait.was_closed);
-                }
-                if wait.was_closed && fault.kind == ErrorKind::WrongType {
-                    // A message came while the handoff was closed.
-                    return Outcome::Unknown;
                 }
                 return self.failed(fault);
             }

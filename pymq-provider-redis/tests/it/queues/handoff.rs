@@ -1,5 +1,6 @@
 //! Messages that Redis moves to a waiting process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pymq_core::ErrorKind;
@@ -41,6 +42,39 @@ async fn what_was_handed_to_a_dead_process_comes_back_first() {
     assert_eq!((bodies(&first), bodies(&rest)), (vec![0], vec![1, 2]));
     assert_eq!(first[0].attempt, 2, "one more than the attempt that died");
     assert!(!raw.run::<bool>(&["EXISTS", LEASES]).await);
+}
+
+/// The process was late: the lease of its handoff had ended, and another one swept the queue.
+#[tokio::test]
+async fn a_wait_whose_handoff_was_closed_by_a_sweep_takes_the_message_anyway() {
+    let server = Server::start(&[]).await;
+    let (provider, mut raw) = (server.connect().await, server.raw().await);
+    // A queue that had a message is waited at by a blocking command.
+    put(&provider, 0..1).await;
+    get(&provider, waiting()).await;
+    for (number, options) in [(1, waiting()), (2, waiting().lease(LONG))] {
+        let waits = Arc::clone(&provider);
+        let wait = tokio::spawn(async move { get(&waits, options).await });
+        let handoff = soon(async {
+            loop {
+                let open: Vec<String> = raw.run(&["ZRANGE", LEASES, "-1", "-1"]).await;
+                if let [handoff] = &open[..] {
+                    break handoff.clone();
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let list = format!("{{{LIST}}}:v1:lease:{handoff}");
+        raw.run::<()>(&["ZREM", LEASES, &handoff]).await;
+        raw.run::<()>(&["SET", &list, "", "NX", "PX", "10000"])
+            .await;
+
+        put(&provider, [number]).await;
+
+        let taken = soon(wait).await.unwrap();
+        assert_eq!(bodies(&taken), [number]);
+    }
 }
 
 #[tokio::test]
