@@ -1,6 +1,5 @@
 //! The parts of an operation that need no provider: to write a value, to read it, and to match its
 //! topic.
-#![expect(clippy::print_stderr, reason = "it says why it does not run")]
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -14,10 +13,7 @@ use pymq_core::{Raw, glob, name};
 fn main() -> ExitCode {
     let options = match Options::from_args() {
         Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let is_of_others = options.check || options.growth || options.list;
     if is_of_others || options.json.is_some() || options.report.is_some() {

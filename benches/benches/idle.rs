@@ -29,10 +29,7 @@ const SETTLING: Duration = Duration::from_secs(4);
 fn main() -> ExitCode {
     let options = match Options::from_args() {
         Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     if options.growth || options.report.is_some() {
         return ExitCode::SUCCESS; // that is what `speed` does

@@ -10,10 +10,7 @@ use pymq_benches::{Options, Redis, Results, groups, growth, publish, run};
 fn main() -> ExitCode {
     let options = match Options::from_args() {
         Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     if options.growth || options.report.is_some() {
         return match write(&options) {

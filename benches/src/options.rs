@@ -1,6 +1,7 @@
 //! The arguments of a bench.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// What `cargo bench -p pymq-benches -- --help` prints.
 pub(crate) const HELP: &str = "\
@@ -47,9 +48,12 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// What to print, if an argument is not known.
-    pub fn from_args() -> Result<Self, String> {
-        Self::parse(std::env::args().skip(1))
+    /// How to exit, if an argument is not known or the help was asked for. It was printed.
+    pub fn from_args() -> Result<Self, ExitCode> {
+        Self::parse(std::env::args().skip(1)).map_err(|text| {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        })
     }
 
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {

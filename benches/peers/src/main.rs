@@ -26,10 +26,7 @@ const ITEMS: usize = 25_600;
 fn main() -> ExitCode {
     let options = match Options::from_args() {
         Ok(options) => options,
-        Err(text) => {
-            eprintln!("{text}");
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let redis = match Redis::start() {
         Ok(redis) => redis,

@@ -3,8 +3,8 @@
 //! A command on an idle connection is written by its caller at once: no other task runs before the
 //! bytes are with the kernel. While answers are outstanding, commands are gathered: a task of the
 //! connection, the driver, reads all answers there are, lets the callers run, and writes the
-//! commands that they bring with one system call. Whoever wakes many callers holds the connection
-//! until they have run.
+//! commands that they bring with one system call. A task that wakes several callers can take a
+//! [`Hold`]: until it is dropped, commands are gathered and not written.
 //!
 //! Invariants:
 //! - Each command gets one result: the answer of the server, an error that says that the command

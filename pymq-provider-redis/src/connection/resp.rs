@@ -73,7 +73,8 @@ impl Command {
         command.finish()
     }
 
-    /// Creates a command whose last word is these parts, one after the other. They are copied.
+    /// Creates a command from its words. `parts`, one after the other, are one more word, the last.
+    /// All of them are copied.
     pub(crate) fn with_joined(words: &[&[u8]], parts: &[&[u8]]) -> Self {
         let (count, length) = (words.len() + 1, parts.iter().map(|part| part.len()).sum());
         let size: usize = words.iter().map(|word| word_len(word.len())).sum();

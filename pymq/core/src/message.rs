@@ -130,7 +130,7 @@ impl Published {
         &self.0.message
     }
 
-    /// Returns the message for a change if nobody else has it.
+    /// Returns the message so that it can be changed. Returns `None` if a clone of this shares it.
     #[inline]
     pub(crate) fn message_mut(&mut self) -> Option<&mut Message> {
         // Costs less than `get_mut`, which must also lock the weak references.

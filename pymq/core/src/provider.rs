@@ -97,6 +97,10 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     ///
     /// This is the only method that a provider need not have. It saves the allocation of a future.
     ///
+    /// # Delivery
+    ///
+    /// As [`publish`](Self::publish).
+    ///
     /// # Errors
     ///
     /// The message, if it was not published. The inner result is that of `publish`.

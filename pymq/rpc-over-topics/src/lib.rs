@@ -264,6 +264,10 @@ impl<P: Provider> Provider for RpcOverTopics<P> {
         self.shared.provider.publish(topic, message).await
     }
 
+    fn try_publish(&self, topic: &str, message: Message) -> Result<Result<usize>, Message> {
+        self.shared.provider.try_publish(topic, message)
+    }
+
     async fn subscribe(&self, filter: Filter) -> Result<Subscription> {
         self.shared.provider.subscribe(filter).await
     }

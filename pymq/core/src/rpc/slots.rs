@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
-/// The free slots. A semaphore for one waiter, which takes no lock where nobody waits.
+/// Counts the free slots, as a semaphore does. Only one task may wait for a slot. To give a slot
+/// back takes no lock while no task waits.
 pub(super) struct Slots {
     free: AtomicUsize,
     /// Whether [`take`](Self::take) waits, or was dropped while it waited.
