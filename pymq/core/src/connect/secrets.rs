@@ -14,11 +14,11 @@ pub(super) fn is_ambiguous(url: &Url) -> bool {
     url.cannot_be_a_base() || url[Position::AfterPort..].contains('@')
 }
 
-/// Writes a URL with `***` for each part that is or may be secret.
+/// Writes a URL with `***` for each part that is or may be secret. `others` are its further hosts.
 ///
 /// These are the user, which may be a token, the password, the fragment, and each parameter with
 /// the name of a secret. In an ambiguous URL it is everything behind the scheme.
-pub(super) fn without_secrets(url: &Url) -> String {
+pub(super) fn without_secrets(url: &Url, others: &[(String, Option<u16>)]) -> String {
     if is_ambiguous(url) {
         return format!("{}:{HIDDEN}", url.scheme());
     }
@@ -52,7 +52,12 @@ pub(super) fn without_secrets(url: &Url) -> String {
         pairs.collect::<Vec<_>>().join("&")
     });
     shown.set_query(query.as_deref());
-    shown.into()
+    let mut text = shown[..Position::AfterPort].to_owned();
+    for (host, port) in others {
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        text.extend([",", host, &port]);
+    }
+    text + &shown[Position::AfterPort..]
 }
 
 /// Tells whether a parameter with this name holds a secret.
@@ -134,7 +139,7 @@ mod tests {
         fn no_secret_is_in_any_text(
             user in "[a-z]{0,4}",
             around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
-            scheme in "redis|rediss|redis\\+unix|unix|memory|kafka",
+            scheme in "redis|rediss|redis\\+unix|redis-sentinel|unix|memory|kafka",
             name in "(pass|PASS|pass%77ord|client_secret|auth-token|api_key|pwd)",
             end in "(/0|\\?namespace=a|\\?op_timeout=soon|#x|)",
         ) {
@@ -145,6 +150,7 @@ mod tests {
             let value = secret.replace('&', "");
             for text in [
                 format!("{scheme}://{user}:{secret}@host{end}"),
+                format!("{scheme}://{user}:{secret}@host,other:7{end}"),
                 format!("{scheme}://{user}:{escaped}@host{end}"),
                 format!("{scheme}:{user}:{secret}@host{end}"),
                 format!("{scheme}:///run/redis.sock?{name}={value}&op_timeout=soon"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::de::{self, Deserialize, Deserializer};
-use url::Url;
+use url::{ParseError, Url};
 
 use super::parameters::Parameters;
 use super::secrets::without_secrets;
@@ -23,18 +23,44 @@ use crate::error::{Error, ErrorKind, Result};
 /// assert_eq!(url.to_string(), "redis://***@localhost/0?namespace=shop");
 /// # Ok::<(), pymq::Error>(())
 /// ```
+///
+/// A URL may have several hosts, with commas between them, where its scheme allows it:
+///
+/// ```
+/// let url: pymq::provider::ProviderUrl = "redis-sentinel://one:26379,two/orders".parse()?;
+///
+/// assert_eq!(url.hosts(), [("one", Some(26_379)), ("two", None)]);
+/// # Ok::<(), pymq::Error>(())
+/// ```
 #[derive(Clone, Eq, PartialEq)]
-pub struct ProviderUrl(Url);
+pub struct ProviderUrl {
+    /// The URL with its first host alone.
+    url: Url,
+    /// The other hosts.
+    others: Vec<(String, Option<u16>)>,
+}
 
 impl ProviderUrl {
     /// Returns the scheme, in lower case.
     pub fn scheme(&self) -> &str {
-        self.0.scheme()
+        self.url.scheme()
     }
 
-    /// Returns the whole URL **with its password**, for the provider that connects to it.
+    /// Returns the URL **with its password**, for the provider that connects to it. Of several
+    /// hosts it has the first.
     pub fn as_url(&self) -> &Url {
-        &self.0
+        &self.url
+    }
+
+    /// Returns the hosts and their ports. A provider that uses one host refuses more of them.
+    pub fn hosts(&self) -> Vec<(&str, Option<u16>)> {
+        let first = self.url.host_str().filter(|host| !host.is_empty());
+        let first = first.map(|host| (host, self.url.port()));
+        let others = self.others.iter();
+        first
+            .into_iter()
+            .chain(others.map(|(host, port)| (host.as_str(), *port)))
+            .collect()
     }
 
     /// Returns the query parameters.
@@ -44,7 +70,7 @@ impl ProviderUrl {
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) for a parameter that is not in `known`, and for
     /// one that is given twice.
     pub fn parameters(&self, known: &[&'static str]) -> Result<Parameters> {
-        Parameters::parse(&self.0, known)
+        Parameters::parse(&self.url, known)
     }
 }
 
@@ -52,8 +78,8 @@ impl FromStr for ProviderUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // The error does not quote the text, which may contain a password.
-        Url::parse(text).map(Self).map_err(|error| {
+        parse(text).map_err(|error| {
+            // The error does not quote the text, which may contain a password.
             Error::new(
                 ErrorKind::InvalidConfig,
                 "cannot read the provider URL, expected one such as \
@@ -62,6 +88,35 @@ impl FromStr for ProviderUrl {
             .with_source(error)
         })
     }
+}
+
+/// Parses a URL with any number of hosts. [`Url`] knows one.
+fn parse(text: &str) -> Result<ProviderUrl, ParseError> {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        let url = Url::parse(text)?;
+        return Ok(ProviderUrl {
+            url,
+            others: Vec::new(),
+        });
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let mut hosts = hosts.split(',');
+    let first = hosts.next().unwrap_or_default();
+    let url = Url::parse(&format!("{scheme}://{user}{first}{path}"))?;
+    let others = hosts.map(|host| parse_host(scheme, host));
+    let others: Vec<_> = others.collect::<Result<_, ParseError>>()?;
+    if first.is_empty() && !others.is_empty() {
+        return Err(ParseError::EmptyHost);
+    }
+    Ok(ProviderUrl { url, others })
+}
+
+fn parse_host(scheme: &str, host: &str) -> Result<(String, Option<u16>), ParseError> {
+    let url = Url::parse(&format!("{scheme}://{host}"))?;
+    let name = url.host_str().filter(|name| !name.is_empty());
+    let name = name.ok_or(ParseError::EmptyHost)?;
+    Ok((name.to_owned(), url.port()))
 }
 
 impl TryFrom<&str> for ProviderUrl {
@@ -128,7 +183,7 @@ impl<'de> Deserialize<'de> for ProviderUrl {
 
 impl fmt::Display for ProviderUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_secrets(&self.0))
+        f.write_str(&without_secrets(&self.url, &self.others))
     }
 }
 
@@ -147,4 +202,43 @@ pub(super) fn with_causes(error: &Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> ProviderUrl {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn several_hosts_are_read_and_printed() {
+        let several = url("redis-sentinel://u:a,b@one:1,[::1]:2,three/orders/2?namespace=a,b");
+
+        assert_eq!(
+            several.hosts(),
+            [("one", Some(1)), ("[::1]", Some(2)), ("three", None)]
+        );
+        assert_eq!(several.as_url().password(), Some("a,b"));
+        assert_eq!(
+            several.to_string(),
+            "redis-sentinel://***@one:1,[::1]:2,three/orders/2?namespace=a,b"
+        );
+    }
+
+    #[test]
+    fn one_host_or_none_is_as_before() {
+        assert_eq!(url("redis://host:7").hosts(), [("host", Some(7))]);
+        assert_eq!(url("memory://").hosts(), []);
+        assert_eq!(url("unix:///run/a,b.sock").hosts(), []);
+    }
+
+    #[test]
+    fn a_list_with_an_unusable_host_is_refused() {
+        for text in ["x://a,", "x://a,,b", "x://a:1,b:port", "x://a,b@:1", "x://,a"] {
+            let error = text.parse::<ProviderUrl>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{text}");
+        }
+    }
 }
