@@ -13,6 +13,7 @@ mod controlled;
 mod docker;
 mod harness;
 mod local;
+mod sentinels;
 mod watchdog;
 
 use std::env;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
+pub use self::sentinels::{DOWN_AFTER, SentinelGroup};
 pub(crate) use self::watchdog::Watchdog;
 use crate::Failure;
 

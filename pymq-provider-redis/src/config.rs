@@ -1,6 +1,7 @@
 //! [`RedisConfig`]: the address of the server and the time limits. [`Redis`]: the URL schemes of a
 //! Redis server. Passwords are never printed.
 
+mod sentinels;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
 
+pub(crate) use self::sentinels::SentinelConfig;
 use crate::RedisProvider;
 
 /// How to reach a Redis server, and which namespace of it to use.
@@ -30,6 +32,9 @@ use crate::RedisProvider;
 /// | `redis://user:password@host:6379/2` | TCP, database 2 |
 /// | `rediss://host` | TLS, needs the feature `tls`; certificates are always checked |
 /// | `unix:///run/redis.sock?db=2&user=u&pass=p` | a Unix socket; `redis+unix://` is the same |
+/// | `redis-sentinel://user:password@host,other:26380/orders/2` | the master `orders` of these sentinels, with its user, password and database |
+/// | `?tls=true`, `?sentinel_tls=true` | TLS to the master, TLS to the sentinels; with `redis-sentinel://` |
+/// | `?sentinel_user=u&sentinel_pass=p` | the credentials for the sentinels themselves |
 /// | `?namespace=shop` | the namespace that all members of one bus share |
 /// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
 /// | `?op_timeout=500ms` | the time limit of a command, 5 s by default; waiting takes have none |
@@ -49,7 +54,9 @@ use crate::RedisProvider;
 /// ```
 #[derive(Clone)]
 pub struct RedisConfig {
+    /// The server. Of sentinels, how to connect to the master, without its address.
     server: ConnectionInfo,
+    sentinels: Option<SentinelConfig>,
     namespace: String,
     connect_timeout: Duration,
     op_timeout: Duration,
@@ -109,6 +116,10 @@ impl RedisConfig {
         &self.server
     }
 
+    pub(crate) fn sentinels(&self) -> Option<&SentinelConfig> {
+        self.sentinels.as_ref()
+    }
+
     pub(crate) fn timeouts(&self) -> (Duration, Duration) {
         (
             self.connect_timeout.min(MAX_DURATION),
@@ -147,6 +158,7 @@ impl Default for RedisConfig {
         let five_seconds = Duration::from_secs(5);
         Self {
             server,
+            sentinels: None,
             namespace: "global".to_owned(),
             connect_timeout: five_seconds,
             op_timeout: five_seconds,
@@ -166,16 +178,21 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
     type Error = Error;
 
     fn try_from(url: &ProviderUrl) -> Result<Self> {
-        let over_tcp = matches!(url.scheme(), "redis" | "rediss");
         let mut known = vec!["namespace", "connect_timeout", "op_timeout"];
-        if !over_tcp {
-            known.extend(["db", "user", "pass"]);
+        match url.scheme() {
+            "redis" | "rediss" => {}
+            sentinels::SCHEME => known.extend(sentinels::PARAMETERS),
+            _ => known.extend(["db", "user", "pass"]),
         }
         let parameters = url.parameters(&known)?;
-        let mut config = Self {
-            server: server(url)?,
-            ..Self::default()
-        };
+        let mut config = Self::default();
+        check_parts(url)?;
+        if url.scheme() == sentinels::SCHEME {
+            let (sentinels, server) = SentinelConfig::read(url, &parameters)?;
+            (config.server, config.sentinels) = (server, Some(sentinels));
+        } else {
+            config.server = server(url)?;
+        }
         if let Some(namespace) = parameters.get("namespace") {
             config = config.namespace(namespace);
         }
@@ -206,8 +223,12 @@ impl<'de> Deserialize<'de> for RedisConfig {
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let server = match &self.sentinels {
+            Some(sentinels) => sentinels.to_string(),
+            None => self.server.addr().to_string(),
+        };
         f.debug_struct("RedisConfig")
-            .field("server", &self.server.addr().to_string())
+            .field("server", &server)
             .field("namespace", &self.namespace)
             .field("connect_timeout", &self.connect_timeout)
             .field("op_timeout", &self.op_timeout)
@@ -215,7 +236,7 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The schemes `redis`, `rediss`, `unix` and `redis+unix` of a [`Registry`](pymq_core::Registry).
+/// The schemes `redis`, `rediss`, `redis-sentinel`, `unix` and `redis+unix` of a [`Registry`](pymq_core::Registry).
 ///
 /// # Examples
 ///
@@ -228,7 +249,7 @@ pub struct Redis;
 #[async_trait]
 impl Scheme for Redis {
     fn schemes(&self) -> &'static [&'static str] {
-        &["redis", "rediss", "unix", "redis+unix"]
+        &["redis", "rediss", sentinels::SCHEME, "unix", "redis+unix"]
     }
 
     async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>> {
@@ -236,45 +257,37 @@ impl Scheme for Redis {
     }
 }
 
+/// Refuses a URL with parts that have no meaning, or that are a password in the wrong place.
+fn check_parts(url: &ProviderUrl) -> Result<()> {
+    let text: &Url = url.as_url();
+    let is_socket = is_socket(url);
+    let what = if !is_socket && text[Position::AfterPort..].contains('@') {
+        "an `@` after the host; in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`"
+    } else if text.fragment().is_some() {
+        "a fragment (`#..`) has no meaning here, remove it"
+    } else if is_socket && Path::new(text.path()).parent().is_none() {
+        "the path of the socket is missing"
+    } else if url.scheme() != sentinels::SCHEME && url.hosts().len() > 1 {
+        "it has several hosts; those of sentinels are written `redis-sentinel://one,two/master`"
+    } else {
+        return Ok(());
+    };
+    Err(unusable(url, what))
+}
+
 /// Reads the part of the URL that the redis crate parses.
 fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
-    let fault = |what: &str| {
-        Error::new(
-            ErrorKind::InvalidConfig,
-            format!("redis: URL `{url}`: {what}"),
-        )
-    };
-    let url: &Url = url.as_url();
-    if url.scheme() == "rediss" && !cfg!(feature = "tls") {
-        let what = "`rediss://` needs the feature `redis-tls` of the crate `pymq`, \
-                    or `tls` of `pymq-provider-redis`";
-        return Err(Error::new(ErrorKind::Tls, format!("redis: {what}")));
-    }
-    let is_socket = matches!(url.scheme(), "unix" | "redis+unix");
-    if !is_socket && url[Position::AfterPort..].contains('@') {
-        let what = "an `@` after the host; \
-                    in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`";
-        return Err(fault(what));
-    }
-    if url.fragment().is_some() {
-        return Err(fault("a fragment (`#..`) has no meaning here, remove it"));
-    }
-    if is_socket && Path::new(url.path()).parent().is_none() {
-        return Err(fault("the path of the socket is missing"));
-    }
     // The error of the redis crate names the wrong part of the URL and never quotes a secret.
-    let unusable = |error| fault("it cannot be used").with_source(error);
+    let fault = |error| unusable(url, "it cannot be used").with_source(error);
     if url.scheme() != "rediss" {
-        return url.clone().into_connection_info().map_err(unusable);
+        return url.as_url().clone().into_connection_info().map_err(fault);
     }
+    check_tls("rediss")?;
     // The redis crate reads this scheme only with its own TLS, which ours does not need.
-    let mut plain = url.clone();
-    if plain.set_scheme("redis").is_err() {
-        return Err(fault("it cannot be used"));
-    }
-    let info = plain.into_connection_info().map_err(unusable)?;
+    let plain = url.as_url().as_str().replacen("rediss", "redis", 1);
+    let info = plain.into_connection_info().map_err(fault)?;
     let ConnectionAddr::Tcp(host, port) = info.addr().clone() else {
-        return Err(fault("it cannot be used"));
+        return Err(unusable(url, "it cannot be used"));
     };
     Ok(info.set_addr(ConnectionAddr::TcpTls {
         host,
@@ -282,4 +295,25 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
         insecure: false,
         tls_params: None,
     }))
+}
+
+/// Refuses TLS where it is not compiled in.
+fn check_tls(scheme: &str) -> Result<()> {
+    if cfg!(feature = "tls") {
+        return Ok(());
+    }
+    let what = format!(
+        "redis: TLS of `{scheme}://` needs the feature `redis-tls` of the crate `pymq`, \
+         or `tls` of `pymq-provider-redis`"
+    );
+    Err(Error::new(ErrorKind::Tls, what))
+}
+
+fn is_socket(url: &ProviderUrl) -> bool {
+    matches!(url.scheme(), "unix" | "redis+unix")
+}
+
+fn unusable(url: &ProviderUrl, what: &str) -> Error {
+    let text = format!("redis: URL `{url}`: {what}");
+    Error::new(ErrorKind::InvalidConfig, text)
 }

@@ -1,17 +1,19 @@
-//! Connections to one Redis server. [`Commands`] keeps one connection up for every command that
-//! does not block. The [`Connector`] opens the others: one for subscriptions, and one for each
-//! blocking command.
+//! Connections to one Redis server, or to the master that [`Sentinels`](sentinels::Sentinels) name.
+//! [`Commands`] keeps one connection up for every command that does not block. The [`Connector`]
+//! opens the others: one for subscriptions, and one for each blocking command.
 
 mod backoff;
 mod batches;
 mod clock;
 mod commands;
 mod connector;
+mod dialer;
 mod fault;
 mod from_reply;
 mod pipeline;
 mod resp;
 mod script;
+mod sentinels;
 mod socket;
 mod supervisor;
 
@@ -19,7 +21,8 @@ pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::batches::{MAX_BATCH, send_in_batches};
 pub(crate) use self::clock::{Clock, Now};
 pub(crate) use self::commands::Commands;
-pub(crate) use self::connector::{Connection, Connector, Version, read};
+pub(crate) use self::connector::Connector;
+pub(crate) use self::dialer::{Connection, Version, read};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
 #[cfg(feature = "fuzzing")]

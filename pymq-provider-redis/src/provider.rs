@@ -79,6 +79,9 @@ impl RedisProvider {
             held: TaskTracker::new(),
         };
         supervisor.spawn(flush_on_close(core.clone()));
+        if core.connector.sentinels().is_some() {
+            supervisor.spawn(watch_sentinels(core.clone()));
+        }
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
             topics: Topics::new(core.clone(), subscriptions.clone()),
@@ -257,6 +260,20 @@ async fn first_connection(connector: &Connector) -> Result<(Connection, Version,
     warn_about_eviction(&connection).await;
     let limits = Limits::ask(&connection).await;
     Ok((connection, version, limits))
+}
+
+/// Watches the sentinels until the provider is closed.
+async fn watch_sentinels(core: Core) {
+    let Some(sentinels) = core.connector.sentinels() else {
+        return;
+    };
+    let reporter = |sentinel: &_| {
+        HealthReporter::new(&core.health, "sentinel", Requirement::Optional, sentinel)
+    };
+    tokio::select! {
+        () = core.close.cancelled() => {}
+        () = sentinels.watch(reporter) => {}
+    }
 }
 
 /// Waits while the server loads its data: it accepts connections then, but no commands.

@@ -57,7 +57,10 @@ pub fn registry() -> Registry {
     let registry = registry.with(pymq_provider_redis::Redis);
     #[cfg(not(feature = "redis"))]
     let registry = registry
-        .with(Off::new(&["redis", "redis+unix", "unix"], "redis"))
+        .with(Off::new(
+            &["redis", "redis-sentinel", "redis+unix", "unix"],
+            "redis",
+        ))
         .with(Off::new(&["rediss"], "redis-tls"));
     registry
 }

@@ -18,7 +18,11 @@ use crate::Failure;
 const LOCAL: &str = r#"
 cd "$1" || exit 1
 shift
-start() { redis-server "$@" >>server.log 2>&1 & server=$!; }
+start() {
+    # A sentinel writes to its configuration file, and does not create it.
+    : >>sentinel.conf
+    redis-server "$@" >>server.log 2>&1 & server=$!
+}
 end() { [ -z "$server" ] || { kill -KILL "$server"; wait "$server"; server=; }; }
 obey() {
     word=$1; shift
@@ -34,14 +38,13 @@ while read -r word; do obey "$word" "$@" && echo "done" || echo failed; done
 end
 "#;
 
-/// The same for a container: `$1` is its name, `$2` its port on the loopback interface, `$3` its
-/// image.
+/// The same for a container: `$1` is its name, `$2` and `$3` how it is reached, and `$4` its image.
 const DOCKER: &str = r#"
-name=$1 port=$2 image=$3
-shift 3
+name=$1 option=$2 value=$3 image=$4
+shift 4
 start() {
     docker start "$name" || docker run --detach --name "$name" --label pymq-test=redis \
-        --publish "127.0.0.1:$port:6379" "$image" redis-server --protected-mode no "$@"
+        "$option" "$value" "$image" sh -c ': >>sentinel.conf; exec redis-server "$@"' sh "$@"
 }
 obey() {
     word=$1; shift
@@ -83,18 +86,58 @@ impl Controlled {
     /// If neither a container nor a local process can be started.
     pub async fn start(home: &Path, options: &[&str]) -> Result<Self, Failure> {
         let port = local::free_port()?;
-        let source = source_of_own()?;
+        let options = [&["--protected-mode", "no"], options].concat();
+        let publish = format!("127.0.0.1:{port}:6379");
+        Self::start_with(home, port, ["--publish", &publish], &[], &options).await
+    }
+
+    /// Starts a member of a group: the others reach it at the address of its [`url`](Self::url). A
+    /// sentinel is one with the words `sentinel.conf` and `--sentinel`.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_member(
+        home: &Path,
+        words: &[&str],
+        options: &[&str],
+    ) -> Result<Self, Failure> {
+        let port = local::free_port()?;
         let port_text = port.to_string();
+        let address = ["--port", &port_text, "--bind", "127.0.0.1"];
+        let options = match source_of_own()? {
+            // A local server has the address in any case.
+            Source::Docker => [&address, options].concat(),
+            _ => options.to_vec(),
+        };
+        Self::start_with(home, port, ["--network", "host"], words, &options).await
+    }
+
+    async fn start_with(
+        home: &Path,
+        port: u16,
+        network: [&str; 2],
+        words: &[&str],
+        options: &[&str],
+    ) -> Result<Self, Failure> {
+        let source = source_of_own()?;
+        // A sentinel saves nothing, and refuses to be told so.
+        let save: &[&str] = if words.is_empty() {
+            &["--save", ""]
+        } else {
+            &[]
+        };
+        let options = [save, options].concat();
         let shell = if source == Source::Docker {
             let name = format!("{}-{}", docker::LABEL, Uuid::new_v4().simple());
             let image = docker::image();
-            let words = [&*name, &port_text, &image, "--save", ""];
-            Watchdog::start(DOCKER, &[&words, options].concat())?
+            let container = [&*name, network[0], network[1], &image];
+            Watchdog::start(DOCKER, &[&container, words, &options].concat())?
         } else {
             let home = home.display().to_string();
+            let port_text = port.to_string();
             let address = ["--port", &port_text, "--bind", "127.0.0.1"];
-            let words = [&[&*home], &address[..], &["--save", ""], options].concat();
-            Watchdog::start(LOCAL, &words)?
+            Watchdog::start(LOCAL, &[&[&*home], words, &address, &options].concat())?
         };
         let server = Self {
             source,
@@ -109,6 +152,11 @@ impl Controlled {
     /// Returns its source.
     pub fn source(&self) -> Source {
         self.source
+    }
+
+    /// Returns its port on the loopback interface.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Returns the address, such as `redis://127.0.0.1:6379`.

@@ -41,6 +41,52 @@ fn a_socket_takes_its_credentials_as_parameters() {
 }
 
 #[test]
+fn sentinels_are_read_with_their_master() {
+    let config: RedisConfig = "redis-sentinel://u:p%40ss@one,[::1]:7/my%20orders/3\
+        ?namespace=shop&sentinel_user=s&sentinel_pass=t%26t"
+        .parse()
+        .unwrap();
+
+    let sentinels = config.sentinels().unwrap();
+    assert_eq!(sentinels.master, "my orders");
+    let addresses: Vec<_> = sentinels.servers.iter().map(ConnectionInfo::addr).collect();
+    assert_eq!(
+        addresses,
+        [
+            &ConnectionAddr::Tcp("one".to_owned(), 26_379),
+            &ConnectionAddr::Tcp("::1".to_owned(), 7)
+        ]
+    );
+    for server in &sentinels.servers {
+        assert_eq!(server.redis_settings().username(), Some("s"));
+        assert_eq!(server.redis_settings().password(), Some("t&t"));
+    }
+    assert_eq!(config.server.redis_settings().username(), Some("u"));
+    assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
+    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(config.namespace, "shop");
+    assert!(!format!("{config:?}").contains("t&t"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_of_the_master_and_of_the_sentinels_are_apart() {
+    for (query, master, sentinel) in [
+        ("", false, false),
+        ("?tls=true", true, false),
+        ("?sentinel_tls=true&tls=false", false, true),
+    ] {
+        let config: RedisConfig = format!("redis-sentinel://one/orders{query}")
+            .parse()
+            .unwrap();
+        let is_tls = |info: &ConnectionInfo| matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+        assert_eq!(is_tls(&config.server), master, "{query}");
+        let servers = &config.sentinels().unwrap().servers;
+        assert_eq!(is_tls(&servers[0]), sentinel, "{query}");
+    }
+}
+
+#[test]
 fn no_secret_prints() {
     let by_url: RedisConfig = "redis://user:s3cret@host".parse().unwrap();
     let by_setter = RedisConfig::default()
@@ -57,8 +103,8 @@ proptest! {
     fn no_secret_is_in_any_text(
         user in "[a-z]{0,4}",
         around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
-        scheme in "redis|rediss|redis\\+unix|unix",
-        name in "(pass|password|namespace|op_timeout|connect_timeout)",
+        scheme in "redis|rediss|redis-sentinel|redis\\+unix|unix",
+        name in "(pass|password|sentinel_pass|sentinel_user|tls|namespace|op_timeout|connect_timeout)",
         end in "(/0|/x|\\?namespace=a|\\?op_timeout=soon|#x|)",
     ) {
         const SECRET: &str = "S3CR3T";
@@ -69,6 +115,8 @@ proptest! {
         for text in [
             format!("{scheme}://{user}:{secret}@host{end}"),
             format!("{scheme}://{user}:{escaped}@host{end}"),
+            format!("{scheme}://{user}:{escaped}@host,other:7/orders/x"),
+            format!("{scheme}://host/orders?tls=true&sentinel_pass={value}"),
             format!("{scheme}:///run/redis.sock?pass={value}&db=x"),
             format!("{scheme}:///run/redis.sock?user={user}&pass={escaped}"),
             format!("{scheme}://{user}:?{name}={value}@host"),
@@ -99,6 +147,16 @@ fn an_unusable_url_is_refused() {
         "redis://host?namespace=",
         "redis://host?namespace=a:b",
         "redis://host?namespace=a%00b",
+        "redis://one,two",
+        "redis+unix://one,two/run/redis.sock",
+        "redis-sentinel://one",
+        "redis-sentinel://one/",
+        "redis-sentinel://one/orders/x",
+        "redis-sentinel://one/orders/0/1",
+        "redis-sentinel:///orders",
+        "redis-sentinel://one/orders?tls=yes",
+        "redis-sentinel://one/orders?db=1",
+        "redis://one?sentinel_pass=a",
     ] {
         assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
     }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::connector::{Connection, Connector, read};
+use super::connector::Connector;
+use super::dialer::{Connection, read};
 use super::fault::{Fault, Remedy};
 use super::from_reply::FromReply;
 use super::pipeline::Hold;

@@ -1,27 +1,19 @@
-//! [`Connector`]: opens connections to one server. Each [`Connection`] tells when it is lost.
+//! [`Connector`]: opens connections to the server of a URL, wherever it is now.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use pymq_core::ErrorKind;
-use redis::{ConnectionAddr, RedisConnectionInfo};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
-use super::fault::{Fault, TOO_OLD};
-use super::from_reply::FromReply;
-use super::pipeline::{Expected, Handler, Hold, Pending, Pipeline};
-use super::resp::{Command, Reply};
-use super::socket::Address;
+use super::dialer::{Connection, Dialer, History, Kind};
+use super::fault::Fault;
+use super::resp::Reply;
+use super::sentinels::Sentinels;
 use crate::RedisConfig;
 
-/// After a connection that was shorter than this, the next attempt waits.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
-
-/// The address of the server and how to connect to it. Cheap to clone.
+/// Where the server is and how to connect to it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     shared: Arc<Shared>,
@@ -29,52 +21,56 @@ pub(crate) struct Connector {
 
 #[derive(Debug)]
 struct Shared {
-    socket: Address,
-    credentials: RedisConnectionInfo,
+    server: Server,
+    /// For errors.
     address: String,
-    is_tls: bool,
     connect_timeout: Duration,
     op_timeout: Duration,
 }
 
-/// A connection, and a token that is cancelled when the connection is lost or abandoned.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pipeline: Pipeline,
-    version: Version,
-    pub(crate) lost: CancellationToken,
-    connected_at: Instant,
-    timeouts: AtomicU32,
-    /// The server accepted the connection but did not do what it was asked.
-    was_unusable: AtomicBool,
-    /// How many connections in a row before this one were unusable.
-    unusable_before: u32,
-}
-
-/// What the next attempt needs to know about a lost connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct History {
-    was_short_lived: bool,
-    /// How many connections in a row were unusable, up to this one.
-    unusable_in_a_row: u32,
+enum Server {
+    /// Always the same.
+    Fixed(Dialer),
+    /// The master of now.
+    Master(Sentinels),
 }
 
 impl Connector {
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, Fault> {
-        let server = config.server();
-        let is_tls = matches!(server.addr(), ConnectionAddr::TcpTls { .. });
         let (connect_timeout, op_timeout) = config.timeouts();
+        let Some(sentinels) = config.sentinels() else {
+            let dialer = Dialer::new(config.server(), Kind::Server, op_timeout)?;
+            return Ok(Self::fixed(dialer, connect_timeout));
+        };
+        let address = sentinels.to_string();
+        let servers = sentinels.servers.iter();
+        let servers = servers.map(|server| Dialer::new(server, Kind::Sentinel, op_timeout));
+        let servers = servers.collect::<Result<_, _>>()?;
+        let master = Dialer::new(config.server(), Kind::Master, op_timeout)?;
+        let sentinels = Sentinels::new(&sentinels.master, servers, master, connect_timeout);
         let shared = Shared {
-            socket: Address::new(server).map_err(|error| Fault::of_connect(error, is_tls))?,
-            credentials: server.redis_settings().clone(),
-            address: server.addr().to_string(),
-            is_tls,
+            server: Server::Master(sentinels),
+            address,
             connect_timeout,
             op_timeout,
         };
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Returns a connector to a server that stays where it is.
+    pub(super) fn fixed(dialer: Dialer, connect_timeout: Duration) -> Self {
+        let shared = Shared {
+            address: dialer.address(),
+            connect_timeout,
+            op_timeout: dialer.op_timeout(),
+            server: Server::Fixed(dialer),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Returns the address of the server, for errors. It holds no secrets.
@@ -91,73 +87,27 @@ impl Connector {
         self.shared.connect_timeout
     }
 
+    /// Returns the sentinels that say where the master is, if there are some.
+    pub(crate) fn sentinels(&self) -> Option<&Sentinels> {
+        match &self.shared.server {
+            Server::Fixed(_) => None,
+            Server::Master(sentinels) => Some(sentinels),
+        }
+    }
+
     /// Connects once. `on_push` gets the push messages of the server. It runs in the task that
     /// reads the connection, so it must not block.
     pub(crate) async fn connect(
         &self,
-        on_push: impl Fn(Vec<Reply>) + Send + Sync + 'static,
+        on_push: impl Fn(Vec<Reply>) + Clone + Send + Sync + 'static,
     ) -> Result<Connection, Fault> {
-        let connected = async {
-            let socket = self.shared.socket.open().await;
-            let socket = socket.map_err(|error| Fault::of_connect(error, self.shared.is_tls))?;
-            let lost = CancellationToken::new();
-            let op_timeout = self.shared.op_timeout;
-            let pipeline = Pipeline::start(socket, Box::new(on_push), lost.clone(), op_timeout);
-            let connection = Connection {
-                pipeline,
-                version: Version(0, 0),
-                lost,
-                connected_at: Instant::now(),
-                timeouts: AtomicU32::new(0),
-                was_unusable: AtomicBool::new(false),
-                unusable_before: 0,
-            };
-            let version = self.greet(&connection).await;
-            version
-                .map(|version| Connection {
-                    version,
-                    ..connection
-                })
-                .map_err(|fault| fault.while_connecting(self.shared.is_tls))
-        };
-        timeout(self.shared.connect_timeout, connected)
-            .await
-            .unwrap_or_else(|_elapsed| Err(Fault::connect_timeout(self.shared.is_tls)))
-    }
-
-    /// Introduces a new connection to the server, and returns the server's version.
-    async fn greet(&self, connection: &Connection) -> Result<Version, Fault> {
-        let credentials = &self.shared.credentials;
-        // RESP3 for its push messages, which carry subscriptions.
-        let mut hello = vec!["HELLO", "3"];
-        if let Some(password) = credentials.password() {
-            let user = credentials.username().unwrap_or("default");
-            hello.extend(["AUTH", user, password]);
+        let limit = self.shared.connect_timeout;
+        match &self.shared.server {
+            Server::Fixed(dialer) => timeout(limit, dialer.dial(CancellationToken::new(), on_push))
+                .await
+                .unwrap_or_else(|_elapsed| Err(Fault::connect_timeout(dialer.is_tls()))),
+            Server::Master(sentinels) => sentinels.connect(on_push).await,
         }
-        let db = credentials.db().to_string();
-        let select = async {
-            if credentials.db() == 0 {
-                return Ok(());
-            }
-            connection.query(Command::new(["SELECT", &db])).await
-        };
-        // Servers before 7.2 do not know this.
-        let set = |name, value| Command::new(["CLIENT", "SETINFO", name, value]);
-        let name = connection.query::<()>(set("LIB-NAME", "pymq"));
-        let number = connection.query::<()>(set("LIB-VER", env!("CARGO_PKG_VERSION")));
-        let hello = connection.query(Command::new(hello));
-        // All in one round trip.
-        let (hello, selected, ..) = tokio::join!(hello, select, name, number);
-        let hello: HashMap<String, Reply> = match hello {
-            Err(fault) if fault.is_unknown_command() => {
-                return Err(Fault::new(ErrorKind::Unsupported, TOO_OLD));
-            }
-            answer => answer?,
-        };
-        selected.map_err(Fault::while_selecting)?;
-        let version = hello.into_iter().find(|(name, _)| name == "version");
-        let version = version.and_then(|(_, version)| String::from_reply(version));
-        Ok(Version::parse(&version.unwrap_or_default()))
     }
 
     /// Opens a connection for blocking commands: without a response timeout, and used by one task.
@@ -180,11 +130,9 @@ impl Connector {
         }
         loop {
             match self.connect(on_push.clone()).await {
-                Ok(connection) => {
-                    return Connection {
-                        unusable_before,
-                        ..connection
-                    };
+                Ok(mut connection) => {
+                    connection.unusable_before = unusable_before;
+                    return connection;
                 }
                 Err(fault) => {
                     tracing::warn!(
@@ -199,151 +147,5 @@ impl Connector {
             sleep(backoff::pause(failures)).await;
             failures = failures.saturating_add(1);
         }
-    }
-}
-
-impl Connection {
-    /// Notes that the server answered.
-    pub(crate) fn note_answer(&self) {
-        if self.timeouts.load(Ordering::Relaxed) != 0 {
-            self.timeouts.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Notes that the server did not answer in time. The second time in a row abandons the
-    /// connection: on a half-open connection every command would time out.
-    pub(crate) fn note_timeout(&self) {
-        if self.timeouts.fetch_add(1, Ordering::Relaxed) >= 1 {
-            self.lost.cancel();
-        }
-    }
-
-    /// Abandons a connection that is up but unusable, in order to reach a better server. Pauses
-    /// grow while connections stay unusable, as they do after failures.
-    pub(crate) fn abandon(&self) {
-        self.was_unusable.store(true, Ordering::Relaxed);
-        self.lost.cancel();
-    }
-
-    /// Returns the history of this connection for the next one. Drop the connection itself: a
-    /// half-open one could work again later, and take or repeat messages of its successor.
-    pub(crate) fn history(&self) -> History {
-        let age = self.connected_at.elapsed();
-        let was_unusable = self.was_unusable.load(Ordering::Relaxed) && age < backoff::MAX_PAUSE;
-        History {
-            was_short_lived: age < SHORT_LIFE,
-            unusable_in_a_row: if was_unusable {
-                self.unusable_before.saturating_add(1)
-            } else {
-                0
-            },
-        }
-    }
-
-    /// Returns the version of the server.
-    pub(crate) fn version(&self) -> Version {
-        self.version
-    }
-
-    /// Gathers commands until the hold is dropped. `None` if they are gathered already.
-    pub(super) fn hold(&self) -> Option<Hold> {
-        self.pipeline.hold()
-    }
-
-    /// Sends a command. It fails with a timeout at `until`.
-    pub(super) fn send(&self, command: Command, until: Instant) -> Result<Pending<'_>, Fault> {
-        let expected = Expected {
-            until: Some(until),
-            confirmations: 0,
-        };
-        self.pipeline.send(command, expected)
-    }
-
-    /// Runs a command for which no caller waits. If it is refused, the handler is dropped.
-    pub(crate) fn start(
-        &self,
-        command: Command,
-        until: Instant,
-        handler: Handler,
-    ) -> Result<(), Fault> {
-        let expected = Expected {
-            until: Some(until),
-            confirmations: 0,
-        };
-        self.pipeline.start_command(command, expected, handler)
-    }
-
-    /// Sends a command without a time limit. The answer can still come after the connection was
-    /// abandoned.
-    pub(super) fn send_without_limit(&self, command: Command) -> Result<Pending<'_>, Fault> {
-        let expected = Expected {
-            until: None,
-            confirmations: 0,
-        };
-        self.pipeline.send(command, expected)
-    }
-
-    /// Runs a command without a time limit, and reads its answer.
-    pub(crate) async fn query<T: FromReply>(&self, command: Command) -> Result<T, Fault> {
-        read(self.send_without_limit(command)?.await?)
-    }
-
-    /// Runs a command with confirmations in place of an answer, and waits for all of them.
-    pub(crate) async fn query_confirmed(
-        &self,
-        command: Command,
-        confirmations: usize,
-    ) -> Result<(), Fault> {
-        let expected = Expected {
-            until: None,
-            confirmations,
-        };
-        read(self.pipeline.send(command, expected)?.await?)
-    }
-
-    /// Fails the commands in flight. An answer that must not be lost can still come.
-    pub(super) fn fail_commands(&self) {
-        self.pipeline.abandon();
-    }
-}
-
-/// Reads the answer of the server as the requested type.
-pub(crate) fn read<T: FromReply>(reply: Reply) -> Result<T, Fault> {
-    match reply {
-        Reply::Error(text) => Err(Fault::of_reply(&text)),
-        reply => T::from_reply(reply).ok_or_else(Fault::unexpected),
-    }
-}
-
-/// Major and minor version of a server.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
-
-impl Version {
-    fn parse(text: &str) -> Self {
-        let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
-        Self(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-    }
-
-    /// Refuses a server that is too old.
-    pub(crate) fn check(self) -> Result<Self, Fault> {
-        if self < Self(6, 2) {
-            Err(Fault::new(ErrorKind::Unsupported, TOO_OLD))
-        } else {
-            Ok(self)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_before_6_2_are_refused() {
-        assert_eq!(Version::parse("7.0.15"), Version(7, 0));
-        assert!(Version::parse("6.2.0").check().is_ok());
-        assert!(Version::parse("10.1").check().is_ok());
-        assert!(Version::parse("6.0.16").check().is_err());
     }
 }

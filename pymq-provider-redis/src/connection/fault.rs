@@ -16,6 +16,8 @@ pub(crate) struct Fault {
     /// The command may have run.
     outcome_unknown: bool,
     source: Option<Arc<Source>>,
+    /// The server, if it is not the one of the URL.
+    node: Option<Arc<str>>,
 }
 
 /// What the server or the system said.
@@ -48,6 +50,15 @@ impl Fault {
             cause,
             outcome_unknown: false,
             source: None,
+            node: None,
+        }
+    }
+
+    /// Returns the same fault with the address of the server that it is about.
+    pub(crate) fn at(self, node: &str) -> Self {
+        Self {
+            node: Some(node.into()),
+            ..self
         }
     }
 
@@ -240,7 +251,11 @@ impl Fault {
 
     /// Converts it to the user's error: the operation, the cause, and the address of the server.
     pub(crate) fn into_error(self, context: &str, address: &str) -> Error {
-        let mut error = Error::new(self.kind, format!("{context}: {} ({address})", self.cause));
+        let at = match &self.node {
+            Some(node) => format!("{node}, {address}"),
+            None => address.to_owned(),
+        };
+        let mut error = Error::new(self.kind, format!("{context}: {} ({at})", self.cause));
         if let Some(source) = self.source {
             error = error.with_source(source);
         }
@@ -265,6 +280,9 @@ fn is_unresolved(text: &str) -> bool {
 
 const CLOSED_AT_ONCE: &str = "the server closed the connection; is it a TLS port (use `rediss://`), \
     or at its limit of clients?";
+
+/// The cause for a server of a cluster.
+pub(crate) const IS_CLUSTER: &str = "the server is part of a cluster, which is not supported";
 
 /// The cause for a server before 6.2.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2: upgrade it";

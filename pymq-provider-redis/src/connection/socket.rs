@@ -1,10 +1,11 @@
-//! Opens a socket to the server, with TLS where the URL asks for it.
+//! Opens a socket to a server, with TLS where the URL asks for it.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use futures_util::future::select_ok;
-use redis::{ConnectionAddr, ConnectionInfo};
+use redis::ConnectionAddr;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -19,11 +20,17 @@ pub(super) struct Socket {
 }
 
 /// What is needed to open sockets to one server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Address {
     address: ConnectionAddr,
     #[cfg(feature = "tls")]
     tls: Option<tls::Tls>,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 impl Address {
@@ -32,8 +39,7 @@ impl Address {
         not(feature = "tls"),
         expect(clippy::unnecessary_wraps, reason = "it can fail with the feature")
     )]
-    pub(super) fn new(info: &ConnectionInfo) -> io::Result<Self> {
-        let address = info.addr().clone();
+    pub(super) fn new(address: ConnectionAddr) -> io::Result<Self> {
         Ok(Self {
             #[cfg(feature = "tls")]
             tls: match &address {
@@ -42,6 +48,38 @@ impl Address {
             },
             address,
         })
+    }
+
+    /// Returns the address of another server, which is reached in the same way.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(clippy::unnecessary_wraps, reason = "it can fail with the feature")
+    )]
+    pub(super) fn elsewhere(&self, host: String, port: u16) -> io::Result<Self> {
+        Ok(match &self.address {
+            #[cfg(feature = "tls")]
+            ConnectionAddr::TcpTls {
+                insecure,
+                tls_params,
+                ..
+            } => Self {
+                tls: self.tls.as_ref().map(|tls| tls.of(&host)).transpose()?,
+                address: ConnectionAddr::TcpTls {
+                    host,
+                    port,
+                    insecure: *insecure,
+                    tls_params: tls_params.clone(),
+                },
+            },
+            _ => Self {
+                address: ConnectionAddr::Tcp(host, port),
+                ..self.clone()
+            },
+        })
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self.address, ConnectionAddr::TcpTls { .. })
     }
 
     /// Opens a socket.
@@ -105,6 +143,7 @@ mod tls {
 
     use super::{Socket, TcpStream, io};
 
+    #[derive(Clone)]
     pub(super) struct Tls {
         connector: TlsConnector,
         name: ServerName<'static>,
@@ -126,10 +165,17 @@ mod tls {
                 .map_err(io::Error::other)?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
-            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             Ok(Self {
                 connector: TlsConnector::from(Arc::new(config)),
-                name,
+                name: name(host)?,
+            })
+        }
+
+        /// Returns the same for another host.
+        pub(super) fn of(&self, host: &str) -> io::Result<Self> {
+            Ok(Self {
+                connector: self.connector.clone(),
+                name: name(host)?,
             })
         }
 
@@ -141,6 +187,10 @@ mod tls {
                 writer: Box::new(writer),
             })
         }
+    }
+
+    fn name(host: &str) -> io::Result<ServerName<'static>> {
+        ServerName::try_from(host.to_owned()).map_err(io::Error::other)
     }
 
     impl std::fmt::Debug for Tls {

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
 use super::commands::State;
-use super::connector::{Connection, Connector};
+use super::connector::Connector;
+use super::dialer::Connection;
 use super::fault::Fault;
 use crate::core::HealthReporter;
 

@@ -21,5 +21,6 @@ mod late;
 mod only_server;
 mod queues;
 mod rpc;
+mod sentinels;
 mod taking;
 mod topics;

@@ -2,7 +2,7 @@
 
 use pymq_core::ErrorKind;
 
-use super::{Fault, Remedy};
+use super::{Fault, IS_CLUSTER, Remedy};
 
 impl Fault {
     pub(super) fn of_code(code: &str, details: &str) -> Self {
@@ -59,11 +59,7 @@ impl Fault {
                 "the server cannot save its data and refuses writes",
                 Remedy::None,
             ),
-            "MOVED" | "ASK" | "CROSSSLOT" => (
-                ErrorKind::Unsupported,
-                "the server is part of a cluster, which is not supported",
-                Remedy::None,
-            ),
+            "MOVED" | "ASK" | "CROSSSLOT" => (ErrorKind::Unsupported, IS_CLUSTER, Remedy::None),
             "BUSY" => (
                 ErrorKind::Disconnected,
                 "the server is busy with a slow script",

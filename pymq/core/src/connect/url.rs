@@ -236,7 +236,13 @@ mod tests {
 
     #[test]
     fn a_list_with_an_unusable_host_is_refused() {
-        for text in ["x://a,", "x://a,,b", "x://a:1,b:port", "x://a,b@:1", "x://,a"] {
+        for text in [
+            "x://a,",
+            "x://a,,b",
+            "x://a:1,b:port",
+            "x://a,b@:1",
+            "x://,a",
+        ] {
             let error = text.parse::<ProviderUrl>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{text}");
         }

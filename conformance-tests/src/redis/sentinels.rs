@@ -1,0 +1,226 @@
+//! A master with replicas, and the sentinels that watch it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use tokio::time::{sleep, timeout};
+
+use super::Controlled;
+use crate::Failure;
+
+/// The name of the master at the sentinels.
+const NAME: &str = "orders";
+
+const SENTINELS: usize = 3;
+
+/// How long the members need to find each other, and to agree on another master.
+const AGREEMENT: Duration = Duration::from_secs(60);
+
+/// How long a server is silent before a sentinel takes it for down.
+pub const DOWN_AFTER: Duration = Duration::from_secs(1);
+
+/// A master with replicas, watched by three sentinels. Each member is controlled alone.
+#[derive(Debug)]
+pub struct SentinelGroup {
+    /// The master and the replicas, in the order of their start.
+    pub servers: Vec<Controlled>,
+    /// The sentinels.
+    pub sentinels: Vec<Controlled>,
+}
+
+impl SentinelGroup {
+    /// Starts a master with so many replicas, and the sentinels. Returns when all know each other.
+    ///
+    /// # Errors
+    ///
+    /// If a member does not start, or does not find the others.
+    pub async fn start(home: &Path, replicas: usize, options: &[&str]) -> Result<Self, Failure> {
+        let dir = |name: String| {
+            let dir = home.join(name);
+            std::fs::create_dir_all(&dir).map(|()| dir)
+        };
+        let options = [options, &["--repl-diskless-sync-delay", "0"]].concat();
+        let master = Controlled::start_member(&dir("0".into())?, &[], &options).await?;
+        let port = master.port().to_string();
+        let mut servers = vec![master];
+        let replica = [&options[..], &["--replicaof", "127.0.0.1", &port]].concat();
+        for n in 1..=replicas {
+            servers.push(Controlled::start_member(&dir(n.to_string())?, &[], &replica).await?);
+        }
+        let homes = (0..SENTINELS).map(|n| dir(format!("sentinel-{n}")));
+        let homes = homes.collect::<Result<Vec<_>, _>>()?;
+        let words = ["sentinel.conf", "--sentinel"];
+        let sentinels = homes
+            .iter()
+            .map(|home| Controlled::start_member(home, &words, &[]));
+        let group = Self {
+            sentinels: try_join_all(sentinels).await?,
+            servers,
+        };
+        group.wait_for_replicas(replicas).await?;
+        for sentinel in &group.sentinels {
+            let mut raw = sentinel.raw().await?;
+            let down_after = DOWN_AFTER.as_millis().to_string();
+            let monitor = ["MONITOR", NAME, "127.0.0.1", &port, "2"];
+            let set = [
+                "SET",
+                NAME,
+                "down-after-milliseconds",
+                &down_after,
+                "failover-timeout",
+                "3000",
+            ];
+            for words in [&monitor[..], &set] {
+                redis::cmd("SENTINEL")
+                    .arg(words)
+                    .exec_async(&mut raw)
+                    .await?;
+            }
+        }
+        group.wait_for_agreement(replicas).await?;
+        Ok(group)
+    }
+
+    /// Returns the URL of the group, such as `redis-sentinel://127.0.0.1:1,127.0.0.1:2/orders`.
+    pub fn url(&self) -> String {
+        let hosts = self.sentinels.iter();
+        let hosts = hosts.map(|sentinel| format!("127.0.0.1:{}", sentinel.port()));
+        let hosts: Vec<_> = hosts.collect();
+        format!("redis-sentinel://{}/{NAME}", hosts.join(","))
+    }
+
+    /// Returns the server that the first sentinel which answers names as the master.
+    ///
+    /// # Errors
+    ///
+    /// If none answers.
+    pub async fn master(&self) -> Result<&Controlled, Failure> {
+        for sentinel in &self.sentinels {
+            let named = timeout(Duration::from_secs(1), named_by(sentinel)).await;
+            if let Ok(Ok(port)) = named {
+                let found = self.servers.iter().find(|server| server.port() == port);
+                return Ok(found.ok_or("a sentinel names a server of another group")?);
+            }
+        }
+        Err("no sentinel answers".into())
+    }
+
+    /// Makes a replica the master, while the master runs.
+    ///
+    /// # Errors
+    ///
+    /// If the sentinels refuse it for a minute.
+    pub async fn fail_over(&self) -> Result<(), Failure> {
+        let former = self.master().await?.port();
+        let asked = async {
+            loop {
+                // Refused while an earlier failover is not complete.
+                let mut raw = self.sentinels[0].raw().await?;
+                let command = redis::cmd("SENTINEL").arg(&["FAILOVER", NAME]).to_owned();
+                if command.exec_async(&mut raw).await.is_ok() {
+                    return Ok::<_, Failure>(());
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(AGREEMENT, asked).await??;
+        self.wait_for_another_than(former).await
+    }
+
+    /// Waits until every sentinel names another master than this.
+    ///
+    /// # Errors
+    ///
+    /// If they do not within a minute.
+    pub async fn wait_for_another_than(&self, port: u16) -> Result<(), Failure> {
+        for sentinel in &self.sentinels {
+            until("another master", async || {
+                Ok(named_by(sentinel).await? != port)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the sentinels can replace the master again: each knows so many replicas that are
+    /// in step, and the other sentinels.
+    ///
+    /// # Errors
+    ///
+    /// If that does not happen within a minute.
+    pub async fn wait_for_agreement(&self, replicas: usize) -> Result<(), Failure> {
+        self.wait_for_replicas(replicas).await?;
+        for sentinel in &self.sentinels {
+            let is_ready = async || {
+                let mut raw = sentinel.raw().await?;
+                let mut ask = async |word: &str| {
+                    let mut command = redis::cmd("SENTINEL");
+                    let members = command.arg(&[word, NAME]).query_async(&mut raw).await?;
+                    Ok::<Vec<HashMap<String, String>>, Failure>(members)
+                };
+                let found = ask("REPLICAS").await?;
+                let in_step = found.iter().filter(|replica| {
+                    replica.get("flags").is_some_and(|flags| flags == "slave")
+                        && replica
+                            .get("master-link-status")
+                            .is_some_and(|link| link == "ok")
+                });
+                let in_step = in_step.count();
+                let others = ask("SENTINELS").await?;
+                Ok(in_step >= replicas && others.len() == SENTINELS - 1)
+            };
+            until("the sentinels to agree", is_ready).await?;
+        }
+        Ok(())
+    }
+
+    async fn wait_for_replicas(&self, replicas: usize) -> Result<(), Failure> {
+        let needed = format!("connected_slaves:{replicas}");
+        let is_ready = async || {
+            for server in &self.servers {
+                let Ok(mut raw) = server.raw().await else {
+                    continue;
+                };
+                let mut command = redis::cmd("INFO");
+                let info: String = command.arg("replication").query_async(&mut raw).await?;
+                let in_step = info.matches("state=online").count();
+                if info.contains("role:master") && info.contains(&needed) && in_step == replicas {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        until("the replicas", is_ready).await
+    }
+}
+
+/// Asks a sentinel for the port of the master.
+async fn named_by(sentinel: &Controlled) -> Result<u16, Failure> {
+    let mut command = redis::cmd("SENTINEL");
+    let command = command.arg(&["GET-MASTER-ADDR-BY-NAME", NAME]);
+    let (_, port): (String, u16) = command.query_async(&mut sentinel.raw().await?).await?;
+    Ok(port)
+}
+
+async fn until(
+    what: &str,
+    mut is_so: impl AsyncFnMut() -> Result<bool, Failure>,
+) -> Result<(), Failure> {
+    let mut last = None;
+    let waited = timeout(AGREEMENT, async {
+        loop {
+            match is_so().await {
+                Ok(true) => return,
+                Ok(false) => last = None,
+                Err(error) => last = Some(error),
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    if waited.await.is_err() {
+        return Err(format!("waited in vain for {what}: {last:?}").into());
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! [`Sentinels`]: the servers of Redis Sentinel, which say where the master is.
+//!
+//! Each attempt to connect asks all of them at once, and takes the first that names a server which
+//! is a master by its own word. A sentinel that lags behind may name an old one.
+//!
+//! While the provider is connected, each sentinel is also watched. When it names another master
+//! than before, the connections to the former one end at once: it may be a server that nobody can
+//! reach, or one that accepts writes which a replica will never see.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use pymq_core::ErrorKind;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connector::Connector;
+use super::dialer::{Connection, Dialer};
+use super::fault::{Fault, Remedy};
+use super::resp::{Command, Reply};
+use crate::core::HealthReporter;
+
+/// The channel on which a sentinel tells that there is another master.
+const SWITCH: &str = "+switch-master";
+
+/// How often a sentinel is asked, in case that it does not tell.
+const ASK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// After this time without an answer, the connection to a sentinel is dead.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+
+/// The host and the port of a server.
+type Place = (String, u16);
+
+/// The sentinels of one master.
+#[derive(Debug)]
+pub(crate) struct Sentinels {
+    /// The name of the master at the sentinels.
+    master: String,
+    servers: Vec<Dialer>,
+    /// How to connect to the master, with an address that is replaced.
+    dialer: Dialer,
+    connect_timeout: Duration,
+    /// A token for each master that connections were opened to. Cancelled when it is no longer the
+    /// master.
+    reigns: Mutex<HashMap<Place, CancellationToken>>,
+}
+
+/// What an attempt to find the master brings.
+enum Step {
+    Named(Place),
+    Connected(Connection),
+    Failed(Failure),
+}
+
+/// A failed step. The failure of a later step says more.
+struct Failure {
+    stage: Stage,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+enum Stage {
+    /// A sentinel could not be reached.
+    Reach,
+    /// A sentinel did not name a server.
+    Ask,
+    /// The server that it named could not be used.
+    Dial,
+}
+
+impl Sentinels {
+    pub(super) fn new(
+        master: &str,
+        servers: Vec<Dialer>,
+        dialer: Dialer,
+        connect_timeout: Duration,
+    ) -> Self {
+        Self {
+            master: master.to_owned(),
+            servers,
+            dialer,
+            connect_timeout,
+            reigns: Mutex::default(),
+        }
+    }
+
+    /// Connects to the master once, within the connect timeout.
+    pub(super) async fn connect(
+        &self,
+        on_push: impl Fn(Vec<Reply>) + Clone + Send + Sync + 'static,
+    ) -> Result<Connection, Fault> {
+        let mut told = None;
+        let found = timeout(self.connect_timeout, self.find(on_push, &mut told)).await;
+        match (found, told) {
+            (Ok(Some(connection)), _) => Ok(connection),
+            (_, Some(Failure { fault, .. })) => Err(fault),
+            (_, None) => Err(Fault::connect_timeout(self.dialer.is_tls())),
+        }
+    }
+
+    /// Returns the first connection to a server that is the master. Without one, `told` has the
+    /// failure that says the most.
+    async fn find(
+        &self,
+        on_push: impl Fn(Vec<Reply>) + Clone + Send + Sync + 'static,
+        told: &mut Option<Failure>,
+    ) -> Option<Connection> {
+        let asked = self.servers.iter().map(|it| self.named_by(it).boxed());
+        let mut steps: FuturesUnordered<BoxFuture<'_, Step>> = asked.collect();
+        let mut dialed = Vec::new();
+        while let Some(step) = steps.next().await {
+            match step {
+                Step::Connected(connection) => return Some(connection),
+                Step::Named(place) if dialed.contains(&place) => {}
+                Step::Named(place) => {
+                    dialed.push(place.clone());
+                    steps.push(self.dial(place, on_push.clone()).boxed());
+                }
+                Step::Failed(failure) => {
+                    if told.as_ref().is_none_or(|told| told.stage <= failure.stage) {
+                        *told = Some(failure);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    async fn named_by(&self, sentinel: &Dialer) -> Step {
+        let failed = |stage, fault: Fault| {
+            let fault = fault.at(&sentinel.address());
+            Step::Failed(Failure { stage, fault })
+        };
+        let connection = match sentinel.dial(CancellationToken::new(), drop).await {
+            Ok(connection) => connection,
+            Err(fault) => {
+                let is_out_of_reach =
+                    matches!(fault.kind, ErrorKind::Disconnected | ErrorKind::Timeout);
+                let stage = if is_out_of_reach {
+                    Stage::Reach
+                } else {
+                    Stage::Ask
+                };
+                return failed(stage, fault);
+            }
+        };
+        match self.ask(&connection).await {
+            Ok(place) => Step::Named(place),
+            Err(fault) => failed(Stage::Ask, fault.with_known_outcome()),
+        }
+    }
+
+    /// Asks a sentinel where the master is.
+    async fn ask(&self, connection: &Connection) -> Result<Place, Fault> {
+        let command = Command::new(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &self.master]);
+        let named: Option<(String, i64)> = connection.query(command).await?;
+        let (host, port) = named.ok_or_else(|| {
+            let cause = "the sentinel knows no master of this name: check it in the URL";
+            Fault::new(ErrorKind::InvalidConfig, cause)
+        })?;
+        let port = port.try_into().map_err(|_| Fault::unexpected())?;
+        Ok((host, port))
+    }
+
+    async fn dial(
+        &self,
+        (host, port): Place,
+        on_push: impl Fn(Vec<Reply>) + Send + Sync + 'static,
+    ) -> Step {
+        let lost = self.reign((host.clone(), port)).child_token();
+        let dialed = match self.dialer.elsewhere(host.clone(), port) {
+            Ok(dialer) => dialer.dial(lost, on_push).await,
+            Err(error) => Err(Fault::of_connect(error, self.dialer.is_tls())),
+        };
+        match dialed {
+            Ok(connection) => Step::Connected(connection),
+            Err(fault) => Step::Failed(Failure {
+                stage: Stage::Dial,
+                fault: fault.at(&format!("{host}:{port}")),
+            }),
+        }
+    }
+
+    /// Returns the token of the connections to a master.
+    fn reign(&self, place: Place) -> CancellationToken {
+        let mut reigns = self.reigns.lock().unwrap_or_else(PoisonError::into_inner);
+        reigns.entry(place).or_default().clone()
+    }
+
+    /// Ends the connections to a server that is no longer the master.
+    fn depose(&self, place: &Place) {
+        let mut reigns = self.reigns.lock().unwrap_or_else(PoisonError::into_inner);
+        let reign = reigns.remove(place);
+        drop(reigns);
+        if let Some(reign) = reign {
+            reign.cancel();
+        }
+    }
+
+    /// Watches the sentinels without end. `reporter` makes the reporter of a connection to one.
+    pub(crate) async fn watch(&self, reporter: impl Fn(&Connector) -> HealthReporter) {
+        let watches = self.servers.iter().map(|sentinel| {
+            let sentinel = Connector::fixed(sentinel.clone(), self.connect_timeout);
+            let health = reporter(&sentinel);
+            self.watch_one(sentinel, health)
+        });
+        join_all(watches).await;
+    }
+
+    async fn watch_one(&self, sentinel: Connector, mut health: HealthReporter) {
+        let mut known = None;
+        let mut last = None;
+        loop {
+            let switched = Arc::new(Notify::new());
+            let notify = Arc::clone(&switched);
+            let on_push = move |_push| notify.notify_one();
+            let report = |fault: Fault| health.down(fault);
+            let connection = sentinel.reconnect(last, on_push, report).await;
+            let followed = self.follow(&connection, &switched, &mut known, &mut health);
+            let Err(fault) = followed.await;
+            if fault.remedy == Remedy::Lost {
+                connection.lost.cancel();
+            } else {
+                connection.abandon();
+            }
+            health.down(fault);
+            last = Some(connection.history());
+        }
+    }
+
+    /// Follows what a sentinel says, until its connection is lost. `known` is the master that it
+    /// named last.
+    async fn follow(
+        &self,
+        connection: &Connection,
+        switched: &Notify,
+        known: &mut Option<Place>,
+        health: &mut HealthReporter,
+    ) -> Result<Infallible, Fault> {
+        let subscribed = connection.query_confirmed(Command::new(["SUBSCRIBE", SWITCH]), 1);
+        match in_time(subscribed).await {
+            Err(fault) if fault.remedy == Remedy::Lost => return Err(fault),
+            // Without the right to subscribe, the sentinel is asked.
+            Ok(()) | Err(_) => {}
+        }
+        loop {
+            let place = in_time(self.ask(connection)).await?;
+            health.up();
+            if let Some(former) = known.replace(place.clone())
+                && former != place
+            {
+                let (host, port) = place;
+                tracing::warn!(master = self.master, "the master is now {host}:{port}");
+                self.depose(&former);
+            }
+            tokio::select! {
+                biased;
+                () = connection.lost.cancelled() => return Err(Fault::lost()),
+                () = switched.notified() => {}
+                () = sleep(ASK_INTERVAL) => {}
+            }
+        }
+    }
+}
+
+/// Waits for the answer of a sentinel. None means a half-open connection.
+async fn in_time<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    match timeout(ANSWER_LIMIT, answer).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(Fault::timeout()),
+    }
+}
