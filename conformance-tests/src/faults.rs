@@ -33,7 +33,6 @@ pub mod remote_server;
 pub mod report;
 pub mod rules;
 mod runner;
-pub mod scratch;
 pub mod setting;
 pub mod soak;
 pub mod storm;

@@ -13,6 +13,7 @@ mod controlled;
 mod docker;
 mod harness;
 mod local;
+mod scratch;
 mod sentinels;
 mod watchdog;
 
@@ -27,7 +28,8 @@ use uuid::Uuid;
 
 pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
-pub use self::sentinels::{DOWN_AFTER, SentinelGroup};
+pub use self::scratch::Scratch;
+pub use self::sentinels::{DOWN_AFTER, Sentinel, SentinelGroup};
 pub(crate) use self::watchdog::Watchdog;
 use crate::Failure;
 

@@ -12,9 +12,9 @@ use std::time::{self, Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::scratch::Scratch;
 use super::tally::Tally;
 use crate::Failure;
+use crate::redis::Scratch;
 
 /// A message: the number of its producer, and its place in the sequence of that producer.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]

@@ -8,10 +8,10 @@ use pymq_core::{Bus, Connect};
 use pymq_provider_redis::RedisConfig;
 
 use super::ledger::Ledger;
-use super::scratch::Scratch;
 use super::{Dice, Rule};
 use crate::Failure;
 use crate::redis::Controlled;
+use crate::redis::Scratch;
 
 /// Options of a server that keeps everything it has acknowledged, however its process ends.
 pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];

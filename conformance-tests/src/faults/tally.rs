@@ -266,8 +266,8 @@ fn count(number: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::ledger::now;
-    use super::super::scratch::Scratch;
     use super::*;
+    use crate::redis::Scratch;
 
     const fn job(seq: u32) -> Job {
         Job { producer: 3, seq }

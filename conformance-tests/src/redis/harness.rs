@@ -1,4 +1,5 @@
-//! The harness of the Redis provider: each test has a namespace of its own on the shared server.
+//! The harness of the Redis provider: each test has a namespace of its own on the shared server. A
+//! second one reaches the same server through a sentinel.
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +10,12 @@ use pymq_core::provider::Provider;
 use pymq_core::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
 use redis::aio::MultiplexedConnection;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
+use url::{Position, Url};
 use uuid::Uuid;
 
-use super::{Server, Source, app_url, shared};
+use super::{Sentinel, Server, Source, app_url, shared};
 use crate::harness::WRONG_PASSWORD;
 use crate::proxy::Proxy;
 use crate::{Clock, Failure, Fault, Harness};
@@ -27,6 +30,8 @@ pub struct RedisHarness {
     namespace: String,
     /// The address of the handles: the server itself, or the proxy in front of it.
     url: String,
+    /// It names the servers, instead of the URL.
+    sentinel: Option<&'static Sentinel>,
     /// Only for tests that cut connections, so that they cut only their own.
     proxy: Option<Proxy>,
     /// The servers of this test with a fault in their configuration.
@@ -61,9 +66,38 @@ impl RedisHarness {
             server,
             namespace,
             url: url.into(),
+            sentinel: None,
             proxy,
             faulty: Mutex::default(),
         })
+    }
+
+    /// Creates a namespace as [`open`](Self::open) does. Its handles ask a sentinel where the
+    /// server is.
+    ///
+    /// # Errors
+    ///
+    /// If there is no server, or no sentinel can be started.
+    pub async fn open_with_sentinel(test: &str) -> Result<Self, Failure> {
+        static SENTINEL: OnceCell<Sentinel> = OnceCell::const_new();
+        let mut harness = Self::open(test).await?;
+        let sentinel = SENTINEL.get_or_try_init(Sentinel::start).await?;
+        harness.sentinel = Some(sentinel);
+        harness.url = harness.url_by_sentinel(&harness.url).await?;
+        Ok(harness)
+    }
+
+    /// Returns the URL with which the sentinel, if there is one, names the server of a URL.
+    async fn url_by_sentinel(&self, url: &str) -> Result<String, Failure> {
+        let Some(sentinel) = self.sentinel else {
+            return Ok(url.to_owned());
+        };
+        let url = Url::parse(url)?;
+        let name = Uuid::new_v4().simple().to_string();
+        let port = url.port().ok_or("the server has no port")?;
+        sentinel.name_master(&name, port).await?;
+        let user = &url[Position::BeforeUsername..Position::BeforeHost];
+        Ok(format!("redis-sentinel://{user}{}/{name}", sentinel.host()))
     }
 
     /// Returns the namespace, for queries to the server without the provider.
@@ -104,6 +138,12 @@ impl RedisHarness {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(server);
+        self.connect_to_faulty(&url).await
+    }
+
+    async fn connect_to_faulty(&self, url: &str) -> Result<Arc<dyn Provider>> {
+        let url = self.url_by_sentinel(url).await;
+        let url = url.expect("the sentinel takes every name");
         self.connect_to(&url, &self.namespace).await
     }
 }
@@ -128,9 +168,7 @@ impl Harness for RedisHarness {
                     .expect("a bound socket has an address");
                 // The system accepts connections for a listener that never does.
                 let listener = (fault == Fault::Mute).then_some(listener);
-                let connected = self
-                    .connect_to(&format!("redis://{address}"), &self.namespace)
-                    .await;
+                let connected = self.connect_to_faulty(&format!("redis://{address}")).await;
                 drop(listener);
                 connected
             }

@@ -1,13 +1,13 @@
-//! A master with replicas, and the sentinels that watch it.
+//! Redis Sentinel: one sentinel that names what the tests want, and a master with replicas and the
+//! sentinels that watch it.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
 
-use super::Controlled;
+use super::{Controlled, Scratch};
 use crate::Failure;
 
 /// The name of the master at the sentinels.
@@ -21,6 +21,71 @@ const AGREEMENT: Duration = Duration::from_secs(60);
 /// How long a server is silent before a sentinel takes it for down.
 pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
+/// The words that make a server a sentinel.
+const WORDS: [&str; 2] = ["sentinel.conf", "--sentinel"];
+
+/// A sentinel without a group. It names each server that it is told as the master.
+#[derive(Debug)]
+pub struct Sentinel {
+    server: Controlled,
+    _home: Scratch,
+}
+
+impl Sentinel {
+    /// Starts one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub async fn start() -> Result<Self, Failure> {
+        let home = Scratch::new()?;
+        Ok(Self {
+            server: Controlled::start_member(home.path(), &WORDS, &[]).await?,
+            _home: home,
+        })
+    }
+
+    /// Returns its host and port.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.server.port())
+    }
+
+    /// Makes it name a server as the master of this name. It never takes the server for down.
+    ///
+    /// # Errors
+    ///
+    /// If it refuses that.
+    pub async fn name_master(&self, name: &str, port: u16) -> Result<(), Failure> {
+        const NEVER: &str = "1000000000";
+        let port = port.to_string();
+        self.run(&["MONITOR", name, "127.0.0.1", &port, "1"])
+            .await?;
+        self.run(&["SET", name, "down-after-milliseconds", NEVER])
+            .await
+    }
+
+    /// Makes it require a password.
+    ///
+    /// # Errors
+    ///
+    /// If it refuses that.
+    pub async fn require(&self, password: &str) -> Result<(), Failure> {
+        let user = ["SETUSER", "default", "resetpass", &format!(">{password}")];
+        let mut raw = self.server.raw().await?;
+        redis::cmd("ACL").arg(&user).exec_async(&mut raw).await?;
+        Ok(())
+    }
+
+    async fn run(&self, words: &[&str]) -> Result<(), Failure> {
+        let mut raw = self.server.raw().await?;
+        redis::cmd("SENTINEL")
+            .arg(words)
+            .exec_async(&mut raw)
+            .await?;
+        Ok(())
+    }
+}
+
 /// A master with replicas, watched by three sentinels. Each member is controlled alone.
 #[derive(Debug)]
 pub struct SentinelGroup {
@@ -28,6 +93,7 @@ pub struct SentinelGroup {
     pub servers: Vec<Controlled>,
     /// The sentinels.
     pub sentinels: Vec<Controlled>,
+    _home: Scratch,
 }
 
 impl SentinelGroup {
@@ -36,28 +102,26 @@ impl SentinelGroup {
     /// # Errors
     ///
     /// If a member does not start, or does not find the others.
-    pub async fn start(home: &Path, replicas: usize, options: &[&str]) -> Result<Self, Failure> {
-        let dir = |name: String| {
-            let dir = home.join(name);
-            std::fs::create_dir_all(&dir).map(|()| dir)
-        };
+    pub async fn start(replicas: usize, options: &[&str]) -> Result<Self, Failure> {
+        let home = Scratch::new()?;
         let options = [options, &["--repl-diskless-sync-delay", "0"]].concat();
-        let master = Controlled::start_member(&dir("0".into())?, &[], &options).await?;
+        let master = Controlled::start_member(&home.dir("0")?, &[], &options).await?;
         let port = master.port().to_string();
         let mut servers = vec![master];
         let replica = [&options[..], &["--replicaof", "127.0.0.1", &port]].concat();
         for n in 1..=replicas {
-            servers.push(Controlled::start_member(&dir(n.to_string())?, &[], &replica).await?);
+            let home = home.dir(&n.to_string())?;
+            servers.push(Controlled::start_member(&home, &[], &replica).await?);
         }
-        let homes = (0..SENTINELS).map(|n| dir(format!("sentinel-{n}")));
+        let homes = (0..SENTINELS).map(|n| home.dir(&format!("sentinel-{n}")));
         let homes = homes.collect::<Result<Vec<_>, _>>()?;
-        let words = ["sentinel.conf", "--sentinel"];
         let sentinels = homes
             .iter()
-            .map(|home| Controlled::start_member(home, &words, &[]));
+            .map(|home| Controlled::start_member(home, &WORDS, &[]));
         let group = Self {
             sentinels: try_join_all(sentinels).await?,
             servers,
+            _home: home,
         };
         group.wait_for_replicas(replicas).await?;
         for sentinel in &group.sentinels {

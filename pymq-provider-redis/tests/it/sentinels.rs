@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use pymq_conformance::faults::scratch::Scratch;
-use pymq_conformance::redis::SentinelGroup;
+use pymq_conformance::redis::{Sentinel, SentinelGroup};
 use pymq_core::provider::{
     Filter, GetOptions, Incoming, LifecycleEvent, Provider, PutOptions, Status, Wait,
 };
@@ -18,19 +17,8 @@ use crate::server::{Server, soon};
 /// How long a failover that is asked for may take, with what follows at the clients.
 const FAILOVER: Duration = Duration::from_secs(20);
 
-/// A group, and the directory that must outlive it.
-struct Group {
-    group: SentinelGroup,
-    _scratch: Scratch,
-}
-
-async fn group(options: &[&str]) -> Group {
-    let scratch = Scratch::new().unwrap();
-    let group = SentinelGroup::start(scratch.path(), 1, options).await;
-    Group {
-        group: group.unwrap(),
-        _scratch: scratch,
-    }
+async fn group() -> SentinelGroup {
+    SentinelGroup::start(1, &[]).await.unwrap()
 }
 
 async fn refused(url: &str) -> Error {
@@ -44,14 +32,13 @@ async fn refused(url: &str) -> Error {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_wrong_address_is_an_error_that_names_the_server() {
-    let Group { group, _scratch } = group(&[]).await;
+    let group = group().await;
     let sentinel = group.sentinels[0].url();
     let plain = Server::start(&[]).await;
     let replica = group.servers[1].port();
-    let mut liar = group.sentinels[2].raw().await.unwrap();
-    let monitor = format!("MONITOR liar 127.0.0.1 {replica} 1");
-    redis(&mut liar, &monitor).await;
-    redis(&mut liar, "MONITOR gone 127.0.0.1 1 1").await;
+    let liar = Sentinel::start().await.unwrap();
+    liar.name_master("replica", replica).await.unwrap();
+    liar.name_master("gone", 1).await.unwrap();
 
     let at_sentinel = refused(&sentinel).await;
     assert_eq!(at_sentinel.kind(), ErrorKind::InvalidConfig);
@@ -73,15 +60,14 @@ async fn each_wrong_address_is_an_error_that_names_the_server() {
         "{no_sentinel}"
     );
 
-    let of_liar = format!("redis-sentinel://127.0.0.1:{}", group.sentinels[2].port());
-    let lying = refused(&format!("{of_liar}/liar")).await;
+    let lying = refused(&format!("redis-sentinel://{}/replica", liar.host())).await;
     assert_eq!(lying.kind(), ErrorKind::Disconnected);
     assert!(
         lying.to_string().contains(&format!("127.0.0.1:{replica}")),
         "{lying}"
     );
 
-    let gone = refused(&format!("{of_liar}/gone")).await;
+    let gone = refused(&format!("redis-sentinel://{}/gone", liar.host())).await;
     assert_eq!(gone.kind(), ErrorKind::Disconnected);
     assert!(gone.to_string().contains("127.0.0.1:1"), "{gone}");
 
@@ -90,16 +76,9 @@ async fn each_wrong_address_is_an_error_that_names_the_server() {
     assert!(all_down.to_string().contains("127.0.0.1:"), "{all_down}");
 }
 
-/// Runs a command of a sentinel.
-async fn redis(raw: &mut ::redis::aio::MultiplexedConnection, words: &str) {
-    let words: Vec<_> = words.split(' ').collect();
-    let mut command = ::redis::cmd("SENTINEL");
-    command.arg(&words).exec_async(raw).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_sentinel_of_three_is_enough() {
-    let Group { group, _scratch } = group(&[]).await;
+    let group = group().await;
     let url = group
         .url()
         .replacen("127.0.0.1", "192.0.2.1:1,127.0.0.1", 1);
@@ -129,24 +108,11 @@ async fn one_sentinel_of_three_is_enough() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_master_and_the_sentinels_have_credentials_of_their_own() {
-    let options = ["--requirepass", "of-master", "--masterauth", "of-master"];
-    let scratch = Scratch::new().unwrap();
-    let master = Server::start(&options).await;
-    let home = scratch.dir("sentinel").unwrap();
-    let words = ["sentinel.conf", "--sentinel"];
-    let sentinel = pymq_conformance::redis::Controlled::start_member(&home, &words, &[]);
-    let sentinel = sentinel.await.unwrap();
-    let mut raw = sentinel.raw().await.unwrap();
-    redis(
-        &mut raw,
-        &format!("MONITOR orders 127.0.0.1 {} 1", master.port()),
-    )
-    .await;
-    redis(&mut raw, "SET orders auth-pass of-master").await;
-    let mut command = ::redis::cmd("ACL");
-    let user = ["SETUSER", "default", "resetpass", ">of-sentinel"];
-    command.arg(&user).exec_async(&mut raw).await.unwrap();
-    let host = format!("127.0.0.1:{}", sentinel.port());
+    let master = Server::start(&["--requirepass", "of-master"]).await;
+    let sentinel = Sentinel::start().await.unwrap();
+    sentinel.name_master("orders", master.port()).await.unwrap();
+    sentinel.require("of-sentinel").await.unwrap();
+    let host = sentinel.host();
 
     let both: RedisConfig =
         format!("redis-sentinel://:of-master@{host}/orders?sentinel_pass=of-sentinel")
@@ -167,7 +133,7 @@ async fn the_master_and_the_sentinels_have_credentials_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waits_and_subscriptions_move_to_the_next_master() {
-    let Group { group, _scratch } = group(&[]).await;
+    let group = group().await;
     let config: RedisConfig = group.url().parse().unwrap();
     let provider = config.connect().await.unwrap();
     let mut news = provider
@@ -212,7 +178,7 @@ async fn waits_and_subscriptions_move_to_the_next_master() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_master_is_replaced() {
-    let Group { group, _scratch } = group(&[]).await;
+    let group = group().await;
     let provider = connect(&group).await;
     let master = group.master().await.unwrap();
 
@@ -225,7 +191,7 @@ async fn a_killed_master_is_replaced() {
 /// Its connections stay open, and nothing but the sentinels says that it is no longer the master.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_master_is_replaced_and_comes_back_as_a_replica() {
-    let Group { group, _scratch } = group(&[]).await;
+    let group = group().await;
     let provider = connect(&group).await;
     let master = group.master().await.unwrap();
 

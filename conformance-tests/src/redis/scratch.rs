@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::Watchdog;
 use crate::Failure;
-use crate::redis::Watchdog;
 
 /// A server that is ending may write once more.
 const SCRIPT: &str = r#"cat >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" && exit; sleep 0.3; done 2>/dev/null"#;
@@ -21,7 +21,7 @@ pub struct Scratch {
 impl Scratch {
     /// Makes one.
     pub fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("pymq-faults-{}", Uuid::new_v4().simple()));
+        let path = std::env::temp_dir().join(format!("pymq-test-{}", Uuid::new_v4().simple()));
         // The watchdog comes first, so that the directory always has an owner.
         let watchdog = Watchdog::start(SCRIPT, &[&path.display().to_string()])?;
         std::fs::create_dir(&path)?;
