@@ -56,6 +56,7 @@ pub mod many_calls;
 pub mod many_topics;
 pub mod panicking_handlers;
 pub mod refused_access;
+pub mod replaced_master;
 pub mod slow_consumer;
 pub mod stopped_remotes;
 pub mod wiped_server;

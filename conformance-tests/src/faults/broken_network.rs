@@ -77,7 +77,7 @@ async fn conditions(setting: &Setting, server: &Controlled) -> Result<Report, Fa
         op_timeout: TIMEOUT,
     };
     let name = "conditions";
-    let mut shop = Workshop::open_on(far.clone(), setting, server, &plan, name)?;
+    let mut shop = Workshop::open_on(far.clone(), setting, &server.url(), &plan, name)?;
     shop.hire(format!("{}?op_timeout=1s", network.url()))?;
     let mut dice = setting.dice(name);
     callers::serve(&near).await?;

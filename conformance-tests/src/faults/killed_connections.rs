@@ -42,7 +42,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         lease: Duration::from_secs(2),
         op_timeout: Duration::from_secs(5),
     };
-    let shop = Workshop::open(&setting, &server, &plan).await?;
+    let shop = Workshop::open(&setting, &server.url(), &plan).await?;
     let gets = Plain::start(&setting, &server).await?;
     let listener = Listener::start(&shop.bus, "news").await?;
     let publisher = Publisher::start(&shop.bus, "news", 250);

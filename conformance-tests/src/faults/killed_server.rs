@@ -29,7 +29,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         lease: Duration::from_secs(2),
         op_timeout: Duration::from_secs(5),
     };
-    let mut shop = Workshop::open(&setting, &server, &plan).await?;
+    let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
     let listener = Listener::start(&shop.bus, "news").await?;
     let publisher = Publisher::start(&shop.bus, "news", 100);
 

@@ -35,7 +35,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         // Longer than the loading, so that no deadline excuses an error.
         op_timeout: Duration::from_secs(60),
     };
-    let mut shop = Workshop::open(&setting, &server, &plan).await?;
+    let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
 
     let (mut dice, mut worst) = (setting.dice("restarts"), Duration::ZERO);
     let (mut loading, mut shortest) = (0, Duration::MAX);

@@ -39,7 +39,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         lease: Duration::from_secs(2),
         op_timeout: DEADLINE,
     };
-    let mut shop = Workshop::open(&setting, &server, &plan).await?;
+    let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
     let serving = setting.bus(server.url().parse()?).await?;
     serving
         .expose("echo", |number: u64| async move { number })

@@ -91,7 +91,7 @@ impl Storm {
         // However many faults the earlier rounds had time for.
         self.dice = self.setting.dice(&format!("storm of {round}"));
         let (bus, setting) = (self.bus.clone(), &self.setting);
-        let mut shop = Workshop::open_on(bus, setting, &self.server, &plan, &round)?;
+        let mut shop = Workshop::open_on(bus, setting, &self.server.url(), &plan, &round)?;
         let listeners = vec![
             Listener::start(&self.bus, "news").await?,
             Listener::start(&self.serving, "news").await?,

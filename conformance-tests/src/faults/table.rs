@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use super::{
     Report, Setting, broken_network, cancelled_takes, full_server, killed_connections,
     killed_consumers, killed_server, loading_server, long_outage, malformed_payloads, many_calls,
-    many_topics, panicking_handlers, refused_access, slow_consumer, stopped_remotes,
-    stopped_server, wiped_server,
+    many_topics, panicking_handlers, refused_access, replaced_master, slow_consumer,
+    stopped_remotes, stopped_server, wiped_server,
 };
 use crate::Outcome;
 
@@ -55,6 +55,17 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Heavy,
         limit: Duration::from_secs(180),
         run: |setting| Box::pin(killed_consumers::run(setting)),
+    },
+    Fault {
+        id: "F29",
+        name: "replaced_master",
+        what: "the master of three sentinels is killed, stopped and continued, or replaced on \
+               request under load, 20 times",
+        criterion: "puts and work continue within the down-after of 1 s and 3 s; each lost message \
+                    was accepted within 1 s of a failover; every gap in a topic announced",
+        load: Load::Light,
+        limit: Duration::from_secs(360),
+        run: |setting| Box::pin(replaced_master::run(setting)),
     },
     Fault {
         id: "F2",

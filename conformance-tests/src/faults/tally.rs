@@ -67,6 +67,7 @@ impl Tally {
             "s" => fate.sent = Some(at),
             "a" => {
                 fate.put = Some(Entry::Accepted);
+                fate.accepted = Some(at);
                 self.accepted_at.push(at);
             }
             "u" => fate.put = Some(Entry::Unknown),
@@ -157,10 +158,15 @@ impl Tally {
 
     /// Counts the messages that were accepted, are not processed, and are not in the queue.
     pub fn lost(&self, rest: &Rest) -> u64 {
-        let missing = self.fates.iter().filter(|(job, fate)| {
+        count(self.lost_at(rest).count()).saturating_sub(rest.leased)
+    }
+
+    /// Returns when the puts of the lost messages returned `Ok`, in no order.
+    pub fn lost_at(&self, rest: &Rest) -> impl Iterator<Item = Duration> {
+        let lost = self.fates.iter().filter(|(job, fate)| {
             fate.put == Some(Entry::Accepted) && fate.worked.is_empty() && !rest.jobs.contains(*job)
         });
-        count(missing.count()).saturating_sub(rest.leased)
+        lost.filter_map(|(_, fate)| fate.accepted)
     }
 
     /// Counts the messages with a put that failed and has not happened.
@@ -219,6 +225,8 @@ impl Tally {
 struct Fate {
     sent: Option<Duration>,
     put: Option<Entry>,
+    /// When the put returned `Ok`.
+    accepted: Option<Duration>,
     /// The last attempt on which work began, and when.
     begun: Option<(u32, Duration)>,
     worked: Vec<u32>,

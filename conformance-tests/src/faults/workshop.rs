@@ -13,7 +13,6 @@ use super::producers::{Load, Producers};
 use super::tally::{Rest, Tally};
 use super::{Dice, Report, Rule, Setting, memory};
 use crate::Failure;
-use crate::redis::Controlled;
 
 /// The queue of every workshop.
 const QUEUE: &str = "jobs";
@@ -57,21 +56,17 @@ pub struct Workshop {
 
 impl Workshop {
     /// Starts the work on a bus of its own.
-    pub async fn open(
-        setting: &Setting,
-        server: &Controlled,
-        plan: &Plan,
-    ) -> Result<Self, Failure> {
-        let config: RedisConfig = server.url().parse()?;
+    pub async fn open(setting: &Setting, url: &str, plan: &Plan) -> Result<Self, Failure> {
+        let config: RedisConfig = url.parse()?;
         let bus = setting.bus(config.op_timeout(plan.op_timeout)).await?;
-        Self::open_on(bus, setting, server, plan, QUEUE)
+        Self::open_on(bus, setting, url, plan, QUEUE)
     }
 
     /// Starts the work on an existing bus. `round` is the name of the ledger.
     pub fn open_on(
         bus: Bus,
         setting: &Setting,
-        server: &Controlled,
+        url: &str,
         plan: &Plan,
         round: &str,
     ) -> Result<Self, Failure> {
@@ -84,7 +79,7 @@ impl Workshop {
         let mut shop = Self {
             consumers: Vec::new(),
             order: Order {
-                url: server.url(),
+                url: url.to_owned(),
                 queue: QUEUE.to_owned(),
                 lease: plan.lease,
                 work: (0, 5),
@@ -100,7 +95,7 @@ impl Workshop {
             ledger,
         };
         for _ in 0..plan.consumers {
-            shop.hire(server.url())?;
+            shop.hire(url.to_owned())?;
         }
         Ok(shop)
     }
@@ -154,7 +149,28 @@ impl Workshop {
     /// # Errors
     ///
     /// If a producer or a consumer has failed.
-    pub async fn close(mut self) -> Result<(Report, Tally), Failure> {
+    pub async fn close(self) -> Result<(Report, Tally), Failure> {
+        let kills = self.kills;
+        let (tally, rest, is_drained) = self.finish().await?;
+        let mut report = Report::of(&tally, &rest);
+        report.demand(is_drained, || {
+            format!("not all was worked on within {DRAIN:?}")
+        });
+        let allowed = kills + tally.open_acks();
+        report.figure(format!("{} acks too late or unknown", tally.open_acks()));
+        report.demand(tally.duplicates() <= allowed, || {
+            format!("{} duplicates, {allowed} explained", tally.duplicates())
+        });
+        Ok((report, tally))
+    }
+
+    /// Stops the producers and waits until the remaining messages are processed. Returns the
+    /// journals, what is left, and whether the time was enough.
+    ///
+    /// # Errors
+    ///
+    /// If a producer or a consumer has failed.
+    pub async fn finish(mut self) -> Result<(Tally, Rest, bool), Failure> {
         self.producers.finish().await?;
         let drained = self.bus.queue::<Job>(QUEUE);
         let is_drained = matches!(timeout(DRAIN, drained.join()).await, Ok(Ok(())));
@@ -164,22 +180,7 @@ impl Workshop {
         self.tally.read_on(&self.ledger)?;
 
         let rest = Rest::of(&**self.bus.provider()?, QUEUE).await?;
-        let mut report = Report::of(&self.tally, &rest);
-        report.demand(is_drained, || {
-            format!("not all was worked on within {DRAIN:?}")
-        });
-        let allowed = self.kills + self.tally.open_acks();
-        report.figure(format!(
-            "{} acks too late or unknown",
-            self.tally.open_acks()
-        ));
-        report.demand(self.tally.duplicates() <= allowed, || {
-            format!(
-                "{} duplicates, {allowed} explained",
-                self.tally.duplicates()
-            )
-        });
         self.ledger.remove()?;
-        Ok((report, self.tally))
+        Ok((self.tally, rest, is_drained))
     }
 }

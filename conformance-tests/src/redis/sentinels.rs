@@ -18,6 +18,9 @@ const SENTINELS: usize = 3;
 /// How long the members need to find each other, and to agree on another master.
 const AGREEMENT: Duration = Duration::from_secs(60);
 
+/// The time limit of one query, after which it is repeated or another member is asked.
+const ASK: Duration = Duration::from_secs(1);
+
 /// How long a server is silent before a sentinel takes it for down.
 pub const DOWN_AFTER: Duration = Duration::from_secs(1);
 
@@ -162,7 +165,7 @@ impl SentinelGroup {
     /// If none answers.
     pub async fn master(&self) -> Result<&Controlled, Failure> {
         for sentinel in &self.sentinels {
-            let named = timeout(Duration::from_secs(1), named_by(sentinel)).await;
+            let named = timeout(ASK, named_by(sentinel)).await;
             if let Ok(Ok(port)) = named {
                 let found = self.servers.iter().find(|server| server.port() == port);
                 return Ok(found.ok_or("a sentinel names a server of another group")?);
@@ -200,10 +203,8 @@ impl SentinelGroup {
     /// If they do not within a minute.
     pub async fn wait_for_another_than(&self, port: u16) -> Result<(), Failure> {
         for sentinel in &self.sentinels {
-            until("another master", async || {
-                Ok(named_by(sentinel).await? != port)
-            })
-            .await?;
+            let is_named = || async move { Ok(named_by(sentinel).await? != port) };
+            until("another master", is_named).await?;
         }
         Ok(())
     }
@@ -217,40 +218,21 @@ impl SentinelGroup {
     pub async fn wait_for_agreement(&self, replicas: usize) -> Result<(), Failure> {
         self.wait_for_replicas(replicas).await?;
         for sentinel in &self.sentinels {
-            let is_ready = async || {
-                let mut raw = sentinel.raw().await?;
-                let mut ask = async |word: &str| {
-                    let mut command = redis::cmd("SENTINEL");
-                    let members = command.arg(&[word, NAME]).query_async(&mut raw).await?;
-                    Ok::<Vec<HashMap<String, String>>, Failure>(members)
-                };
-                let found = ask("REPLICAS").await?;
-                let in_step = found.iter().filter(|replica| {
-                    replica.get("flags").is_some_and(|flags| flags == "slave")
-                        && replica
-                            .get("master-link-status")
-                            .is_some_and(|link| link == "ok")
-                });
-                let in_step = in_step.count();
-                let others = ask("SENTINELS").await?;
-                Ok(in_step >= replicas && others.len() == SENTINELS - 1)
-            };
-            until("the sentinels to agree", is_ready).await?;
+            until("the sentinels to agree", || knows(sentinel, replicas)).await?;
         }
         Ok(())
     }
 
+    /// Waits until so many replicas of a master are in step, by its own word.
     async fn wait_for_replicas(&self, replicas: usize) -> Result<(), Failure> {
-        let needed = format!("connected_slaves:{replicas}");
-        let is_ready = async || {
+        let is_ready = || async move {
             for server in &self.servers {
-                let Ok(mut raw) = server.raw().await else {
-                    continue;
-                };
-                let mut command = redis::cmd("INFO");
-                let info: String = command.arg("replication").query_async(&mut raw).await?;
-                let in_step = info.matches("state=online").count();
-                if info.contains("role:master") && info.contains(&needed) && in_step == replicas {
+                // A stopped one does not answer.
+                let info = timeout(ASK, replication(server)).await;
+                if let Ok(Ok(info)) = info
+                    && info.contains("role:master")
+                    && info.matches("state=online").count() >= replicas
+                {
                     return Ok(true);
                 }
             }
@@ -258,6 +240,35 @@ impl SentinelGroup {
         };
         until("the replicas", is_ready).await
     }
+}
+
+async fn replication(server: &Controlled) -> Result<String, Failure> {
+    let mut command = redis::cmd("INFO");
+    let mut raw = server.raw().await?;
+    Ok(command.arg("replication").query_async(&mut raw).await?)
+}
+
+/// Tells whether a sentinel knows so many replicas that are in step, and the other sentinels.
+async fn knows(sentinel: &Controlled, replicas: usize) -> Result<bool, Failure> {
+    type Members = Vec<HashMap<String, String>>;
+    let mut raw = sentinel.raw().await?;
+    let mut command = redis::cmd("SENTINEL");
+    let found: Members = command
+        .arg(&["REPLICAS", NAME])
+        .query_async(&mut raw)
+        .await?;
+    let mut command = redis::cmd("SENTINEL");
+    let others: Members = command
+        .arg(&["SENTINELS", NAME])
+        .query_async(&mut raw)
+        .await?;
+    let says = |replica: &HashMap<String, String>, field, value: &str| {
+        replica.get(field).is_some_and(|said| said == value)
+    };
+    let in_step = found.iter().filter(|replica| {
+        says(replica, "flags", "slave") && says(replica, "master-link-status", "ok")
+    });
+    Ok(in_step.count() >= replicas && others.len() == SENTINELS - 1)
 }
 
 /// Asks a sentinel for the port of the master.
@@ -268,9 +279,9 @@ async fn named_by(sentinel: &Controlled) -> Result<u16, Failure> {
     Ok(port)
 }
 
-async fn until(
+async fn until<F: Future<Output = Result<bool, Failure>>>(
     what: &str,
-    mut is_so: impl AsyncFnMut() -> Result<bool, Failure>,
+    is_so: impl Fn() -> F,
 ) -> Result<(), Failure> {
     let mut last = None;
     let waited = timeout(AGREEMENT, async {

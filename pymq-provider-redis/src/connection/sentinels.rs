@@ -25,8 +25,9 @@ use super::fault::{Fault, Remedy};
 use super::resp::{Command, Reply};
 use crate::core::HealthReporter;
 
-/// The channel on which a sentinel tells that there is another master.
-const SWITCH: &str = "+switch-master";
+/// The channels on which a sentinel tells that it names another master. The leader of a failover
+/// names it once the replica is promoted, and tells the others when it has moved all replicas.
+const SWITCHES: [&str; 2] = ["+failover-state-reconf-slaves", "+switch-master"];
 
 /// How often a sentinel is asked, in case that it does not tell.
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
@@ -243,7 +244,8 @@ impl Sentinels {
         known: &mut Option<Place>,
         health: &mut HealthReporter,
     ) -> Result<Infallible, Fault> {
-        let subscribed = connection.query_confirmed(Command::new(["SUBSCRIBE", SWITCH]), 1);
+        let subscribe = Command::new(["SUBSCRIBE"].into_iter().chain(SWITCHES));
+        let subscribed = connection.query_confirmed(subscribe, SWITCHES.len());
         match in_time(subscribed).await {
             Err(fault) if fault.remedy == Remedy::Lost => return Err(fault),
             // Without the right to subscribe, the sentinel is asked.
