@@ -7,7 +7,7 @@
 mod request;
 mod response;
 
-use pymq_core::codec::json::{OBJ, Object, elements};
+use pymq_core::codec::json::{OBJ, Object};
 use pymq_core::codec::to_json;
 
 pub(crate) use self::request::{Request, RequestParts, read_request, request_frame, write_request};
@@ -24,7 +24,7 @@ fn fields<'a, const N: usize>(
     let Some(object) = frame.get(OBJ) else {
         return Some(names.map(|name| frame.get(name)));
     };
-    if let Some(elements) = elements(object) {
+    if let Some(elements) = frame.elements() {
         return Some(elements);
     }
     let inner = Object::scan(object)?;

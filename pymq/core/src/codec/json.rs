@@ -54,7 +54,15 @@ pub struct Object<'a> {
     members: Vec<Member>,
     end: usize,
     is_strict: bool,
+    /// A key has escapes, so it may have another name than its text.
+    has_escaped_key: bool,
+    /// The first elements of the list under the last [`OBJ`], see [`elements`](Self::elements).
+    list: Option<[Range<usize>; NOTED]>,
 }
+
+/// How many elements are noted while an object is scanned. PyMQ's requests and responses have as
+/// many.
+const NOTED: usize = 4;
 
 /// A member of an [`Object`], without the white space around it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,16 +81,29 @@ impl<'a> Object<'a> {
         scanner.space();
         scanner.eat(b'{')?;
         let mut members = Vec::new();
+        let (mut has_escaped_key, mut list) = (false, None);
         loop {
             scanner.space();
             if members.is_empty() && scanner.peek()? == b'}' {
                 break;
             }
-            let key = scanner.span(Scanner::string)?;
+            let start = scanner.at();
+            let name = scanner.plain_string();
+            if name.is_none() {
+                scanner.string()?;
+                has_escaped_key = true;
+            }
+            let key = start..scanner.at();
             scanner.space();
             scanner.eat(b':')?;
             scanner.space();
-            let value = scanner.span(Scanner::value)?;
+            let start = scanner.at();
+            if name.is_some_and(|name| text[name] == *OBJ) {
+                list = scanner.list_or_value()?;
+            } else {
+                scanner.value()?;
+            }
+            let value = start..scanner.at();
             members.push(Member { key, value });
             if !scanner.goes_on(b'}')? {
                 break;
@@ -96,7 +117,34 @@ impl<'a> Object<'a> {
             members,
             end,
             is_strict: scanner.is_strict(),
+            has_escaped_key,
+            list,
         })
+    }
+
+    /// Returns the first `N` elements of the list under [`OBJ`]. Returns `None` if there is no list.
+    ///
+    /// The scan has noted the first four, so they need no other one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pymq::codec::json::Object;
+    ///
+    /// let object = Object::scan(r#"{"__obj": ["f", 1], "__type": "C"}"#).expect("an object");
+    ///
+    /// assert_eq!(object.elements(), Some([Some(r#""f""#), Some("1"), None]));
+    /// ```
+    pub fn elements<const N: usize>(&self) -> Option<[Option<&'a str>; N]> {
+        match &self.list {
+            Some(list) if N <= NOTED && !self.has_escaped_key => {
+                let element = |index: usize| &self.text[list[index].clone()];
+                // No element is empty.
+                let noted = |index| Some(element(index)).filter(|text| !text.is_empty());
+                Some(std::array::from_fn(noted))
+            }
+            _ => elements(self.get(OBJ)?),
+        }
     }
 
     /// Returns the members in the order of the text.
@@ -126,7 +174,8 @@ impl<'a> Object<'a> {
     pub(super) fn is_named(&self, member: &Member, name: &str) -> bool {
         let quoted = &self.text[member.key.clone()];
         quoted[1..quoted.len() - 1] == *name
-            || quoted.contains('\\')
+            || self.has_escaped_key
+                && quoted.contains('\\')
                 && serde_json::from_str::<String>(quoted).is_ok_and(|key| key == name)
     }
 
@@ -150,24 +199,9 @@ impl<'a> Object<'a> {
 pub fn elements<const N: usize>(text: &str) -> Option<[Option<&str>; N]> {
     let mut scanner = Scanner::new(text);
     scanner.space();
-    scanner.eat(b'[')?;
-    scanner.space();
-    let mut elements = [None; N];
-    if scanner.peek()? != b']' {
-        for index in 0.. {
-            scanner.space();
-            let element = &text[scanner.span(Scanner::value)?];
-            if let Some(place) = elements.get_mut(index) {
-                *place = Some(element);
-            }
-            if !scanner.goes_on(b']')? {
-                break;
-            }
-        }
-    }
-    scanner.eat(b']')?;
+    let list = scanner.list()?;
     scanner.finish()?;
-    Some(elements)
+    Some(list.map(|element| Some(&text[element]).filter(|text| !text.is_empty())))
 }
 
 /// Tells whether Python reads this text as one JSON value.

@@ -79,8 +79,51 @@ impl<'a> Scanner<'a> {
         self.value().and_then(|()| self.finish()).is_some()
     }
 
-    /// Skips one value. Not recursive, because the depth of a hostile text is unbounded.
+    /// Skips a list, and returns where its first elements are. The missing ones are empty.
+    pub(super) fn list<const N: usize>(&mut self) -> Option<[Range<usize>; N]> {
+        self.eat(b'[')?;
+        self.space();
+        let mut first = [const { 0..0 }; N];
+        if self.peek()? != b']' {
+            for index in 0.. {
+                self.space();
+                let element = self.span(Self::value)?;
+                if let Some(place) = first.get_mut(index) {
+                    *place = element;
+                }
+                if !self.goes_on(b']')? {
+                    break;
+                }
+            }
+        }
+        self.eat(b']')?;
+        Some(first)
+    }
+
+    /// Skips one value. If it is a list, it returns where its first elements are.
+    pub(super) fn list_or_value<const N: usize>(&mut self) -> Option<Option<[Range<usize>; N]>> {
+        if self.peek()? != b'[' {
+            return self.value().map(|()| None);
+        }
+        // The list is one of the levels.
+        self.max_depth -= 1;
+        let list = self.list()?;
+        self.max_depth += 1;
+        Some(Some(list))
+    }
+
+    /// Skips one value.
     pub(super) fn value(&mut self) -> Option<()> {
+        self.space();
+        if self.peek()? == b'"' {
+            self.string()
+        } else {
+            self.any_value()
+        }
+    }
+
+    /// Skips one value. Not recursive, because the depth of a hostile text is unbounded.
+    fn any_value(&mut self) -> Option<()> {
         let mut open = Open::default();
         loop {
             self.space();

@@ -154,6 +154,33 @@ fn a_text_that_needs_an_escape_is_found_at_any_offset() {
     }
 }
 
+#[test]
+fn the_elements_noted_by_a_scan_are_those_of_the_last_value() {
+    // The innermost list is empty, and no level.
+    let deepest = "[".repeat(MAX_DEPTH) + &"]".repeat(MAX_DEPTH);
+    assert!(is_readable(&deepest) && !is_readable(&format!("[{deepest}]")));
+    for (object, expected) in [
+        (
+            r#"[1, "a" , [2, 3],{}, 5]"#,
+            Some([Some("1"), Some("\"a\""), Some("[2, 3]")]),
+        ),
+        ("[ ]", Some([None; 3])),
+        (r#"[0], "__obj": [1]"#, Some([Some("1"), None, None])),
+        (r#"[0], "\u005f_obj": [1]"#, Some([Some("1"), None, None])),
+        (r#"[0], "__obj": {}"#, None),
+        ("1", None),
+        (
+            &deepest,
+            Some([Some(&deepest[1..deepest.len() - 1]), None, None]),
+        ),
+    ] {
+        let text = format!(r#"{{"a": 1, "__obj": {object}, "__type": "t"}}"#);
+
+        assert_eq!(Object::scan(&text).unwrap().elements(), expected, "{text}");
+    }
+    assert!(Object::scan(&format!(r#"{{"__obj": [{deepest}]}}"#)).is_none());
+}
+
 proptest! {
     #[test]
     fn agrees_with_serde_json_where_the_dialects_do(text in "[\\[\\]{}:,\"a\\\\ 0-9.eE+-]{0,16}") {
