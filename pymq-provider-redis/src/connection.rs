@@ -27,5 +27,7 @@ pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::resp::read_replies;
-pub(crate) use self::resp::{Command, CommandWriter, Reply};
+pub(crate) use self::resp::{
+    Command, CommandWriter, LAST_WORD_END, Reply, front_room, write_front,
+};
 pub(crate) use self::script::Script;

@@ -140,10 +140,9 @@ pub(crate) fn read_extra(member: &str) -> Option<(Headers, Extra)> {
 /// Reads the member of most requests, without the steps that any other one needs. The member must
 /// be valid JSON.
 fn read_times(member: &str) -> Option<Extra> {
-    let (timeout, begin_by) = member
-        .strip_prefix(r#"{"timeout":"#)?
-        .strip_suffix('}')?
-        .split_once(r#","begin_by":"#)?;
+    let times = member.strip_prefix(r#"{"timeout":"#)?;
+    let (timeout, rest) = times.strip_suffix('}')?.split_once(',')?;
+    let begin_by = rest.strip_prefix(r#""begin_by":"#)?;
     Some(Extra {
         timeout: Some(Duration::from_millis(timeout.parse().ok()?)),
         begin_by: Some(begin_by.parse().ok()?),

@@ -102,9 +102,8 @@ impl Clock {
         u64::try_from(server).ok()
     }
 
-    /// Compares the current time with a deadline in milliseconds.
-    pub(crate) fn now(&self, deadline: u64) -> Now {
-        let now = Instant::now();
+    /// Compares the current time, which is `now` here, with a deadline in milliseconds.
+    pub(crate) fn compare(&self, now: Instant, deadline: u64) -> Now {
         let known = *self.lock();
         let Some(known) = known.filter(|known| known.is_fresh(now)) else {
             return Now::Unsure;
@@ -171,7 +170,7 @@ mod tests {
 
         assert_eq!(
             (
-                clock.now(ms(THEN)),
+                clock.compare(Instant::now(), ms(THEN)),
                 clock.at(Instant::now(), Instant::now())
             ),
             (Now::Unsure, None)
@@ -183,13 +182,14 @@ mod tests {
         let clock = Clock::default();
         clock.learn(Instant::now(), (THEN, 0));
 
-        assert!(matches!(clock.now(ms(THEN + 100)), Now::Before(left) if left.as_secs() >= 90));
-        assert_eq!(clock.now(ms(THEN - 1)), Now::After);
+        let now = clock.compare(Instant::now(), ms(THEN + 100));
+        assert!(matches!(now, Now::Before(left) if left.as_secs() >= 90));
+        assert_eq!(clock.compare(Instant::now(), ms(THEN - 1)), Now::After);
         let now = Instant::now();
         let later = clock.at(now + Duration::from_secs(100), now).unwrap();
         assert!((ms(THEN + 100)..ms(THEN + 190)).contains(&later), "{later}");
         clock.forget();
-        assert_eq!(clock.now(ms(THEN - 1)), Now::Unsure);
+        assert_eq!(clock.compare(Instant::now(), ms(THEN - 1)), Now::Unsure);
     }
 
     #[test]
@@ -210,11 +210,11 @@ mod tests {
         let long_ago = clock.start;
         std::thread::sleep(Duration::from_millis(20));
         clock.learn(long_ago, (THEN, 0));
-        assert_eq!(clock.now(ms(THEN) + 10), Now::Unsure);
+        assert_eq!(clock.compare(Instant::now(), ms(THEN) + 10), Now::Unsure);
 
         clock.learn(Instant::now(), (THEN, 20_000));
 
-        assert_eq!(clock.now(ms(THEN) + 10), Now::After);
+        assert_eq!(clock.compare(Instant::now(), ms(THEN) + 10), Now::After);
     }
 
     #[test]
@@ -224,6 +224,9 @@ mod tests {
 
         clock.learn(Instant::now(), (THEN - 3_600, 0));
 
-        assert!(matches!(clock.now(ms(THEN - 1_800)), Now::Before(_)));
+        assert!(matches!(
+            clock.compare(Instant::now(), ms(THEN - 1_800)),
+            Now::Before(_)
+        ));
     }
 }

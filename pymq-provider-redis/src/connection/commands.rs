@@ -146,6 +146,16 @@ impl Commands {
         command: Command,
         handler: impl FnOnce(Result<T, Fault>) + Send + 'static,
     ) -> Result<(), Fault> {
+        self.start_at(Instant::now(), command, handler)
+    }
+
+    /// Does the same for a caller that has looked at the clock.
+    pub(crate) fn start_at<T: FromReply>(
+        &self,
+        now: Instant,
+        command: Command,
+        handler: impl FnOnce(Result<T, Fault>) + Send + 'static,
+    ) -> Result<(), Fault> {
         let connection = self.current().ok_or_else(Fault::no_connection)?;
         let of = Arc::downgrade(&connection);
         let handler = Box::new(move |outcome: Result<Reply, Fault>| {
@@ -158,7 +168,7 @@ impl Commands {
             }
             handler(outcome.and_then(read));
         });
-        connection.start(command, self.deadline(), handler)
+        connection.start(command, self.deadline_from(now), handler)
     }
 
     /// Gathers commands until the hold is dropped, so that one write carries them. `None` if there
@@ -272,8 +282,12 @@ impl Commands {
 
     /// Returns the deadline of an operation that begins now.
     fn deadline(&self) -> Instant {
+        self.deadline_from(Instant::now())
+    }
+
+    fn deadline_from(&self, now: Instant) -> Instant {
         self.until
-            .unwrap_or_else(|| Instant::now() + self.connector.op_timeout())
+            .unwrap_or_else(|| now + self.connector.op_timeout())
     }
 
     async fn run<T: FromReply>(

@@ -6,7 +6,9 @@ mod fuzzing;
 #[cfg(test)]
 mod tests;
 
-use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 pub(super) use self::decoder::Decoder;
 #[cfg(feature = "fuzzing")]
@@ -34,7 +36,7 @@ pub(crate) enum Reply {
 pub(crate) struct Malformed;
 
 /// A command in the form in which it is sent. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Command {
     /// The command up to its first large argument.
     pub(super) head: Bytes,
@@ -56,11 +58,7 @@ impl Command {
         for word in words {
             push_word(&mut text, word.as_ref());
         }
-        Self {
-            head: text.freeze(),
-            rest: Vec::new(),
-            replies_before: 0,
-        }
+        Self::of_text(text.freeze())
     }
 
     /// Creates a command from its words and payloads. Large payloads are not copied.
@@ -73,23 +71,10 @@ impl Command {
         command.finish()
     }
 
-    /// Creates a command from its words. `parts`, one after the other, are one more word, the last.
-    /// All of them are copied.
-    pub(crate) fn with_joined(words: &[&[u8]], parts: &[&[u8]]) -> Self {
-        let (count, length) = (words.len() + 1, parts.iter().map(|part| part.len()).sum());
-        let size: usize = words.iter().map(|word| word_len(word.len())).sum();
-        let mut text = BytesMut::with_capacity(header_len(count) + size + word_len(length));
-        push_header(&mut text, b'*', count);
-        for word in words {
-            push_word(&mut text, word);
-        }
-        push_header(&mut text, b'$', length);
-        for part in parts {
-            text.extend_from_slice(part);
-        }
-        text.extend_from_slice(b"\r\n");
+    /// Creates a command from its text.
+    pub(crate) fn of_text(text: Bytes) -> Self {
         Self {
-            head: text.freeze(),
+            head: text,
             rest: Vec::new(),
             replies_before: 0,
         }
@@ -198,6 +183,30 @@ impl CommandWriter {
     }
 }
 
+/// Returns how much room [`write_front`] needs for these words.
+pub(crate) fn front_room(words: &[&[u8]]) -> usize {
+    let words: usize = words.iter().map(|word| word_len(word.len())).sum();
+    2 * MAX_HEADER + words
+}
+
+/// Comes after the last word of a command.
+pub(crate) const LAST_WORD_END: &[u8] = b"\r\n";
+
+/// Writes a command of these words in front of one more that is in the text already, so that it
+/// needs no copy. [`LAST_WORD_END`] must be behind that. Returns where the command begins.
+pub(crate) fn write_front(text: &mut [u8], words: &[&[u8]], last: Range<usize>) -> usize {
+    let (count, length) = (words.len() + 1, last.len());
+    let size: usize = words.iter().map(|word| word_len(word.len())).sum();
+    let start = last.start - (header_len(count) + size + header_len(length));
+    let mut front = &mut text[start..last.start];
+    push_header(&mut front, b'*', count);
+    for word in words {
+        push_word(&mut front, word);
+    }
+    push_header(&mut front, b'$', length);
+    start
+}
+
 /// Returns how many bytes [`push_word`] writes for a word of this length.
 fn word_len(length: usize) -> usize {
     header_len(length) + length + 2
@@ -218,15 +227,17 @@ fn header_len(number: usize) -> usize {
     digits + 3
 }
 
-fn push_word(text: &mut BytesMut, word: &[u8]) {
+fn push_word(text: &mut impl BufMut, word: &[u8]) {
     push_header(text, b'$', word.len());
-    text.extend_from_slice(word);
-    text.extend_from_slice(b"\r\n");
+    text.put_slice(word);
+    text.put_slice(b"\r\n");
 }
 
-fn push_header(text: &mut BytesMut, kind: u8, number: usize) {
-    // A `usize` has at most 20 digits.
-    let mut line = [0; 24];
+/// The longest header. A `usize` has at most 20 digits.
+const MAX_HEADER: usize = 24;
+
+fn push_header(text: &mut impl BufMut, kind: u8, number: usize) {
+    let mut line = [0; MAX_HEADER];
     let mut at = line.len();
     let mut push = |byte| {
         at -= 1;
@@ -243,5 +254,5 @@ fn push_header(text: &mut BytesMut, kind: u8, number: usize) {
         }
     }
     push(kind);
-    text.extend_from_slice(&line[at..]);
+    text.put_slice(&line[at..]);
 }

@@ -1,6 +1,5 @@
 //! Calls in flight. The answers to all of them come from one inbox, see [`super::inbox`].
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,10 +7,13 @@ use std::time::Duration;
 use pymq_core::name::RESERVED_PREFIX;
 use pymq_core::provider::{Replies, ReplyInlet, RequestOptions, Target, replies};
 use pymq_core::{Error, Message, Result};
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::envelope::{OnlyServer, RequestParts, Response, write_request};
+use super::envelope::{
+    OnlyServer, RequestParts, Response, ToOne, write_request, write_request_to_one,
+};
 use super::request_sender::{Caller, RequestSender};
 use super::routes::{Direct, Routes};
 use crate::connection::{Command, Fault};
@@ -21,9 +23,6 @@ use crate::subscriptions::{Subscriptions, Watch};
 /// A call with a longer timeout has no deadline. Lua could not compute its times exactly, because
 /// its numbers are exact up to 2^53.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(1 << 52);
-
-/// Room for the times in a request.
-const TIME_BYTES: usize = 48;
 
 /// The calls of a provider.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ pub(super) struct Shared {
     /// The name of the list for our answers.
     pub(super) inbox: String,
     next_id: AtomicU64,
-    pending: Mutex<HashMap<u64, Pending>>,
+    pending: Mutex<FxHashMap<u64, Pending>>,
     routes: Routes,
     is_drained: AtomicBool,
     /// A call was added.
@@ -55,6 +54,10 @@ struct OneCall {
     inlet: ReplyInlet,
     deadline: Option<Instant>,
 }
+
+/// The way to the only server of a remote, and when a request with a deadline must begin there:
+/// within the duration, and by this time of the server's clock in milliseconds.
+type Way = (Arc<Direct>, Option<(Duration, u64)>);
 
 /// A call that waits for replies.
 #[derive(Debug)]
@@ -99,17 +102,28 @@ impl Calls {
     ) -> Result<Replies> {
         let shared = &self.shared;
         let context = || format!("redis: call `{channel}`");
-        let now = Instant::now();
+        let now = opts.start();
         let deadline = opts
             .timeout
             .filter(|timeout| *timeout <= LONGEST_TIMEOUT)
             .and_then(|timeout| now.checked_add(timeout));
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let is_to_one = opts.to == Target::One;
+        let direct = if is_to_one {
+            shared.find_direct(channel, deadline, now)
+        } else {
+            None
+        };
+        let (request, command) = shared.write(channel, id, message, deadline, direct.as_ref())?;
+        shared.core.limits.check_publish(context, request.len())?;
         let forget = Arc::clone(shared);
         let (inlet, replies) = replies(move |_| forget.forget(id));
+        let command = command
+            .zip(direct)
+            .map(|(command, direct)| (command, direct.0));
         let pending = Pending {
             inlet: inlet.clone(),
-            unanswered: None,
+            unanswered: command.as_ref().map(|(_, direct)| Arc::clone(direct)),
         };
         shared.pending().insert(id, pending);
         shared.called.notify_one();
@@ -118,17 +132,19 @@ impl Calls {
         if !shared.is_drained.swap(true, Ordering::Relaxed) {
             shared.core.spawn(Arc::clone(shared).drain());
         }
-        let request = write_request(channel, id, &shared.inbox, message, deadline.is_some())?;
-        shared.core.limits.check_publish(context, request.len())?;
         let failed = |fault: Fault| fault.into_error(&context(), shared.core.connector.address());
-        if opts.to == Target::One {
+        if is_to_one {
             let call = OneCall {
                 id,
                 request,
                 inlet,
                 deadline,
             };
-            if let Err(call) = shared.send_to_only_server(channel, call, now) {
+            let unsent = match command {
+                Some((command, direct)) => shared.send_to_only_server(command, direct, call, now),
+                None => Err(call),
+            };
+            if let Err(call) = unsent {
                 // Apart, because few calls come here: the future of the others is smaller.
                 Box::pin(shared.count_and_send(channel, call))
                     .await
@@ -152,7 +168,7 @@ impl Calls {
 }
 
 impl Shared {
-    fn pending(&self) -> MutexGuard<'_, HashMap<u64, Pending>> {
+    fn pending(&self) -> MutexGuard<'_, FxHashMap<u64, Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -169,35 +185,53 @@ impl Shared {
             .await
     }
 
-    /// Sends a request to the only server of a remote. Returns it if no such server is known. If
-    /// the server turns out to be gone, the servers are counted.
+    /// Returns the way to the only server of a remote, and by when a request must begin there.
+    fn find_direct(&self, remote: &str, deadline: Option<Instant>, now: Instant) -> Option<Way> {
+        let direct = self.routes.find(remote, now)?;
+        let time = match deadline {
+            None => None,
+            Some(deadline) => {
+                let clock = self.core.commands.clock();
+                let begin_by = clock.at(deadline.into_std(), now.into_std())?;
+                Some((deadline.saturating_duration_since(now), begin_by))
+            }
+        };
+        Some((direct, time))
+    }
+
+    /// Writes a request, and its command if the way to the only server is known.
+    fn write(
+        &self,
+        remote: &str,
+        id: u64,
+        message: &Message,
+        deadline: Option<Instant>,
+        way: Option<&Way>,
+    ) -> Result<(RequestParts, Option<Command>)> {
+        let Some((direct, time)) = way else {
+            let request = write_request(remote, id, &self.inbox, message, deadline.is_some())?;
+            return Ok((request, None));
+        };
+        let to = ToOne {
+            words: &[b"PUBLISH", direct.channel.as_bytes()],
+            time: *time,
+        };
+        let (request, command) = write_request_to_one(remote, id, &self.inbox, message, &to)?;
+        Ok((request, Some(command)))
+    }
+
+    /// Sends a request to the only server of a remote. Returns it if it is not sent. If the server
+    /// turns out to be gone, the servers are counted.
     fn send_to_only_server(
         self: &Arc<Self>,
-        remote: &str,
+        publish: Command,
+        direct: Arc<Direct>,
         call: OneCall,
         now: Instant,
     ) -> Result<(), OneCall> {
-        let Some(direct) = self.routes.find(remote, now) else {
-            return Err(call);
-        };
         let commands = &self.core.commands;
-        let time = match call.deadline {
-            None => None,
-            Some(deadline) => {
-                let Some(begin_by) = commands.clock().at(deadline.into_std(), now.into_std())
-                else {
-                    return Err(call);
-                };
-                let left = deadline.saturating_duration_since(now);
-                Some((left, begin_by))
-            }
-        };
-        let mut text = String::with_capacity(TIME_BYTES);
-        let whole = call.request.whole(time, &mut text);
-        let publish = Command::with_joined(&[b"PUBLISH", direct.channel.as_bytes()], &whole);
-        self.set_unanswered(call.id, Some(Arc::clone(&direct)));
         let (shared, again) = (Arc::clone(self), call.clone());
-        let started = commands.start(publish, move |receivers: Result<i64, Fault>| {
+        let started = commands.start_at(now, publish, move |receivers: Result<i64, Fault>| {
             match receivers {
                 Ok(receivers) if receivers > 0 => {}
                 Err(fault) if fault.may_have_run() => shared.end(&direct.remote, &again, fault),

@@ -5,10 +5,10 @@
 //! claim: no other server can run it. A server that is the only one tells callers its channel with
 //! an answer.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 /// How long a caller sends to one server before it counts the servers again. A server that joins
@@ -21,7 +21,7 @@ const MAX_ROUTES: usize = 1_024;
 /// The servers of the remotes that have only one.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    by_remote: Mutex<HashMap<Box<str>, Route>>,
+    by_remote: Mutex<FxHashMap<Box<str>, Route>>,
 }
 
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Routes {
         self.lock().remove(remote);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Route>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Route>> {
         self.by_remote
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -116,11 +116,14 @@ impl Server {
         };
         let received = Instant::now();
         if request.claim.is_none() {
-            match request
-                .begin_by
-                .map(|by| self.shared.core.commands.clock().now(by))
-            {
-                None => return self.deliver(request, received, None),
+            let clock = self.shared.core.commands.clock();
+            let compare = |by| clock.compare(received.into_std(), by);
+            match request.begin_by.map(compare) {
+                // The caller of an earlier release sends only the timeout.
+                None => {
+                    let left = request.timeout;
+                    return self.deliver(request, received, left);
+                }
                 Some(Now::Before(left)) => return self.deliver(request, received, Some(left)),
                 Some(Now::After) => return self.skip(),
                 // The server must be asked, which waits.
@@ -149,9 +152,13 @@ impl Server {
             }
             // Checked after the claim too: its answer may be late.
             match request.begin_by {
-                None => self.deliver(request, received, None),
+                None => {
+                    let (left, now) = (request.timeout, Instant::now());
+                    let left = left.map(|left| left.saturating_sub(now - received));
+                    self.deliver(request, now, left);
+                }
                 Some(begin_by) => match self.time_left(begin_by).await {
-                    Some(left) => self.deliver(request, received, Some(left)),
+                    Some(left) => self.deliver(request, Instant::now(), Some(left)),
                     None => self.skip(),
                 },
             }
@@ -212,7 +219,8 @@ impl Server {
         let commands = &self.shared.core.commands;
         // The loop ends: each answer makes the clock more precise, and time passes.
         loop {
-            match commands.clock().now(begin_by) {
+            let now = std::time::Instant::now();
+            match commands.clock().compare(now, begin_by) {
                 Now::Before(left) => return Some(left),
                 Now::After => return None,
                 Now::Unsure => {}
@@ -235,19 +243,16 @@ impl Server {
         );
     }
 
-    /// Delivers a request that was received at `received` and has `left` by the server's clock.
-    fn deliver(&self, request: envelope::Request, received: Instant, left: Option<Duration>) {
+    /// Delivers a request whose caller has `left` from `now` on.
+    fn deliver(&self, request: envelope::Request, now: Instant, left: Option<Duration>) {
         let server = self.is_worth_telling(&request);
         let envelope::Request {
             call,
             inbox,
             message,
-            timeout,
             refusal,
             ..
         } = request;
-        // The caller of an earlier release sends only the timeout.
-        let left = left.or_else(|| timeout.map(|left| left.saturating_sub(received.elapsed())));
         if left.is_some_and(|left| left.is_zero()) {
             return;
         }
@@ -263,10 +268,10 @@ impl Server {
                 let refusal = RemoteError::new("ValueError", error.to_string());
                 payload = write_response(&call, Reply::Err(refusal), server);
             }
-            let payload = payload.into();
             shared.answers.send(Answer { inbox, payload }, running);
         };
-        let request = Request::new(message, respond).with_timeout(left);
+        let deadline = left.and_then(|left| now.checked_add(left));
+        let request = Request::new(message, respond).with_deadline(deadline);
         match refusal {
             Some(error) => request.respond(Reply::Err(error)),
             None => self.inlet.push(request),

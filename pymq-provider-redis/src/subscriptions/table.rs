@@ -5,11 +5,12 @@
 
 mod entry;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pymq_core::provider::{Detached, Inlet};
 use pymq_core::{Error, Message, Published};
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use self::entry::{Entry, ServerState, Stage, Topic, notify_all};
@@ -52,8 +53,8 @@ impl Plan {
 /// All local subscriptions, by target.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    channels: HashMap<String, Entry>,
-    patterns: HashMap<String, Entry>,
+    channels: FxHashMap<String, Entry>,
+    patterns: FxHashMap<String, Entry>,
     /// Targets that may have to be subscribed or unsubscribed.
     changed: HashSet<Target>,
     /// How many connections there were before this one.

@@ -1,6 +1,6 @@
 //! Requests as Python PyMQ writes and reads them.
 
-use std::fmt::Write;
+use std::ops::Range;
 use std::time::Duration;
 
 use base64_simd::STANDARD as BASE64;
@@ -9,7 +9,8 @@ use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, TYPE, elements};
 use pymq_core::name::{MAX_NAME_BYTES, RESERVED_PREFIX};
 use pymq_core::{Encoding, Error, ErrorKind, Message, RemoteError, Result};
 
-use super::{STRING_WRITE, fields, push_all, push_quoted};
+use super::{fields, push_all, push_number, push_quoted};
+use crate::connection::{Command, LAST_WORD_END, front_room, write_front};
 use crate::wire::{self, CLOSE_MEMBER, Extra, OpenEnd, PYMQ};
 
 /// The type tag of a request. `pymq.RpcRequest` is the same class in Python.
@@ -98,40 +99,32 @@ pub(crate) fn read_request(payload: &Bytes, frame: &Object<'_>) -> Option<Reques
 /// are left, and whether several servers make a claim necessary.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestParts {
-    /// The head, and then the end with a claim.
+    /// The head, and later the end with a claim. The rest belongs to the command to one server.
     text: Bytes,
-    head_bytes: usize,
+    head: Range<usize>,
+    claim_at: usize,
     end: &'static str,
+}
+
+/// How to send a request to one server.
+#[derive(Debug)]
+pub(crate) struct ToOne<'a> {
+    /// The words of the command before the request.
+    pub(crate) words: &'a [&'a [u8]],
+    /// It must begin within the duration, and by this time of the server's clock in milliseconds.
+    pub(crate) time: Option<(Duration, u64)>,
 }
 
 impl RequestParts {
     /// Returns the number of bytes that may be published.
     pub(crate) fn len(&self) -> usize {
-        self.text.len()
+        self.head.len() + self.text.len() - self.claim_at
     }
 
     /// Returns the request up to the number of milliseconds that are left, or up to its end if it
     /// has no deadline.
     pub(crate) fn head(&self) -> Bytes {
-        self.text.slice(..self.head_bytes)
-    }
-
-    /// Returns the parts of the whole request for one server. It must begin within the duration,
-    /// and by this time of the server's clock in milliseconds. Both are written into `text`.
-    pub(crate) fn whole<'a>(
-        &'a self,
-        time: Option<(Duration, u64)>,
-        text: &'a mut String,
-    ) -> [&'a [u8]; 3] {
-        if let Some((left, begin_by)) = time {
-            let left = left.as_millis();
-            write!(text, r#"{left},"begin_by":{begin_by}"#).expect(STRING_WRITE);
-        }
-        [
-            &self.text[..self.head_bytes],
-            text.as_bytes(),
-            self.end.as_bytes(),
-        ]
+        self.text.slice(self.head.clone())
     }
 
     /// Returns the end of the request.
@@ -149,7 +142,7 @@ impl RequestParts {
 
     /// Returns the end of the request with a claim: the server that sets it runs the call.
     pub(crate) fn end_with_claim(&self) -> Bytes {
-        self.text.slice(self.head_bytes..)
+        self.text.slice(self.claim_at..)
     }
 }
 
@@ -162,6 +155,32 @@ pub(crate) fn write_request(
     message: &Message,
     has_deadline: bool,
 ) -> Result<RequestParts> {
+    write(name, id, inbox, message, has_deadline, None).map(|(request, _)| request)
+}
+
+/// Writes a request as [`write_request`] does, and the command that sends it to one server. They
+/// share one text.
+pub(crate) fn write_request_to_one(
+    name: &str,
+    id: u64,
+    inbox: &str,
+    message: &Message,
+    to: &ToOne<'_>,
+) -> Result<(RequestParts, Command)> {
+    let (request, command) = write(name, id, inbox, message, to.time.is_some(), Some(to))?;
+    let command = Command::of_text(request.text.slice(command));
+    Ok((request, command))
+}
+
+/// Writes a request, and returns where its command to one server is.
+fn write(
+    name: &str,
+    id: u64,
+    inbox: &str,
+    message: &Message,
+    has_deadline: bool,
+    to_one: Option<&ToOne<'_>>,
+) -> Result<(RequestParts, Range<usize>)> {
     let is_opaque = message.encoding == Encoding::Bytes;
     let encoded;
     let args = if is_opaque {
@@ -179,36 +198,60 @@ pub(crate) fn write_request(
         separator,
         close,
     } = wire::open_end_of_frame(&message.headers, &extra);
-    let known = name.len() + 2 * inbox.len() + args.len() + member.len();
-    let mut text = String::with_capacity(known + REQUEST_BYTES);
-    text.push_str(OPEN_OBJ);
-    text.push('[');
+    let front = to_one.map_or(0, |to| front_room(to.words));
+    let known = front + name.len() + 2 * inbox.len() + args.len() + member.len();
+    let mut text = Vec::with_capacity(known + REQUEST_BYTES);
+    text.resize(front, 0);
+    push_all(&mut text, [OPEN_OBJ, "["]);
     push_quoted(&mut text, name);
     // The closing quote comes after the id.
     text.pop();
     let tag = REQUEST_TAGS[0];
     let before_id = text.len();
-    write!(text, "#{id}").expect(STRING_WRITE);
+    text.push(b'#');
+    push_number(&mut text, id);
     let id = before_id..text.len();
     push_all(&mut text, [r#"", ""#, inbox, r#"", "#, args, ", {}]"]);
     push_all(&mut text, [THEN_TYPE, tag, &member]);
     if has_deadline {
         push_all(&mut text, [separator, r#""timeout":"#]);
     }
-    let head_bytes = text.len();
+    let head = front..text.len();
     let (separator, end) = if has_deadline {
         (",", CLOSE_MEMBER)
     } else {
         (separator, close)
     };
+    if let Some(to) = to_one {
+        if let Some((left, begin_by)) = to.time {
+            push_number(
+                &mut text,
+                u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            );
+            text.extend_from_slice(br#","begin_by":"#);
+            push_number(&mut text, begin_by);
+        }
+        text.extend_from_slice(end.as_bytes());
+    }
+    let whole = front..text.len();
+    if to_one.is_some() {
+        text.extend_from_slice(LAST_WORD_END);
+    }
+    let claim_at = text.len();
     push_all(&mut text, [separator, r#""claim":""#, inbox]);
     text.extend_from_within(id);
     push_all(&mut text, ["\"", CLOSE_MEMBER]);
-    Ok(RequestParts {
+    let command = match to_one {
+        Some(to) => write_front(&mut text, to.words, whole)..claim_at,
+        None => 0..0,
+    };
+    let request = RequestParts {
         text: text.into(),
-        head_bytes,
+        head,
+        claim_at,
         end,
-    })
+    };
+    Ok((request, command))
 }
 
 fn arguments(payload: &Bytes, args: &str, is_opaque: bool) -> Option<Message> {

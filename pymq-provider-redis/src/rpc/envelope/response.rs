@@ -1,14 +1,13 @@
 //! Responses as Python PyMQ writes and reads them.
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
 use bytes::Bytes;
 use pymq_core::RemoteError;
 use pymq_core::codec::json::{OPEN_OBJ, Object, THEN_TYPE, is_readable};
 use pymq_core::provider::Reply;
 
-use super::{STRING_WRITE, fields, push_all, push_quoted};
+use super::{fields, push_all, push_quoted};
 use crate::wire::{self, PYMQ};
 
 /// Room for the text around a result.
@@ -107,7 +106,7 @@ fn without_id(args: &str, name: &str, id: &str) -> String {
 
 /// Writes the response to the request that began with `call`. `server` identifies the server, if
 /// the caller may send it the next requests directly.
-pub(crate) fn write_response(call: &str, reply: Reply, server: Option<&str>) -> String {
+pub(crate) fn write_response(call: &str, reply: Reply, server: Option<&str>) -> Bytes {
     let (result, type_name, failed) = match reply {
         Reply::Ok { body, type_name } => (body, type_name, false),
         Reply::Err(error) => (
@@ -129,17 +128,18 @@ pub(crate) fn write_response(call: &str, reply: Reply, server: Option<&str>) -> 
     {
         Some(result) => {
             let known = call.len() + result.len() + type_name.len();
-            let mut response = String::with_capacity(known + RESPONSE_BYTES);
+            let mut response = Vec::with_capacity(known + RESPONSE_BYTES);
             push_all(&mut response, [OPEN_OBJ, "[", call, ", ", result, ", "]);
             push_quoted(&mut response, &type_name);
             let failed = if failed { ", true]" } else { ", false]" };
             let tag = r#""pymq.core.RpcResponse""#;
             push_all(&mut response, [failed, THEN_TYPE, tag]);
             if let Some(id) = server {
-                write!(response, r#", "{PYMQ}": {{"server":"{id}"}}"#).expect(STRING_WRITE);
+                let member = [", \"", PYMQ, r#"": {"server":""#, id, r#""}"#];
+                push_all(&mut response, member);
             }
-            response.push('}');
-            response
+            response.push(b'}');
+            response.into()
         }
         None => write_response(
             call,

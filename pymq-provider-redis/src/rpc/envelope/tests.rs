@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::response::read_type_name;
 use super::*;
+use crate::connection::Command;
 
 /// Payloads that Python PyMQ wrote.
 const VECTORS: &str = include_str!("../../../../conformance-tests/data/wire-vectors.json");
@@ -305,7 +306,7 @@ fn an_answer_names_the_only_server() {
             type_name: "int".into(),
         };
         let response = write_response(call, reply, id);
-        read_response(&response.into()).unwrap().server
+        read_response(&response).unwrap().server
     };
     let known = |remote: &str| {
         Some(OnlyServer {
@@ -328,8 +329,22 @@ fn a_request_to_one_server_is_read_as_it_was_written() {
     let message = Message::json("[1, 2]").with_header("user", "Ada");
     let time = (Duration::from_millis(1_500), 7_000);
     for time in [Some(time), None] {
-        let parts = write_request("f", 3, "__rpc_x", &message, time.is_some()).unwrap();
-        let payload = Bytes::from(parts.whole(time, &mut String::new()).concat());
+        let words = ["PUBLISH".as_bytes(), b"c"];
+        let to = ToOne {
+            words: &words,
+            time,
+        };
+        let (parts, command) = write_request_to_one("f", 3, "__rpc_x", &message, &to).unwrap();
+        let same = write_request("f", 3, "__rpc_x", &message, time.is_some()).unwrap();
+        assert_eq!(parts.len(), same.len());
+        assert_eq!(
+            (parts.head(), parts.end_with_claim()),
+            (same.head(), same.end_with_claim())
+        );
+        let rest = time.map(|_| r#"1500,"begin_by":7000"#).unwrap_or_default();
+        let payload = [&parts.head()[..], rest.as_bytes(), &parts.end()].concat();
+        let payload = Bytes::from(payload);
+        assert_eq!(command, Command::new([words[0], words[1], &payload]));
 
         let request = read_request(&payload, &request_frame(&payload).unwrap()).unwrap();
 
@@ -406,7 +421,7 @@ fn a_result_that_python_cannot_read_is_an_error_answer() {
 
         let response = write_response("\"f#1\"", reply, None);
 
-        let reply = read_response(&response.into()).unwrap().reply;
+        let reply = read_response(&response).unwrap().reply;
         assert_eq!(
             reply,
             failure("RuntimeError", "the result is no JSON that Python can read")

@@ -98,9 +98,11 @@ impl<'a> Object<'a> {
             scanner.eat(b':')?;
             scanner.space();
             let start = scanner.at();
-            if name.is_some_and(|name| text[name] == *OBJ) {
-                list = scanner.list_or_value()?;
+            let is_content = name.is_some_and(|name| text[name] == *OBJ);
+            if is_content && scanner.peek()? == b'[' {
+                list = Some(scanner.inner_list()?);
             } else {
+                list = list.filter(|_| !is_content);
                 scanner.value()?;
             }
             let value = start..scanner.at();
@@ -122,7 +124,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// Returns the first `N` elements of the list under [`OBJ`]. Returns `None` if there is no list.
+    /// Returns the first `N` elements of the list under [`OBJ`], or `None` if that is no list.
     ///
     /// The scan has noted the first four, so they need no other one.
     ///

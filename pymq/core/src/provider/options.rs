@@ -351,6 +351,11 @@ impl RequestOptions {
         self.timeout = Some(timeout);
         self
     }
+
+    /// Returns when the time begins: when the caller looked at the clock, or else now.
+    pub fn start(&self) -> Instant {
+        self.start.unwrap_or_else(Instant::now)
+    }
 }
 
 /// Which servers run a request.

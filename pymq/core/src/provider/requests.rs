@@ -61,9 +61,15 @@ impl Request {
 
     /// Sets the time that the caller has left from now.
     #[must_use]
-    pub fn with_timeout(mut self, timeout: Option<Duration>) -> Self {
+    pub fn with_timeout(self, timeout: Option<Duration>) -> Self {
         // A deadline that does not fit an `Instant` is no deadline.
-        self.deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.with_deadline(timeout.and_then(|timeout| Instant::now().checked_add(timeout)))
+    }
+
+    /// Sets when the caller gives up.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -185,7 +191,7 @@ impl RequestInlet {
         R: FnOnce(Reply) + Send + Sync + 'static,
     {
         let mut respond = || -> Respond { Box::new(respond()) };
-        let now = opts.start.unwrap_or_else(Instant::now);
+        let now = opts.start();
         let request = Request {
             message,
             deadline: opts.timeout.and_then(|timeout| now.checked_add(timeout)),

@@ -100,16 +100,12 @@ impl<'a> Scanner<'a> {
         Some(first)
     }
 
-    /// Skips one value. If it is a list, it returns where its first elements are.
-    pub(super) fn list_or_value<const N: usize>(&mut self) -> Option<Option<[Range<usize>; N]>> {
-        if self.peek()? != b'[' {
-            return self.value().map(|()| None);
-        }
-        // The list is one of the levels.
+    /// Skips a list in an object: the list is one of the levels.
+    pub(super) fn inner_list<const N: usize>(&mut self) -> Option<[Range<usize>; N]> {
         self.max_depth -= 1;
         let list = self.list()?;
         self.max_depth += 1;
-        Some(Some(list))
+        Some(list)
     }
 
     /// Skips one value.
