@@ -1,7 +1,9 @@
 //! [`Sentinels`]: the servers of Redis Sentinel, which say where the master is.
 //!
 //! Each attempt to connect asks all of them at once, and takes the first that names a server which
-//! is a master by its own word. A sentinel that lags behind may name an old one.
+//! is a master by its own word. A sentinel that lags behind may name a former one, which does not
+//! know yet that it is deposed. So the rule of the sentinels themselves applies: what they know has
+//! an epoch, and the highest wins. An answer with a lower one than was seen is ignored.
 //!
 //! While the provider is connected, each sentinel is also watched. When it names another master
 //! than before, the connections to the former one end at once: it may be a server that nobody can
@@ -16,12 +18,13 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pymq_core::ErrorKind;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connector::Connector;
 use super::dialer::{Connection, Dialer};
 use super::fault::{Fault, Remedy};
+use super::from_reply::FromReply;
 use super::resp::{Command, Reply};
 use crate::core::HealthReporter;
 
@@ -35,8 +38,17 @@ const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time without an answer, the connection to a sentinel is dead.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long an epoch counts after it was last named. Sentinels that are set up anew begin at zero.
+const EPOCH_LIFE: Duration = Duration::from_secs(10);
+
 /// The host and the port of a server.
 type Place = (String, u16);
+
+/// What a sentinel says.
+struct Naming {
+    place: Place,
+    epoch: u64,
+}
 
 /// The sentinels of one master.
 #[derive(Debug)]
@@ -47,6 +59,8 @@ pub(crate) struct Sentinels {
     /// How to connect to the master, with an address that is replaced.
     dialer: Dialer,
     connect_timeout: Duration,
+    /// The highest epoch, and when it was last named.
+    epoch: Mutex<Option<(u64, Instant)>>,
     /// A token for each master that connections were opened to. Cancelled when it is no longer the
     /// master.
     reigns: Mutex<HashMap<Place, CancellationToken>>,
@@ -54,7 +68,7 @@ pub(crate) struct Sentinels {
 
 /// What an attempt to find the master brings.
 enum Step {
-    Named(Place),
+    Named(Naming),
     Connected(Connection),
     Failed(Failure),
 }
@@ -87,6 +101,7 @@ impl Sentinels {
             servers,
             dialer,
             connect_timeout,
+            epoch: Mutex::default(),
             reigns: Mutex::default(),
         }
     }
@@ -118,8 +133,8 @@ impl Sentinels {
         while let Some(step) = steps.next().await {
             match step {
                 Step::Connected(connection) => return Some(connection),
-                Step::Named(place) if dialed.contains(&place) => {}
-                Step::Named(place) => {
+                Step::Named(Naming { place, .. }) if dialed.contains(&place) => {}
+                Step::Named(Naming { place, .. }) => {
                     dialed.push(place.clone());
                     steps.push(self.dial(place, on_push.clone()).boxed());
                 }
@@ -152,21 +167,48 @@ impl Sentinels {
             }
         };
         match self.ask(&connection).await {
-            Ok(place) => Step::Named(place),
+            Ok(naming) if self.is_current(&naming) => Step::Named(naming),
+            Ok(_) => {
+                let cause = "the sentinel does not know the current master yet";
+                failed(Stage::Ask, Fault::new(ErrorKind::Disconnected, cause))
+            }
             Err(fault) => failed(Stage::Ask, fault.with_known_outcome()),
         }
     }
 
     /// Asks a sentinel where the master is.
-    async fn ask(&self, connection: &Connection) -> Result<Place, Fault> {
-        let command = Command::new(["SENTINEL", "GET-MASTER-ADDR-BY-NAME", &self.master]);
-        let named: Option<(String, i64)> = connection.query(command).await?;
-        let (host, port) = named.ok_or_else(|| {
+    async fn ask(&self, connection: &Connection) -> Result<Naming, Fault> {
+        let command = |word| Command::new(["SENTINEL", word, &self.master]);
+        // In one round trip, so that a sentinel answers both at the same moment.
+        let (named, state) = tokio::join!(
+            connection.query::<Option<(String, i64)>>(command("GET-MASTER-ADDR-BY-NAME")),
+            connection.query::<HashMap<String, Reply>>(command("MASTER")),
+        );
+        // Without the right to ask for it, all epochs are the same.
+        let epoch = state
+            .ok()
+            .and_then(|mut state| state.remove("config-epoch"));
+        let epoch = epoch.and_then(i64::from_reply).unwrap_or_default();
+        let (host, port) = named?.ok_or_else(|| {
             let cause = "the sentinel knows no master of this name: check it in the URL";
             Fault::new(ErrorKind::InvalidConfig, cause)
         })?;
         let port = port.try_into().map_err(|_| Fault::unexpected())?;
-        Ok((host, port))
+        Ok(Naming {
+            place: (host, port),
+            epoch: epoch.unsigned_abs(),
+        })
+    }
+
+    /// Tells whether no newer answer is known than this one, and remembers its epoch.
+    fn is_current(&self, naming: &Naming) -> bool {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_current =
+            known.is_none_or(|(epoch, at)| naming.epoch >= epoch || at.elapsed() > EPOCH_LIFE);
+        if is_current {
+            *known = Some((naming.epoch, Instant::now()));
+        }
+        is_current
     }
 
     async fn dial(
@@ -252,14 +294,17 @@ impl Sentinels {
             Ok(()) | Err(_) => {}
         }
         loop {
-            let place = in_time(self.ask(connection)).await?;
+            let naming = in_time(self.ask(connection)).await?;
             health.up();
-            if let Some(former) = known.replace(place.clone())
-                && former != place
-            {
-                let (host, port) = place;
-                tracing::warn!(master = self.master, "the master is now {host}:{port}");
-                self.depose(&former);
+            if self.is_current(&naming) {
+                let place = naming.place;
+                if let Some(former) = known.replace(place.clone())
+                    && former != place
+                {
+                    let (host, port) = place;
+                    tracing::warn!(master = self.master, "the master is now {host}:{port}");
+                    self.depose(&former);
+                }
             }
             tokio::select! {
                 biased;
