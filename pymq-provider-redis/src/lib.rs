@@ -12,7 +12,8 @@
 //!
 //! # What it needs
 //!
-//! Redis 6.2 or later, or Valkey: one server, or a master with replicas, but not a cluster. It
+//! Redis 6.2 or later, or Valkey: one server, or the master that Redis Sentinel names, but not a
+//! cluster. It
 //! opens one connection for commands, one for subscriptions, one for answers from the first call
 //! on, and one for each queue that a caller waits on. `maxmemory-policy` must be `noeviction`:
 //! other policies evict whole queues, or the marks of `put_once`.

@@ -18,7 +18,7 @@ use crate::Failure;
 const QUEUE: &str = "jobs";
 
 /// The time after which a recovery counts as failed.
-const WAIT_LIMIT: Duration = Duration::from_secs(20);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The time limit for the remaining work after the last fault.
 const DRAIN: Duration = Duration::from_secs(30);

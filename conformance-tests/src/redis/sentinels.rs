@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio::time::{sleep, timeout};
 
 use super::{Controlled, Scratch};
@@ -194,6 +194,19 @@ impl SentinelGroup {
         };
         timeout(AGREEMENT, asked).await??;
         self.wait_for_another_than(former).await
+    }
+
+    /// Waits until one of the sentinels names another master than this.
+    ///
+    /// # Errors
+    ///
+    /// If none does within a minute.
+    pub async fn wait_for_naming(&self, port: u16) -> Result<(), Failure> {
+        let is_named = || async move {
+            let named = join_all(self.sentinels.iter().map(named_by)).await;
+            Ok(named.iter().flatten().any(|named| *named != port))
+        };
+        until("another master", is_named).await
     }
 
     /// Waits until every sentinel names another master than this.

@@ -129,6 +129,8 @@ impl Connector {
             sleep(backoff::pause(unusable_before.saturating_sub(1))).await;
         }
         loop {
+            // From before the attempt on, so that no sign is missed.
+            let switched = self.sentinels().map(Sentinels::switched);
             match self.connect(on_push.clone()).await {
                 Ok(mut connection) => {
                     connection.unusable_before = unusable_before;
@@ -144,8 +146,15 @@ impl Connector {
                     report(fault);
                 }
             }
-            sleep(backoff::pause(failures)).await;
+            let pause = sleep(backoff::pause(failures));
             failures = failures.saturating_add(1);
+            match switched {
+                None => pause.await,
+                Some(switched) => tokio::select! {
+                    () = pause => {}
+                    () = switched => failures = 0,
+                },
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use pymq_core::ErrorKind;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,8 @@ pub(crate) struct Sentinels {
     /// A token for each master that connections were opened to. Cancelled when it is no longer the
     /// master.
     reigns: Mutex<HashMap<Place, CancellationToken>>,
+    /// There is another master.
+    switched: Notify,
 }
 
 /// What an attempt to find the master brings.
@@ -103,6 +106,7 @@ impl Sentinels {
             connect_timeout,
             epoch: Mutex::default(),
             reigns: Mutex::default(),
+            switched: Notify::new(),
         }
     }
 
@@ -236,6 +240,11 @@ impl Sentinels {
         reigns.entry(place).or_default().clone()
     }
 
+    /// Resolves when a sentinel names another master, after this call.
+    pub(super) fn switched(&self) -> Notified<'_> {
+        self.switched.notified()
+    }
+
     /// Ends the connections to a server that is no longer the master.
     fn depose(&self, place: &Place) {
         let mut reigns = self.reigns.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,6 +313,7 @@ impl Sentinels {
                     let (host, port) = place;
                     tracing::warn!(master = self.master, "the master is now {host}:{port}");
                     self.depose(&former);
+                    self.switched.notify_waiters();
                 }
             }
             tokio::select! {
