@@ -43,8 +43,13 @@ const DOCKER: &str = r#"
 name=$1 option=$2 value=$3 image=$4
 shift 4
 start() {
-    docker start "$name" || docker run --detach --name "$name" --label pymq-test=redis \
-        "$option" "$value" "$image" sh -c ': >>sentinel.conf; exec redis-server "$@"' sh "$@"
+    docker start "$name" && return
+    docker create --name "$name" --label pymq-test=redis --user 0:0 "$option" "$value" "$image" \
+        redis-server "$@" || return
+    # A sentinel replaces this file. The image may have no shell that creates it.
+    file=$(mktemp) && chmod 666 "$file" && docker cp "$file" "$name:/data/sentinel.conf"
+    rm -f "$file"
+    docker start "$name"
 }
 obey() {
     word=$1; shift
