@@ -72,8 +72,9 @@ impl Address {
                 },
             },
             _ => Self {
+                #[cfg(feature = "tls")]
+                tls: None,
                 address: ConnectionAddr::Tcp(host, port),
-                ..self.clone()
             },
         })
     }
