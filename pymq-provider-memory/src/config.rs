@@ -121,6 +121,7 @@ impl TryFrom<&ProviderUrl> for MemoryConfig {
         let is_bare = parts.username().is_empty()
             && parts.password().is_none()
             && parts.port().is_none()
+            && url.hosts().len() <= 1
             && parts.fragment().is_none()
             && matches!(parts.path(), "" | "/");
         if !is_bare {
@@ -219,6 +220,7 @@ mod tests {
             "memory://a/b",
             "memory://u@a",
             "memory://a:1",
+            "memory://a,b",
             "memory://a#b",
             "memory://?x=1",
         ] {
