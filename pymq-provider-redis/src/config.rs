@@ -32,8 +32,8 @@ use crate::RedisProvider;
 /// | `redis://user:password@host:6379/2` | TCP, database 2 |
 /// | `rediss://host` | TLS, needs the feature `tls`; certificates are always checked |
 /// | `unix:///run/redis.sock?db=2&user=u&pass=p` | a Unix socket; `redis+unix://` is the same |
-/// | `redis-sentinel://user:password@host,other:26380/orders/2` | the master `orders` of these sentinels, with its user, password and database |
-/// | `?tls=true`, `?sentinel_tls=true` | TLS to the master, TLS to the sentinels; with `redis-sentinel://` |
+/// | `redis-sentinel://user:password@one,two/orders/2` | the master `orders` of two sentinels |
+/// | `?tls=true`, `?sentinel_tls=true` | TLS to that master, TLS to its sentinels |
 /// | `?sentinel_user=u&sentinel_pass=p` | the credentials for the sentinels themselves |
 /// | `?namespace=shop` | the namespace that all members of one bus share |
 /// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
@@ -289,12 +289,20 @@ fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
     let ConnectionAddr::Tcp(host, port) = info.addr().clone() else {
         return Err(unusable(url, "it cannot be used"));
     };
-    Ok(info.set_addr(ConnectionAddr::TcpTls {
-        host,
-        port,
-        insecure: false,
-        tls_params: None,
-    }))
+    Ok(info.set_addr(address(host, port, true)))
+}
+
+fn address(host: String, port: u16, is_tls: bool) -> ConnectionAddr {
+    if is_tls {
+        ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            tls_params: None,
+        }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
 }
 
 /// Refuses TLS where it is not compiled in.

@@ -1,4 +1,4 @@
-//! F29: the master of a Redis Sentinel is replaced under load, many times: it is killed by signal 9,
+//! F29: the master of Redis Sentinel is replaced under load, many times. It is killed by signal 9,
 //! it is stopped and continued, or the sentinels are asked for a failover.
 //!
 //! Replication is asynchronous, so a put with `Ok` may be lost, and an ack as well. What is lost

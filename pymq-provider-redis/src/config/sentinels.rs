@@ -5,7 +5,7 @@ use std::fmt;
 use pymq_core::{Parameters, ProviderUrl, Result};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::{check_tls, unusable};
+use super::{address, check_tls, unusable};
 
 /// The scheme of these URLs.
 pub(super) const SCHEME: &str = "redis-sentinel";
@@ -57,7 +57,7 @@ impl SentinelConfig {
         let hosts = url.hosts();
         let servers = hosts.iter().map(|(host, port)| {
             let host = host.trim_start_matches('[').trim_end_matches(']');
-            let address = address(host, port.unwrap_or(PORT), is_sentinel_tls);
+            let address = address(host.to_owned(), port.unwrap_or(PORT), is_sentinel_tls);
             let server = address.into_connection_info();
             let server =
                 server.map_err(|error| fault("a host cannot be used").with_source(error))?;
@@ -77,7 +77,7 @@ impl SentinelConfig {
         else {
             return Err(fault("the host is missing"));
         };
-        let of_master = of_master.set_addr(address(&host, port, is_tls));
+        let of_master = of_master.set_addr(address(host, port, is_tls));
         Ok((Self { master, servers }, of_master))
     }
 }
@@ -91,19 +91,5 @@ impl fmt::Display for SentinelConfig {
             write!(f, "{comma}{}", server.addr())?;
         }
         Ok(())
-    }
-}
-
-fn address(host: &str, port: u16, is_tls: bool) -> ConnectionAddr {
-    let host = host.to_owned();
-    if is_tls {
-        ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: false,
-            tls_params: None,
-        }
-    } else {
-        ConnectionAddr::Tcp(host, port)
     }
 }

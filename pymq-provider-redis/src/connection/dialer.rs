@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
-use super::fault::{Fault, IS_CLUSTER, TOO_OLD};
+use super::fault::{Fault, IS_CLUSTER, Remedy, TOO_OLD};
 use super::from_reply::FromReply;
 use super::pipeline::{Expected, Handler, Hold, Pending, Pipeline};
 use super::resp::{Command, Reply};
@@ -209,6 +209,16 @@ impl Connection {
     pub(crate) fn abandon(&self) {
         self.was_unusable.store(true, Ordering::Relaxed);
         self.lost.cancel();
+    }
+
+    /// Ends a connection for this reason. If the server is up but refuses what it is asked, that is
+    /// [`abandon`](Self::abandon).
+    pub(crate) fn end(&self, fault: &Fault) {
+        if fault.remedy == Remedy::Lost {
+            self.lost.cancel();
+        } else {
+            self.abandon();
+        }
     }
 
     /// Returns the history of this connection for the next one. Drop the connection itself: a

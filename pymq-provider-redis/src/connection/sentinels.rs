@@ -1,17 +1,17 @@
 //! [`Sentinels`]: the servers of Redis Sentinel, which say where the master is.
 //!
 //! Each attempt to connect asks all of them at once, and takes the first that names a server which
-//! is a master by its own word. A sentinel that lags behind may name a former one, which does not
-//! know yet that it is deposed. So the rule of the sentinels themselves applies: what they know has
-//! an epoch, and the highest wins. An answer with a lower one than was seen is ignored.
+//! says itself that it is the master. A sentinel that lags behind may name the former master, and
+//! that may not know yet that it was replaced. So the rule of the sentinels themselves applies: each
+//! answer has an epoch, and the highest epoch wins. An answer with a lower epoch is ignored.
 //!
-//! While the provider is connected, each sentinel is also watched. When it names another master
-//! than before, the connections to the former one end at once: it may be a server that nobody can
-//! reach, or one that accepts writes which a replica will never see.
+//! While the provider is connected, each sentinel is also watched. When a sentinel names another
+//! master, all connections to the former one end. The former master may be out of reach, or it may
+//! accept writes that no replica gets.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt, join_all};
@@ -62,9 +62,9 @@ pub(crate) struct Sentinels {
     connect_timeout: Duration,
     /// The highest epoch, and when it was last named.
     epoch: Mutex<Option<(u64, Instant)>>,
-    /// A token for each master that connections were opened to. Cancelled when it is no longer the
-    /// master.
-    reigns: Mutex<HashMap<Place, CancellationToken>>,
+    /// A token for each server that connections were opened to. It is cancelled when the server is no
+    /// longer the master.
+    connected: Mutex<HashMap<Place, CancellationToken>>,
     /// There is another master.
     switched: Notify,
 }
@@ -105,7 +105,7 @@ impl Sentinels {
             dialer,
             connect_timeout,
             epoch: Mutex::default(),
-            reigns: Mutex::default(),
+            connected: Mutex::default(),
             switched: Notify::new(),
         }
     }
@@ -220,7 +220,7 @@ impl Sentinels {
         (host, port): Place,
         on_push: impl Fn(Vec<Reply>) + Send + Sync + 'static,
     ) -> Step {
-        let lost = self.reign((host.clone(), port)).child_token();
+        let lost = self.token_of((host.clone(), port)).child_token();
         let dialed = match self.dialer.elsewhere(host.clone(), port) {
             Ok(dialer) => dialer.dial(lost, on_push).await,
             Err(error) => Err(Fault::of_connect(error, self.dialer.is_tls())),
@@ -234,10 +234,9 @@ impl Sentinels {
         }
     }
 
-    /// Returns the token of the connections to a master.
-    fn reign(&self, place: Place) -> CancellationToken {
-        let mut reigns = self.reigns.lock().unwrap_or_else(PoisonError::into_inner);
-        reigns.entry(place).or_default().clone()
+    /// Returns the token of all connections to a server.
+    fn token_of(&self, place: Place) -> CancellationToken {
+        self.lock_connected().entry(place).or_default().clone()
     }
 
     /// Resolves when a sentinel names another master, after this call.
@@ -246,13 +245,17 @@ impl Sentinels {
     }
 
     /// Ends the connections to a server that is no longer the master.
-    fn depose(&self, place: &Place) {
-        let mut reigns = self.reigns.lock().unwrap_or_else(PoisonError::into_inner);
-        let reign = reigns.remove(place);
-        drop(reigns);
-        if let Some(reign) = reign {
-            reign.cancel();
+    fn disconnect(&self, place: &Place) {
+        let token = self.lock_connected().remove(place);
+        if let Some(token) = token {
+            token.cancel();
         }
+    }
+
+    fn lock_connected(&self) -> MutexGuard<'_, HashMap<Place, CancellationToken>> {
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Watches the sentinels without end. `reporter` makes the reporter of a connection to one.
@@ -276,11 +279,7 @@ impl Sentinels {
             let connection = sentinel.reconnect(last, on_push, report).await;
             let followed = self.follow(&connection, &switched, &mut known, &mut health);
             let Err(fault) = followed.await;
-            if fault.remedy == Remedy::Lost {
-                connection.lost.cancel();
-            } else {
-                connection.abandon();
-            }
+            connection.end(&fault);
             health.down(fault);
             last = Some(connection.history());
         }
@@ -312,7 +311,7 @@ impl Sentinels {
                 {
                     let (host, port) = place;
                     tracing::warn!(master = self.master, "the master is now {host}:{port}");
-                    self.depose(&former);
+                    self.disconnect(&former);
                     self.switched.notify_waiters();
                 }
             }
@@ -326,7 +325,7 @@ impl Sentinels {
     }
 }
 
-/// Waits for the answer of a sentinel. None means a half-open connection.
+/// Waits for the answer of a sentinel. If none comes in time, the connection is half open.
 async fn in_time<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match timeout(ANSWER_LIMIT, answer).await {
         Ok(answer) => answer,

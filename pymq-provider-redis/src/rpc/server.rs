@@ -243,7 +243,7 @@ impl Server {
         );
     }
 
-    /// Delivers a request whose caller has `left` from `now` on.
+    /// Delivers a request. Its caller gives up after `left`, counted from `now`.
     fn deliver(&self, request: envelope::Request, now: Instant, left: Option<Duration>) {
         let server = self.is_worth_telling(&request);
         let envelope::Request {

@@ -72,11 +72,7 @@ impl Subscriptions {
                 "the connection for subscriptions is lost, connecting again: {fault}"
             );
             // The connection delivers nothing more from here on.
-            if fault.remedy == Remedy::Lost {
-                connection.lost.cancel();
-            } else {
-                connection.abandon();
-            }
+            connection.end(&fault);
             self.set_connection(Err(Some(fault.clone())));
             let mut state = self.shared.lock();
             state.table.disconnected();
