@@ -9,6 +9,7 @@
 //!
 //! Without any of these, the tests fail at once and say what to do. No test is skipped.
 
+mod agreement;
 mod controlled;
 mod docker;
 mod harness;

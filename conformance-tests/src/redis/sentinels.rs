@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use tokio::time::{sleep, timeout};
 
+use super::agreement::{AGREEMENT, ASK, has_replicas, until};
 use super::{Controlled, Scratch};
 use crate::Failure;
 
@@ -14,12 +15,6 @@ use crate::Failure;
 const NAME: &str = "orders";
 
 const SENTINELS: usize = 3;
-
-/// How long the members need to find each other, and to agree on another master.
-const AGREEMENT: Duration = Duration::from_secs(60);
-
-/// The time limit of one query, after which it is repeated or another member is asked.
-const ASK: Duration = Duration::from_secs(1);
 
 /// How long a server is silent before a sentinel takes it for down.
 pub const DOWN_AFTER: Duration = Duration::from_secs(1);
@@ -241,11 +236,7 @@ impl SentinelGroup {
         let is_ready = || async move {
             for server in &self.servers {
                 // A stopped one does not answer.
-                let info = timeout(ASK, replication(server)).await;
-                if let Ok(Ok(info)) = info
-                    && info.contains("role:master")
-                    && info.matches("state=online").count() >= replicas
-                {
+                if matches!(has_replicas(server, replicas).await, Ok(true)) {
                     return Ok(true);
                 }
             }
@@ -253,12 +244,6 @@ impl SentinelGroup {
         };
         until("the replicas", is_ready).await
     }
-}
-
-async fn replication(server: &Controlled) -> Result<String, Failure> {
-    let mut command = redis::cmd("INFO");
-    let mut raw = server.raw().await?;
-    Ok(command.arg("replication").query_async(&mut raw).await?)
 }
 
 /// Tells whether a sentinel knows so many replicas that are in step, and the other sentinels.
@@ -290,25 +275,4 @@ async fn named_by(sentinel: &Controlled) -> Result<u16, Failure> {
     let command = command.arg(&["GET-MASTER-ADDR-BY-NAME", NAME]);
     let (_, port): (String, u16) = command.query_async(&mut sentinel.raw().await?).await?;
     Ok(port)
-}
-
-async fn until<F: Future<Output = Result<bool, Failure>>>(
-    what: &str,
-    is_so: impl Fn() -> F,
-) -> Result<(), Failure> {
-    let mut last = None;
-    let waited = timeout(AGREEMENT, async {
-        loop {
-            match is_so().await {
-                Ok(true) => return,
-                Ok(false) => last = None,
-                Err(error) => last = Some(error),
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    });
-    if waited.await.is_err() {
-        return Err(format!("waited in vain for {what}: {last:?}").into());
-    }
-    Ok(())
 }
