@@ -10,6 +10,7 @@
 //! Without any of these, the tests fail at once and say what to do. No test is skipped.
 
 mod agreement;
+mod cluster;
 mod controlled;
 mod docker;
 mod harness;
@@ -27,6 +28,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 use uuid::Uuid;
 
+pub use self::cluster::Cluster;
 pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
 pub use self::scratch::Scratch;

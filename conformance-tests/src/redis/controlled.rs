@@ -107,7 +107,15 @@ impl Controlled {
         words: &[&str],
         options: &[&str],
     ) -> Result<Self, Failure> {
-        let port = local::free_port()?;
+        Self::start_member_on(local::free_port()?, home, words, options).await
+    }
+
+    pub(super) async fn start_member_on(
+        port: u16,
+        home: &Path,
+        words: &[&str],
+        options: &[&str],
+    ) -> Result<Self, Failure> {
         let port_text = port.to_string();
         let address = ["--port", &port_text, "--bind", "127.0.0.1"];
         let options = match source_of_own()? {

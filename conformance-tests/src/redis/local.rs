@@ -2,6 +2,10 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use uuid::Uuid;
 
 use super::{Server, Source, Watchdog};
 use crate::Failure;
@@ -17,6 +21,9 @@ exec >/dev/null; cat; kill $server; wait $server; rm -r "$folder""#;
 /// Another process may take the port before the server uses it.
 const ATTEMPTS: usize = 5;
 
+/// The distance from the port of a node to the port of its bus. So many ports are for nodes.
+const BUS: u16 = 10_000;
+
 /// Starts a server and returns when it accepts connections.
 pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
     for _ in 1..ATTEMPTS {
@@ -29,6 +36,20 @@ pub(super) async fn start(options: &[&str]) -> Result<Server, Failure> {
 
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Returns a free port for a node of a cluster. The bus of the node has the port 10,000 above. Both
+/// are below the ports that the system hands out, so the node gets them again after it was down. A
+/// process gets each port only once.
+pub(super) fn node_port() -> Option<u16> {
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
+        let [low, high, ..] = *Uuid::new_v4().as_bytes();
+        AtomicU16::new(u16::from_le_bytes([low, high]))
+    });
+    let is_free = |port: u16| TcpListener::bind(("0.0.0.0", port)).is_ok();
+    (0..BUS)
+        .map(|_| 10_000 + NEXT.fetch_add(1, Ordering::Relaxed) % BUS)
+        .find(|port| is_free(*port) && is_free(port + BUS))
 }
 
 /// Starts a server on a port and returns when it accepts connections.
