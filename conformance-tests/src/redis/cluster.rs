@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue};
 use tokio::time::timeout;
 
 use self::view::{Member, SLOTS, View};
@@ -227,6 +229,18 @@ impl Cluster {
                 .all(|in_step| in_step))
         })
         .await
+    }
+
+    /// Opens a connection to each node.
+    pub(super) async fn raw(&self) -> Result<Vec<MultiplexedConnection>, Failure> {
+        try_join_all(self.nodes.iter().map(Controlled::raw)).await
+    }
+
+    /// Sends a command to each node, and returns the answers.
+    pub(super) async fn run<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<T>, Failure> {
+        let mut connections = self.raw().await?;
+        let answers = connections.iter_mut().map(|raw| command.query_async(raw));
+        Ok(try_join_all(answers).await?)
     }
 
     /// Asks all nodes for their views, and leaves out those that do not answer.

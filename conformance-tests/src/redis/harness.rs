@@ -1,11 +1,13 @@
 //! The harness of the Redis provider: each test has a namespace of its own on the shared server. A
-//! second one reaches the same server through a sentinel.
+//! second one reaches the same server through a sentinel, and a third one has a shared cluster.
 
+use std::any::Any;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 use pymq_core::provider::Provider;
 use pymq_core::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use url::{Position, Url};
 use uuid::Uuid;
 
-use super::{Sentinel, Server, Source, app_url, shared};
+use super::{Cluster, Sentinel, Server, Source, app_url, app_user, shared};
 use crate::harness::WRONG_PASSWORD;
 use crate::proxy::Proxy;
 use crate::{Clock, Failure, Fault, Harness};
@@ -23,19 +25,29 @@ use crate::{Clock, Failure, Fault, Harness};
 /// How long a key may stay after its last use.
 const LEFTOVER_LIMIT: Duration = Duration::from_secs(3);
 
-/// A namespace on the shared server.
+/// What makes a server require a password.
+const PASSWORD: [&str; 3] = ["default", "resetpass", ">sesame"];
+
+/// A namespace on the shared server, or on the shared cluster.
 #[derive(Debug)]
 pub struct RedisHarness {
-    server: &'static Server,
+    backend: Backend,
     namespace: String,
-    /// The address of the handles: the server itself, or the proxy in front of it.
+    /// The address of the handles: the backend itself, or the proxy in front of it.
     url: String,
     /// It names the servers, instead of the URL.
     sentinel: Option<&'static Sentinel>,
     /// Only for tests that cut connections, so that they cut only their own.
     proxy: Option<Proxy>,
     /// The servers of this test with a fault in their configuration.
-    faulty: Mutex<Vec<Server>>,
+    faulty: Mutex<Vec<Box<dyn Any + Send>>>,
+}
+
+/// What all tests share.
+#[derive(Debug)]
+enum Backend {
+    Server(&'static Server),
+    Cluster(&'static Cluster),
 }
 
 impl RedisHarness {
@@ -63,7 +75,7 @@ impl RedisHarness {
         }
         let namespace = Uuid::new_v4().simple().to_string();
         Ok(Self {
-            server,
+            backend: Backend::Server(server),
             namespace,
             url: url.into(),
             sentinel: None,
@@ -83,12 +95,44 @@ impl RedisHarness {
         let mut harness = Self::open(test).await?;
         let sentinel = SENTINEL.get_or_try_init(Sentinel::start).await?;
         harness.sentinel = Some(sentinel);
-        harness.url = harness.url_by_sentinel(&harness.url).await?;
+        harness.url = harness.url_for(&harness.url).await?;
         Ok(harness)
     }
 
-    /// Returns the URL with which the sentinel, if there is one, names the server of a URL.
-    async fn url_by_sentinel(&self, url: &str) -> Result<String, Failure> {
+    /// Creates a namespace on a cluster of three masters with a replica each. Its handles have a
+    /// user of their own there, so that a test cuts only its own connections.
+    ///
+    /// # Errors
+    ///
+    /// If no cluster can be started.
+    pub async fn open_with_cluster(_test: &str) -> Result<Self, Failure> {
+        static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+        let cluster = CLUSTER.get_or_try_init(start_cluster).await?;
+        let namespace = Uuid::new_v4().simple().to_string();
+        let mut user = redis::cmd("ACL");
+        user.arg("SETUSER").arg(&namespace);
+        // The rights of the shared server.
+        app_user().skip(1).chain(["&*"]).for_each(|word| {
+            user.arg(word);
+        });
+        cluster.run::<()>(&user).await?;
+        let login = format!("://{namespace}:password@");
+        Ok(Self {
+            backend: Backend::Cluster(cluster),
+            url: cluster.url().replacen("://", &login, 1),
+            namespace,
+            sentinel: None,
+            proxy: None,
+            faulty: Mutex::default(),
+        })
+    }
+
+    /// Returns the URL for the server of a URL: by a name at the sentinel, if there is one, or as a
+    /// node of a cluster.
+    async fn url_for(&self, url: &str) -> Result<String, Failure> {
+        if let Backend::Cluster(_) = self.backend {
+            return Ok(url.replacen("redis://", "redis-cluster://", 1));
+        }
         let Some(sentinel) = self.sentinel else {
             return Ok(url.to_owned());
         };
@@ -109,11 +153,24 @@ impl RedisHarness {
     ///
     /// # Errors
     ///
-    /// If that fails.
+    /// If that fails, or if there is a cluster: its nodes have [`raw_for`](Self::raw_for).
     pub async fn raw(&self) -> Result<MultiplexedConnection, Failure> {
-        Ok(redis::Client::open(self.server.url())?
-            .get_multiplexed_async_connection()
-            .await?)
+        match self.backend {
+            Backend::Server(server) => raw(server).await,
+            Backend::Cluster(_) => Err("a cluster has no server for every key".into()),
+        }
+    }
+
+    /// Opens a connection to the server of a key without the provider.
+    ///
+    /// # Errors
+    ///
+    /// If that fails.
+    pub async fn raw_for(&self, key: &str) -> Result<MultiplexedConnection, Failure> {
+        match self.backend {
+            Backend::Server(server) => raw(server).await,
+            Backend::Cluster(cluster) => cluster.owner(key).await?.raw().await,
+        }
     }
 
     /// It starts like the namespace itself.
@@ -128,24 +185,65 @@ impl RedisHarness {
             .await
     }
 
-    /// Starts a server with these options and connects as `user`, such as `name:password@`.
-    async fn connect_to_own(&self, options: &[&str], user: &str) -> Result<Arc<dyn Provider>> {
-        let server = Server::start(options)
-            .await
-            .expect("a test that runs on Redis can start a server of its own");
-        let url = server.url().replace("redis://", &format!("redis://{user}"));
-        self.faulty
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(server);
+    /// Starts a server with this user, and connects as `login`, such as `name:password@`.
+    async fn connect_to_own(&self, user: &[&str], login: &str) -> Result<Arc<dyn Provider>> {
+        let mut rule = redis::cmd("ACL");
+        rule.arg("SETUSER").arg(user);
+        let url = match self.backend {
+            Backend::Server(_) => self.own_server(&rule).await,
+            Backend::Cluster(_) => self.own_cluster(&rule).await,
+        };
+        let url = url.expect("a test that runs on Redis can start a server of its own");
+        let url = url.replacen("://", &format!("://{login}"), 1);
         self.connect_to_faulty(&url).await
     }
 
+    async fn own_server(&self, rule: &redis::Cmd) -> Result<String, Failure> {
+        let server = Server::start(&[]).await?;
+        rule.exec_async(&mut raw(&server).await?).await?;
+        let url = server.url().to_owned();
+        self.keep(server);
+        Ok(url)
+    }
+
+    async fn own_cluster(&self, rule: &redis::Cmd) -> Result<String, Failure> {
+        let cluster = Cluster::start(1, 0, &[]).await?;
+        cluster.run::<()>(rule).await?;
+        let url = cluster.url();
+        self.keep(cluster);
+        Ok(url)
+    }
+
+    /// Keeps a server until the end of the test.
+    fn keep(&self, server: impl Any + Send) {
+        self.faulty
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(server));
+    }
+
     async fn connect_to_faulty(&self, url: &str) -> Result<Arc<dyn Provider>> {
-        let url = self.url_by_sentinel(url).await;
+        let url = self.url_for(url).await;
         let url = url.expect("the sentinel takes every name");
         self.connect_to(&url, &self.namespace).await
     }
+}
+
+/// Starts a cluster in which no replica takes its master for down on a busy machine. With this
+/// option from the start, the nodes would wait for longer until they take commands.
+async fn start_cluster() -> Result<Cluster, Failure> {
+    let cluster = Cluster::start(3, 1, &[]).await?;
+    let mut patience = redis::cmd("CONFIG");
+    patience.arg(&["SET", "cluster-node-timeout", "15000"]);
+    cluster.run::<()>(&patience).await?;
+    Ok(cluster)
+}
+
+/// Opens a connection with every right.
+async fn raw(server: &Server) -> Result<MultiplexedConnection, Failure> {
+    Ok(redis::Client::open(server.url())?
+        .get_multiplexed_async_connection()
+        .await?)
 }
 
 #[async_trait]
@@ -172,13 +270,13 @@ impl Harness for RedisHarness {
                 drop(listener);
                 connected
             }
-            Fault::NoPassword => self.connect_to_own(&["--requirepass", "sesame"], "").await,
+            Fault::NoPassword => self.connect_to_own(&PASSWORD, "").await,
             Fault::WrongPassword => {
-                self.connect_to_own(&["--requirepass", "sesame"], &format!(":{WRONG_PASSWORD}@"))
+                self.connect_to_own(&PASSWORD, &format!(":{WRONG_PASSWORD}@"))
                     .await
             }
             Fault::NoRights => {
-                let user = ["--user", "guest", "on", ">sesame", "+@connection"];
+                let user = ["guest", "on", ">sesame", "+@connection"];
                 self.connect_to_own(&user, "guest:sesame@").await
             }
         })
@@ -189,6 +287,16 @@ impl Harness for RedisHarness {
     }
 
     async fn disrupt(&self) -> bool {
+        if let Backend::Cluster(cluster) = self.backend {
+            let mut cut = redis::cmd("CLIENT");
+            cut.arg("KILL").arg("USER").arg(&self.namespace);
+            let cut = cluster.run::<usize>(&cut).await;
+            return cut
+                .expect("the cluster of the test answers")
+                .iter()
+                .sum::<usize>()
+                > 0;
+        }
         match &self.proxy {
             Some(proxy) => proxy.cut().await > 0,
             None => false,
@@ -196,12 +304,23 @@ impl Harness for RedisHarness {
     }
 
     async fn leftovers(&self) -> Vec<String> {
-        let mut connection = self.raw().await.expect("the server of the test answers");
+        let connections = match self.backend {
+            Backend::Server(server) => raw(server).await.map(|raw| vec![raw]),
+            Backend::Cluster(cluster) => cluster.raw().await,
+        };
+        let mut connections = connections.expect("the server of the test answers");
         // A closed wait leaves a key until its blocking command ends.
         let until = Instant::now() + LEFTOVER_LIMIT;
         loop {
-            let left = self.keys_and_channels(&mut connection).await;
+            let held = connections
+                .iter_mut()
+                .map(|raw| self.keys_and_channels(raw));
+            let held = try_join_all(held).await;
+            let mut left = held.expect("the server of the test answers").concat();
             if left.is_empty() || Instant::now() >= until {
+                // A replica has what its master has.
+                left.sort();
+                left.dedup();
                 return left;
             }
             sleep(Duration::from_millis(50)).await;
@@ -210,8 +329,11 @@ impl Harness for RedisHarness {
 }
 
 impl RedisHarness {
-    /// Lists what the namespace holds now.
-    async fn keys_and_channels(&self, connection: &mut MultiplexedConnection) -> Vec<String> {
+    /// Lists what a server holds for the namespace now.
+    async fn keys_and_channels(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> redis::RedisResult<Vec<String>> {
         let ours = format!("*{}*", self.namespace);
         // KEYS blocks the server while it runs. With the keys of one test that takes almost no
         // time.
@@ -222,27 +344,25 @@ impl RedisHarness {
             .arg("CHANNELS")
             .arg(&ours)
             .query_async(connection)
-            .await
-            .expect("the server of the test answers");
+            .await?;
         let channels = channels
             .into_iter()
             .map(|channel| format!("channel {channel}"));
-        let mut left: Vec<String> = keys.into_iter().chain(channels).collect();
-        left.sort();
-        left
+        Ok(keys.into_iter().chain(channels).collect())
     }
 }
 
 /// The tests leave a server that they did not start as it was.
 impl Drop for RedisHarness {
     fn drop(&mut self) {
-        if self.server.source() == Source::Url
-            && remove_keys(self.server.url(), &self.namespace).is_err()
+        if let Backend::Server(server) = self.backend
+            && server.source() == Source::Url
+            && remove_keys(server.url(), &self.namespace).is_err()
         {
             eprintln!(
                 "keys with `{}` in their names stay on {}",
                 self.namespace,
-                self.server.url()
+                server.url()
             );
         }
     }
