@@ -1,6 +1,7 @@
 //! [`RedisConfig`]: the address of the server and the time limits. [`Redis`]: the URL schemes of a
 //! Redis server. Passwords are never printed.
 
+mod cluster;
 mod sentinels;
 #[cfg(test)]
 mod tests;
@@ -13,12 +14,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq_core::provider::{MAX_DURATION, Provider};
-use pymq_core::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use pymq_core::{Connect, Error, ErrorKind, Parameters, ProviderUrl, Result, Scheme, name};
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
 use url::{Position, Url};
 
-pub(crate) use self::sentinels::SentinelConfig;
+use self::cluster::ClusterConfig;
+use self::sentinels::SentinelConfig;
 use crate::RedisProvider;
 
 /// How to reach a Redis server, and which namespace of it to use.
@@ -35,6 +37,8 @@ use crate::RedisProvider;
 /// | `redis-sentinel://user:password@one,two/orders/2` | the master `orders` of two sentinels |
 /// | `?tls=true`, `?sentinel_tls=true` | TLS to that master, TLS to its sentinels |
 /// | `?sentinel_user=u&sentinel_pass=p` | the credentials for the sentinels themselves |
+/// | `redis-cluster://user:password@one,two:6380` | a cluster, found by some of its nodes |
+/// | `?tls=true` | TLS to all its nodes |
 /// | `?namespace=shop` | the namespace that all members of one bus share |
 /// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
 /// | `?op_timeout=500ms` | the time limit of a command, 5 s by default; waiting takes have none |
@@ -54,12 +58,19 @@ use crate::RedisProvider;
 /// ```
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// The server. Of sentinels, how to connect to the master, without its address.
-    server: ConnectionInfo,
-    sentinels: Option<SentinelConfig>,
+    server: ServerConfig,
     namespace: String,
     connect_timeout: Duration,
     op_timeout: Duration,
+}
+
+/// Where the server is.
+#[derive(Clone)]
+pub(crate) enum ServerConfig {
+    One(ConnectionInfo),
+    /// The master that sentinels name.
+    Sentinels(SentinelConfig),
+    Cluster(ClusterConfig),
 }
 
 impl RedisConfig {
@@ -75,24 +86,22 @@ impl RedisConfig {
     /// Sets the ACL user.
     #[must_use]
     pub fn username(mut self, username: impl AsRef<str>) -> Self {
-        let settings = self.server.redis_settings().clone().set_username(username);
-        self.server = self.server.set_redis_settings(settings);
+        self.server.set(|settings| settings.set_username(&username));
         self
     }
 
     /// Sets the password.
     #[must_use]
     pub fn password(mut self, password: impl AsRef<str>) -> Self {
-        let settings = self.server.redis_settings().clone().set_password(password);
-        self.server = self.server.set_redis_settings(settings);
+        self.server.set(|settings| settings.set_password(&password));
         self
     }
 
-    /// Sets the database number, which callers and servers must share.
+    /// Sets the database number, which callers and servers must share. A cluster has only 0:
+    /// `connect` refuses another one with `InvalidConfig`.
     #[must_use]
     pub fn database(mut self, database: u32) -> Self {
-        let settings = self.server.redis_settings().clone().set_db(database.into());
-        self.server = self.server.set_redis_settings(settings);
+        self.server.set(|settings| settings.set_db(database.into()));
         self
     }
 
@@ -112,12 +121,12 @@ impl RedisConfig {
         self
     }
 
-    pub(crate) fn server(&self) -> &ConnectionInfo {
+    pub(crate) fn server(&self) -> &ServerConfig {
         &self.server
     }
 
-    pub(crate) fn sentinels(&self) -> Option<&SentinelConfig> {
-        self.sentinels.as_ref()
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.server, ServerConfig::Cluster(_))
     }
 
     pub(crate) fn timeouts(&self) -> (Duration, Duration) {
@@ -130,6 +139,9 @@ impl RedisConfig {
     /// Refuses an unusable configuration.
     pub(crate) fn check(&self) -> Result<()> {
         name::check_namespace(&self.namespace)?;
+        if let ServerConfig::Cluster(cluster) = &self.server {
+            cluster.check()?;
+        }
         for (name, timeout) in [
             ("connect_timeout", self.connect_timeout),
             ("op_timeout", self.op_timeout),
@@ -149,6 +161,21 @@ impl RedisConfig {
     }
 }
 
+impl ServerConfig {
+    /// Changes the credentials or the database.
+    fn set(&mut self, change: impl Fn(RedisConnectionInfo) -> RedisConnectionInfo) {
+        let servers = match self {
+            Self::One(server) => std::slice::from_mut(server),
+            Self::Sentinels(sentinels) => std::slice::from_mut(&mut sentinels.of_master),
+            Self::Cluster(cluster) => &mut cluster.servers,
+        };
+        for server in servers {
+            let settings = change(server.redis_settings().clone());
+            *server = server.clone().set_redis_settings(settings);
+        }
+    }
+}
+
 impl Default for RedisConfig {
     fn default() -> Self {
         let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), 6379);
@@ -157,8 +184,7 @@ impl Default for RedisConfig {
             .expect("an address is always a connection info");
         let five_seconds = Duration::from_secs(5);
         Self {
-            server,
-            sentinels: None,
+            server: ServerConfig::One(server),
             namespace: "global".to_owned(),
             connect_timeout: five_seconds,
             op_timeout: five_seconds,
@@ -182,17 +208,17 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
         match url.scheme() {
             "redis" | "rediss" => {}
             sentinels::SCHEME => known.extend(sentinels::PARAMETERS),
+            cluster::SCHEME => known.push("tls"),
             _ => known.extend(["db", "user", "pass"]),
         }
         let parameters = url.parameters(&known)?;
         let mut config = Self::default();
         check_parts(url)?;
-        if url.scheme() == sentinels::SCHEME {
-            let (sentinels, server) = SentinelConfig::read(url, &parameters)?;
-            (config.server, config.sentinels) = (server, Some(sentinels));
-        } else {
-            config.server = server(url)?;
-        }
+        config.server = match url.scheme() {
+            sentinels::SCHEME => ServerConfig::Sentinels(SentinelConfig::read(url, &parameters)?),
+            cluster::SCHEME => ServerConfig::Cluster(ClusterConfig::read(url, &parameters)?),
+            _ => ServerConfig::One(server(url)?),
+        };
         if let Some(namespace) = parameters.get("namespace") {
             config = config.namespace(namespace);
         }
@@ -223,9 +249,10 @@ impl<'de> Deserialize<'de> for RedisConfig {
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let server = match &self.sentinels {
-            Some(sentinels) => sentinels.to_string(),
-            None => self.server.addr().to_string(),
+        let server = match &self.server {
+            ServerConfig::One(server) => server.addr().to_string(),
+            ServerConfig::Sentinels(sentinels) => sentinels.to_string(),
+            ServerConfig::Cluster(cluster) => cluster.to_string(),
         };
         f.debug_struct("RedisConfig")
             .field("server", &server)
@@ -236,7 +263,8 @@ impl fmt::Debug for RedisConfig {
     }
 }
 
-/// The schemes `redis`, `rediss`, `redis-sentinel`, `unix` and `redis+unix` of a [`Registry`](pymq_core::Registry).
+/// The schemes `redis`, `rediss`, `redis-sentinel`, `redis-cluster`, `unix` and `redis+unix` of a
+/// [`Registry`](pymq_core::Registry).
 ///
 /// # Examples
 ///
@@ -249,7 +277,14 @@ pub struct Redis;
 #[async_trait]
 impl Scheme for Redis {
     fn schemes(&self) -> &'static [&'static str] {
-        &["redis", "rediss", sentinels::SCHEME, "unix", "redis+unix"]
+        &[
+            "redis",
+            "rediss",
+            sentinels::SCHEME,
+            cluster::SCHEME,
+            "unix",
+            "redis+unix",
+        ]
     }
 
     async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>> {
@@ -267,8 +302,10 @@ fn check_parts(url: &ProviderUrl) -> Result<()> {
         "a fragment (`#..`) has no meaning here, remove it"
     } else if is_socket && Path::new(text.path()).parent().is_none() {
         "the path of the socket is missing"
-    } else if url.scheme() != sentinels::SCHEME && url.hosts().len() > 1 {
-        "it has several hosts; those of sentinels are written `redis-sentinel://one,two/master`"
+    } else if ![sentinels::SCHEME, cluster::SCHEME].contains(&url.scheme()) && url.hosts().len() > 1
+    {
+        "it has several hosts; those of sentinels are written `redis-sentinel://one,two/master`, \
+         those of a cluster `redis-cluster://one,two`"
     } else {
         return Ok(());
     };
@@ -302,6 +339,30 @@ fn address(host: String, port: u16, is_tls: bool) -> ConnectionAddr {
         }
     } else {
         ConnectionAddr::Tcp(host, port)
+    }
+}
+
+/// Reads the hosts of a URL with several.
+fn servers(url: &ProviderUrl, port: u16, is_tls: bool) -> Result<Vec<ConnectionInfo>> {
+    let hosts = url.hosts();
+    let servers = hosts.iter().map(|(host, own_port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let address = address(host.to_owned(), own_port.unwrap_or(port), is_tls);
+        let server = address.into_connection_info();
+        server.map_err(|error| unusable(url, "a host cannot be used").with_source(error))
+    });
+    servers.collect()
+}
+
+/// Reads a parameter that turns TLS on.
+fn read_tls(url: &ProviderUrl, parameters: &Parameters, name: &str) -> Result<bool> {
+    match parameters.get(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => check_tls(url.scheme()).map(|()| true),
+        Some(_) => Err(unusable(
+            url,
+            &format!("`{name}` is neither `true` nor `false`"),
+        )),
     }
 }
 

@@ -5,17 +5,20 @@
 mod backoff;
 mod batches;
 mod clock;
+mod cluster;
 mod commands;
 mod connector;
 mod dialer;
 mod fault;
 mod from_reply;
+mod node;
+mod nodes;
 mod pipeline;
 mod resp;
+mod route;
 mod script;
 mod sentinels;
 mod socket;
-mod supervisor;
 
 pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::batches::{MAX_BATCH, send_in_batches};

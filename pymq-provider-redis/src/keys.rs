@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use pymq_core::glob;
 
+use crate::slot::{Slot, hash_tag};
+
 /// Part of each of our own names after the key of the queue, so that two releases can share a
 /// Redis.
 const VERSION: &str = "v1";
@@ -17,13 +19,21 @@ const SERVER_PREFIX: &str = "__pymq_server:v1:";
 pub(crate) struct Keys {
     /// `__eventbus:<namespace>:`, as in Python.
     prefix: Arc<str>,
+    is_cluster: bool,
 }
 
 impl Keys {
-    pub(crate) fn new(namespace: &str) -> Self {
+    pub(crate) fn new(namespace: &str, is_cluster: bool) -> Self {
         Self {
             prefix: format!("__eventbus:{namespace}:").into(),
+            is_cluster,
         }
+    }
+
+    /// Returns the key of the namespace. On a cluster, its node carries the topics and the remote
+    /// calls of the namespace.
+    pub(crate) fn home(&self) -> &str {
+        &self.prefix
     }
 
     /// Returns Python's name for a topic, an RPC channel, a queue or a reply inbox.
@@ -58,7 +68,19 @@ impl Keys {
 
     /// Returns the claim key of a call to `channel`. The server that sets the key runs the call.
     pub(crate) fn claim(&self, channel: &str, call: &str) -> String {
+        if self.is_cluster {
+            return companion_key(&self.prefix, &format!("claim:{channel}:{call}"));
+        }
         companion_key(&self.name(channel), &format!("claim:{call}"))
+    }
+
+    /// Tells whether the keys of a queue are in one slot, if that matters.
+    pub(crate) fn can_have_queue(&self, name: &str) -> bool {
+        if !self.is_cluster {
+            return true;
+        }
+        let keys = self.queue(name);
+        Slot::of(&keys.list) == Slot::of(&keys.leases)
     }
 
     /// Returns all keys of a queue.
@@ -133,13 +155,6 @@ fn companion_key(key: &str, part: &str) -> String {
     }
 }
 
-/// Returns what Redis hashes in place of the whole key: the text in the first braces, if any.
-fn hash_tag(key: &str) -> Option<&str> {
-    let (_, rest) = key.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
-    (!tag.is_empty()).then_some(tag)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -152,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_list_is_pythons_and_the_rest_lies_beside_it() {
-        let keys = Keys::new("global").queue("jobs");
+        let keys = Keys::new("global", false).queue("jobs");
 
         assert_eq!(keys.list, "__eventbus:global:jobs");
         assert_eq!(keys.delayed, "{__eventbus:global:jobs}:v1:delayed");
@@ -161,28 +176,46 @@ mod tests {
 
     #[test]
     fn a_name_with_a_hash_tag_keeps_it() {
-        let keys = Keys::new("global").queue("jobs{eu}");
+        let keys = Keys::new("global", false).queue("jobs{eu}");
 
         assert_eq!(keys.dead, "__eventbus:global:jobs{eu}:v1:dead");
     }
 
     #[test]
     fn the_namespace_in_a_pattern_is_literal() {
-        assert_eq!(Keys::new("a*").pattern("b*"), r"__eventbus:a\*:b*");
+        assert_eq!(Keys::new("a*", false).pattern("b*"), r"__eventbus:a\*:b*");
     }
 
     #[test]
     fn a_channel_of_another_namespace_has_no_name_here() {
-        let keys = Keys::new("a");
+        let keys = Keys::new("a", false);
 
         assert_eq!(keys.strip("__eventbus:a:b:c"), Some("b:c"));
         assert_eq!(keys.strip("__eventbus:ab:c"), None);
     }
 
+    #[test]
+    fn a_queue_with_keys_in_two_slots_is_refused_on_a_cluster() {
+        assert!(Keys::new("global", false).can_have_queue("a}b"));
+        let keys = Keys::new("global", true);
+        assert!(!keys.can_have_queue("a}b"));
+        assert!(keys.can_have_queue("a{b}c"));
+        assert!(keys.can_have_queue("a"));
+    }
+
+    #[test]
+    fn on_a_cluster_the_claims_of_all_remotes_are_at_home() {
+        let keys = Keys::new("global", true);
+
+        let slot = Slot::of(&keys.claim("f", "1"));
+
+        assert_eq!(slot, Slot::of(keys.home()));
+    }
+
     proptest! {
         #[test]
         fn all_keys_of_a_queue_share_a_slot(name in "[a-z{:]{0,8}([{][a-z]{0,3}[}][a-z}]{0,3})?") {
-            let keys = Keys::new("global").queue(&name);
+            let keys = Keys::new("global", false).queue(&name);
             prop_assume!(hash_tag(&keys.list).is_some() || !name.contains('}'));
 
             for ours in [&keys.delayed, &keys.leases, &keys.lease, &keys.dead, &keys.once] {

@@ -42,6 +42,7 @@ mod limits;
 mod provider;
 mod queues;
 mod rpc;
+mod slot;
 mod subscriptions;
 mod topics;
 mod wire;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::RedisConfig;
-use crate::connection::{Command, Commands, Connection, Connector, Fault, Remedy, Version};
+use crate::connection::{Command, Connection, Connector, Fault, Remedy, Version};
 use crate::core::{Core, HealthReporter};
 use crate::keys::Keys;
 use crate::limits::Limits;
@@ -51,24 +51,21 @@ impl RedisProvider {
     /// than 6.2, and `InvalidConfig`.
     pub async fn connect(config: &RedisConfig) -> Result<Self> {
         config.check()?;
-        let connector = Connector::new(config)
+        let keys = Keys::new(config.namespace_name(), config.is_cluster());
+        let connector = Connector::new(config, keys.home())
             .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
-        let connecting = timeout(connector.connect_timeout(), first_connection(&connector)).await;
-        let (connection, version, limits) = connecting
-            .unwrap_or_else(|_| Err(Fault::new(ErrorKind::Timeout, "no answer in time")))
+        let (connection, version, limits) = first_connection(&connector, keys.home())
+            .await
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
 
         let disconnect = CancellationToken::new();
         let health = Health::new();
-        let reporter = HealthReporter::new(&health, "commands", Requirement::Required, &connector);
-        let (commands, keep_up) =
-            Commands::new(connector.clone(), connection, reporter, disconnect.clone());
         let supervisor = TaskTracker::new();
-        supervisor.spawn(keep_up);
+        let commands = connector.commands(connection, &health, disconnect.clone(), &supervisor);
         let core = Core {
             commands,
             connector,
-            keys: Keys::new(config.namespace_name()),
+            keys,
             health,
             version,
             limits,
@@ -81,6 +78,9 @@ impl RedisProvider {
         supervisor.spawn(flush_on_close(core.clone()));
         if core.connector.sentinels().is_some() {
             supervisor.spawn(watch_sentinels(core.clone()));
+        }
+        if core.connector.cluster().is_some() {
+            supervisor.spawn(watch_cluster(core.clone()));
         }
         let subscriptions = Subscriptions::new(core.clone());
         Ok(Self {
@@ -251,15 +251,23 @@ impl fmt::Debug for RedisProvider {
     }
 }
 
-/// Connects and checks that the server is supported and ready. Does not retry, so that a wrong
-/// address fails at once.
-async fn first_connection(connector: &Connector) -> Result<(Connection, Version, Limits), Fault> {
-    let connection = connector.connect(drop).await?;
-    let version = connection.version().check()?;
-    wait_until_ready(&connection).await?;
-    warn_about_eviction(&connection).await;
-    let limits = Limits::ask(&connection).await;
-    Ok((connection, version, limits))
+/// Connects and checks that the server is supported and ready, within the connect timeout. Does not
+/// retry, so that a wrong address fails at once. `home` is a key of the namespace.
+async fn first_connection(
+    connector: &Connector,
+    home: &str,
+) -> Result<(Connection, Version, Limits), Fault> {
+    let mut not_ready = Fault::new(ErrorKind::Timeout, "no answer in time");
+    let connecting = async {
+        let connection = connector.connect(drop).await?;
+        let version = connection.version().check()?;
+        wait_until_ready(&connection, home, &mut not_ready).await?;
+        warn_about_eviction(&connection).await;
+        let limits = Limits::ask(&connection).await;
+        Ok((connection, version, limits))
+    };
+    let connected = timeout(connector.connect_timeout(), connecting).await;
+    connected.unwrap_or(Err(not_ready))
 }
 
 /// Watches the sentinels until the provider is closed.
@@ -276,13 +284,36 @@ async fn watch_sentinels(core: Core) {
     }
 }
 
-/// Waits while the server loads its data: it accepts connections then, but no commands.
-async fn wait_until_ready(connection: &Connection) -> Result<(), Fault> {
+/// Watches the nodes of the cluster until the connections for commands end.
+async fn watch_cluster(core: Core) {
+    let Some(cluster) = core.connector.cluster() else {
+        return;
+    };
+    tokio::select! {
+        () = core.disconnect.cancelled() => {}
+        () = cluster.watch() => {}
+    }
+}
+
+/// Waits while the server loads its data, or its cluster is not whole: it accepts connections then,
+/// but no commands. `not_ready` gets what it said last.
+async fn wait_until_ready(
+    connection: &Connection,
+    home: &str,
+    not_ready: &mut Fault,
+) -> Result<(), Fault> {
     loop {
-        match connection.query(Command::new(["PING"])).await {
-            Err(fault) if fault.remedy == Remedy::Wait => sleep(Duration::from_millis(50)).await,
-            // A user without the right to `PING` is still connected.
-            Err(fault) if fault.kind != ErrorKind::Permission => return Err(fault),
+        match connection.query(Command::new(["EXISTS", home])).await {
+            Err(fault) if fault.remedy == Remedy::Wait => {
+                *not_ready = fault;
+                sleep(Duration::from_millis(50)).await;
+            }
+            // A user without the right to this is still connected. A slot may just have moved.
+            Err(fault)
+                if fault.kind != ErrorKind::Permission && fault.remedy != Remedy::Redirect =>
+            {
+                return Err(fault);
+            }
             Ok(()) | Err(_) => return Ok(()),
         }
     }

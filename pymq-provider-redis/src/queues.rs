@@ -98,7 +98,7 @@ impl Queues {
         messages: Vec<Message>,
         opts: PutOptions,
     ) -> Result<Put> {
-        let queue = self.queue(queue);
+        let queue = self.queue(queue)?;
         let delay = opts.delay;
         let put = queue.put(&messages, opts).await?;
         if !delay.is_zero() && !messages.is_empty() {
@@ -108,7 +108,7 @@ impl Queues {
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
-        let queue = self.queue(queue);
+        let queue = self.queue(queue)?;
         tokio::select! {
             biased;
             taken = waiters::take(&queue, &opts) => Ok(taken?.deliver()),
@@ -123,7 +123,7 @@ impl Queues {
         queue: &str,
         settlements: Vec<(Receipt, Settle)>,
     ) -> Result<Vec<Result<()>>> {
-        let queue = self.queue(queue);
+        let queue = self.queue(queue)?;
         let next = settlements.iter().filter_map(|(_, settle)| match settle {
             Settle::Nack { delay } if !delay.is_zero() => Some(*delay),
             Settle::Extend { lease } => Some(*lease),
@@ -141,7 +141,7 @@ impl Queues {
     }
 
     pub(crate) async fn peek(&self, queue: &str, part: Part, max: usize) -> Result<Vec<Stored>> {
-        let queue = self.queue(queue);
+        let queue = self.queue(queue)?;
         if part != Part::Dead {
             queue.sweep().await?;
         }
@@ -149,11 +149,11 @@ impl Queues {
     }
 
     pub(crate) async fn redrive(&self, queue: &str, which: Redrive) -> Result<usize> {
-        self.queue(queue).redrive(which).await
+        self.queue(queue)?.redrive(which).await
     }
 
     pub(crate) async fn clear(&self, queue: &str, part: Part) -> Result<usize> {
-        let queue = self.queue(queue);
+        let queue = self.queue(queue)?;
         if part != Part::Dead {
             // Due messages count as ready, and so do messages whose lease has ended.
             queue.sweep().await?;
@@ -162,10 +162,15 @@ impl Queues {
     }
 
     pub(crate) async fn stats(&self, queue: &str) -> Result<QueueStats> {
-        self.queue(queue).stats().await
+        self.queue(queue)?.stats().await
     }
 
-    fn queue(&self, name: &str) -> Queue {
-        Queue::new(Arc::clone(&self.shared), name)
+    fn queue(&self, name: &str) -> Result<Queue> {
+        if self.shared.core.keys.can_have_queue(name) {
+            return Ok(Queue::new(Arc::clone(&self.shared), name));
+        }
+        let what =
+            format!("redis: queue `{name}`: on a cluster, a `}}` in a name needs a `{{` before it");
+        Err(Error::new(ErrorKind::InvalidName, what))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use pymq_core::{Parameters, ProviderUrl, Result};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::{address, check_tls, unusable};
+use super::{address, read_tls, servers, unusable};
 
 /// The scheme of these URLs.
 pub(super) const SCHEME: &str = "redis-sentinel";
@@ -22,22 +22,16 @@ pub(crate) struct SentinelConfig {
     /// The name of the master at the sentinels.
     pub(crate) master: String,
     pub(crate) servers: Vec<ConnectionInfo>,
+    /// How to connect to the master, with the address of the first sentinel in place of its own.
+    pub(crate) of_master: ConnectionInfo,
 }
 
 impl SentinelConfig {
-    /// Reads a URL such as `redis-sentinel://one,two:26380/orders/0`. Returns the sentinels, and
-    /// how to connect to the master, with the address of the first sentinel in place of its own.
-    pub(super) fn read(
-        url: &ProviderUrl,
-        parameters: &Parameters,
-    ) -> Result<(Self, ConnectionInfo)> {
+    /// Reads a URL such as `redis-sentinel://one,two:26380/orders/0`.
+    pub(super) fn read(url: &ProviderUrl, parameters: &Parameters) -> Result<Self> {
         let fault = |what: &str| unusable(url, what);
-        let flag = |name| match parameters.get(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => check_tls(SCHEME).map(|()| true),
-            Some(_) => Err(fault(&format!("`{name}` is neither `true` nor `false`"))),
-        };
-        let (is_tls, is_sentinel_tls) = (flag("tls")?, flag("sentinel_tls")?);
+        let is_tls = read_tls(url, parameters, "tls")?;
+        let is_sentinel_tls = read_tls(url, parameters, "sentinel_tls")?;
 
         let mut path = url.as_url().path().trim_matches('/').splitn(2, '/');
         let master = percent_encoding::percent_decode_str(path.next().unwrap_or_default());
@@ -54,13 +48,8 @@ impl SentinelConfig {
             .into_connection_info()
             .map_err(|error| fault("it cannot be used").with_source(error))?;
 
-        let hosts = url.hosts();
-        let servers = hosts.iter().map(|(host, port)| {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            let address = address(host.to_owned(), port.unwrap_or(PORT), is_sentinel_tls);
-            let server = address.into_connection_info();
-            let server =
-                server.map_err(|error| fault("a host cannot be used").with_source(error))?;
+        let servers = servers(url, PORT, is_sentinel_tls)?.into_iter();
+        let servers = servers.map(|server| {
             let mut settings = server.redis_settings().clone();
             if let Some(user) = parameters.get("sentinel_user") {
                 settings = settings.set_username(user);
@@ -68,9 +57,9 @@ impl SentinelConfig {
             if let Some(password) = parameters.get("sentinel_pass") {
                 settings = settings.set_password(password);
             }
-            Ok(server.set_redis_settings(settings))
+            server.set_redis_settings(settings)
         });
-        let servers = servers.collect::<Result<Vec<_>>>()?;
+        let servers: Vec<_> = servers.collect();
         let first = servers.first().map(|server| server.addr().clone());
         let Some(ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) =
             first
@@ -78,7 +67,11 @@ impl SentinelConfig {
             return Err(fault("the host is missing"));
         };
         let of_master = of_master.set_addr(address(host, port, is_tls));
-        Ok((Self { master, servers }, of_master))
+        Ok(Self {
+            master,
+            servers,
+            of_master,
+        })
     }
 }
 

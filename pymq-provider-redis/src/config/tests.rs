@@ -6,6 +6,13 @@ fn error(url: &str) -> Error {
     url.parse::<RedisConfig>().unwrap_err()
 }
 
+fn server(config: &RedisConfig) -> &ConnectionInfo {
+    match &config.server {
+        ServerConfig::One(server) => server,
+        _ => panic!("{config:?}"),
+    }
+}
+
 #[test]
 fn a_url_says_everything() {
     let config: RedisConfig = "redis://u:p%40ss@host:7000/3?namespace=shop&op_timeout=250ms"
@@ -13,12 +20,12 @@ fn a_url_says_everything() {
         .unwrap();
 
     assert_eq!(
-        config.server.addr(),
+        server(&config).addr(),
         &ConnectionAddr::Tcp("host".to_owned(), 7000)
     );
-    assert_eq!(config.server.redis_settings().username(), Some("u"));
-    assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
-    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(server(&config).redis_settings().username(), Some("u"));
+    assert_eq!(server(&config).redis_settings().password(), Some("p@ss"));
+    assert_eq!(server(&config).redis_settings().db(), 3);
     assert_eq!(config.namespace, "shop");
     assert_eq!(
         config.timeouts(),
@@ -33,11 +40,11 @@ fn a_socket_takes_its_credentials_as_parameters() {
         .unwrap();
 
     assert_eq!(
-        config.server.addr(),
+        server(&config).addr(),
         &ConnectionAddr::Unix("/run/redis.sock".into())
     );
-    assert_eq!(config.server.redis_settings().db(), 2);
-    assert_eq!(config.server.redis_settings().password(), Some("s3cret"));
+    assert_eq!(server(&config).redis_settings().db(), 2);
+    assert_eq!(server(&config).redis_settings().password(), Some("s3cret"));
 }
 
 #[test]
@@ -47,7 +54,9 @@ fn sentinels_are_read_with_their_master() {
         .parse()
         .unwrap();
 
-    let sentinels = config.sentinels().unwrap();
+    let ServerConfig::Sentinels(sentinels) = &config.server else {
+        panic!("{config:?}");
+    };
     assert_eq!(sentinels.master, "my orders");
     let addresses: Vec<_> = sentinels.servers.iter().map(ConnectionInfo::addr).collect();
     assert_eq!(
@@ -61,11 +70,47 @@ fn sentinels_are_read_with_their_master() {
         assert_eq!(server.redis_settings().username(), Some("s"));
         assert_eq!(server.redis_settings().password(), Some("t&t"));
     }
-    assert_eq!(config.server.redis_settings().username(), Some("u"));
-    assert_eq!(config.server.redis_settings().password(), Some("p@ss"));
-    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(sentinels.of_master.redis_settings().username(), Some("u"));
+    assert_eq!(
+        sentinels.of_master.redis_settings().password(),
+        Some("p@ss")
+    );
+    assert_eq!(sentinels.of_master.redis_settings().db(), 3);
     assert_eq!(config.namespace, "shop");
     assert!(!format!("{config:?}").contains("t&t"));
+}
+
+#[test]
+fn the_nodes_of_a_cluster_share_their_credentials() {
+    let config: RedisConfig = "redis-cluster://u:p%40ss@one,[::1]:7?namespace=shop"
+        .parse()
+        .unwrap();
+
+    let ServerConfig::Cluster(cluster) = &config.server else {
+        panic!("{config:?}");
+    };
+    let addresses: Vec<_> = cluster.servers.iter().map(ConnectionInfo::addr).collect();
+    assert_eq!(
+        addresses,
+        [
+            &ConnectionAddr::Tcp("one".to_owned(), 6_379),
+            &ConnectionAddr::Tcp("::1".to_owned(), 7)
+        ]
+    );
+    for server in &cluster.servers {
+        assert_eq!(server.redis_settings().username(), Some("u"));
+        assert_eq!(server.redis_settings().password(), Some("p@ss"));
+    }
+    assert_eq!(config.namespace, "shop");
+}
+
+#[test]
+fn a_cluster_has_only_one_database() {
+    let config: RedisConfig = "redis-cluster://one".parse().unwrap();
+
+    assert!(config.check().is_ok());
+    let error = config.database(1).check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
 }
 
 #[cfg(feature = "tls")]
@@ -80,9 +125,11 @@ fn tls_of_the_master_and_of_the_sentinels_are_apart() {
             .parse()
             .unwrap();
         let is_tls = |info: &ConnectionInfo| matches!(info.addr(), ConnectionAddr::TcpTls { .. });
-        assert_eq!(is_tls(&config.server), master, "{query}");
-        let servers = &config.sentinels().unwrap().servers;
-        assert_eq!(is_tls(&servers[0]), sentinel, "{query}");
+        let ServerConfig::Sentinels(sentinels) = &config.server else {
+            panic!("{config:?}");
+        };
+        assert_eq!(is_tls(&sentinels.of_master), master, "{query}");
+        assert_eq!(is_tls(&sentinels.servers[0]), sentinel, "{query}");
     }
 }
 
@@ -103,7 +150,7 @@ proptest! {
     fn no_secret_is_in_any_text(
         user in "[a-z]{0,4}",
         around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
-        scheme in "redis|rediss|redis-sentinel|redis\\+unix|unix",
+        scheme in "redis|rediss|redis-sentinel|redis-cluster|redis\\+unix|unix",
         name in "(pass|password|sentinel_pass|sentinel_user|tls|namespace|op_timeout|connect_timeout)",
         end in "(/0|/x|\\?namespace=a|\\?op_timeout=soon|#x|)",
     ) {
@@ -157,6 +204,11 @@ fn an_unusable_url_is_refused() {
         "redis-sentinel://one/orders?tls=yes",
         "redis-sentinel://one/orders?db=1",
         "redis://one?sentinel_pass=a",
+        "redis-cluster://one/1",
+        "redis-cluster://one,two/orders",
+        "redis-cluster://one?tls=yes",
+        "redis-cluster://one?db=0",
+        "redis-cluster:///0",
     ] {
         assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");
     }
@@ -173,11 +225,11 @@ fn a_url_with_tls_keeps_its_other_parts() {
     let config: RedisConfig = "rediss://u:p@host:7000/3".parse().unwrap();
 
     let is_tls = matches!(
-        config.server.addr(),
+        server(&config).addr(),
         ConnectionAddr::TcpTls { host, port: 7000, insecure: false, .. } if host == "host"
     );
     assert!(is_tls);
-    assert_eq!(config.server.redis_settings().db(), 3);
+    assert_eq!(server(&config).redis_settings().db(), 3);
     assert_eq!(
         error("rediss://host#insecure").kind(),
         ErrorKind::InvalidConfig

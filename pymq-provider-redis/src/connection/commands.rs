@@ -1,4 +1,4 @@
-//! [`Commands`]: the one connection for every command that does not block.
+//! [`Commands`]: runs every command that does not block.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pymq_core::{ErrorKind, Result};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
-use super::connector::Connector;
 use super::dialer::{Connection, read};
 use super::fault::{Fault, Remedy};
 use super::from_reply::FromReply;
 use super::pipeline::Hold;
 use super::resp::{Command, Reply};
+use super::route::{Redirect, Route};
 use super::script::Script;
-use super::supervisor::supervise;
-use crate::core::HealthReporter;
 
 /// The pause before a command is sent again because the server was not ready for it.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -28,65 +24,42 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// server that was stopped sends the answer when it continues.
 const LATE_ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// The one connection for commands, replaced whenever it is lost. Cheap to clone.
+/// Sends commands on the one connection for them, which is replaced whenever it is lost. On a
+/// cluster, there is one to each node, and a handle sends to the node that owns its slot. Cheap to
+/// clone.
 ///
 /// Every call ends within the `op_timeout`. A command that was never sent waits for a connection.
 /// A command that may have run is not sent again: its error says that the outcome is unknown.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
-    connector: Connector,
-    state: watch::Receiver<State>,
+    route: Route,
+    op_timeout: Duration,
     /// A command may be sent twice.
     repeatable: bool,
     /// The answer must not be lost.
     must_keep_answer: bool,
     /// The deadline of each command, in place of the `op_timeout`.
     until: Option<Instant>,
-    /// The server's clock.
-    clock: Arc<Clock>,
-}
-
-/// The state of the connection. Only [`supervise`] writes it.
-#[derive(Clone, Debug)]
-pub(super) enum State {
-    Up(Arc<Connection>),
-    /// With the failure of the last attempt to connect.
-    Down(Option<Fault>),
-    Closed,
 }
 
 impl Commands {
-    /// Starts on the first connection. Spawn the returned supervisor: it runs until `disconnect` is
-    /// cancelled.
-    pub(crate) fn new(
-        connector: Connector,
-        first: Connection,
-        health: HealthReporter,
-        disconnect: CancellationToken,
-    ) -> (Self, impl Future<Output = ()>) {
-        let first = Arc::new(first);
-        let (sender, state) = watch::channel(State::Up(Arc::clone(&first)));
-        let clock = Arc::<Clock>::default();
-        let its_clock = Arc::clone(&clock);
-        let supervisor = supervise(
-            connector.clone(),
-            first,
-            sender,
-            health,
-            its_clock,
-            disconnect,
-        );
-        (
-            Self {
-                connector,
-                state,
-                repeatable: false,
-                must_keep_answer: false,
-                until: None,
-                clock,
-            },
-            supervisor,
-        )
+    pub(super) fn new(route: Route, op_timeout: Duration) -> Self {
+        Self {
+            route,
+            op_timeout,
+            repeatable: false,
+            must_keep_answer: false,
+            until: None,
+        }
+    }
+
+    /// Returns a handle whose commands are about this key. On a cluster, they go to the node that
+    /// owns it.
+    pub(crate) fn of(&self, key: impl FnOnce() -> String) -> Self {
+        Self {
+            route: self.route.of(key),
+            ..self.clone()
+        }
     }
 
     /// Returns a handle whose commands are sent once more when their connection breaks. Use it for
@@ -125,7 +98,7 @@ impl Commands {
     ) -> Result<T> {
         self.try_query(make)
             .await
-            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
+            .map_err(|fault| fault.into_error(&context(), self.route.address()))
     }
 
     /// Runs a command and returns a [`Fault`], for callers that handle some faults.
@@ -156,7 +129,7 @@ impl Commands {
         command: Command,
         handler: impl FnOnce(Result<T, Fault>) + Send + 'static,
     ) -> Result<(), Fault> {
-        let connection = self.current().ok_or_else(Fault::no_connection)?;
+        let connection = self.route.current().ok_or_else(Fault::no_connection)?;
         let of = Arc::downgrade(&connection);
         let handler = Box::new(move |outcome: Result<Reply, Fault>| {
             if let Some(connection) = of.upgrade() {
@@ -174,7 +147,7 @@ impl Commands {
     /// Gathers commands until the hold is dropped, so that one write carries them. `None` if there
     /// is no connection now, or if they are gathered already.
     pub(crate) fn hold(&self) -> Option<Hold> {
-        self.current()?.hold()
+        self.route.current()?.hold()
     }
 
     /// Runs a script by its hash. Sends the full code where the server does not know the hash or
@@ -188,7 +161,7 @@ impl Commands {
     ) -> Result<T> {
         self.try_script(script, keys, args)
             .await
-            .map_err(|fault| fault.into_error(&context(), self.connector.address()))
+            .map_err(|fault| fault.into_error(&context(), self.route.address()))
     }
 
     /// Runs a script and returns a [`Fault`], for callers that do not know yet which operation
@@ -228,56 +201,32 @@ impl Commands {
     }
 
     /// Returns what is known of the server's clock.
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+    pub(crate) fn clock(&self) -> Arc<Clock> {
+        self.route.clock()
     }
 
     /// Asks the server for its time.
     pub(crate) async fn query_time(&self) -> Result<(), Fault> {
         let sent = std::time::Instant::now();
         let time = self.run(self.deadline(), || Command::new(["TIME"])).await?;
-        self.clock.learn(sent, time);
+        self.clock().learn(sent, time);
         Ok(())
     }
 
     /// Tells whether there is a connection now.
     pub(crate) fn is_up(&self) -> bool {
-        self.current()
-            .is_some_and(|connection| !connection.lost.is_cancelled())
+        let current = self.route.current();
+        current.is_some_and(|connection| !connection.lost.is_cancelled())
     }
 
     /// Returns why there is no connection now, or `None` if there is one.
     pub(crate) fn why_down(&self) -> Option<Fault> {
-        match &*self.state.borrow() {
-            State::Up(connection) if !connection.lost.is_cancelled() => None,
-            State::Down(Some(fault)) => Some(fault.clone().with_known_outcome()),
-            State::Up(_) | State::Down(None) => Some(Fault::no_connection()),
-            State::Closed => Some(Fault::closed()),
-        }
+        self.route.why_down()
     }
 
     /// Waits until the current connection is lost, or the next one if there is none now.
     pub(crate) fn loss(&self) -> impl Future<Output = ()> + Send + use<> {
-        let now = self.current().map(|connection| connection.lost.clone());
-        let mut state = self.state.clone();
-        async move {
-            let lost = match now {
-                Some(lost) => lost,
-                None => match state.wait_for(|state| matches!(state, State::Up(_))).await {
-                    Ok(state) => match &*state {
-                        State::Up(connection) => connection.lost.clone(),
-                        State::Down(_) | State::Closed => return,
-                    },
-                    // The runtime is shutting down.
-                    Err(_) => return,
-                },
-            };
-            lost.cancelled().await;
-        }
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Closed)
+        self.route.loss()
     }
 
     /// Returns the deadline of an operation that begins now.
@@ -286,8 +235,7 @@ impl Commands {
     }
 
     fn deadline_from(&self, now: Instant) -> Instant {
-        self.until
-            .unwrap_or_else(|| now + self.connector.op_timeout())
+        self.until.unwrap_or_else(|| now + self.op_timeout)
     }
 
     async fn run<T: FromReply>(
@@ -296,46 +244,69 @@ impl Commands {
         make: impl Fn() -> Command + Send + Sync,
     ) -> Result<T, Fault> {
         let mut repeatable = self.repeatable;
+        let mut redirect = None;
+        let mut was_redirected = false;
         loop {
-            let connection = match self.current() {
-                Some(connection) => connection,
-                None => Box::pin(self.next(deadline)).await?,
+            let connection = match (&redirect, self.route.current()) {
+                (None, Some(connection)) => connection,
+                _ => Box::pin(self.route.next(redirect.as_ref(), deadline)).await?,
             };
-            let outcome = if self.must_keep_answer {
-                Box::pin(self.run_to_answer(&connection, deadline, make())).await
+            let is_asking = matches!(redirect.take(), Some(Redirect::Ask(_)));
+            let command = make();
+            let is_one = command.is_one();
+            let outcome = if is_asking {
+                let outcome = self.send(&connection, deadline, command.asking()).await;
+                outcome.and_then(answer_after_asking)
             } else {
-                let outcome = match connection.send(make(), deadline) {
-                    Ok(pending) => pending.await,
-                    Err(fault) => Err(fault),
-                };
-                if matches!(&outcome, Err(fault) if fault.kind == ErrorKind::Timeout) {
-                    connection.note_timeout();
-                }
-                outcome
+                self.send(&connection, deadline, command).await
             };
-            let fault = match outcome {
-                Ok(reply) => match read(reply) {
-                    Ok(value) => {
-                        connection.note_answer();
-                        return Ok(value);
-                    }
-                    Err(fault) => fault,
-                },
+            let fault = match outcome.and_then(read) {
+                Ok(value) => {
+                    connection.note_answer();
+                    return Ok(value);
+                }
                 Err(fault) => fault,
             };
             match fault.remedy {
-                Remedy::Wait => {}
+                Remedy::Wait => self.route.note_trouble(),
+                Remedy::Redirect => {
+                    redirect = self.route.redirect(&fault);
+                    // Each of several commands would have to ask.
+                    redirect = redirect.filter(|to| is_one || matches!(to, Redirect::Moved));
+                    // At once, but not in a circle.
+                    if redirect.is_some() && !std::mem::replace(&mut was_redirected, true) {
+                        continue;
+                    }
+                }
                 Remedy::Lost if fault.is_unsent() => {}
                 Remedy::Reconnect => connection.abandon(),
                 Remedy::Lost if repeatable => repeatable = false,
-                Remedy::Lost if self.is_closed() => return Err(fault.into_closed()),
-                Remedy::Lost | Remedy::FullScript | Remedy::None => return Err(fault),
+                Remedy::Lost if self.route.is_closed() => return Err(fault.into_closed()),
+                Remedy::Lost | Remedy::FullScript | Remedy::None => {
+                    return Err(self.route.locate(fault));
+                }
             }
             if Instant::now() + RETRY_DELAY >= deadline {
-                return Err(fault);
+                return Err(self.route.locate(fault));
             }
             sleep(RETRY_DELAY).await;
         }
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        deadline: Instant,
+        command: Command,
+    ) -> Result<Reply, Fault> {
+        if self.must_keep_answer {
+            return Box::pin(self.run_to_answer(connection, deadline, command)).await;
+        }
+        let outcome = connection.send(command, deadline)?.await;
+        if matches!(&outcome, Err(fault) if fault.kind == ErrorKind::Timeout) {
+            connection.note_timeout();
+        }
+        outcome
     }
 
     /// Waits for an answer beyond the deadline, without a limit as long as its connection lasts.
@@ -350,7 +321,6 @@ impl Commands {
             return outcome;
         }
         connection.note_timeout();
-        let mut state = self.state.clone();
         let given_up = async {
             connection.lost.cancelled().await;
             sleep(LATE_ANSWER_LIMIT).await;
@@ -358,41 +328,15 @@ impl Commands {
         tokio::select! {
             outcome = answer => outcome,
             () = given_up => Err(Fault::timeout()),
-            _closed = state.wait_for(|state| matches!(state, State::Closed)) => Err(Fault::closed()),
+            () = self.route.closed() => Err(Fault::closed()),
         }
     }
+}
 
-    /// Returns the current connection.
-    fn current(&self) -> Option<Arc<Connection>> {
-        match &*self.state.borrow() {
-            State::Up(connection) => Some(Arc::clone(connection)),
-            State::Down(_) | State::Closed => None,
-        }
-    }
-
-    /// Waits for a connection until the deadline.
-    async fn next(&self, deadline: Instant) -> Result<Arc<Connection>, Fault> {
-        let mut state = self.state.clone();
-        let found = timeout_at(
-            deadline,
-            state.wait_for(|state| match state {
-                State::Up(connection) => !connection.lost.is_cancelled(),
-                State::Down(_) => false,
-                State::Closed => true,
-            }),
-        );
-        match found.await {
-            Ok(Ok(state)) => match &*state {
-                State::Up(connection) => return Ok(Arc::clone(connection)),
-                State::Down(_) | State::Closed => return Err(Fault::closed()),
-            },
-            // The supervisor has ended: the runtime is shutting down.
-            Ok(Err(_)) => return Err(Fault::closed()),
-            Err(_elapsed) => {}
-        }
-        match &*self.state.borrow() {
-            State::Down(Some(fault)) => Err(fault.clone()),
-            _ => Err(Fault::no_connection()),
-        }
+/// Returns the answer to the command that came after `ASKING`.
+fn answer_after_asking(reply: Reply) -> Result<Reply, Fault> {
+    match reply {
+        Reply::List(mut answers) => answers.pop().ok_or_else(Fault::unexpected),
+        reply => Ok(reply),
     }
 }

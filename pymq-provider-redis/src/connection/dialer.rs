@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff;
-use super::fault::{Fault, IS_CLUSTER, Remedy, TOO_OLD};
+use super::fault::{Fault, Remedy, TOO_OLD};
 use super::from_reply::FromReply;
 use super::pipeline::{Expected, Handler, Hold, Pending, Pipeline};
 use super::resp::{Command, Reply};
@@ -20,6 +20,9 @@ use super::socket::Address;
 
 /// After a connection that was shorter than this, the next attempt waits.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// The host and the port of a server.
+pub(super) type Place = (String, u16);
 
 /// The address of a server and what is needed to use it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,6 +41,10 @@ pub(super) enum Kind {
     /// The master that a sentinel names.
     Master,
     Sentinel,
+    /// Any node of a cluster.
+    Member,
+    /// A node of a cluster that owns slots.
+    Owner,
 }
 
 /// A connection, and a token that is cancelled when the connection is lost or abandoned.
@@ -78,6 +85,14 @@ impl Dialer {
         })
     }
 
+    /// Returns the same dialer for what the server must be.
+    pub(super) fn of_kind(&self, kind: Kind) -> Self {
+        Self {
+            kind,
+            ..self.clone()
+        }
+    }
+
     /// Returns the dialer of another server with the same credentials.
     pub(super) fn elsewhere(&self, host: String, port: u16) -> io::Result<Self> {
         Ok(Self {
@@ -97,6 +112,11 @@ impl Dialer {
     /// Returns the address of the server. It holds no secrets.
     pub(super) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// Returns the host of the server.
+    pub(super) fn host(&self) -> &str {
+        self.address.host()
     }
 
     /// Connects once. `lost` is cancelled when the connection is lost, and abandons it when it is
@@ -173,13 +193,23 @@ impl Kind {
         const IS_SENTINEL: &str = "the server is a sentinel: write \
             `redis-sentinel://host:port/name-of-the-master`";
         const IS_NO_SENTINEL: &str = "the server is not a sentinel: write `redis://host:port`";
+        const IS_CLUSTER: &str = "the server is part of a cluster: write \
+            `redis-cluster://host:port`";
+        const IS_NO_CLUSTER: &str =
+            "the server is not part of a cluster: write `redis://host:port`";
         const IS_NO_MASTER: &str = "the sentinels name a server that is not the master";
+        const IS_NO_OWNER: &str = "the node of the cluster is a replica";
         let refused = |kind, cause| Err(Fault::new(kind, cause));
         match (self, mode) {
             (Self::Sentinel, Some("sentinel")) => Ok(()),
             (Self::Sentinel, Some(_)) => refused(ErrorKind::InvalidConfig, IS_NO_SENTINEL),
             (_, Some("sentinel")) => refused(ErrorKind::InvalidConfig, IS_SENTINEL),
-            (_, Some("cluster")) => refused(ErrorKind::Unsupported, IS_CLUSTER),
+            (Self::Owner, Some("cluster")) if role != Some("master") => {
+                refused(ErrorKind::Disconnected, IS_NO_OWNER)
+            }
+            (Self::Owner | Self::Member, Some("cluster")) => Ok(()),
+            (Self::Owner | Self::Member, _) => refused(ErrorKind::InvalidConfig, IS_NO_CLUSTER),
+            (_, Some("cluster")) => refused(ErrorKind::InvalidConfig, IS_CLUSTER),
             (Self::Master, _) if role != Some("master") => {
                 refused(ErrorKind::Disconnected, IS_NO_MASTER)
             }
@@ -357,6 +387,10 @@ mod tests {
         assert!(!check(Kind::Server, "sentinel", ""));
         assert!(!check(Kind::Server, "cluster", "master"));
         assert!(!check(Kind::Master, "cluster", "master"));
+        assert!(check(Kind::Owner, "cluster", "master"));
+        assert!(!check(Kind::Owner, "cluster", "replica"));
+        assert!(check(Kind::Member, "cluster", "replica"));
+        assert!(!check(Kind::Member, "standalone", "master"));
         // What does not say is what it was before `HELLO` said it.
         assert!(Kind::Server.check(None, None).is_ok());
     }

@@ -7,6 +7,9 @@ use std::{fmt, io};
 
 use pymq_core::{Error, ErrorKind};
 
+use super::dialer::Place;
+use crate::slot::Slot;
+
 /// A failure, before it is known which operation of the user it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {
@@ -36,10 +39,22 @@ pub(crate) enum Remedy {
     Wait,
     /// Send the command again on a new connection: it was not run.
     Reconnect,
+    /// Send the command to another node of the cluster, see [`Redirection`]: it was not run.
+    Redirect,
     /// Open a new connection. The command was not run, or its outcome is unknown.
     Lost,
     /// Send the full script: the server refused its hash or does not know it.
     FullScript,
+}
+
+/// What a node of a cluster says about a slot that is not its own.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Redirection {
+    pub(super) slot: Slot,
+    /// The host may be empty: then it is that of the node itself.
+    pub(super) to: Place,
+    /// The slot is still on its way there: ask for it each time.
+    pub(super) must_ask: bool,
 }
 
 impl Fault {
@@ -54,10 +69,10 @@ impl Fault {
         }
     }
 
-    /// Returns the same fault with the address of the server that it is about.
+    /// Returns the same fault with the address of the server that it is about, unless it has one.
     pub(crate) fn at(self, node: &str) -> Self {
         Self {
-            node: Some(node.into()),
+            node: Some(self.node.unwrap_or_else(|| node.into())),
             ..self
         }
     }
@@ -244,6 +259,26 @@ impl Fault {
         self
     }
 
+    /// Returns where the command must go instead, if the node said so.
+    pub(super) fn redirection(&self) -> Option<Redirection> {
+        let Some(Source::Reply(text)) = self.source.as_deref() else {
+            return None;
+        };
+        let mut words = text.split(' ');
+        let must_ask = match words.next()? {
+            "ASK" => true,
+            "MOVED" => false,
+            _ => return None,
+        };
+        let slot = Slot::from_number(words.next()?.parse().ok()?)?;
+        let (host, port) = words.next()?.rsplit_once(':')?;
+        Some(Redirection {
+            slot,
+            to: (host.to_owned(), port.parse().ok()?),
+            must_ask,
+        })
+    }
+
     /// Tells whether the connection was lost before the command was sent.
     pub(crate) fn is_unsent(&self) -> bool {
         self.remedy == Remedy::Lost && !self.outcome_unknown
@@ -281,8 +316,8 @@ fn is_unresolved(text: &str) -> bool {
 const CLOSED_AT_ONCE: &str = "the server closed the connection; is it a TLS port (use `rediss://`), \
     or at its limit of clients?";
 
-/// The cause for a server of a cluster.
-pub(crate) const IS_CLUSTER: &str = "the server is part of a cluster, which is not supported";
+/// The cause for a slot that another node owns.
+const HAS_MOVED: &str = "the slot belongs to another node of the cluster";
 
 /// The cause for a server before 6.2.
 pub(crate) const TOO_OLD: &str = "the server is older than Redis 6.2: upgrade it";

@@ -92,6 +92,16 @@ impl Command {
         }
     }
 
+    /// Returns the command to a node of a cluster that takes over a slot.
+    pub(super) fn asking(self) -> Self {
+        Self::new(["ASKING"]).then(self)
+    }
+
+    /// Tells whether it is not several commands.
+    pub(super) fn is_one(&self) -> bool {
+        self.replies_before == 0
+    }
+
     /// Returns the number of bytes.
     pub(super) fn len(&self) -> usize {
         self.head.len() + self.rest.iter().map(Bytes::len).sum::<usize>()

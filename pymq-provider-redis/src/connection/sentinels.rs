@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connector::Connector;
-use super::dialer::{Connection, Dialer};
+use super::dialer::{Connection, Dialer, Place};
 use super::fault::{Fault, Remedy};
 use super::from_reply::FromReply;
 use super::resp::{Command, Reply};
@@ -41,9 +41,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long an epoch counts after it was last named. Sentinels that are set up anew begin at zero.
 const EPOCH_LIFE: Duration = Duration::from_secs(10);
-
-/// The host and the port of a server.
-type Place = (String, u16);
 
 /// What a sentinel says.
 struct Naming {
@@ -261,7 +258,11 @@ impl Sentinels {
     /// Watches the sentinels without end. `reporter` makes the reporter of a connection to one.
     pub(crate) async fn watch(&self, reporter: impl Fn(&Connector) -> HealthReporter) {
         let watches = self.servers.iter().map(|sentinel| {
-            let sentinel = Connector::fixed(sentinel.clone(), self.connect_timeout);
+            let sentinel = Connector::fixed(
+                sentinel.clone(),
+                CancellationToken::new(),
+                self.connect_timeout,
+            );
             let health = reporter(&sentinel);
             self.watch_one(sentinel, health)
         });

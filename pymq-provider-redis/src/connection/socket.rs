@@ -79,6 +79,14 @@ impl Address {
         })
     }
 
+    /// Returns the host, or nothing for a socket without one.
+    pub(super) fn host(&self) -> &str {
+        match &self.address {
+            ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host,
+            _ => "",
+        }
+    }
+
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.address, ConnectionAddr::TcpTls { .. })
     }

@@ -252,7 +252,7 @@ impl Handoff {
             self.remove(&batch);
         }
         let connecting = self.connecting.get_or_insert_with(|| {
-            let connector = self.queue.shared().core.connector.clone();
+            let connector = self.queue.connector();
             Box::pin(async move { connector.connect_for_blocking().await })
         });
         let connected = connecting.await;
@@ -357,6 +357,7 @@ impl Handoff {
         if is_lost(&fault) {
             self.connection = None;
         }
+        self.queue.connector().note(&fault);
         let outcome = match fault.kind {
             // Redis refuses the blocking command because it may write.
             ErrorKind::OutOfMemory => {
@@ -383,7 +384,10 @@ impl Handoff {
 
 /// Tells whether the connection is unusable after this.
 fn is_lost(fault: &Fault) -> bool {
-    matches!(fault.remedy, Remedy::Lost | Remedy::Reconnect) || fault.kind == ErrorKind::Timeout
+    matches!(
+        fault.remedy,
+        Remedy::Lost | Remedy::Reconnect | Remedy::Redirect
+    ) || fault.kind == ErrorKind::Timeout
 }
 
 /// Returns a new reporter: a connection that no caller needs does not count as missing.

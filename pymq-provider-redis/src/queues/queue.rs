@@ -7,7 +7,7 @@ use bytes::Bytes;
 use pymq_core::{Error, ErrorKind, Result};
 
 use super::Shared;
-use crate::connection::{Command, Commands, Fault, FromReply, Script};
+use crate::connection::{Command, Commands, Connector, Fault, FromReply, Script};
 use crate::keys::QueueKeys;
 
 /// The most messages, and their bytes, that one script handles, as in `queue.lua`. It bounds how
@@ -70,7 +70,7 @@ impl Queue {
 
     /// Returns why there is no connection for commands now, or `None` if there is one.
     pub(super) fn why_down(&self) -> Option<Fault> {
-        self.shared.core.commands.why_down()
+        self.commands().why_down()
     }
 
     pub(super) fn keys(&self) -> QueueKeys {
@@ -78,7 +78,12 @@ impl Queue {
     }
 
     pub(super) fn commands(&self) -> Commands {
-        self.shared.core.commands.clone()
+        self.shared.core.commands.of(|| self.list())
+    }
+
+    /// Returns what opens connections to the server of the queue.
+    pub(super) fn connector(&self) -> Connector {
+        self.shared.core.connector.of(|| self.list())
     }
 
     pub(super) async fn query<T: FromReply>(

@@ -323,7 +323,7 @@ impl Taker {
 /// Sends a take and waits for its answer as long as its connection lasts.
 async fn send(queue: &Queue, number: u64, request: TakeRequest) -> Result<Taken> {
     let core = &queue.shared().core;
-    let lost = core.commands.loss();
+    let lost = queue.commands().loss();
     let take = queue.clone().take(number, request);
     let mut take = RunToCompletion::new(Arc::clone(queue.shared()), take);
     if let Ok(outcome) = timeout(core.connector.op_timeout(), &mut take).await {

@@ -78,16 +78,17 @@ impl AnswerSender {
             return;
         }
         let list = self.core.keys.name(&answer.inbox);
-        let clock = self.core.commands.clock();
-        let command = push_command(&list, std::slice::from_ref(&answer.payload), clock);
+        let commands = self.core.commands.of(|| list.clone());
+        let clock = commands.clock();
+        let command = push_command(&list, std::slice::from_ref(&answer.payload), &clock);
         let sent = Instant::now();
         let held = self.core.held.token();
         let (sender, kept) = (self.clone(), answer.clone());
         let is_sending = SendingOnDrop(Arc::clone(&self.is_sending));
-        let started = self.core.commands.start(command, move |replies| {
+        let started = commands.start(command, move |replies| {
             drop(is_sending);
             match replies.and_then(pushed) {
-                Ok(time) => learn(&sender.core, sent, time),
+                Ok(time) => learn(&clock, sent, time),
                 Err(fault) if fault.may_have_run() => {
                     let core = sender.core;
                     core.clone()
@@ -140,9 +141,9 @@ fn pushed(replies: Vec<Reply>) -> Result<Option<(i64, i64)>, Fault> {
     Ok(replies.nth(1).and_then(FromReply::from_reply))
 }
 
-fn learn(core: &Core, sent: Instant, time: Option<(i64, i64)>) {
+fn learn(clock: &Clock, sent: Instant, time: Option<(i64, i64)>) {
     if let Some(time) = time {
-        core.commands.clock().learn(sent, time);
+        clock.learn(sent, time);
     }
 }
 
@@ -172,22 +173,22 @@ async fn push_all(core: &Core, inbox: String, mut payloads: Vec<Bytes>) {
 /// Pushes answers into one inbox.
 async fn push(core: &Core, inbox: &str, payloads: &[Bytes]) {
     let list = core.keys.name(inbox);
+    let commands = core.commands.of(|| list.clone());
     let sent = Instant::now();
-    let replies = core
-        .commands
-        .try_query(|| push_command(&list, payloads, core.commands.clock()))
+    let replies = commands
+        .try_query(|| push_command(&list, payloads, &commands.clock()))
         .await;
     let pushed = match replies.and_then(pushed) {
         // Nothing was pushed. The script passes where memory is short, and waits for the server.
         Err(fault) if !fault.may_have_run() => {
             let keys = [list];
-            let time = core.commands.try_script(&ANSWER, &keys, payloads);
+            let time = commands.try_script(&ANSWER, &keys, payloads);
             time.await.map(Some)
         }
         pushed => pushed,
     };
     match pushed {
-        Ok(time) => learn(core, sent, time),
+        Ok(time) => learn(&commands.clock(), sent, time),
         Err(fault) => lost(core, inbox, payloads.len(), &fault).await,
     }
 }
@@ -208,6 +209,7 @@ async fn lost(core: &Core, inbox: &str, answers: usize, fault: &Fault) {
     let list = core.keys.name(inbox);
     let expired: Result<(), Fault> = core
         .commands
+        .of(|| list.clone())
         .repeatable()
         .try_query(|| Command::new(expire(&list)))
         .await;

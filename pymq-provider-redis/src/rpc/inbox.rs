@@ -35,13 +35,11 @@ impl Shared {
             () = self.keep_draining() => {}
         }
         drop(ending);
-        if self.core.commands.is_up() {
-            let del = || Command::new(["DEL", &self.core.keys.name(&self.inbox)]);
-            let deleted: Result<()> = self
-                .core
-                .commands
-                .query(|| "redis: close".to_owned(), del)
-                .await;
+        let list = || self.core.keys.name(&self.inbox);
+        let commands = self.core.commands.of(list);
+        if commands.is_up() {
+            let del = || Command::new(["DEL", &list()]);
+            let deleted: Result<()> = commands.query(|| "redis: close".to_owned(), del).await;
             if let Err(error) = deleted {
                 tracing::debug!(queue = self.inbox, %error, "cannot delete the inbox, it expires");
             }
@@ -51,9 +49,10 @@ impl Shared {
     async fn keep_draining(self: &Arc<Self>) {
         let mut last = None;
         let mut health = self.core.health_reporter("replies");
+        let connector = self.core.connector.of(|| self.core.keys.name(&self.inbox));
         loop {
             let report = |fault| health.down(fault);
-            let connection = self.core.connector.reconnect(last, drop, report).await;
+            let connection = connector.reconnect(last, drop, report).await;
             health.up();
             let connection = Arc::new(connection);
             let Some(fault) = self.take_from(&connection).await else {
@@ -71,6 +70,7 @@ impl Shared {
             } else {
                 connection.lost.cancel();
             }
+            connector.note(&fault);
             health.down(fault);
             last = Some(connection.history());
         }
@@ -114,7 +114,7 @@ impl Shared {
             }
             let fault = fault?;
             match fault.remedy {
-                Remedy::Lost | Remedy::Reconnect => return Some(fault),
+                Remedy::Lost | Remedy::Reconnect | Remedy::Redirect => return Some(fault),
                 // It is transient, and the answers stay in the list.
                 Remedy::Wait => {}
                 // The server refuses: no call gets an answer, and each caller gets the cause.

@@ -1,11 +1,13 @@
 //! [`RequestSender`]: one task sends the requests of all callers, so that many calls take few round
 //! trips.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pymq_core::provider::ReplyInlet;
 use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::RequestParts;
@@ -14,6 +16,9 @@ use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Reply, Script, send_i
 use crate::core::Core;
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
+
+/// The pause before a channel is looked at again that had no server.
+const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// Sends the requests of callers. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -83,26 +88,48 @@ async fn run(core: Core, receiver: mpsc::Receiver<Call>) {
     }
 }
 
-async fn publish_all(core: &Core, mut batch: Vec<Call>) {
+async fn publish_all(core: &Core, batch: Vec<Call>) {
+    let unserved = publish_in_parts(core, batch).await;
+    if !unserved.is_empty() {
+        core.spawn(find_servers(core.clone(), unserved));
+    }
+}
+
+/// Publishes requests whose channels had no server. That may be wrong for a moment: on a cluster,
+/// servers and callers may not know yet that the node of the channels has changed.
+async fn find_servers(core: Core, mut unserved: Vec<Call>) {
+    while !unserved.is_empty() && core.connector.is_unsettled().await {
+        sleep(SEARCH_PAUSE).await;
+        unserved = publish_in_parts(&core, unserved).await;
+    }
+    for call in unserved {
+        call.finish(&core, Ok(0));
+    }
+}
+
+/// Publishes requests. Returns those without a server, on a cluster.
+async fn publish_in_parts(core: &Core, mut batch: Vec<Call>) -> Vec<Call> {
     // Requests to one channel go together, in their order.
     batch.sort_by(|a, b| a.group().cmp(&b.group()));
-    let mut too_late = Vec::new();
+    let (mut too_late, mut unserved) = (Vec::new(), Vec::new());
     while !batch.is_empty() {
         let part = take_batch(&mut batch, |call| call.request.len());
-        too_late.extend(publish(core, part).await);
+        too_late.extend(publish(core, part, &mut unserved).await);
     }
     // Their callers still wait, so the clock of the server was set. The answer contained the new
     // time.
     while !too_late.is_empty() {
         let part = take_batch(&mut too_late, |call| call.request.len());
-        for call in publish(core, part).await {
+        for call in publish(core, part, &mut unserved).await {
             call.finish(core, Err(Fault::timeout().with_known_outcome()));
         }
     }
+    unserved
 }
 
 /// Publishes requests. Returns those that the server refused as late although their callers wait.
-async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
+/// Adds those without a server, on a cluster.
+async fn publish(core: &Core, batch: Vec<Call>, unserved: &mut Vec<Call>) -> Vec<Call> {
     let now = Instant::now();
     let (late, mut batch): (Vec<_>, Vec<_>) =
         batch.into_iter().partition(|call| call.until() <= now);
@@ -145,7 +172,11 @@ async fn publish(core: &Core, batch: Vec<Call>) -> Vec<Call> {
         };
         for (number, call) in calls.by_ref().take(size) {
             if !late.contains(&number) {
-                call.finish(core, servers.clone());
+                if matches!(servers, Ok(0)) && core.connector.cluster().is_some() {
+                    unserved.push(call);
+                } else {
+                    call.finish(core, servers.clone());
+                }
             } else if !call.caller.is_cancelled() {
                 too_late.push(call);
             }
@@ -160,7 +191,7 @@ type Published = ((i64, i64), Vec<Reply>, Vec<usize>);
 /// Publishes requests, and returns when they were sent with the answer.
 async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published, Fault>) {
     let sent = Instant::now();
-    let published = commands.try_script_with(&CALL, || args(commands.clock(), batch));
+    let published = commands.try_script_with(&CALL, || args(&commands.clock(), batch));
     (sent, published.await)
 }
 

@@ -12,6 +12,7 @@
 mod server;
 
 mod bounds;
+mod cluster;
 mod connecting;
 mod disrupted_calls;
 mod disruption;

@@ -2,7 +2,7 @@
 
 use pymq_core::ErrorKind;
 
-use super::{Fault, IS_CLUSTER, Remedy};
+use super::{Fault, HAS_MOVED, Remedy};
 
 impl Fault {
     pub(super) fn of_code(code: &str, details: &str) -> Self {
@@ -59,7 +59,12 @@ impl Fault {
                 "the server cannot save its data and refuses writes",
                 Remedy::None,
             ),
-            "MOVED" | "ASK" | "CROSSSLOT" => (ErrorKind::Unsupported, IS_CLUSTER, Remedy::None),
+            "MOVED" | "ASK" => (ErrorKind::Disconnected, HAS_MOVED, Remedy::Redirect),
+            "CROSSSLOT" => (
+                ErrorKind::Provider,
+                "the keys belong to different slots of the cluster",
+                Remedy::None,
+            ),
             "BUSY" => (
                 ErrorKind::Disconnected,
                 "the server is busy with a slow script",

@@ -21,8 +21,9 @@ fn each_code_has_its_kind() {
         ("BUSY", ErrorKind::Disconnected, Remedy::Wait),
         ("NOREPLICAS", ErrorKind::Disconnected, Remedy::Wait),
         ("UNBLOCKED", ErrorKind::Disconnected, Remedy::Reconnect),
-        ("MOVED", ErrorKind::Unsupported, Remedy::None),
-        ("CROSSSLOT", ErrorKind::Unsupported, Remedy::None),
+        ("MOVED", ErrorKind::Disconnected, Remedy::Redirect),
+        ("ASK", ErrorKind::Disconnected, Remedy::Redirect),
+        ("CROSSSLOT", ErrorKind::Provider, Remedy::None),
         ("MISCONF", ErrorKind::Provider, Remedy::None),
     ] {
         let fault = fault(code, "");
@@ -127,4 +128,21 @@ fn a_broken_connection_leaves_the_outcome_open_and_a_refusal_does_not() {
         refused.to_string(),
         "redis: put to `q`: the server has reached its `maxmemory` (h:1): out of memory"
     );
+}
+
+#[test]
+fn a_node_of_a_cluster_says_where_a_slot_is() {
+    let moved = fault("MOVED", "3999 10.0.0.1:6381").redirection().unwrap();
+    assert_eq!(moved.slot, Slot::from_number(3_999).unwrap());
+    assert_eq!(moved.to, ("10.0.0.1".to_owned(), 6_381));
+    assert!(!moved.must_ask);
+
+    let ask = fault("ASK", "7 ::1:6381").redirection().unwrap();
+    assert_eq!(ask.to, ("::1".to_owned(), 6_381));
+    assert!(ask.must_ask);
+
+    for details in ["", "x a:1", "16384 a:1", "1 a", "1 a:x"] {
+        assert!(fault("MOVED", details).redirection().is_none(), "{details}");
+    }
+    assert!(fault("ERR", "1 a:1").redirection().is_none());
 }

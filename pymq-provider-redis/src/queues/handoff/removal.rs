@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep};
 
 use super::is_lost;
-use crate::connection::{self, Command, CommandWriter, Connection, Fault, Reply};
+use crate::connection::{self, Command, CommandWriter, Connection, Fault, Remedy, Reply};
 use crate::keys::QueueKeys;
 use crate::queues::queue::Queue;
 
@@ -31,7 +31,7 @@ impl Removal {
     pub(super) fn start(self, queue: &Queue, connection: Option<&Connection>) {
         let again = RemoveAgain(Some((queue.clone(), self.clone())));
         let note = move |outcome: Result<Reply, Fault>| {
-            if outcome.is_ok() {
+            if outcome.and_then(removed).is_ok() {
                 again.disarm();
             }
         };
@@ -56,6 +56,15 @@ impl Removal {
     }
 }
 
+/// Tells why one of the two commands was refused, if it was: the slot of the queue may move to
+/// another node of a cluster between them.
+fn removed(answer: Reply) -> Result<(), Fault> {
+    match answer {
+        Reply::List(answers) => answers.into_iter().try_for_each(connection::read),
+        answer => connection::read(answer),
+    }
+}
+
 /// Repeats a removal on the connection for commands when it is dropped, unless it is disarmed.
 struct RemoveAgain(Option<(Queue, Removal)>);
 
@@ -71,8 +80,12 @@ impl Drop for RemoveAgain {
             queue.clone().shared().spawn(async move {
                 let commands = queue.commands().repeatable();
                 let mut failures = 0;
-                while let Err(fault) = commands.try_query::<()>(|| removal.command()).await {
-                    if !is_lost(&fault) {
+                while let Err(fault) = commands
+                    .try_query(|| removal.command())
+                    .await
+                    .and_then(removed)
+                {
+                    if !is_lost(&fault) && fault.remedy != Remedy::Wait {
                         tracing::error!(
                             queue = queue.name(),
                             "cannot remove a message that was delivered, it comes again: {fault}"
