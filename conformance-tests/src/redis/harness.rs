@@ -28,6 +28,9 @@ const LEFTOVER_LIMIT: Duration = Duration::from_secs(3);
 /// What makes a server require a password.
 const PASSWORD: [&str; 3] = ["default", "resetpass", ">sesame"];
 
+/// What a user needs on a cluster, beside the rights on one server.
+const CLUSTER_RIGHTS: [&str; 3] = ["+cluster|slots", "+cluster|nodes", "+asking"];
+
 /// A namespace on the shared server, or on the shared cluster.
 #[derive(Debug)]
 pub struct RedisHarness {
@@ -111,8 +114,9 @@ impl RedisHarness {
         let namespace = Uuid::new_v4().simple().to_string();
         let mut user = redis::cmd("ACL");
         user.arg("SETUSER").arg(&namespace);
-        // The rights of the shared server.
-        app_user().skip(1).chain(["&*"]).for_each(|word| {
+        // The rights of the shared server, and those that a cluster needs.
+        let rights = app_user().skip(1).chain(["&*"]).chain(CLUSTER_RIGHTS);
+        rights.for_each(|word| {
             user.arg(word);
         });
         cluster.run::<()>(&user).await?;
