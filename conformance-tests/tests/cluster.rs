@@ -144,11 +144,12 @@ async fn a_slot_that_is_half_moved_answers_ask_and_tryagain() -> Outcome {
 async fn a_master_that_is_gone_is_replaced_by_its_replica() -> Outcome {
     let cluster = Cluster::start(3, 1, &[]).await?;
     let key = "jobs";
-    let killed = cluster.owner(key).await?;
+    let (killed, slot) = (cluster.owner(key).await?, cluster.slot(key).await?);
     let replica = cluster.replicas(killed.port()).await?[0];
     set(killed, key, 1).await?;
 
     killed.kill().await?;
+    assert_eq!(cluster.slot(key).await?, slot);
     cluster.wait_for_promotion(killed.port()).await?;
 
     assert_eq!(cluster.owner(key).await?.port(), replica.port());

@@ -1,12 +1,13 @@
 //! The hash slots: which node has one, and how one moves to another node.
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_ok};
+use tokio::time::timeout;
 
 use super::view::View;
 use super::{Cluster, cluster};
 use crate::Failure;
 use crate::redis::Controlled;
-use crate::redis::agreement::until;
+use crate::redis::agreement::{ASK, until};
 
 /// So many keys move at once.
 const BATCH: usize = 100;
@@ -21,11 +22,16 @@ impl Cluster {
     ///
     /// If no node answers.
     pub async fn slot(&self, key: &str) -> Result<u16, Failure> {
-        let node = self.masters().await?.into_iter().next();
-        let node = node.ok_or("the cluster has no master")?;
-        let mut command = redis::cmd("CLUSTER");
-        let command = command.arg("KEYSLOT").arg(key);
-        Ok(command.query_async(&mut node.raw().await?).await?)
+        let answers = self.nodes.iter().map(|node| {
+            Box::pin(async move {
+                let mut command = redis::cmd("CLUSTER");
+                let command = command.arg("KEYSLOT").arg(key);
+                Ok::<_, Failure>(command.query_async(&mut node.raw().await?).await?)
+            })
+        });
+        // Each node says the same, and some may not answer.
+        let (slot, _) = timeout(ASK, select_ok(answers)).await??;
+        Ok(slot)
     }
 
     /// Returns the master that has the slot of a key.
