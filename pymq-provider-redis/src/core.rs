@@ -56,6 +56,25 @@ impl Core {
         self.tasks.spawn_on(task, &self.runtime);
     }
 
+    /// Returns the same for the server of a remote.
+    pub(crate) fn of_remote(&self, remote: &str) -> Self {
+        let channel = || self.keys.remote(remote);
+        Self {
+            commands: self.commands.of(channel),
+            connector: self.connector.of(channel),
+            ..self.clone()
+        }
+    }
+
+    /// Returns how requests are published.
+    pub(crate) fn request_channels(&self) -> RequestChannels {
+        match self.connector.cluster() {
+            None => RequestChannels::Server,
+            Some(_) if self.version >= Version(7, 0) => RequestChannels::Slot,
+            Some(_) => RequestChannels::Cluster,
+        }
+    }
+
     /// Returns a reporter for a connection without which commands still work.
     pub(crate) fn health_reporter(&self, connection: &'static str) -> HealthReporter {
         HealthReporter::new(
@@ -72,6 +91,36 @@ impl Core {
             Err(Error::new(ErrorKind::Closed, context()))
         } else {
             Ok(())
+        }
+    }
+}
+
+/// Which servers a request can reach.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum RequestChannels {
+    /// Those that are connected to the one server, which counts them.
+    Server,
+    /// Those that are connected to the node that owns the slot of the channel, which counts them.
+    Slot,
+    /// As before, but also those that are connected to another node. That happens for a moment when
+    /// a slot moves. A node before version 7 has no channels of a slot.
+    Cluster,
+}
+
+impl RequestChannels {
+    /// Returns the command that publishes a request.
+    pub(crate) fn publish(self) -> &'static [u8] {
+        match self {
+            Self::Server | Self::Cluster => b"PUBLISH",
+            Self::Slot => b"SPUBLISH",
+        }
+    }
+
+    /// Returns the word of the command that counts the servers.
+    pub(crate) fn count(self) -> &'static [u8] {
+        match self {
+            Self::Server | Self::Cluster => b"NUMSUB",
+            Self::Slot => b"SHARDNUMSUB",
         }
     }
 }

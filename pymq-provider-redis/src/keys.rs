@@ -11,6 +11,13 @@ use crate::slot::{Slot, hash_tag};
 /// Redis.
 const VERSION: &str = "v1";
 
+/// The start of every name in Redis.
+const PREFIX: &str = "__eventbus:";
+
+/// How many slots of a cluster the remotes of a namespace are spread over. A process has one
+/// connection for each slot in which it serves a remote.
+const SPREAD: usize = 16;
+
 /// The start of the names of channels on which one server is reached.
 const SERVER_PREFIX: &str = "__pymq_server:v1:";
 
@@ -25,13 +32,12 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(namespace: &str, is_cluster: bool) -> Self {
         Self {
-            prefix: format!("__eventbus:{namespace}:").into(),
+            prefix: format!("{PREFIX}{namespace}:").into(),
             is_cluster,
         }
     }
 
-    /// Returns the key of the namespace. On a cluster, its node carries the topics and the remote
-    /// calls of the namespace.
+    /// Returns the key of the namespace. On a cluster, its node carries the topics.
     pub(crate) fn home(&self) -> &str {
         &self.prefix
     }
@@ -58,20 +64,37 @@ impl Keys {
         channel.strip_prefix(&*self.prefix)
     }
 
-    /// Returns the channel on which only one server of `channel` is reached. `server` identifies it.
+    /// Returns the channel of a remote: Python's name. On a cluster, Python has no peers, and the
+    /// remotes are spread over some slots. All names of one remote are in one of them.
+    pub(crate) fn remote(&self, remote: &str) -> String {
+        if !self.is_cluster {
+            return self.name(remote);
+        }
+        let namespace = &self.prefix[PREFIX.len()..self.prefix.len() - 1];
+        let spread = Slot::of(remote).index() % SPREAD;
+        format!("{PREFIX}{{{namespace}#{spread}}}:{remote}")
+    }
+
+    /// Returns the remote of a channel, and what the channels in the same slot begin with.
+    pub(crate) fn of_remote<'a>(&self, channel: &'a str) -> (&'a str, &'a str) {
+        if !self.is_cluster {
+            return (self.strip(channel).unwrap_or(channel), "");
+        }
+        let (slot, remote) = channel.split_once("}:").unwrap_or_default();
+        (remote, slot)
+    }
+
+    /// Returns the channel on which only one server of `remote` is reached. `server` identifies it.
     ///
     /// The name is outside of the namespace, so that no pattern matches it: the number of receivers
     /// of a request tells whether the server is there.
-    pub(crate) fn server(&self, channel: &str, server: &str) -> String {
-        format!("{SERVER_PREFIX}{server}:{}{channel}", self.prefix)
+    pub(crate) fn server(&self, remote: &str, server: &str) -> String {
+        format!("{SERVER_PREFIX}{server}:{}", self.remote(remote))
     }
 
-    /// Returns the claim key of a call to `channel`. The server that sets the key runs the call.
-    pub(crate) fn claim(&self, channel: &str, call: &str) -> String {
-        if self.is_cluster {
-            return companion_key(&self.prefix, &format!("claim:{channel}:{call}"));
-        }
-        companion_key(&self.name(channel), &format!("claim:{call}"))
+    /// Returns the claim key of a call to `remote`. The server that sets the key runs the call.
+    pub(crate) fn claim(&self, remote: &str, call: &str) -> String {
+        companion_key(&self.remote(remote), &format!("claim:{call}"))
     }
 
     /// Tells whether the keys of a queue are in one slot, if that matters.
@@ -204,12 +227,28 @@ mod tests {
     }
 
     #[test]
-    fn on_a_cluster_the_claims_of_all_remotes_are_at_home() {
+    fn on_a_cluster_all_names_of_a_remote_are_in_one_of_few_slots() {
         let keys = Keys::new("global", true);
+        let mut slots = std::collections::HashSet::new();
+        for n in 0..500 {
+            let remote = format!("a}}:{{b.f{n}");
+            let channel = keys.remote(&remote);
+            let slot = Slot::of(&channel);
+            assert_eq!(slot, Slot::of(&keys.server(&remote, "1")));
+            assert_eq!(slot, Slot::of(&keys.claim(&remote, "1")));
+            assert_eq!(keys.of_remote(&channel).0, remote);
+            slots.insert(slot);
+        }
+        assert_eq!(slots.len(), SPREAD);
+    }
 
-        let slot = Slot::of(&keys.claim("f", "1"));
+    #[test]
+    fn on_one_server_a_remote_has_pythons_name() {
+        let keys = Keys::new("global", false);
 
-        assert_eq!(slot, Slot::of(keys.home()));
+        assert_eq!(keys.remote("f"), "__eventbus:global:f");
+        assert_eq!(keys.of_remote("__eventbus:global:f"), ("f", ""));
+        assert_eq!(keys.claim("f", "1"), "{__eventbus:global:f}:v1:claim:1");
     }
 
     proptest! {

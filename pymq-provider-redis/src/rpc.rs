@@ -10,8 +10,9 @@ mod request_sender;
 mod routes;
 mod server;
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use pymq_core::provider::{Replies, RequestOptions, Requests, requests};
 use pymq_core::{Message, Result};
@@ -21,7 +22,7 @@ use self::calls::Calls;
 pub(crate) use self::envelope::request_frame;
 pub(crate) use self::server::Server;
 use self::server::{Reach, ServerShared};
-use crate::core::Core;
+use crate::core::{Core, RequestChannels};
 use crate::subscriptions::{Sink, Subscriptions, Target};
 
 /// The channels that a provider serves and calls.
@@ -30,6 +31,9 @@ pub(crate) struct Rpc {
     server_shared: Arc<ServerShared>,
     calls: Calls,
     subscriptions: Subscriptions,
+    /// On a cluster, those of each slot in which a remote is served, by what its channels begin
+    /// with.
+    by_slot: Mutex<HashMap<String, Subscriptions>>,
 }
 
 impl Rpc {
@@ -39,14 +43,21 @@ impl Rpc {
             calls: Calls::new(core.clone(), &subscriptions),
             server_shared: Arc::new(ServerShared::new(core, answers)),
             subscriptions,
+            by_slot: Mutex::default(),
         }
     }
 
     /// Serves a channel. Requests reach it when this returns. Dropping the future ends it.
     pub(crate) async fn listen(&self, channel: &str) -> Result<Requests> {
-        let (shared, subscriptions) = (&self.server_shared, &self.subscriptions);
-        let of_all = subscriptions.register(Target::Channel(shared.core.keys.name(channel)));
-        let of_one = subscriptions.register(Target::Channel(shared.channel(channel)));
+        let shared = &self.server_shared;
+        let core = shared.core.of_remote(channel);
+        let subscriptions = self.subscriptions_of(channel, &core);
+        let target = match core.request_channels() {
+            RequestChannels::Slot => Target::Shard,
+            RequestChannels::Server | RequestChannels::Cluster => Target::Channel,
+        };
+        let of_all = subscriptions.register(target(core.keys.remote(channel)));
+        let of_one = subscriptions.register(target(shared.channel(channel)));
         let (detach_all, detach_one) = (of_all.detach_fn(), of_one.detach_fn());
         let (inlet, requests) = requests(move |detached| {
             let detached = Arc::new(detached);
@@ -56,7 +67,13 @@ impl Rpc {
         let is_direct = Arc::default();
         let server = |reach| {
             let shared = Arc::clone(shared);
-            Sink::Remote(Server::new(shared, channel, inlet.clone(), reach))
+            Sink::Remote(Server::new(
+                shared,
+                core.clone(),
+                channel,
+                inlet.clone(),
+                reach,
+            ))
         };
         let context = || format!("redis: serve `{channel}`");
         let (attached, direct) = tokio::join!(
@@ -71,6 +88,20 @@ impl Rpc {
             }
         }
         Ok(requests)
+    }
+
+    /// Returns the subscriptions on the server of a remote, which is that of `core`.
+    fn subscriptions_of(&self, remote: &str, core: &Core) -> Subscriptions {
+        if core.connector.cluster().is_none() {
+            return self.subscriptions.clone();
+        }
+        let channel = core.keys.remote(remote);
+        let (_, slot) = core.keys.of_remote(&channel);
+        let mut by_slot = self.by_slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_slot = by_slot.entry(slot.to_owned());
+        of_slot
+            .or_insert_with(|| Subscriptions::new(core.clone()))
+            .clone()
     }
 
     /// Counts the calls that still wait for replies.

@@ -12,6 +12,7 @@ mod watch;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use pymq_core::provider::Detached;
 use pymq_core::{ErrorKind, Result};
 use tokio::sync::{Notify, watch::Sender};
@@ -66,6 +67,11 @@ impl Subscriptions {
             core,
             shared: Arc::new(shared),
         }
+    }
+
+    /// Tells whether keys may move to another server.
+    pub(crate) fn is_on_cluster(&self) -> bool {
+        self.core.connector.cluster().is_some()
     }
 
     /// Creates the identity of a local subscription to a target, before it is attached.
@@ -131,8 +137,9 @@ impl Subscriptions {
             _ => None,
         });
         let is_pattern = match parts.next().as_deref() {
-            Some(b"message") => false,
+            Some(b"message" | b"smessage") => false,
             Some(b"pmessage") => true,
+            Some(b"sunsubscribe") => return self.slot_moved(connection, parts.next().as_ref()),
             _ => return,
         };
         let pattern = if is_pattern { parts.next() } else { None };
@@ -169,6 +176,23 @@ impl Subscriptions {
         };
         let mut state = self.shared.lock();
         state.table.deliver(connection, target, topic, message);
+    }
+}
+
+impl Subscriptions {
+    /// Ends the connection if the server has ended a subscription by itself. It does so when the
+    /// slot of the channel moves to another node.
+    fn slot_moved(&self, connection: u64, channel: Option<&Bytes>) {
+        let state = self.shared.lock();
+        let is_needed = |channel: &Bytes| {
+            let channel = std::str::from_utf8(channel);
+            channel.is_ok_and(|channel| state.table.needs_shard(connection, channel))
+        };
+        if channel.is_some_and(is_needed)
+            && let Ok(current) = &*self.shared.connection.borrow()
+        {
+            current.lost.cancel();
+        }
     }
 }
 

@@ -29,7 +29,15 @@ const LEFTOVER_LIMIT: Duration = Duration::from_secs(3);
 const PASSWORD: [&str; 3] = ["default", "resetpass", ">sesame"];
 
 /// What a user needs on a cluster, beside the rights on one server.
-const CLUSTER_RIGHTS: [&str; 3] = ["+cluster|slots", "+cluster|nodes", "+asking"];
+const CLUSTER_RIGHTS: [&str; 7] = [
+    "+cluster|slots",
+    "+cluster|nodes",
+    "+asking",
+    "+ssubscribe",
+    "+sunsubscribe",
+    "+spublish",
+    "+pubsub|shardnumsub",
+];
 
 /// A namespace on the shared server, or on the shared cluster.
 #[derive(Debug)]

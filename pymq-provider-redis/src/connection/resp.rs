@@ -92,6 +92,15 @@ impl Command {
         }
     }
 
+    /// Joins another command to one without an answer.
+    pub(crate) fn answered_by(self, next: Self) -> Self {
+        let replies_before = next.replies_before;
+        Self {
+            replies_before,
+            ..self.then(next)
+        }
+    }
+
     /// Returns the command to a node of a cluster that takes over a slot.
     pub(super) fn asking(self) -> Self {
         Self::new(["ASKING"]).then(self)

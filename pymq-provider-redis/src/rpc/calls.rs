@@ -16,7 +16,7 @@ use super::envelope::{
 };
 use super::request_sender::{Caller, RequestSender};
 use super::routes::{Direct, Routes};
-use crate::connection::{Command, Fault};
+use crate::connection::{Command, Commands, Fault};
 use crate::core::Core;
 use crate::subscriptions::{Subscriptions, Watch};
 
@@ -155,7 +155,7 @@ impl Calls {
         let count = async {
             let (caller, counted) = oneshot::channel();
             let caller = Caller::All(caller);
-            let name = shared.core.keys.name(channel);
+            let name = shared.core.keys.remote(channel);
             let sent = shared.sender.send(name, request, caller, deadline).await;
             sent.map_err(failed)?;
             counted
@@ -179,7 +179,7 @@ impl Shared {
 
     /// Sends a request after the servers of its channel were counted.
     async fn count_and_send(&self, remote: &str, call: OneCall) -> Result<(), Fault> {
-        let (channel, caller) = (self.core.keys.name(remote), Caller::One(call.inlet));
+        let (channel, caller) = (self.core.keys.remote(remote), Caller::One(call.inlet));
         self.sender
             .send(channel, call.request, caller, call.deadline)
             .await
@@ -191,7 +191,7 @@ impl Shared {
         let time = match deadline {
             None => None,
             Some(deadline) => {
-                let clock = self.core.commands.clock();
+                let clock = self.commands(remote).clock();
                 let begin_by = clock.at(deadline.into_std(), now.into_std())?;
                 Some((deadline.saturating_duration_since(now), begin_by))
             }
@@ -213,7 +213,10 @@ impl Shared {
             return Ok((request, None));
         };
         let to = ToOne {
-            words: &[b"PUBLISH", direct.channel.as_bytes()],
+            words: &[
+                self.core.request_channels().publish(),
+                direct.channel.as_bytes(),
+            ],
             time: *time,
         };
         let (request, command) = write_request_to_one(remote, id, &self.inbox, message, &to)?;
@@ -229,7 +232,7 @@ impl Shared {
         call: OneCall,
         now: Instant,
     ) -> Result<(), OneCall> {
-        let commands = &self.core.commands;
+        let commands = self.commands(&direct.remote);
         let (shared, again) = (Arc::clone(self), call.clone());
         let started = commands.start_at(now, publish, move |receivers: Result<i64, Fault>| {
             match receivers {
@@ -244,6 +247,11 @@ impl Shared {
             return Err(call);
         }
         Ok(())
+    }
+
+    /// Returns the handle for commands to the server of a remote.
+    fn commands(&self, remote: &str) -> Commands {
+        self.core.commands.of(|| self.core.keys.remote(remote))
     }
 
     fn send_again(self: Arc<Self>, direct: Arc<Direct>, call: OneCall) {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use pymq_core::provider::ReplyInlet;
 use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::envelope::RequestParts;
 use super::take_batch;
 use crate::connection::{Clock, Commands, Fault, MAX_BATCH, Reply, Script, send_in_batches};
-use crate::core::Core;
+use crate::core::{Core, RequestChannels};
 
 static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
 
@@ -88,11 +89,29 @@ async fn run(core: Core, receiver: mpsc::Receiver<Call>) {
     }
 }
 
-async fn publish_all(core: &Core, batch: Vec<Call>) {
-    let unserved = publish_in_parts(core, batch).await;
-    if !unserved.is_empty() {
-        core.spawn(find_servers(core.clone(), unserved));
+async fn publish_all(core: &Core, mut batch: Vec<Call>) {
+    // Requests to one channel go together, in their order.
+    batch.sort_by(|a, b| a.group().cmp(&b.group()));
+    if core.connector.cluster().is_none() {
+        publish_in_parts(core, batch).await;
+        return;
     }
+    let mut by_slot = Vec::new();
+    while let Some(first) = batch.first() {
+        let slot = core.keys.of_remote(&first.channel).1;
+        let is_there = |call: &&Call| core.keys.of_remote(&call.channel).1 == slot;
+        let count = batch.iter().take_while(is_there).count();
+        by_slot.push(batch.drain(..count).collect());
+    }
+    let published = by_slot.into_iter().map(|calls: Vec<Call>| async {
+        let remote = core.keys.of_remote(&calls[0].channel).0;
+        let core = core.of_remote(remote);
+        let unserved = publish_in_parts(&core, calls).await;
+        if !unserved.is_empty() {
+            core.clone().spawn(find_servers(core, unserved));
+        }
+    });
+    join_all(published).await;
 }
 
 /// Publishes requests whose channels had no server. That may be wrong for a moment: on a cluster,
@@ -109,8 +128,6 @@ async fn find_servers(core: Core, mut unserved: Vec<Call>) {
 
 /// Publishes requests. Returns those without a server, on a cluster.
 async fn publish_in_parts(core: &Core, mut batch: Vec<Call>) -> Vec<Call> {
-    // Requests to one channel go together, in their order.
-    batch.sort_by(|a, b| a.group().cmp(&b.group()));
     let (mut too_late, mut unserved) = (Vec::new(), Vec::new());
     while !batch.is_empty() {
         let part = take_batch(&mut batch, |call| call.request.len());
@@ -150,7 +167,7 @@ async fn publish(core: &Core, batch: Vec<Call>, unserved: &mut Vec<Call>) -> Vec
     {
         (now, Err(fault.with_known_outcome()))
     } else {
-        send(&commands, &batch).await
+        send(&commands, core.request_channels(), &batch).await
     };
     let (mut results, late) = match published {
         Ok((time, results, late)) => {
@@ -189,9 +206,14 @@ async fn publish(core: &Core, batch: Vec<Call>, unserved: &mut Vec<Call>) -> Vec
 type Published = ((i64, i64), Vec<Reply>, Vec<usize>);
 
 /// Publishes requests, and returns when they were sent with the answer.
-async fn send(commands: &Commands, batch: &[Call]) -> (Instant, Result<Published, Fault>) {
+async fn send(
+    commands: &Commands,
+    channels: RequestChannels,
+    batch: &[Call],
+) -> (Instant, Result<Published, Fault>) {
     let sent = Instant::now();
-    let published = commands.try_script_with(&CALL, || args(&commands.clock(), batch));
+    let args = || args(&commands.clock(), channels, batch);
+    let published = commands.try_script_with(&CALL, args);
     (sent, published.await)
 }
 
@@ -204,13 +226,20 @@ fn needs_time(commands: &Commands, batch: &[Call]) -> bool {
 
 /// Returns the arguments of the script. If a caller has left meanwhile, its request is marked as
 /// late.
-fn args(clock: &Clock, batch: &[Call]) -> Vec<Bytes> {
-    let mut args = Vec::with_capacity(batch.len() * 5 + 3);
+fn args(clock: &Clock, channels: RequestChannels, batch: &[Call]) -> Vec<Bytes> {
+    let mut args = Vec::with_capacity(batch.len() * 5 + 5);
+    args.extend([channels.publish(), channels.count()].map(Bytes::from_static));
     for group in batch.chunk_by(|a, b| a.group() == b.group()) {
         let (channel, is_to_one) = group[0].group();
+        let to: &[u8] = match (is_to_one, channels) {
+            (false, _) => b"all",
+            // The count may leave a server out.
+            (true, RequestChannels::Cluster) => b"claim",
+            (true, RequestChannels::Server | RequestChannels::Slot) => b"one",
+        };
         args.extend([
             Bytes::copy_from_slice(channel.as_bytes()),
-            Bytes::from_static(if is_to_one { b"one" } else { b"all" }),
+            Bytes::from_static(to),
             group.len().to_string().into(),
         ]);
         for call in group {
@@ -270,8 +299,8 @@ impl Call {
 
     /// Tells the caller how many servers there are, or why the request was not sent.
     fn finish(self, core: &Core, servers: Result<usize, Fault>) {
-        let channel = core.keys.strip(&self.channel).unwrap_or(&self.channel);
-        let context = || format!("redis: call `{channel}`");
+        let (remote, _) = core.keys.of_remote(&self.channel);
+        let context = || format!("redis: call `{remote}`");
         let counted = match servers {
             Ok(0) => Err(Error::new(ErrorKind::NoSuchRemote, context())),
             Ok(servers) => Ok(servers),

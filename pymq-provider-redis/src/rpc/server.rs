@@ -84,6 +84,8 @@ pub(crate) enum Reach {
 #[derive(Debug)]
 pub(crate) struct Server {
     shared: Arc<ServerShared>,
+    /// For the server of this remote.
+    core: Core,
     channel: String,
     inlet: RequestInlet,
     reach: Reach,
@@ -92,12 +94,14 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(
         shared: Arc<ServerShared>,
+        core: Core,
         channel: &str,
         inlet: RequestInlet,
         reach: Reach,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared,
+            core,
             channel: channel.to_owned(),
             inlet,
             reach,
@@ -116,7 +120,7 @@ impl Server {
         };
         let received = Instant::now();
         if request.claim.is_none() {
-            let clock = self.shared.core.commands.clock();
+            let clock = self.core.commands.clock();
             let compare = |by| clock.compare(received.into_std(), by);
             match request.begin_by.map(compare) {
                 // The caller of an earlier release sends only the timeout.
@@ -141,7 +145,7 @@ impl Server {
             );
             return;
         };
-        self.shared.core.clone().spawn(async move {
+        self.core.clone().spawn(async move {
             let _permit = permit;
             let is_ours = match &request.claim {
                 Some(claim) => self.claim(claim, &request).await,
@@ -183,7 +187,7 @@ impl Server {
     /// Waits the claim delay and claims a call. After an error the call is not ours: another server
     /// may run it.
     async fn claim(&self, name: &str, request: &envelope::Request) -> bool {
-        let core = &self.shared.core;
+        let core = &self.core;
         let running = self.shared.running.load(Ordering::Relaxed);
         let claim = core.keys.claim(&self.channel, name);
         let nothing = format!("{claim}:-");
@@ -216,7 +220,7 @@ impl Server {
 
     /// Returns the time until a request must have begun, or `None` if it is over or not known.
     async fn time_left(&self, begin_by: u64) -> Option<Duration> {
-        let commands = &self.shared.core.commands;
+        let commands = &self.core.commands;
         // The loop ends: each answer makes the clock more precise, and time passes.
         loop {
             let now = std::time::Instant::now();

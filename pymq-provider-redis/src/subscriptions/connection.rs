@@ -73,6 +73,7 @@ impl Subscriptions {
             );
             // The connection delivers nothing more from here on.
             connection.end(&fault);
+            self.core.connector.note(&fault);
             self.set_connection(Err(Some(fault.clone())));
             let mut state = self.shared.lock();
             state.table.disconnected();
@@ -142,7 +143,7 @@ impl Subscriptions {
     }
 
     fn context(&self, target: &Target) -> String {
-        let (Target::Channel(name) | Target::Pattern(name)) = target;
+        let name = target.name();
         format!(
             "redis: subscription to `{}`",
             self.core.keys.strip(name).unwrap_or(name)
@@ -156,22 +157,34 @@ impl Subscriptions {
         targets: &[Target],
         connection: &Connection,
     ) -> Result<(), Fault> {
-        let (mut channels, mut patterns) = (Vec::new(), Vec::new());
+        let (mut channels, mut patterns, mut shards) = (Vec::new(), Vec::new(), Vec::new());
         for target in targets {
             match target {
                 Target::Channel(name) => channels.push(name.as_str()),
                 Target::Pattern(name) => patterns.push(name.as_str()),
+                Target::Shard(name) => shards.push(name.as_str()),
             }
         }
-        let (of_channels, of_patterns) = match verb {
-            Verb::Subscribe => ("SUBSCRIBE", "PSUBSCRIBE"),
-            Verb::Unsubscribe => ("UNSUBSCRIBE", "PUNSUBSCRIBE"),
+        let [of_channels, of_patterns, of_shards] = match verb {
+            Verb::Subscribe => ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"],
+            Verb::Unsubscribe => ["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"],
         };
+        let all = [
+            (of_channels, channels),
+            (of_patterns, patterns),
+            (of_shards, shards),
+        ];
         let sent = async {
-            for (name, targets) in [(of_channels, channels), (of_patterns, patterns)] {
-                if !targets.is_empty() {
-                    let words = [name].into_iter().chain(targets.iter().copied());
-                    let command = Command::new(words);
+            for (name, targets) in all {
+                if targets.is_empty() {
+                    continue;
+                }
+                let command = Command::new([name].into_iter().chain(targets.iter().copied()));
+                if name == "SUNSUBSCRIBE" {
+                    // Its own confirmation looks like the news that the slot has moved.
+                    let command = command.answered_by(Command::new(["PING"]));
+                    connection.query::<()>(command).await?;
+                } else {
                     connection.query_confirmed(command, targets.len()).await?;
                 }
             }

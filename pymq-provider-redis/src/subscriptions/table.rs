@@ -22,6 +22,15 @@ use crate::rpc::Server;
 pub(crate) enum Target {
     Channel(String),
     Pattern(String),
+    /// A channel that only one node of a cluster knows: the owner of its slot.
+    Shard(String),
+}
+
+impl Target {
+    pub(crate) fn name(&self) -> &str {
+        let (Self::Channel(name) | Self::Pattern(name) | Self::Shard(name)) = self;
+        name
+    }
 }
 
 /// The receiver of the messages of one local subscription.
@@ -55,6 +64,7 @@ impl Plan {
 pub(crate) struct Table {
     channels: FxHashMap<String, Entry>,
     patterns: FxHashMap<String, Entry>,
+    shards: FxHashMap<String, Entry>,
     /// Targets that may have to be subscribed or unsubscribed.
     changed: HashSet<Target>,
     /// How many connections there were before this one.
@@ -191,22 +201,24 @@ impl Table {
     /// Notes that the connection is lost, and all subscriptions with it.
     pub(crate) fn disconnected(&mut self) {
         self.connection += 1;
-        self.channels.retain(|_, entry| entry.is_wanted());
-        self.patterns.retain(|_, entry| entry.is_wanted());
-        for (name, entry) in &mut self.channels {
-            entry.mark_disconnected();
-            self.changed.insert(Target::Channel(name.clone()));
-        }
-        for (name, entry) in &mut self.patterns {
-            entry.mark_disconnected();
-            self.changed.insert(Target::Pattern(name.clone()));
+        for (entries, target) in [
+            (&mut self.channels, Target::Channel as fn(String) -> Target),
+            (&mut self.patterns, Target::Pattern),
+            (&mut self.shards, Target::Shard),
+        ] {
+            entries.retain(|_, entry| entry.is_wanted());
+            for (name, entry) in entries {
+                entry.mark_disconnected();
+                self.changed.insert(target(name.clone()));
+            }
         }
     }
 
     /// Ends all subscriptions, and refuses new ones.
     pub(crate) fn close(&mut self, error: &Error) {
         self.is_closed = true;
-        for (_, mut entry) in self.channels.drain().chain(self.patterns.drain()) {
+        let channels = self.channels.drain().chain(self.patterns.drain());
+        for (_, mut entry) in channels.chain(self.shards.drain()) {
             entry.end(&Fault::closed(), error);
         }
         self.changed.clear();
@@ -247,30 +259,38 @@ impl Table {
         if connection != self.connection {
             return None;
         }
-        let entry = self.channels.get(channel)?;
+        let entry = self.channels.get(channel);
+        let entry = entry.or_else(|| self.shards.get(channel))?;
         let newest = entry.remotes.last().map(|(_, server)| server);
         newest.or(entry.last_remote.as_ref()).cloned()
     }
 
-    fn entry(&mut self, target: &Target) -> Option<&mut Entry> {
+    /// Tells whether this connection still has the subscription to a channel of a cluster.
+    pub(crate) fn needs_shard(&self, connection: u64, channel: &str) -> bool {
+        let entry = self.shards.get(channel);
+        connection == self.connection
+            && entry.is_some_and(|entry| entry.server_state != ServerState::Unsubscribing)
+    }
+
+    fn entries(&mut self, target: &Target) -> &mut FxHashMap<String, Entry> {
         match target {
-            Target::Channel(name) => self.channels.get_mut(name),
-            Target::Pattern(name) => self.patterns.get_mut(name),
+            Target::Channel(_) => &mut self.channels,
+            Target::Pattern(_) => &mut self.patterns,
+            Target::Shard(_) => &mut self.shards,
         }
+    }
+
+    fn entry(&mut self, target: &Target) -> Option<&mut Entry> {
+        self.entries(target).get_mut(target.name())
     }
 
     fn entry_or_new(&mut self, target: &Target) -> &mut Entry {
-        match target {
-            Target::Channel(name) => self.channels.entry(name.clone()).or_default(),
-            Target::Pattern(name) => self.patterns.entry(name.clone()).or_default(),
-        }
+        let name = target.name().to_owned();
+        self.entries(target).entry(name).or_default()
     }
 
     fn remove(&mut self, target: &Target) {
-        drop(match target {
-            Target::Channel(name) => self.channels.remove(name),
-            Target::Pattern(name) => self.patterns.remove(name),
-        });
+        self.entries(target).remove(target.name());
     }
 }
 

@@ -164,7 +164,7 @@ async fn a_queue_moves_with_its_slot() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn topics_and_remotes_move_with_the_slot_of_their_namespace() {
+async fn topics_and_remotes_move_with_their_slots() {
     let cluster = cluster().await;
     let (caller, server) = (connect(&cluster).await, connect(&cluster).await);
     let mut news = server
@@ -184,20 +184,16 @@ async fn topics_and_remotes_move_with_the_slot_of_their_namespace() {
     assert_eq!(call(&caller).await.unwrap(), "[1]");
     assert_eq!(publish(&caller).await, 1);
     assert!(matches!(soon(news.recv()).await, Ok(Incoming::Message(_))));
-    let slot = cluster.slot(HOME).await.unwrap();
-    let from = cluster.owner_of(slot).await.unwrap().port();
-    let masters = cluster.masters().await.unwrap();
-    let to = masters
-        .iter()
-        .find(|master| master.port() != from)
-        .unwrap()
-        .port();
+    let of_remote = channel_of_remote(&cluster).await;
 
-    cluster.move_slot(slot, to).await.unwrap();
-
-    for _ in 0..20 {
-        assert_eq!(call(&caller).await.unwrap(), "[1]");
+    for _ in 0..3 {
+        move_away(&cluster, &of_remote).await;
+        for _ in 0..20 {
+            assert_eq!(call(&caller).await.unwrap(), "[1]");
+        }
     }
+    move_away(&cluster, HOME).await;
+
     let told = timeout(FAILOVER, news.recv()).await.unwrap().unwrap();
     assert_eq!(told, Incoming::Lagged { missed: None });
     assert_eq!(publish(&caller).await, 1);
@@ -206,6 +202,28 @@ async fn topics_and_remotes_move_with_the_slot_of_their_namespace() {
     for provider in [caller, server] {
         provider.close().await.unwrap();
     }
+}
+
+/// Returns the one channel of all remotes.
+async fn channel_of_remote(cluster: &Cluster) -> String {
+    let mut channels: Vec<String> = Vec::new();
+    for master in cluster.masters().await.unwrap() {
+        let mut raw = master.raw().await.unwrap();
+        let mut command = redis::cmd("PUBSUB");
+        let command = command.arg(&["SHARDCHANNELS", "__eventbus:*"]);
+        channels.extend(command.query_async::<Vec<String>>(&mut raw).await.unwrap());
+    }
+    assert_eq!(channels.len(), 1, "{channels:?}");
+    channels.remove(0)
+}
+
+/// Moves the slot of a key to another node.
+async fn move_away(cluster: &Cluster, key: &str) {
+    let slot = cluster.slot(key).await.unwrap();
+    let from = cluster.owner_of(slot).await.unwrap().port();
+    let masters = cluster.masters().await.unwrap();
+    let to = masters.iter().find(|master| master.port() != from);
+    cluster.move_slot(slot, to.unwrap().port()).await.unwrap();
 }
 
 async fn call(provider: &Arc<dyn Provider>) -> Result<String> {

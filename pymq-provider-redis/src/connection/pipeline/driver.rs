@@ -231,12 +231,14 @@ impl State {
     }
 }
 
+/// Tells whether a message confirms a subscription or its end. `sunsubscribe` does not: the server
+/// also sends it on its own.
 fn is_confirmation(values: &[Reply]) -> bool {
     let Some(Reply::Text(kind)) = values.first() else {
         return false;
     };
     matches!(
         &kind[..],
-        b"subscribe" | b"unsubscribe" | b"psubscribe" | b"punsubscribe"
+        b"subscribe" | b"unsubscribe" | b"psubscribe" | b"punsubscribe" | b"ssubscribe"
     )
 }

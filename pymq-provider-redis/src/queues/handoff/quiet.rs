@@ -56,7 +56,8 @@ impl Quiet {
             began: 0,
             leases_at: None,
             busy_until: None,
-            is_refused: false,
+            // A slot of a cluster may move, and nothing tells that a queue without a key has moved.
+            is_refused: subscriptions.is_on_cluster(),
         }
     }
 
