@@ -38,7 +38,7 @@ use crate::RedisProvider;
 /// | `?tls=true`, `?sentinel_tls=true` | TLS to that master, TLS to its sentinels |
 /// | `?sentinel_user=u&sentinel_pass=p` | the credentials for the sentinels themselves |
 /// | `redis-cluster://user:password@one,two:6380` | a cluster, found by some of its nodes |
-/// | `?tls=true` | TLS to all its nodes |
+/// | `?tls=true`, `?spread_topics=true` | TLS to all its nodes, topics at all nodes |
 /// | `?namespace=shop` | the namespace that all members of one bus share |
 /// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
 /// | `?op_timeout=500ms` | the time limit of a command, 5 s by default; waiting takes have none |
@@ -62,6 +62,7 @@ pub struct RedisConfig {
     namespace: String,
     connect_timeout: Duration,
     op_timeout: Duration,
+    spread_topics: bool,
 }
 
 /// Where the server is.
@@ -121,6 +122,27 @@ impl RedisConfig {
         self
     }
 
+    /// Spreads the topics of a namespace over the nodes of a cluster: each process publishes and
+    /// subscribes at the node of a random slot. `publish` then returns the number of subscriptions
+    /// at its own node, which is not all of them, and `Capabilities::counted` is not set.
+    ///
+    /// Without it, one node carries all topics of the namespace, and the counts are exact. With it,
+    /// every node still gets every event, as the nodes pass them on, but each one serves only its own
+    /// clients. An event that is on its way between two nodes when their connection breaks is lost,
+    /// and no gap tells that.
+    ///
+    /// All processes of one bus may choose differently. `connect` refuses it with `InvalidConfig`
+    /// where there is no cluster.
+    #[must_use]
+    pub fn spread_topics(mut self, is_spread: bool) -> Self {
+        self.spread_topics = is_spread;
+        self
+    }
+
+    pub(crate) fn has_spread_topics(&self) -> bool {
+        self.spread_topics
+    }
+
     pub(crate) fn server(&self) -> &ServerConfig {
         &self.server
     }
@@ -139,8 +161,13 @@ impl RedisConfig {
     /// Refuses an unusable configuration.
     pub(crate) fn check(&self) -> Result<()> {
         name::check_namespace(&self.namespace)?;
-        if let ServerConfig::Cluster(cluster) = &self.server {
-            cluster.check()?;
+        match &self.server {
+            ServerConfig::Cluster(cluster) => cluster.check()?,
+            _ if self.spread_topics => {
+                let text = "redis: `spread_topics` needs a cluster, `redis-cluster://one,two`";
+                return Err(Error::new(ErrorKind::InvalidConfig, text));
+            }
+            _ => {}
         }
         for (name, timeout) in [
             ("connect_timeout", self.connect_timeout),
@@ -188,6 +215,7 @@ impl Default for RedisConfig {
             namespace: "global".to_owned(),
             connect_timeout: five_seconds,
             op_timeout: five_seconds,
+            spread_topics: false,
         }
     }
 }
@@ -208,7 +236,7 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
         match url.scheme() {
             "redis" | "rediss" => {}
             sentinels::SCHEME => known.extend(sentinels::PARAMETERS),
-            cluster::SCHEME => known.push("tls"),
+            cluster::SCHEME => known.extend(cluster::PARAMETERS),
             _ => known.extend(["db", "user", "pass"]),
         }
         let parameters = url.parameters(&known)?;
@@ -216,7 +244,10 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
         check_parts(url)?;
         config.server = match url.scheme() {
             sentinels::SCHEME => ServerConfig::Sentinels(SentinelConfig::read(url, &parameters)?),
-            cluster::SCHEME => ServerConfig::Cluster(ClusterConfig::read(url, &parameters)?),
+            cluster::SCHEME => {
+                config.spread_topics = read_flag(url, &parameters, "spread_topics")?;
+                ServerConfig::Cluster(ClusterConfig::read(url, &parameters)?)
+            }
             _ => ServerConfig::One(server(url)?),
         };
         if let Some(namespace) = parameters.get("namespace") {
@@ -356,9 +387,17 @@ fn servers(url: &ProviderUrl, port: u16, is_tls: bool) -> Result<Vec<ConnectionI
 
 /// Reads a parameter that turns TLS on.
 fn read_tls(url: &ProviderUrl, parameters: &Parameters, name: &str) -> Result<bool> {
+    let is_tls = read_flag(url, parameters, name)?;
+    if is_tls {
+        check_tls(url.scheme())?;
+    }
+    Ok(is_tls)
+}
+
+fn read_flag(url: &ProviderUrl, parameters: &Parameters, name: &str) -> Result<bool> {
     match parameters.get(name) {
         None | Some("false") => Ok(false),
-        Some("true") => check_tls(url.scheme()).map(|()| true),
+        Some("true") => Ok(true),
         Some(_) => Err(unusable(
             url,
             &format!("`{name}` is neither `true` nor `false`"),

@@ -56,12 +56,11 @@ impl Core {
         self.tasks.spawn_on(task, &self.runtime);
     }
 
-    /// Returns the same for the server of a remote.
-    pub(crate) fn of_remote(&self, remote: &str) -> Self {
-        let channel = || self.keys.remote(remote);
+    /// Returns the same for the server of a key.
+    pub(crate) fn of(&self, key: &str) -> Self {
         Self {
-            commands: self.commands.of(channel),
-            connector: self.connector.of(channel),
+            commands: self.commands.of(|| key.to_owned()),
+            connector: self.connector.of(|| key.to_owned()),
             ..self.clone()
         }
     }

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::RedisConfig;
 use crate::connection::{Command, Connection, Connector, Fault, Remedy, Version};
@@ -37,6 +38,8 @@ pub struct RedisProvider {
     core: Core,
     /// The tasks that keep the connection for commands up, and that end it last.
     supervisor: TaskTracker,
+    /// The counts of subscriptions are exact.
+    has_counts: bool,
     topics: Topics,
     queues: Queues,
     rpc: Rpc,
@@ -82,9 +85,15 @@ impl RedisProvider {
         if core.connector.cluster().is_some() {
             supervisor.spawn(watch_cluster(core.clone()));
         }
-        let subscriptions = Subscriptions::new(core.clone());
+        let of_topics = if config.has_spread_topics() {
+            core.of(&Uuid::new_v4().to_string())
+        } else {
+            core.clone()
+        };
+        let subscriptions = Subscriptions::new(of_topics.clone());
         Ok(Self {
-            topics: Topics::new(core.clone(), subscriptions.clone()),
+            has_counts: !config.has_spread_topics(),
+            topics: Topics::new(of_topics, subscriptions.clone()),
             queues: Queues::new(core.clone(), subscriptions.clone()),
             rpc: Rpc::new(core.clone(), subscriptions),
             core,
@@ -100,17 +109,21 @@ impl Provider for RedisProvider {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::none()
+        let capabilities = Capabilities::none()
             .with_patterns()
             .with_leases()
             .with_delays()
             .with_shared()
             .with_durable()
-            .with_counted()
             .with_exact_stats()
             .with_front()
             .with_fenced()
-            .with_atomic_batches()
+            .with_atomic_batches();
+        if self.has_counts {
+            capabilities.with_counted()
+        } else {
+            capabilities
+        }
     }
 
     fn health(&self) -> &Health {

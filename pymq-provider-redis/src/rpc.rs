@@ -50,7 +50,7 @@ impl Rpc {
     /// Serves a channel. Requests reach it when this returns. Dropping the future ends it.
     pub(crate) async fn listen(&self, channel: &str) -> Result<Requests> {
         let shared = &self.server_shared;
-        let core = shared.core.of_remote(channel);
+        let core = shared.core.of(&shared.core.keys.remote(channel));
         let subscriptions = self.subscriptions_of(channel, &core);
         let target = match core.request_channels() {
             RequestChannels::Slot => Target::Shard,

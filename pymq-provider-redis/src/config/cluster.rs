@@ -10,6 +10,9 @@ use super::{read_tls, servers, unusable};
 /// The scheme of these URLs.
 pub(super) const SCHEME: &str = "redis-cluster";
 
+/// The parameters of such a URL beside those of every other.
+pub(super) const PARAMETERS: [&str; 2] = ["tls", "spread_topics"];
+
 /// The port of a node, if the URL has none.
 const PORT: u16 = 6_379;
 

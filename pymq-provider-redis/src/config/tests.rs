@@ -113,6 +113,15 @@ fn a_cluster_has_only_one_database() {
     assert_eq!(error.kind(), ErrorKind::InvalidConfig);
 }
 
+#[test]
+fn only_the_topics_of_a_cluster_can_be_spread() {
+    let config: RedisConfig = "redis-cluster://one?spread_topics=true".parse().unwrap();
+
+    assert!(config.has_spread_topics());
+    let error = RedisConfig::default().spread_topics(true).check();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn tls_of_the_master_and_of_the_sentinels_are_apart() {
@@ -208,6 +217,8 @@ fn an_unusable_url_is_refused() {
         "redis-cluster://one,two/orders",
         "redis-cluster://one?tls=yes",
         "redis-cluster://one?db=0",
+        "redis-cluster://one?spread_topics=1",
+        "redis://one?spread_topics=true",
         "redis-cluster:///0",
     ] {
         assert_eq!(error(url).kind(), ErrorKind::InvalidConfig, "{url}");

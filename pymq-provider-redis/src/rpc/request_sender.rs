@@ -104,8 +104,7 @@ async fn publish_all(core: &Core, mut batch: Vec<Call>) {
         by_slot.push(batch.drain(..count).collect());
     }
     let published = by_slot.into_iter().map(|calls: Vec<Call>| async {
-        let remote = core.keys.of_remote(&calls[0].channel).0;
-        let core = core.of_remote(remote);
+        let core = core.of(&calls[0].channel);
         let unserved = publish_in_parts(&core, calls).await;
         if !unserved.is_empty() {
             core.clone().spawn(find_servers(core, unserved));

@@ -340,3 +340,47 @@ async fn assert_works(provider: &Arc<dyn Provider>) {
         assert!(!get(provider, queue).await.is_empty());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn spread_topics_reach_every_subscriber_and_are_not_counted() {
+    const PROVIDERS: usize = 8;
+    let cluster = Cluster::start(3, 0, &[]).await.unwrap();
+    let config: RedisConfig = cluster.url().parse().unwrap();
+    let config = config.spread_topics(true);
+    let connecting = (0..PROVIDERS).map(|_| config.clone().connect());
+    let providers = join_all(connecting).await.into_iter();
+    let providers: Vec<_> = providers.map(Result::unwrap).collect();
+    let mut streams = Vec::new();
+    for provider in &providers {
+        assert!(!provider.capabilities().counted);
+        for filter in [Filter::Topic("news".into()), Filter::Pattern("n*".into())] {
+            streams.push(provider.subscribe(filter).await.unwrap());
+        }
+    }
+
+    for number in 0..10 {
+        let body = Message::json(number.to_string());
+        soon(providers[0].publish("news", body)).await.unwrap();
+    }
+
+    for stream in &mut streams {
+        for number in 0..10 {
+            let Incoming::Message(event) = soon(stream.recv()).await.unwrap() else {
+                panic!("a gap");
+            };
+            assert_eq!(event.message().body, number.to_string());
+        }
+    }
+    let mut connected = 0;
+    for node in &cluster.nodes {
+        let mut raw = node.raw().await.unwrap();
+        let mut command = redis::cmd("PUBSUB");
+        let command = command.arg(&["NUMSUB", "__eventbus:global:news"]);
+        let (_, count): (String, usize) = command.query_async(&mut raw).await.unwrap();
+        connected += count;
+    }
+    assert_eq!(connected, PROVIDERS);
+    for provider in providers {
+        provider.close().await.unwrap();
+    }
+}
