@@ -14,7 +14,12 @@ if window > 0 and redis.call('EXISTS', KEYS[6]) == 1 then
   -- The mark holds the token of its put, so a call that is sent again finds its own mark. It is a
   -- hash, because HEXISTS is among the rights we require and no other read of one value is. A mark
   -- of an older version is a string.
-  return redis.pcall('HEXISTS', KEYS[6], token) == 1 and 1 or 0
+  local answer = redis.pcall('HEXISTS', KEYS[6], token) == 1 and 1 or 0
+  -- Something is written, because a WAIT behind this call may wait only for what was written, and
+  -- the put of this mark may not have reached a replica. HSET passes at maxmemory, as HDEL does.
+  redis.pcall('HDEL', KEYS[6], 'known')
+  redis.pcall('HSET', KEYS[6], 'known', '')
+  return answer
 end
 local values = {}
 if delay == 0 then
