@@ -100,11 +100,12 @@ impl Queues {
     ) -> Result<Put> {
         let queue = self.queue(queue)?;
         let delay = opts.delay;
-        let put = queue.put(&messages, opts).await?;
-        if !delay.is_zero() && !messages.is_empty() {
+        let put = queue.put(&messages, opts).await;
+        let is_put = put.as_ref().map_or_else(Error::outcome_unknown, |_| true);
+        if is_put && !delay.is_zero() && !messages.is_empty() {
             waiters::note_due(&queue, delay);
         }
-        Ok(put)
+        put
     }
 
     pub(crate) async fn get(&self, queue: &str, opts: GetOptions) -> Result<Vec<Delivery>> {
