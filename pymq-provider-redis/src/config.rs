@@ -23,6 +23,9 @@ use self::cluster::ClusterConfig;
 use self::sentinels::SentinelConfig;
 use crate::RedisProvider;
 
+/// How long a put waits for replicas, if a URL says how many and not how long.
+const REPLICA_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How to reach a Redis server, and which namespace of it to use.
 ///
 /// It parses from a URL, deserializes from a string with a URL, or starts from
@@ -42,6 +45,8 @@ use crate::RedisProvider;
 /// | `?namespace=shop` | the namespace that all members of one bus share |
 /// | `?connect_timeout=2s` | the time limit of the first connection, 5 s by default |
 /// | `?op_timeout=500ms` | the time limit of a command, 5 s by default; waiting takes have none |
+/// | `?replicas=1` | a put waits for so many [`replicas`](Self::replicas), 0 by default |
+/// | `?replica_timeout=500ms` | how long it waits for them, 1 s by default |
 ///
 /// # Examples
 ///
@@ -63,6 +68,8 @@ pub struct RedisConfig {
     connect_timeout: Duration,
     op_timeout: Duration,
     spread_topics: bool,
+    /// How many replicas must have a put, and how long it waits for them.
+    replicas: Option<(usize, Duration)>,
 }
 
 /// Where the server is.
@@ -122,6 +129,23 @@ impl RedisConfig {
         self
     }
 
+    /// Makes each put wait until so many replicas have acknowledged it, so that it survives the end
+    /// of the master if one of them takes over. 0 turns this off, as it is by default.
+    ///
+    /// If fewer replicas acknowledge the put within the timeout, it fails with
+    /// [`Timeout`](ErrorKind::Timeout) and
+    /// [`outcome_unknown`](Error::outcome_unknown). It is in the queue then, and not yet safe. The
+    /// time limit of a put is the `op_timeout` and this timeout together. `connect` refuses a
+    /// timeout of zero with `InvalidConfig`. More than 100 years counts as 100 years.
+    ///
+    /// The user needs the right to `WAIT`. A put goes through a second connection. Other operations
+    /// do not wait for replicas: acks, nacks, redrives, events and calls.
+    #[must_use]
+    pub fn replicas(mut self, count: usize, timeout: Duration) -> Self {
+        self.replicas = (count > 0).then_some((count, timeout));
+        self
+    }
+
     /// Spreads the topics of a namespace over the nodes of a cluster: each process publishes and
     /// subscribes at the node of a random slot. `publish` then returns the number of subscriptions
     /// at its own node, which is not all of them, and `Capabilities::counted` is not set.
@@ -158,6 +182,12 @@ impl RedisConfig {
         )
     }
 
+    /// Returns how many replicas must have a put, and how long it waits for them, if it does.
+    pub(crate) fn required_replicas(&self) -> Option<(usize, Duration)> {
+        let (count, timeout) = self.replicas?;
+        Some((count, timeout.min(MAX_DURATION)))
+    }
+
     /// Refuses an unusable configuration.
     pub(crate) fn check(&self) -> Result<()> {
         name::check_namespace(&self.namespace)?;
@@ -169,9 +199,13 @@ impl RedisConfig {
             }
             _ => {}
         }
+        let replica_timeout = self
+            .replicas
+            .map_or(REPLICA_TIMEOUT, |(_, timeout)| timeout);
         for (name, timeout) in [
             ("connect_timeout", self.connect_timeout),
             ("op_timeout", self.op_timeout),
+            ("replica_timeout", replica_timeout),
         ] {
             if timeout.is_zero() {
                 return Err(Error::new(
@@ -216,6 +250,7 @@ impl Default for RedisConfig {
             connect_timeout: five_seconds,
             op_timeout: five_seconds,
             spread_topics: false,
+            replicas: None,
         }
     }
 }
@@ -233,6 +268,7 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
 
     fn try_from(url: &ProviderUrl) -> Result<Self> {
         let mut known = vec!["namespace", "connect_timeout", "op_timeout"];
+        known.extend(["replicas", "replica_timeout"]);
         match url.scheme() {
             "redis" | "rediss" => {}
             sentinels::SCHEME => known.extend(sentinels::PARAMETERS),
@@ -258,6 +294,17 @@ impl TryFrom<&ProviderUrl> for RedisConfig {
         }
         if let Some(timeout) = parameters.duration("op_timeout")? {
             config.op_timeout = timeout;
+        }
+        let timeout = parameters.duration("replica_timeout")?;
+        if let Some(count) = parameters.get("replicas") {
+            let count = count.parse();
+            let count = count.map_err(|_| unusable(url, "`replicas` is not a number"))?;
+            config = config.replicas(count, timeout.unwrap_or(REPLICA_TIMEOUT));
+        } else if timeout.is_some() {
+            return Err(unusable(
+                url,
+                "`replica_timeout` has no `replicas` beside it",
+            ));
         }
         config.check()?;
         Ok(config)
@@ -290,6 +337,7 @@ impl fmt::Debug for RedisConfig {
             .field("namespace", &self.namespace)
             .field("connect_timeout", &self.connect_timeout)
             .field("op_timeout", &self.op_timeout)
+            .field("replicas", &self.required_replicas())
             .finish_non_exhaustive()
     }
 }

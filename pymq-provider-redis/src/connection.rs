@@ -14,6 +14,7 @@ mod from_reply;
 mod node;
 mod nodes;
 mod pipeline;
+mod replicas;
 mod resp;
 mod route;
 mod script;
@@ -28,6 +29,8 @@ pub(crate) use self::connector::Connector;
 pub(crate) use self::dialer::{Connection, Version, read};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
+pub(crate) use self::nodes::Purpose;
+pub(crate) use self::replicas::{Replicas, wait};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::resp::read_replies;
 pub(crate) use self::resp::{

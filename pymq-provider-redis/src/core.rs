@@ -17,6 +17,8 @@ use crate::limits::Limits;
 pub(crate) struct Core {
     /// Runs every command that does not block.
     pub(crate) commands: Commands,
+    /// Runs every put. It is `commands`, unless replicas must acknowledge puts.
+    pub(crate) puts: Commands,
     /// Opens the other connections.
     pub(crate) connector: Connector,
     pub(crate) keys: Keys,

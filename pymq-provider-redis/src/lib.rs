@@ -34,6 +34,7 @@
 mod config;
 mod connection;
 mod core;
+mod first_connections;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -10,18 +10,18 @@ use pymq_core::provider::{
     QueueStats, Receipt, Redrive, Replies, RequestOptions, Requests, Requirement, Settle, Stored,
     Subscription,
 };
-use pymq_core::{ErrorKind, Message, Result};
+use pymq_core::{Message, Result};
 use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::RedisConfig;
-use crate::connection::{Command, Connection, Connector, Fault, Remedy, Version};
+use crate::connection::{Connector, Purpose, Replicas};
 use crate::core::{Core, HealthReporter};
+use crate::first_connections::connect_first;
 use crate::keys::Keys;
-use crate::limits::Limits;
 use crate::queues::Queues;
 use crate::rpc::Rpc;
 use crate::subscriptions::Subscriptions;
@@ -57,21 +57,33 @@ impl RedisProvider {
         let keys = Keys::new(config.namespace_name(), config.is_cluster());
         let connector = Connector::new(config, keys.home())
             .map_err(|fault| fault.into_error("redis: connect", "no server"))?;
-        let (connection, version, limits) = first_connection(&connector, keys.home())
+        let replicas = config.required_replicas();
+        let first = connect_first(&connector, keys.home(), replicas)
             .await
             .map_err(|fault| fault.into_error("redis: connect", connector.address()))?;
 
         let disconnect = CancellationToken::new();
         let health = Health::new();
         let supervisor = TaskTracker::new();
-        let commands = connector.commands(connection, &health, disconnect.clone(), &supervisor);
+        let start = |purpose, first| {
+            connector.commands(purpose, first, &health, disconnect.clone(), &supervisor)
+        };
+        let commands = start(Purpose::Commands, first.for_commands);
+        let mut puts = commands.clone();
+        if let (Some((count, timeout)), Some(connection)) = (replicas, first.for_puts) {
+            let op_timeout = connector.op_timeout();
+            let (replicas, send) = Replicas::new(count, timeout, op_timeout, disconnect.clone());
+            supervisor.spawn(send);
+            puts = start(Purpose::Puts, connection).with_replicas(replicas);
+        }
         let core = Core {
             commands,
+            puts,
             connector,
             keys,
             health,
-            version,
-            limits,
+            version: first.version,
+            limits: first.limits,
             close: CancellationToken::new(),
             disconnect,
             runtime: Handle::current(),
@@ -264,25 +276,6 @@ impl fmt::Debug for RedisProvider {
     }
 }
 
-/// Connects and checks that the server is supported and ready, within the connect timeout. Does not
-/// retry, so that a wrong address fails at once. `home` is a key of the namespace.
-async fn first_connection(
-    connector: &Connector,
-    home: &str,
-) -> Result<(Connection, Version, Limits), Fault> {
-    let mut not_ready = Fault::new(ErrorKind::Timeout, "no answer in time");
-    let connecting = async {
-        let connection = connector.connect(drop).await?;
-        let version = connection.version().check()?;
-        wait_until_ready(&connection, home, &mut not_ready).await?;
-        warn_about_eviction(&connection).await;
-        let limits = Limits::ask(&connection).await;
-        Ok((connection, version, limits))
-    };
-    let connected = timeout(connector.connect_timeout(), connecting).await;
-    connected.unwrap_or(Err(not_ready))
-}
-
 /// Watches the sentinels until the provider is closed.
 async fn watch_sentinels(core: Core) {
     let Some(sentinels) = core.connector.sentinels() else {
@@ -305,72 +298,5 @@ async fn watch_cluster(core: Core) {
     tokio::select! {
         () = core.disconnect.cancelled() => {}
         () = cluster.watch() => {}
-    }
-}
-
-/// Waits while the server loads its data, or its cluster is not whole: it accepts connections then,
-/// but no commands. `not_ready` gets what it said last.
-async fn wait_until_ready(
-    connection: &Connection,
-    home: &str,
-    not_ready: &mut Fault,
-) -> Result<(), Fault> {
-    loop {
-        match connection.query(Command::new(["EXISTS", home])).await {
-            Err(fault) if fault.remedy == Remedy::Wait => {
-                *not_ready = fault;
-                sleep(Duration::from_millis(50)).await;
-            }
-            // A user without the right to this is still connected. A slot may just have moved.
-            Err(fault)
-                if fault.kind != ErrorKind::Permission && fault.remedy != Remedy::Redirect =>
-            {
-                return Err(fault);
-            }
-            Ok(()) | Err(_) => return Ok(()),
-        }
-    }
-}
-
-/// Warns when the server may evict our data. Does nothing where the user may not read the policy.
-async fn warn_about_eviction(connection: &Connection) {
-    let info: Result<String, _> = connection.query(Command::new(["INFO", "memory"])).await;
-    let info = info.unwrap_or_default();
-    let policy = info
-        .lines()
-        .find_map(|line| line.strip_prefix("maxmemory_policy:"));
-    if let Some(policy) = policy
-        && let Some(lost) = evictable_data(policy)
-    {
-        tracing::warn!(
-            policy,
-            "when memory runs out, the server evicts {lost}; use `noeviction`"
-        );
-    }
-}
-
-/// Returns which of our data a policy may evict.
-fn evictable_data(policy: &str) -> Option<&'static str> {
-    if policy.starts_with("allkeys-") {
-        Some("any key, whole queues included")
-    } else if policy.starts_with("volatile-") {
-        Some(
-            "keys that expire: marks of `put_once`, so that an item may be put twice; claims, so that \
-             a call may run twice; and inboxes, so that answers are lost",
-        )
-    } else {
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_policy_but_noeviction_is_warned_about() {
-        assert!(evictable_data("allkeys-lru").unwrap().contains("queues"));
-        assert!(evictable_data("volatile-ttl").unwrap().contains("marks"));
-        assert_eq!(evictable_data("noeviction"), None);
     }
 }

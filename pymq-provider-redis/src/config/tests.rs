@@ -34,6 +34,41 @@ fn a_url_says_everything() {
 }
 
 #[test]
+fn replicas_are_read_with_their_timeout() {
+    let needed = |query: &str| {
+        let config: RedisConfig = format!("redis://host?{query}").parse().unwrap();
+        config.required_replicas()
+    };
+
+    assert_eq!(needed("replicas=1"), Some((1, Duration::from_secs(1))));
+    let both = needed("replicas=2&replica_timeout=250ms");
+    assert_eq!(both, Some((2, Duration::from_millis(250))));
+    for off in ["", "replicas=0", "replicas=0&replica_timeout=0s"] {
+        assert_eq!(needed(off), None, "{off}");
+    }
+    let config = RedisConfig::default().replicas(1, Duration::MAX);
+    assert_eq!(config.required_replicas(), Some((1, MAX_DURATION)));
+}
+
+#[test]
+fn replicas_that_make_no_sense_are_refused() {
+    for (query, named) in [
+        ("replicas=all", "`replicas`"),
+        ("replicas=-1", "`replicas`"),
+        ("replicas=", "`replicas`"),
+        ("replicas=1&replica_timeout=0s", "`replica_timeout`"),
+        ("replicas=1&replica_timeout=soon", "`replica_timeout=soon`"),
+        ("replica_timeout=1s", "`replicas`"),
+    ] {
+        let error = error(&format!("redis://host?{query}"));
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{query}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    let config = RedisConfig::default().replicas(1, Duration::ZERO);
+    assert_eq!(config.check().unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
+#[test]
 fn a_socket_takes_its_credentials_as_parameters() {
     let config: RedisConfig = "unix:///run/redis.sock?db=2&user=u&pass=s3cret"
         .parse()
@@ -160,7 +195,7 @@ proptest! {
         user in "[a-z]{0,4}",
         around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
         scheme in "redis|rediss|redis-sentinel|redis-cluster|redis\\+unix|unix",
-        name in "(pass|password|sentinel_pass|sentinel_user|tls|namespace|op_timeout|connect_timeout)",
+        name in "(pass|password|sentinel_pass|sentinel_user|tls|namespace|op_timeout|connect_timeout|replicas|replica_timeout)",
         end in "(/0|/x|\\?namespace=a|\\?op_timeout=soon|#x|)",
     ) {
         const SECRET: &str = "S3CR3T";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pymq_core::{ErrorKind, Result};
+use pymq_core::Result;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::clock::Clock;
@@ -13,6 +13,7 @@ use super::dialer::{Connection, read};
 use super::fault::{Fault, Remedy};
 use super::from_reply::FromReply;
 use super::pipeline::Hold;
+use super::replicas::Waits;
 use super::resp::{Command, Reply};
 use super::route::{Redirect, Route};
 use super::script::Script;
@@ -33,11 +34,12 @@ const LATE_ANSWER_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
     route: Route,
-    op_timeout: Duration,
     /// A command may be sent twice.
     repeatable: bool,
-    /// The answer must not be lost.
-    must_keep_answer: bool,
+    /// What the caller waits for.
+    pub(super) waits: Waits,
+    /// The time limit of a command.
+    pub(super) op_timeout: Duration,
     /// The deadline of each command, in place of the `op_timeout`.
     until: Option<Instant>,
 }
@@ -48,7 +50,7 @@ impl Commands {
             route,
             op_timeout,
             repeatable: false,
-            must_keep_answer: false,
+            waits: Waits::ForAnswer,
             until: None,
         }
     }
@@ -76,7 +78,7 @@ impl Commands {
     /// the answer and nowhere else. The caller limits the time.
     pub(crate) fn keep_answer(&self) -> Self {
         Self {
-            must_keep_answer: true,
+            waits: Waits::Beyond,
             ..self.clone()
         }
     }
@@ -133,11 +135,7 @@ impl Commands {
         let of = Arc::downgrade(&connection);
         let handler = Box::new(move |outcome: Result<Reply, Fault>| {
             if let Some(connection) = of.upgrade() {
-                match &outcome {
-                    Ok(_) => connection.note_answer(),
-                    Err(fault) if fault.kind == ErrorKind::Timeout => connection.note_timeout(),
-                    Err(_) => {}
-                }
+                connection.note(&outcome);
             }
             handler(outcome.and_then(read));
         });
@@ -295,18 +293,21 @@ impl Commands {
 
     async fn send(
         &self,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         deadline: Instant,
         command: Command,
     ) -> Result<Reply, Fault> {
-        if self.must_keep_answer {
-            return Box::pin(self.run_to_answer(connection, deadline, command)).await;
+        match &self.waits {
+            Waits::ForAnswer => {
+                let outcome = connection.send(command, deadline)?.await;
+                connection.note(&outcome);
+                outcome
+            }
+            Waits::Beyond => Box::pin(self.run_to_answer(connection, deadline, command)).await,
+            Waits::ForReplicas(replicas) => {
+                Box::pin(replicas.send(connection, command, deadline)).await
+            }
         }
-        let outcome = connection.send(command, deadline)?.await;
-        if matches!(&outcome, Err(fault) if fault.kind == ErrorKind::Timeout) {
-            connection.note_timeout();
-        }
-        outcome
     }
 
     /// Waits for an answer beyond the deadline, without a limit as long as its connection lasts.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use pymq_core::provider::{Health, Requirement};
 use redis::ConnectionInfo;
+use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use super::commands::Commands;
 use super::dialer::{Connection, Dialer, History, Kind};
 use super::fault::Fault;
 use super::node::Node;
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Purpose};
 use super::resp::Reply;
 use super::route::Route;
 use super::sentinels::Sentinels;
@@ -133,6 +134,7 @@ impl Connector {
     /// `disconnect` is cancelled.
     pub(crate) fn commands(
         &self,
+        purpose: Purpose,
         first: Connection,
         health: &Health,
         disconnect: CancellationToken,
@@ -141,16 +143,22 @@ impl Connector {
         let route = match &self.shared.server {
             Server::Fixed(..) | Server::Master(_) => {
                 let required = Requirement::Required;
-                let reporter = HealthReporter::new(health, "commands", required, self);
+                let reporter = HealthReporter::new(health, purpose.name(), required, self);
                 let end = disconnect.cancelled_owned();
                 let (node, keep_up) = Node::start(self.clone(), Some(first), reporter, end);
                 supervisor.spawn(keep_up);
                 Route::Server(node)
             }
             Server::Owner(cluster) => {
-                let cluster = Arc::clone(cluster);
-                let supervisor = supervisor.clone();
-                let nodes = Nodes::new(cluster, self.clone(), health, disconnect, supervisor);
+                let nodes = Nodes {
+                    purpose,
+                    cluster: Arc::clone(cluster),
+                    connector: self.clone(),
+                    health: health.clone(),
+                    disconnect,
+                    supervisor: supervisor.clone(),
+                    runtime: Handle::current(),
+                };
                 // Each node has a connection of its own from its first use on.
                 drop(first);
                 Route::Slot(Arc::new(nodes), self.slot)

@@ -219,6 +219,15 @@ impl Kind {
 }
 
 impl Connection {
+    /// Notes whether the server answered a command in time.
+    pub(super) fn note(&self, outcome: &Result<Reply, Fault>) {
+        match outcome {
+            Ok(_) => self.note_answer(),
+            Err(fault) if fault.kind == ErrorKind::Timeout => self.note_timeout(),
+            Err(_) => {}
+        }
+    }
+
     /// Notes that the server answered.
     pub(crate) fn note_answer(&self) {
         if self.timeouts.load(Ordering::Relaxed) != 0 {

@@ -2,6 +2,7 @@
 
 mod codes;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::{fmt, io};
 
@@ -15,7 +16,7 @@ use crate::slot::Slot;
 pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     pub(crate) remedy: Remedy,
-    cause: &'static str,
+    cause: Cow<'static, str>,
     /// The command may have run.
     outcome_unknown: bool,
     source: Option<Arc<Source>>,
@@ -62,7 +63,7 @@ impl Fault {
         Self {
             kind,
             remedy: Remedy::None,
-            cause,
+            cause: Cow::Borrowed(cause),
             outcome_unknown: false,
             source: None,
             node: None,
@@ -124,6 +125,26 @@ impl Fault {
         Self {
             outcome_unknown: self.outcome_unknown,
             ..Self::closed()
+        }
+    }
+
+    /// The command has written, and too few replicas have that in time.
+    pub(crate) fn not_replicated(replicas: usize, needed: usize) -> Self {
+        let cause = format!("in the queue, but only {replicas} of {needed} replicas have it");
+        Self {
+            cause: Cow::Owned(cause),
+            outcome_unknown: true,
+            ..Self::new(ErrorKind::Timeout, "")
+        }
+    }
+
+    /// Returns the same fault of the `WAIT` behind a command that has written.
+    pub(crate) fn after_write(self) -> Self {
+        Self {
+            outcome_unknown: true,
+            // So only a command that does no harm when it runs twice is sent again.
+            remedy: Remedy::Lost,
+            ..self
         }
     }
 
@@ -223,13 +244,14 @@ impl Fault {
     /// Returns the same fault for a connection that was not introduced yet.
     pub(crate) fn while_connecting(self, is_tls: bool) -> Self {
         let is_broken = self.remedy == Remedy::Lost && self.kind == ErrorKind::Disconnected;
-        Self {
-            cause: if is_broken && !is_tls {
-                CLOSED_AT_ONCE
-            } else {
-                self.cause
-            },
-            ..self.with_known_outcome()
+        let fault = self.with_known_outcome();
+        if is_broken && !is_tls {
+            Self {
+                cause: Cow::Borrowed(CLOSED_AT_ONCE),
+                ..fault
+            }
+        } else {
+            fault
         }
     }
 
@@ -240,7 +262,7 @@ impl Fault {
         }
         Self {
             kind: ErrorKind::InvalidConfig,
-            cause: "the server refuses the database: check its number",
+            cause: Cow::Borrowed("the server refuses the database: check its number"),
             ..self
         }
     }
@@ -335,7 +357,7 @@ impl std::error::Error for Source {}
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.cause)
+        f.write_str(&self.cause)
     }
 }
 

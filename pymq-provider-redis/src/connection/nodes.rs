@@ -14,35 +14,37 @@ use super::node::Node;
 use crate::core::HealthReporter;
 use crate::slot::Slot;
 
-/// The connections for commands to the nodes of a cluster.
+/// The connections of one purpose to the nodes of a cluster.
 #[derive(Debug)]
 pub(super) struct Nodes {
+    pub(super) purpose: Purpose,
     pub(super) cluster: Arc<Cluster>,
-    connector: Connector,
-    health: Health,
+    pub(super) connector: Connector,
+    pub(super) health: Health,
     pub(super) disconnect: CancellationToken,
-    supervisor: TaskTracker,
-    runtime: Handle,
+    pub(super) supervisor: TaskTracker,
+    pub(super) runtime: Handle,
+}
+
+/// What a connection for commands is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    Commands,
+    /// Puts that replicas must acknowledge.
+    Puts,
+}
+
+impl Purpose {
+    /// Returns the name of the connection, for the health.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Puts => "replicated puts",
+        }
+    }
 }
 
 impl Nodes {
-    pub(super) fn new(
-        cluster: Arc<Cluster>,
-        connector: Connector,
-        health: &Health,
-        disconnect: CancellationToken,
-        supervisor: TaskTracker,
-    ) -> Self {
-        Self {
-            cluster,
-            connector,
-            health: health.clone(),
-            disconnect,
-            supervisor,
-            runtime: Handle::current(),
-        }
-    }
-
     pub(super) fn connector(&self) -> &Connector {
         &self.connector
     }
@@ -55,10 +57,15 @@ impl Nodes {
 
     /// Returns a node of the cluster. Starts its connection if it has none.
     pub(super) fn node(&self, member: &Member) -> Arc<Node> {
-        let node = member.node.get_or_init(|| {
+        let node = match self.purpose {
+            Purpose::Commands => &member.node,
+            Purpose::Puts => &member.node_for_puts,
+        };
+        let node = node.get_or_init(|| {
             let connector = self.connector.to_member(member);
             let required = Requirement::Required;
-            let health = HealthReporter::new(&self.health, "commands", required, &connector);
+            let health =
+                HealthReporter::new(&self.health, self.purpose.name(), required, &connector);
             let (disconnect, ended) = (self.disconnect.clone(), member.ended.clone());
             let end = async move {
                 tokio::select! {

@@ -47,7 +47,7 @@ impl Queue {
         if is_plain {
             let list = self.list();
             let push = || Command::with_payloads(&[b"LPUSH", list.as_bytes()], &payloads);
-            let () = self.query("put to", &self.commands(), push).await?;
+            let () = self.query("put to", &self.puts(), push).await?;
             return Ok(Put::New);
         }
         // Boxed, so that the future of the frequent plain put stays small.
@@ -87,9 +87,9 @@ impl Queue {
             if opts.once.is_some() { &mark } else { list },
         ];
         let commands = if opts.once.is_some() {
-            self.commands().repeatable()
+            self.puts().repeatable()
         } else {
-            self.commands()
+            self.puts()
         };
         let end = Instant::now() + self.shared().core.connector.op_timeout();
         loop {

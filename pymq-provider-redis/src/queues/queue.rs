@@ -86,6 +86,11 @@ impl Queue {
         self.shared.core.connector.of(|| self.list())
     }
 
+    /// Returns what runs the puts, whose answers may wait for replicas.
+    pub(super) fn puts(&self) -> Commands {
+        self.shared.core.puts.of(|| self.list())
+    }
+
     pub(super) async fn query<T: FromReply>(
         &self,
         operation: &str,

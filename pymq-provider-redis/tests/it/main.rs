@@ -21,6 +21,7 @@ mod idle_calls;
 mod late;
 mod only_server;
 mod queues;
+mod replicas;
 mod rpc;
 mod sentinels;
 mod taking;

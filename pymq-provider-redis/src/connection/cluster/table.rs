@@ -24,6 +24,8 @@ pub(in crate::connection) struct Member {
     pub(in crate::connection) ended: CancellationToken,
     /// The connection for commands, from its first use on.
     pub(in crate::connection) node: OnceLock<Arc<Node>>,
+    /// The connection for puts that replicas must acknowledge, from its first use on.
+    pub(in crate::connection) node_for_puts: OnceLock<Arc<Node>>,
 }
 
 /// The owners of the slots.
@@ -81,6 +83,7 @@ impl Table {
             dialer: dialer()?,
             ended: CancellationToken::new(),
             node: OnceLock::new(),
+            node_for_puts: OnceLock::new(),
         });
         self.members.insert(place.clone(), Arc::clone(&member));
         Ok(member)
