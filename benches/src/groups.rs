@@ -4,6 +4,7 @@ mod calls;
 mod memory;
 mod python;
 mod queues;
+mod replicas;
 mod topics;
 
 use std::future::Future;
@@ -18,7 +19,12 @@ use crate::{Case, Group, Sample};
 
 /// Returns the groups that need the Redis at this URL.
 pub fn redis(url: &str) -> Vec<Group> {
-    let groups = [topics::groups(url), calls::groups(url), queues::groups(url)];
+    let groups = [
+        topics::groups(url),
+        calls::groups(url),
+        queues::groups(url),
+        replicas::groups(url),
+    ];
     groups.into_iter().flatten().collect()
 }
 

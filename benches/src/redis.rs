@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 const SCRIPT: &str = r#"
 folder=$(mktemp -d) && cd "$folder" || exit
 if command -v redis-server; then
-    redis-server --port "$1" --bind 127.0.0.1 --save '' \
+    redis-server --port "$1" --bind 127.0.0.1 --save '' --repl-diskless-sync-delay 0 \
         --client-output-buffer-limit pubsub 0 0 0 & server=$!
     cat; kill $server; wait $server
 else
@@ -28,6 +28,9 @@ rm -r "$folder"
 
 /// How long the start may take.
 const START: Duration = Duration::from_secs(30);
+
+/// How long a replica may take until it is in step.
+const SYNC: Duration = Duration::from_secs(5);
 
 /// A running Redis. It ends when this is dropped.
 #[derive(Debug)]
@@ -70,14 +73,33 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Makes it a replica, and waits until it is in step. Tells whether that worked: a container
+    /// does not reach the other one.
+    #[must_use]
+    pub fn follow(&self, master: &Self) -> bool {
+        let start = Instant::now();
+        let asked = self.ask(&format!("REPLICAOF 127.0.0.1 {}", master.port));
+        while asked.is_ok() && start.elapsed() < SYNC {
+            let state = master.ask("INFO replication");
+            if state.is_ok_and(|state| state.contains("state=online")) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
     fn answers(&self) -> bool {
-        let ping = || {
-            let mut socket = TcpStream::connect(("127.0.0.1", self.port))?;
-            socket.write_all(b"PING\r\nQUIT\r\n")?;
-            let mut reply = String::new();
-            socket.read_to_string(&mut reply).map(|_| reply)
-        };
-        ping().is_ok_and(|reply| reply.starts_with("+PONG"))
+        self.ask("PING")
+            .is_ok_and(|reply| reply.starts_with("+PONG"))
+    }
+
+    /// Sends a command on a connection of its own.
+    fn ask(&self, command: &str) -> io::Result<String> {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port))?;
+        socket.write_all(format!("{command}\r\nQUIT\r\n").as_bytes())?;
+        let mut reply = String::new();
+        socket.read_to_string(&mut reply).map(|_| reply)
     }
 }
 
