@@ -1,5 +1,6 @@
 //! Puts that wait for replicas.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use pymq_core::{Connect, Error, ErrorKind, Message, MessageId, Result};
 use pymq_provider_redis::RedisConfig;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::server::{Server, soon};
 
@@ -278,6 +280,54 @@ async fn what_was_put_survives_its_master() {
         }
     });
     assert_eq!(taken.await.len(), PUTS);
+    bus.provider.close().await.unwrap();
+}
+
+/// The former master accepts writes for up to a second that no replica gets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_during_a_failover_survives_it() {
+    let bus = Replicated::start(1, SHORT).await;
+    let stop = CancellationToken::new();
+    let putters = (0..4).map(|putter| {
+        let (provider, stop) = (Arc::clone(&bus.provider), stop.clone());
+        tokio::spawn(async move {
+            let mut safe = Vec::new();
+            for n in 0.. {
+                if stop.is_cancelled() {
+                    break;
+                }
+                let item = format!("{putter}-{n}");
+                let message = vec![Message::json(format!("\"{item}\""))];
+                let options = PutOptions::default();
+                if provider.queue_put("plain", message, options).await.is_ok() {
+                    safe.push(item);
+                }
+            }
+            safe
+        })
+    });
+    let putters: Vec<_> = putters.collect();
+
+    bus.group.fail_over().await.unwrap();
+    stop.cancel();
+
+    let mut safe = HashSet::new();
+    for putter in soon(join_all(putters)).await {
+        safe.extend(putter.unwrap());
+    }
+    assert!(!safe.is_empty());
+    let next = bus.group.master().await.unwrap();
+    assert_ne!(next.port(), bus.master().port());
+    let mut raw = next.raw().await.unwrap();
+    let items: Vec<String> = redis::cmd("LRANGE")
+        .arg(&["__eventbus:global:plain", "0", "-1"])
+        .query_async(&mut raw)
+        .await
+        .unwrap();
+    for item in items {
+        safe.remove(item.trim_matches('"'));
+    }
+    assert_eq!(safe, HashSet::new());
     bus.provider.close().await.unwrap();
 }
 
