@@ -53,8 +53,8 @@ struct Write {
 }
 
 impl Commands {
-    /// Returns a handle whose commands wait until replicas have what they wrote. An answer that is a
-    /// number below zero has written nothing.
+    /// Returns a handle whose commands wait until replicas have what they wrote. A command that
+    /// answers with a number below zero has written nothing.
     pub(crate) fn with_replicas(mut self, replicas: Replicas) -> Self {
         self.op_timeout += replicas.timeout;
         self.waits = Waits::ForReplicas(replicas);
