@@ -2,24 +2,24 @@
 //! Redis server. Passwords are never printed.
 
 mod cluster;
+mod parts;
 mod sentinels;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pymq_core::provider::{MAX_DURATION, Provider};
-use pymq_core::{Connect, Error, ErrorKind, Parameters, ProviderUrl, Result, Scheme, name};
+use pymq_core::{Connect, Error, ErrorKind, ProviderUrl, Result, Scheme, name};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use serde::de::{self, Deserialize, Deserializer};
-use url::{Position, Url};
 
 use self::cluster::ClusterConfig;
+use self::parts::{check_parts, read_flag, server, unusable};
 use self::sentinels::SentinelConfig;
 use crate::RedisProvider;
 
@@ -369,107 +369,4 @@ impl Scheme for Redis {
     async fn connect(&self, url: &ProviderUrl) -> Result<Arc<dyn Provider>> {
         RedisConfig::try_from(url)?.connect().await
     }
-}
-
-/// Refuses a URL with parts that have no meaning, or that are a password in the wrong place.
-fn check_parts(url: &ProviderUrl) -> Result<()> {
-    let text: &Url = url.as_url();
-    let is_socket = is_socket(url);
-    let what = if !is_socket && text[Position::AfterPort..].contains('@') {
-        "an `@` after the host; in a password, write `%2F` for `/`, `%3F` for `?`, `%23` for `#`"
-    } else if text.fragment().is_some() {
-        "a fragment (`#..`) has no meaning here, remove it"
-    } else if is_socket && Path::new(text.path()).parent().is_none() {
-        "the path of the socket is missing"
-    } else if ![sentinels::SCHEME, cluster::SCHEME].contains(&url.scheme()) && url.hosts().len() > 1
-    {
-        "it has several hosts; those of sentinels are written `redis-sentinel://one,two/master`, \
-         those of a cluster `redis-cluster://one,two`"
-    } else {
-        return Ok(());
-    };
-    Err(unusable(url, what))
-}
-
-/// Reads the part of the URL that the redis crate parses.
-fn server(url: &ProviderUrl) -> Result<ConnectionInfo> {
-    // The error of the redis crate names the wrong part of the URL and never quotes a secret.
-    let fault = |error| unusable(url, "it cannot be used").with_source(error);
-    if url.scheme() != "rediss" {
-        return url.as_url().clone().into_connection_info().map_err(fault);
-    }
-    check_tls("rediss")?;
-    // The redis crate reads this scheme only with its own TLS, which ours does not need.
-    let plain = url.as_url().as_str().replacen("rediss", "redis", 1);
-    let info = plain.into_connection_info().map_err(fault)?;
-    let ConnectionAddr::Tcp(host, port) = info.addr().clone() else {
-        return Err(unusable(url, "it cannot be used"));
-    };
-    Ok(info.set_addr(address(host, port, true)))
-}
-
-fn address(host: String, port: u16, is_tls: bool) -> ConnectionAddr {
-    if is_tls {
-        ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: false,
-            tls_params: None,
-        }
-    } else {
-        ConnectionAddr::Tcp(host, port)
-    }
-}
-
-/// Reads the hosts of a URL with several.
-fn servers(url: &ProviderUrl, port: u16, is_tls: bool) -> Result<Vec<ConnectionInfo>> {
-    let hosts = url.hosts();
-    let servers = hosts.iter().map(|(host, own_port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let address = address(host.to_owned(), own_port.unwrap_or(port), is_tls);
-        let server = address.into_connection_info();
-        server.map_err(|error| unusable(url, "a host cannot be used").with_source(error))
-    });
-    servers.collect()
-}
-
-/// Reads a parameter that turns TLS on.
-fn read_tls(url: &ProviderUrl, parameters: &Parameters, name: &str) -> Result<bool> {
-    let is_tls = read_flag(url, parameters, name)?;
-    if is_tls {
-        check_tls(url.scheme())?;
-    }
-    Ok(is_tls)
-}
-
-fn read_flag(url: &ProviderUrl, parameters: &Parameters, name: &str) -> Result<bool> {
-    match parameters.get(name) {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(_) => Err(unusable(
-            url,
-            &format!("`{name}` is neither `true` nor `false`"),
-        )),
-    }
-}
-
-/// Refuses TLS where it is not compiled in.
-fn check_tls(scheme: &str) -> Result<()> {
-    if cfg!(feature = "tls") {
-        return Ok(());
-    }
-    let what = format!(
-        "redis: TLS of `{scheme}://` needs the feature `redis-tls` of the crate `pymq`, \
-         or `tls` of `pymq-provider-redis`"
-    );
-    Err(Error::new(ErrorKind::Tls, what))
-}
-
-fn is_socket(url: &ProviderUrl) -> bool {
-    matches!(url.scheme(), "unix" | "redis+unix")
-}
-
-fn unusable(url: &ProviderUrl, what: &str) -> Error {
-    let text = format!("redis: URL `{url}`: {what}");
-    Error::new(ErrorKind::InvalidConfig, text)
 }

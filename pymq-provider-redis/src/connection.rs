@@ -20,13 +20,14 @@ mod route;
 mod script;
 mod sentinels;
 mod socket;
+mod version;
 
 pub(crate) use self::backoff::{pause, random_fraction};
 pub(crate) use self::batches::{MAX_BATCH, send_in_batches};
 pub(crate) use self::clock::{Clock, Now};
 pub(crate) use self::commands::Commands;
 pub(crate) use self::connector::Connector;
-pub(crate) use self::dialer::{Connection, Version, read};
+pub(crate) use self::dialer::{Connection, read};
 pub(crate) use self::fault::{Fault, Remedy};
 pub(crate) use self::from_reply::FromReply;
 pub(crate) use self::nodes::Purpose;
@@ -37,3 +38,4 @@ pub(crate) use self::resp::{
     Command, CommandWriter, LAST_WORD_END, Reply, front_room, write_front,
 };
 pub(crate) use self::script::Script;
+pub(crate) use self::version::Version;

@@ -5,7 +5,7 @@ use std::fmt;
 use pymq_core::{Error, ErrorKind, Parameters, ProviderUrl, Result};
 use redis::{ConnectionInfo, IntoConnectionInfo};
 
-use super::{read_tls, servers, unusable};
+use super::parts::{read_tls, servers, unusable};
 
 /// The scheme of these URLs.
 pub(super) const SCHEME: &str = "redis-cluster";

@@ -5,7 +5,7 @@ use std::fmt;
 use pymq_core::{Parameters, ProviderUrl, Result};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 
-use super::{address, read_tls, servers, unusable};
+use super::parts::{address, read_tls, servers, unusable};
 
 /// The scheme of these URLs.
 pub(super) const SCHEME: &str = "redis-sentinel";

@@ -17,6 +17,7 @@ use super::from_reply::FromReply;
 use super::pipeline::{Expected, Handler, Hold, Pending, Pipeline};
 use super::resp::{Command, Reply};
 use super::socket::Address;
+use super::version::Version;
 
 /// After a connection that was shorter than this, the next attempt waits.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -350,37 +351,9 @@ pub(crate) fn read<T: FromReply>(reply: Reply) -> Result<T, Fault> {
     }
 }
 
-/// Major and minor version of a server.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) struct Version(pub(crate) u32, pub(crate) u32);
-
-impl Version {
-    fn parse(text: &str) -> Self {
-        let mut numbers = text.split('.').map(|part| part.parse().unwrap_or(0));
-        Self(numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
-    }
-
-    /// Refuses a server that is too old.
-    pub(crate) fn check(self) -> Result<Self, Fault> {
-        if self < Self(6, 2) {
-            Err(Fault::new(ErrorKind::Unsupported, TOO_OLD))
-        } else {
-            Ok(self)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_before_6_2_are_refused() {
-        assert_eq!(Version::parse("7.0.15"), Version(7, 0));
-        assert!(Version::parse("6.2.0").check().is_ok());
-        assert!(Version::parse("10.1").check().is_ok());
-        assert!(Version::parse("6.0.16").check().is_err());
-    }
 
     #[test]
     fn a_server_of_another_kind_is_refused() {

@@ -384,3 +384,54 @@ async fn spread_topics_reach_every_subscriber_and_are_not_counted() {
         provider.close().await.unwrap();
     }
 }
+
+/// Each put waits for the replica of its own node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn puts_wait_for_the_replicas_of_their_nodes() {
+    let cluster = cluster().await;
+    let config: RedisConfig = cluster.url().parse().unwrap();
+    let config = config.replicas(1, Duration::from_millis(300));
+    let provider = config.connect().await.unwrap();
+    let puts = |provider: Arc<dyn Provider>| {
+        let puts = queues().into_iter().map(move |queue| {
+            let provider = Arc::clone(&provider);
+            async move { (put(&provider, &queue, "1").await, queue) }
+        });
+        join_all(puts)
+    };
+    for (put, queue) in puts(Arc::clone(&provider)).await {
+        put.unwrap_or_else(|error| panic!("{queue}: {error}"));
+    }
+    let master = cluster.owner("__eventbus:global:jobs-0").await.unwrap();
+    let replicas = cluster.replicas(master.port()).await.unwrap();
+
+    for replica in &replicas {
+        replica.stop().await.unwrap();
+    }
+
+    let mut unsafe_puts = 0;
+    for (put, queue) in puts(Arc::clone(&provider)).await {
+        let owner = cluster
+            .owner(&format!("__eventbus:global:{queue}"))
+            .await
+            .unwrap();
+        if owner.port() == master.port() {
+            let error = put.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            assert!(error.outcome_unknown(), "{error}");
+            assert!(error.to_string().contains("0 of 1 replicas"), "{error}");
+            unsafe_puts += 1;
+        } else {
+            put.unwrap_or_else(|error| panic!("{queue}: {error}"));
+        }
+    }
+    assert!(unsafe_puts > 0);
+    for replica in &replicas {
+        replica.resume().await.unwrap();
+    }
+    for queue in queues() {
+        assert_eq!(get(&provider, &queue).await, ["1"], "{queue}");
+        assert_eq!(get(&provider, &queue).await, ["1"], "{queue}");
+    }
+    provider.close().await.unwrap();
+}
