@@ -1,6 +1,7 @@
-//! Connections to one Redis server, or to the master that [`Sentinels`](sentinels::Sentinels) name.
-//! [`Commands`] keeps one connection up for every command that does not block. The [`Connector`]
-//! opens the others: one for subscriptions, and one for each blocking command.
+//! Connections to one Redis server, to the master that [`Sentinels`](sentinels::Sentinels) name, or
+//! to the nodes of a [`Cluster`](cluster::Cluster). [`Commands`] runs every command that does not
+//! block, on a connection that is kept up to each server. The [`Connector`] opens the others: one for
+//! subscriptions, and one for each blocking command.
 
 mod backoff;
 mod batches;

@@ -58,7 +58,13 @@ pub fn registry() -> Registry {
     #[cfg(not(feature = "redis"))]
     let registry = registry
         .with(Off::new(
-            &["redis", "redis-sentinel", "redis+unix", "unix"],
+            &[
+                "redis",
+                "redis-sentinel",
+                "redis-cluster",
+                "redis+unix",
+                "unix",
+            ],
             "redis",
         ))
         .with(Off::new(&["rediss"], "redis-tls"));

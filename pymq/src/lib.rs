@@ -53,7 +53,7 @@
 //! | feature | what it brings |
 //! |---|---|
 //! | `memory`, on by default | `memory://`: a bus inside the process, for tests and first steps |
-//! | `redis` | `redis://`, `redis-sentinel://` and `redis+unix://` |
+//! | `redis` | `redis://`, `redis-sentinel://`, `redis-cluster://` and `redis+unix://` |
 //! | `redis-tls` | `rediss://` through rustls, with the trust roots of the system |
 //!
 //! # Where to look

@@ -139,7 +139,7 @@ mod tests {
         fn no_secret_is_in_any_text(
             user in "[a-z]{0,4}",
             around in ("[ -~ä\t]{0,6}", "[ -~ä\t]{0,6}"),
-            scheme in "redis|rediss|redis\\+unix|redis-sentinel|unix|memory|kafka",
+            scheme in "redis|rediss|redis\\+unix|redis-sentinel|redis-cluster|unix|memory|kafka",
             name in "(pass|PASS|pass%77ord|client_secret|auth-token|api_key|pwd)",
             end in "(/0|\\?namespace=a|\\?op_timeout=soon|#x|)",
         ) {
