@@ -12,12 +12,12 @@
 //!
 //! # What it needs
 //!
-//! Redis 6.2 or later, or Valkey: one server, or the master that Redis Sentinel names, but not a
-//! cluster. It
-//! opens one connection for commands, one for subscriptions, one for answers from the first call
-//! on, one for each queue that a caller waits on, and one for puts if they wait for
-//! [`replicas`](RedisConfig::replicas). `maxmemory-policy` must be `noeviction`:
-//! other policies evict whole queues, or the marks of `put_once`.
+//! Redis 6.2 or later, or Valkey: one server, the master that Redis Sentinel names, or a Redis
+//! Cluster. It opens one connection for commands, one for subscriptions, one for answers from the
+//! first call on, one for each queue that a caller waits on, and one for puts if they wait for
+//! [`replicas`](RedisConfig::replicas). On a cluster it opens the first and the last of these to
+//! each node in use. `maxmemory-policy` must be `noeviction`: other policies evict whole queues, or
+//! the marks of `put_once`.
 //!
 //! A user with an ACL needs at least the keys `~__eventbus:*` and `~{__eventbus:*`, the channels
 //! `&__eventbus:*`, and a channel rule of its own for each pattern.

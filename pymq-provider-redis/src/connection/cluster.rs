@@ -9,19 +9,21 @@
 //! later. Most notice that themselves before: the node redirects their next command. A node that
 //! was replaced may be out of reach.
 
-mod answer;
+mod claims;
 mod table;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::FuturesUnordered;
 use pymq_core::ErrorKind;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use self::answer::Answer;
+use self::claims::{Claim, read_claims};
 pub(super) use self::table::Member;
 use self::table::Table;
 use super::dialer::{Connection, Dialer, Kind, Place};
@@ -37,6 +39,9 @@ const ASK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The time limit of an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long to wait for further answers after the first one.
+const LATE_LIMIT: Duration = Duration::from_millis(200);
 
 /// The most nodes without a connection that are asked at once.
 const MAX_DIALED: usize = 8;
@@ -67,6 +72,13 @@ struct Opened {
     for_slots: Vec<(Slot, Arc<Member>, CancellationToken)>,
     /// Those to end, and when.
     ending: Vec<(Instant, CancellationToken)>,
+}
+
+/// Which of the nodes that were asked have answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Heard {
+    All,
+    Some,
 }
 
 impl Cluster {
@@ -166,60 +178,69 @@ impl Cluster {
     /// Watches the nodes without end.
     pub(crate) async fn watch(&self) {
         let mut next = Instant::now() + ASK_INTERVAL;
+        let mut is_troubled = false;
         loop {
-            let is_troubled = tokio::select! {
-                () = self.trouble.notified() => true,
-                () = sleep_until(next) => false,
-            };
-            self.end_late_connections();
-            if let Err(fault) = self.refresh(is_troubled).await {
-                tracing::debug!("no node of the cluster says who owns the slots: {fault}");
+            tokio::select! {
+                () = self.trouble.notified() => is_troubled = true,
+                () = sleep_until(next) => {}
             }
+            self.end_late_connections();
+            is_troubled = match self.refresh(is_troubled).await {
+                Ok(Heard::All) => false,
+                Ok(Heard::Some) => true,
+                Err(fault) => {
+                    tracing::debug!("no node of the cluster says who owns the slots: {fault}");
+                    true
+                }
+            };
             next = Instant::now() + ASK_INTERVAL;
             sleep_until(Instant::now() + ASK_PAUSE).await;
         }
     }
 
-    /// Asks the nodes in use. Asks the others too if `must_ask_all`, or if one of those does not
-    /// answer.
-    pub(super) async fn refresh(&self, must_ask_all: bool) -> Result<(), Fault> {
+    /// Asks the nodes in use, and the others if `must_ask_all` or if none of those answers. Learns
+    /// from each answer as it comes, and waits only briefly for others once there is one.
+    pub(super) async fn refresh(&self, must_ask_all: bool) -> Result<Heard, Fault> {
         let members = self.members();
-        let in_use: Vec<_> = members
-            .iter()
-            .filter_map(|member| {
-                let connection = member.node.get()?.current()?;
-                Some((connection, member.dialer.host()))
-            })
-            .collect();
-        let asked = in_use
-            .iter()
-            .map(|(connection, host)| ask(connection, host));
-        let mut answers = join_all(asked).await;
-        let has_failed = answers.is_empty() || answers.iter().any(Result::is_err);
-        if must_ask_all || has_failed {
-            let seeds = self.seeds.iter().take(MAX_DIALED);
-            let others = members.iter().filter(|member| {
-                let current = member.node.get().and_then(|node| node.current());
-                current.is_none()
-            });
-            let dialers = seeds.chain(others.map(|member| &member.dialer).take(MAX_DIALED));
-            answers.extend(join_all(dialers.map(ask_anew)).await);
-        }
-        let mut told = Fault::no_connection();
-        let mut heard = Vec::with_capacity(answers.len());
-        for answer in answers {
-            match answer {
-                Ok(answer) => heard.push(answer),
-                Err(fault) if says_more(&fault, &told) => told = fault,
-                Err(_) => {}
+        let mut asked: FuturesUnordered<BoxFuture<'_, _>> = FuturesUnordered::new();
+        let mut others: Vec<_> = self.seeds.iter().take(MAX_DIALED).collect();
+        for member in &members {
+            match member.node.get().and_then(|node| node.current()) {
+                Some(connection) => {
+                    let host = member.dialer.host();
+                    asked.push(async move { ask(&connection, host).await }.boxed());
+                }
+                None if others.len() < 2 * MAX_DIALED => others.push(&member.dialer),
+                None => {}
             }
         }
-        if heard.is_empty() {
-            return Err(told);
+        let mut others = Some(others);
+        let mut told = Fault::no_connection();
+        let (mut has_heard, mut has_failed) = (false, false);
+        let mut end = Instant::now() + 2 * ANSWER_LIMIT;
+        loop {
+            if (must_ask_all || asked.is_empty() && !has_heard)
+                && let Some(others) = others.take()
+            {
+                asked.extend(others.into_iter().map(|dialer| ask_anew(dialer).boxed()));
+            }
+            match timeout_at(end, asked.next()).await {
+                Ok(Some(Ok(claims))) => {
+                    self.change(|table| table.learn(&claims, |place| self.dialer_of(place)));
+                    has_heard = true;
+                    end = end.min(Instant::now() + LATE_LIMIT);
+                }
+                Ok(Some(Err(fault))) => {
+                    has_failed = true;
+                    if says_more(&fault, &told) {
+                        told = fault;
+                    }
+                }
+                Ok(None) if has_heard && !has_failed => return Ok(Heard::All),
+                Ok(None) | Err(_) if has_heard => return Ok(Heard::Some),
+                Ok(None) | Err(_) => return Err(told),
+            }
         }
-        let claims = answer::merge(&heard);
-        self.change(|table| table.learn(&claims, |place| self.dialer_of(place)));
-        Ok(())
     }
 
     /// Changes the table, and ends the connections that were opened for slots that have moved.
@@ -300,7 +321,7 @@ fn says_more(fault: &Fault, other: &Fault) -> bool {
 }
 
 /// Asks a node who owns the slots, on a connection for this question.
-async fn ask_anew(dialer: &Dialer) -> Result<Answer, Fault> {
+async fn ask_anew(dialer: &Dialer) -> Result<Vec<Claim>, Fault> {
     let member = dialer.of_kind(Kind::Member);
     let asked = async {
         let connection = member.dial(CancellationToken::new(), drop).await?;
@@ -312,14 +333,14 @@ async fn ask_anew(dialer: &Dialer) -> Result<Answer, Fault> {
 }
 
 /// Asks a node who owns the slots. `host` is its own.
-async fn ask(connection: &Connection, host: &str) -> Result<Answer, Fault> {
+async fn ask(connection: &Connection, host: &str) -> Result<Vec<Claim>, Fault> {
     let asked = async {
         // In one round trip, so that both answers are of the same moment.
         let (slots, nodes) = tokio::join!(
             connection.query::<Reply>(Command::new(["CLUSTER", "SLOTS"])),
             connection.query::<String>(Command::new(["CLUSTER", "NODES"])),
         );
-        Answer::read(slots?, &nodes?, host).ok_or_else(Fault::unexpected)
+        read_claims(slots?, &nodes?, host).ok_or_else(Fault::unexpected)
     };
     let asked = timeout(ANSWER_LIMIT, asked).await;
     let answer = asked.unwrap_or_else(|_elapsed| Err(Fault::timeout()));

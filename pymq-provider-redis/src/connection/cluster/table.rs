@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Claim;
+use super::claims::Claim;
 use crate::connection::dialer::{Dialer, Place};
 use crate::connection::fault::Fault;
 use crate::connection::node::Node;
