@@ -14,6 +14,7 @@ mod cluster;
 mod controlled;
 mod docker;
 mod harness;
+mod leftovers;
 mod local;
 mod scratch;
 mod sentinels;

@@ -7,23 +7,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::try_join_all;
 use pymq_core::provider::Provider;
 use pymq_core::{Connect, Result};
 use pymq_provider_redis::RedisConfig;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, sleep};
+
 use url::{Position, Url};
 use uuid::Uuid;
 
+use super::leftovers::leftovers;
 use super::{Cluster, Sentinel, Server, Source, app_url, app_user, shared};
 use crate::harness::WRONG_PASSWORD;
 use crate::proxy::Proxy;
 use crate::{Clock, Failure, Fault, Harness};
-
-/// How long a key may stay after its last use.
-const LEFTOVER_LIMIT: Duration = Duration::from_secs(3);
 
 /// What makes a server require a password.
 const PASSWORD: [&str; 3] = ["default", "resetpass", ">sesame"];
@@ -120,14 +117,21 @@ impl RedisHarness {
         static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
         let cluster = CLUSTER.get_or_try_init(start_cluster).await?;
         let namespace = Uuid::new_v4().simple().to_string();
-        let mut user = redis::cmd("ACL");
-        user.arg("SETUSER").arg(&namespace);
+        let user = |rights: &mut dyn Iterator<Item = &'static str>| {
+            let mut user = redis::cmd("ACL");
+            user.arg("SETUSER").arg(&namespace);
+            rights.for_each(|word| {
+                user.arg(word);
+            });
+            user
+        };
         // The rights of the shared server, and those that a cluster needs.
-        let rights = app_user().skip(1).chain(["&*"]).chain(CLUSTER_RIGHTS);
-        rights.for_each(|word| {
-            user.arg(word);
-        });
-        cluster.run::<()>(&user).await?;
+        let mut rights = app_user().skip(1).chain(["&*"]).chain(CLUSTER_RIGHTS);
+        if cluster.run::<()>(&user(&mut rights)).await.is_err() {
+            // Redis 6.2 does not know all of them.
+            let mut all = ["on", ">password", "~*", "&*", "+@all"].into_iter();
+            cluster.run::<()>(&user(&mut all)).await?;
+        }
         let login = format!("://{namespace}:password@");
         Ok(Self {
             backend: Backend::Cluster(cluster),
@@ -321,46 +325,8 @@ impl Harness for RedisHarness {
             Backend::Cluster(cluster) => cluster.raw().await,
         };
         let mut connections = connections.expect("the server of the test answers");
-        // A closed wait leaves a key until its blocking command ends.
-        let until = Instant::now() + LEFTOVER_LIMIT;
-        loop {
-            let held = connections
-                .iter_mut()
-                .map(|raw| self.keys_and_channels(raw));
-            let held = try_join_all(held).await;
-            let mut left = held.expect("the server of the test answers").concat();
-            if left.is_empty() || Instant::now() >= until {
-                // A replica has what its master has.
-                left.sort();
-                left.dedup();
-                return left;
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl RedisHarness {
-    /// Lists what a server holds for the namespace now.
-    async fn keys_and_channels(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> redis::RedisResult<Vec<String>> {
-        let ours = format!("*{}*", self.namespace);
-        // KEYS blocks the server while it runs. With the keys of one test that takes almost no
-        // time.
-        let (keys, channels): (Vec<String>, Vec<String>) = redis::pipe()
-            .cmd("KEYS")
-            .arg(&ours)
-            .cmd("PUBSUB")
-            .arg("CHANNELS")
-            .arg(&ours)
-            .query_async(connection)
-            .await?;
-        let channels = channels
-            .into_iter()
-            .map(|channel| format!("channel {channel}"));
-        Ok(keys.into_iter().chain(channels).collect())
+        let left = leftovers(&mut connections, &self.namespace).await;
+        left.expect("the server of the test answers")
     }
 }
 
