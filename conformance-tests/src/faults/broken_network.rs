@@ -70,11 +70,10 @@ async fn conditions(setting: &Setting, server: &Controlled) -> Result<Report, Fa
         setting.bus(server.url().parse()?).await?,
     );
     let plan = Plan {
-        producers: 4,
         per_second: 200,
         consumers: 1,
-        lease: Duration::from_secs(2),
         op_timeout: TIMEOUT,
+        ..Plan::default()
     };
     let name = "conditions";
     let mut shop = Workshop::open_on(far.clone(), setting, &server.url(), &plan, name)?;

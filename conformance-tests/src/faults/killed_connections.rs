@@ -39,8 +39,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         producers: 8,
         per_second: 500,
         consumers: 2,
-        lease: Duration::from_secs(2),
-        op_timeout: Duration::from_secs(5),
+        ..Plan::default()
     };
     let shop = Workshop::open(&setting, &server.url(), &plan).await?;
     let gets = Plain::start(&setting, &server).await?;

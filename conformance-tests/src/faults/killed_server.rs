@@ -22,14 +22,7 @@ const RECOVERY: Duration = Duration::from_secs(6);
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
     let server = setting.server(&DURABLE).await?;
-    let plan = Plan {
-        producers: 4,
-        per_second: 400,
-        consumers: 4,
-        lease: Duration::from_secs(2),
-        op_timeout: Duration::from_secs(5),
-    };
-    let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
+    let mut shop = Workshop::open(&setting, &server.url(), &Plan::default()).await?;
     let listener = Listener::start(&shop.bus, "news").await?;
     let publisher = Publisher::start(&shop.bus, "news", 100);
 

@@ -31,9 +31,9 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         producers: 8,
         per_second: 200,
         consumers: 2,
-        lease: Duration::from_secs(2),
         // Longer than the loading, so that no deadline excuses an error.
         op_timeout: Duration::from_secs(60),
+        ..Plan::default()
     };
     let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
 

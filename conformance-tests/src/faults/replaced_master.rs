@@ -43,14 +43,7 @@ enum End {
 /// Runs it.
 pub async fn run(setting: Setting) -> Outcome<Report> {
     let group = SentinelGroup::start(REPLICAS, &DURABLE).await?;
-    let plan = Plan {
-        producers: 4,
-        per_second: 400,
-        consumers: 4,
-        lease: Duration::from_secs(2),
-        op_timeout: Duration::from_secs(5),
-    };
-    let mut shop = Workshop::open(&setting, &group.url(), &plan).await?;
+    let mut shop = Workshop::open(&setting, &group.url(), &Plan::default()).await?;
     let listener = Listener::start(&shop.bus, "news").await?;
     let publisher = Publisher::start(&shop.bus, "news", 100);
 

@@ -33,11 +33,10 @@ const RECOVERY: Duration = Duration::from_secs(6);
 pub async fn run(setting: Setting) -> Outcome<Report> {
     let server = setting.server(&DURABLE).await?;
     let plan = Plan {
-        producers: 4,
         per_second: 200,
         consumers: 2,
-        lease: Duration::from_secs(2),
         op_timeout: DEADLINE,
+        ..Plan::default()
     };
     let mut shop = Workshop::open(&setting, &server.url(), &plan).await?;
     let serving = setting.bus(server.url().parse()?).await?;

@@ -81,10 +81,8 @@ impl Storm {
     pub async fn round(&mut self, time: Duration) -> Result<(Report, Tally), Failure> {
         let plan = Plan {
             producers: 8,
-            per_second: 400,
-            consumers: 4,
             lease: Duration::from_secs(3),
-            op_timeout: Duration::from_secs(5),
+            ..Plan::default()
         };
         self.rounds += 1;
         let round = format!("round-{}", self.rounds);

@@ -14,9 +14,6 @@ use super::tally::{Rest, Tally};
 use super::{Dice, Report, Rule, Setting, memory};
 use crate::Failure;
 
-/// The queue of every workshop.
-const QUEUE: &str = "jobs";
-
 /// The time after which a recovery counts as failed.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,6 +23,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// How much a workshop does.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The queue.
+    pub queue: String,
     /// How many tasks put.
     pub producers: u32,
     /// How many messages they put in a second.
@@ -36,6 +35,19 @@ pub struct Plan {
     pub lease: Duration,
     /// The time limit of a command of the producers.
     pub op_timeout: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            queue: "jobs".to_owned(),
+            producers: 4,
+            per_second: 400,
+            consumers: 4,
+            lease: Duration::from_secs(2),
+            op_timeout: Duration::from_secs(5),
+        }
+    }
 }
 
 /// The running queue.
@@ -59,7 +71,7 @@ impl Workshop {
     pub async fn open(setting: &Setting, url: &str, plan: &Plan) -> Result<Self, Failure> {
         let config: RedisConfig = url.parse()?;
         let bus = setting.bus(config.op_timeout(plan.op_timeout)).await?;
-        Self::open_on(bus, setting, url, plan, QUEUE)
+        Self::open_on(bus, setting, url, plan, &plan.queue)
     }
 
     /// Starts the work on an existing bus. `round` is the name of the ledger.
@@ -72,7 +84,7 @@ impl Workshop {
     ) -> Result<Self, Failure> {
         let ledger = setting.ledger(round)?;
         let load = Load {
-            queue: QUEUE.to_owned(),
+            queue: plan.queue.clone(),
             producers: plan.producers,
             per_second: plan.per_second,
         };
@@ -80,7 +92,7 @@ impl Workshop {
             consumers: Vec::new(),
             order: Order {
                 url: url.to_owned(),
-                queue: QUEUE.to_owned(),
+                queue: plan.queue.clone(),
                 lease: plan.lease,
                 work: (0, 5),
                 tasks: 4,
@@ -172,14 +184,14 @@ impl Workshop {
     /// If a producer or a consumer has failed.
     pub async fn finish(mut self) -> Result<(Tally, Rest, bool), Failure> {
         self.producers.finish().await?;
-        let drained = self.bus.queue::<Job>(QUEUE);
+        let drained = self.bus.queue::<Job>(&self.order.queue);
         let is_drained = matches!(timeout(DRAIN, drained.join()).await, Ok(Ok(())));
         for consumer in self.consumers {
             consumer.finish().await?;
         }
         self.tally.read_on(&self.ledger)?;
 
-        let rest = Rest::of(&**self.bus.provider()?, QUEUE).await?;
+        let rest = Rest::of(&**self.bus.provider()?, &self.order.queue).await?;
         self.ledger.remove()?;
         Ok((self.tally, rest, is_drained))
     }
