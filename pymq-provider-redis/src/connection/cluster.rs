@@ -40,15 +40,19 @@ const ASK_PAUSE: Duration = Duration::from_millis(100);
 /// The time limit of an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long to wait for further answers after the first one.
+/// How long the nodes in use have before the others are asked too.
+const IN_USE_LIMIT: Duration = Duration::from_millis(500);
+
+/// How much later than the first answer another one may be. A node that was stopped would hold up
+/// what the others know.
 const LATE_LIMIT: Duration = Duration::from_millis(200);
 
 /// The most nodes without a connection that are asked at once.
 const MAX_DIALED: usize = 8;
 
 /// How long a connection for a slot stays after the node has lost the slot. By then, each command
-/// on it was redirected.
-const GRACE: Duration = Duration::from_secs(1);
+/// on it was redirected, if the node answers.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How long the owner of a slot may not be known to all clients after it has changed.
 const UNSETTLED: Duration = Duration::from_secs(3);
@@ -177,6 +181,10 @@ impl Cluster {
 
     /// Watches the nodes without end.
     pub(crate) async fn watch(&self) {
+        tokio::join!(self.keep_asking(), self.end_late_connections());
+    }
+
+    async fn keep_asking(&self) {
         let mut next = Instant::now() + ASK_INTERVAL;
         let mut is_troubled = false;
         loop {
@@ -184,7 +192,7 @@ impl Cluster {
                 () = self.trouble.notified() => is_troubled = true,
                 () = sleep_until(next) => {}
             }
-            self.end_late_connections();
+            next = Instant::now() + ASK_INTERVAL;
             is_troubled = match self.refresh(is_troubled).await {
                 Ok(Heard::All) => false,
                 Ok(Heard::Some) => true,
@@ -193,7 +201,6 @@ impl Cluster {
                     true
                 }
             };
-            next = Instant::now() + ASK_INTERVAL;
             sleep_until(Instant::now() + ASK_PAUSE).await;
         }
     }
@@ -215,14 +222,15 @@ impl Cluster {
             }
         }
         let mut others = Some(others);
+        let mut must_ask_others = must_ask_all || asked.is_empty();
         let mut told = Fault::no_connection();
         let (mut has_heard, mut has_failed) = (false, false);
-        let mut end = Instant::now() + 2 * ANSWER_LIMIT;
+        let mut end = Instant::now() + IN_USE_LIMIT;
         loop {
-            if (must_ask_all || asked.is_empty() && !has_heard)
-                && let Some(others) = others.take()
-            {
+            if must_ask_others && let Some(others) = others.take() {
                 asked.extend(others.into_iter().map(|dialer| ask_anew(dialer).boxed()));
+                // Each has a limit of its own.
+                end = Instant::now() + 2 * ANSWER_LIMIT;
             }
             match timeout_at(end, asked.next()).await {
                 Ok(Some(Ok(claims))) => {
@@ -238,6 +246,7 @@ impl Cluster {
                 }
                 Ok(None) if has_heard && !has_failed => return Ok(Heard::All),
                 Ok(None) | Err(_) if has_heard => return Ok(Heard::Some),
+                Ok(None) | Err(_) if others.is_some() => must_ask_others = true,
                 Ok(None) | Err(_) => return Err(told),
             }
         }
@@ -283,15 +292,25 @@ impl Cluster {
         Some((Arc::clone(owner), lost))
     }
 
-    fn end_late_connections(&self) {
-        let now = Instant::now();
-        self.opened().ending.retain(|(end, lost)| {
-            let is_over = *end <= now;
-            if is_over {
-                lost.cancel();
-            }
-            !is_over
-        });
+    /// Ends the connections whose node has lost their slot, each at its time.
+    async fn end_late_connections(&self) {
+        let mut changes = self.changes();
+        loop {
+            let next = self.opened().ending.first().map(|(end, _)| *end);
+            let Some(end) = next else {
+                // An error means that this is dropped.
+                drop(changes.changed().await);
+                continue;
+            };
+            sleep_until(end).await;
+            self.opened().ending.retain(|(other, lost)| {
+                let is_over = *other <= end;
+                if is_over {
+                    lost.cancel();
+                }
+                !is_over
+            });
+        }
     }
 
     fn dialer_of(&self, (host, port): &Place) -> Result<Dialer, Fault> {
