@@ -66,7 +66,16 @@ impl Subscriptions {
             let connection = self.core.connector.reconnect(last, on_push, report).await;
             let connection = Arc::new(connection);
             self.set_connection(Ok(Arc::clone(&connection)));
-            let Err(fault) = self.serve(&connection, &mut health).await;
+            let served = async {
+                let Err(fault) = self.serve(&connection, &mut health).await;
+                fault
+            };
+            let fault = tokio::select! {
+                biased;
+                fault = served => fault,
+                // It may be given up while an answer of a silent server is awaited.
+                () = connection.lost.cancelled() => Fault::lost(),
+            };
             tracing::warn!(
                 address = self.core.connector.address(),
                 "the connection for subscriptions is lost, connecting again: {fault}"
@@ -99,8 +108,6 @@ impl Subscriptions {
             // Every subscription is confirmed, or was refused and has its error.
             health.up();
             tokio::select! {
-                biased;
-                () = connection.lost.cancelled() => return Err(Fault::lost()),
                 () = self.shared.changed.notified() => {}
                 () = sleep(PING_INTERVAL) => self.ping(connection).await?,
             }

@@ -328,6 +328,30 @@ async fn a_frozen_owner_is_replaced_and_comes_back_as_a_replica() {
     provider.close().await.unwrap();
 }
 
+/// Nothing but the end of the connection can end the wait for an answer of the frozen owner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_leaves_a_frozen_owner() {
+    let cluster = cluster().await;
+    let config: RedisConfig = cluster.url().parse().unwrap();
+    let config = config.op_timeout(Duration::from_secs(60));
+    let provider = config.connect().await.unwrap();
+    let mut news = provider
+        .subscribe(Filter::Topic("news".into()))
+        .await
+        .unwrap();
+    let owner = cluster.owner(HOME).await.unwrap();
+
+    owner.stop().await.unwrap();
+    cluster.wait_for_promotion(owner.port()).await.unwrap();
+
+    let told = timeout(FAILOVER, news.recv()).await.unwrap().unwrap();
+    assert_eq!(told, Incoming::Lagged { missed: None });
+    assert_eq!(publish(&provider).await, 1);
+    assert!(matches!(soon(news.recv()).await, Ok(Incoming::Message(_))));
+    owner.resume().await.unwrap();
+    provider.close().await.unwrap();
+}
+
 async fn assert_works(provider: &Arc<dyn Provider>) {
     // The first command may be in flight on the connection to the former owner.
     let first = soon(provider.queue_stats("jobs")).await;
