@@ -25,6 +25,7 @@ pub mod certificates;
 pub mod command;
 pub mod consumer;
 pub mod dice;
+pub mod failovers;
 pub mod ledger;
 pub mod memory;
 pub mod network;

@@ -25,6 +25,7 @@ pub struct Tally {
     worked_at: Vec<Duration>,
     late_acks: u64,
     unsettled: u64,
+    forgotten_acks: Vec<Duration>,
     worst_redelivery: Duration,
 }
 
@@ -73,6 +74,7 @@ impl Tally {
             "u" => fate.put = Some(Entry::Unknown),
             "r" => fate.put = Some(Entry::Refused),
             "b" => {
+                self.forgotten_acks.extend(fate.acked.take());
                 if let Some((last_attempt, last)) = fate.begun.replace((attempt, at)) {
                     // A process can be killed between the attempt and its first line.
                     let attempts = attempt.saturating_sub(last_attempt).max(1);
@@ -85,7 +87,10 @@ impl Tally {
                 fate.first_worked = Some(fate.first_worked.map_or(at, |first| first.min(at)));
                 self.worked_at.push(at);
             }
-            "k" => fate.acks += 1,
+            "k" => {
+                fate.acks += 1;
+                fate.acked = Some(at);
+            }
             "l" => self.late_acks += 1,
             "x" => self.unsettled += 1,
             _ => return None,
@@ -126,6 +131,11 @@ impl Tally {
     /// Counts the acks that came too late, and those with an unknown outcome.
     pub fn open_acks(&self) -> u64 {
         self.late_acks + self.unsettled
+    }
+
+    /// Returns when acks returned `Ok` after which the message was handed out again.
+    pub fn forgotten_acks(&self) -> &[Duration] {
+        &self.forgotten_acks
     }
 
     /// Returns the longest time from one attempt at a message to the next one. Attempts that did not
@@ -215,6 +225,16 @@ impl Tally {
             .filter_map(|fate| fate.first_worked?.checked_sub(fate.sent?))
     }
 
+    /// Returns the longest time that an accepted put took.
+    pub fn slowest_put(&self) -> Duration {
+        let took = |fate: &Fate| fate.accepted?.checked_sub(fate.sent?);
+        self.fates
+            .values()
+            .filter_map(took)
+            .max()
+            .unwrap_or_default()
+    }
+
     fn count(&self, is_one: impl Fn(&Fate) -> bool) -> u64 {
         count(self.fates.values().filter(|fate| is_one(fate)).count())
     }
@@ -233,6 +253,8 @@ struct Fate {
     first_worked: Option<Duration>,
     /// How many of its acks returned `Ok`.
     acks: u32,
+    /// When the last of them did, unless the message was handed out after that.
+    acked: Option<Duration>,
 }
 
 /// The messages left in a queue.
@@ -272,125 +294,4 @@ fn count(number: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::ledger::now;
-    use super::*;
-    use crate::redis::Scratch;
-
-    const fn job(seq: u32) -> Job {
-        Job { producer: 3, seq }
-    }
-
-    fn tally(entries: &[(u32, Entry)]) -> Tally {
-        let scratch = Scratch::new().unwrap();
-        let ledger = Ledger::open(&scratch, "test").unwrap();
-        let journal = ledger.journal("journal").unwrap();
-        let mut tally = Tally::default();
-        for &(seq, entry) in entries {
-            journal.write(job(seq), entry).unwrap();
-            tally.read_on(&ledger).unwrap();
-        }
-        tally
-    }
-
-    #[test]
-    fn a_line_that_is_not_whole_says_nothing() {
-        use std::io::Write;
-
-        let scratch = Scratch::new().unwrap();
-        let ledger = Ledger::open(&scratch, "test").unwrap();
-        let journal = ledger.journal("journal").unwrap();
-        let path = ledger.path("journal");
-        let mut raw = File::options().append(true).open(path).unwrap();
-        let mut tally = Tally::default();
-        journal.write(job(1), Entry::Sent).unwrap();
-
-        // An incomplete line.
-        raw.write_all(b"\ns 1795933109276258").unwrap();
-        tally.read_on(&ledger).unwrap();
-        assert_eq!(tally.sent(), 1);
-        raw.write_all(b" 3 2 0 .\n").unwrap();
-        tally.read_on(&ledger).unwrap();
-        assert_eq!(tally.sent(), 2);
-        // A line that was cut, also at a place where it could be read.
-        raw.write_all(b"\ns 1795933109276258 3 3 0").unwrap();
-        journal.write(job(4), Entry::Sent).unwrap();
-        tally.read_on(&ledger).unwrap();
-        assert_eq!(tally.sent(), 3);
-    }
-
-    #[test]
-    fn what_was_accepted_and_never_seen_again_is_lost() {
-        let tally = tally(&[
-            (1, Entry::Sent),
-            (1, Entry::Accepted),
-            (1, Entry::Worked(1)),
-            (2, Entry::Sent),
-            (2, Entry::Accepted),
-            (3, Entry::Sent),
-            (3, Entry::Accepted),
-            (4, Entry::Sent),
-            (4, Entry::Unknown),
-        ]);
-        let rest = Rest {
-            jobs: HashSet::from([job(3)]),
-            ..Rest::default()
-        };
-
-        assert_eq!((tally.sent(), tally.accepted(), tally.worked()), (4, 3, 1));
-        assert_eq!((tally.lost(&rest), tally.lost(&Rest::default())), (1, 2));
-        assert_eq!(
-            (tally.duplicates(), tally.ghosts(), tally.doubled()),
-            (0, 0, 0)
-        );
-    }
-
-    #[test]
-    fn what_was_worked_on_again_is_a_duplicate_and_in_the_same_attempt_a_double() {
-        let tally = tally(&[
-            (1, Entry::Sent),
-            (1, Entry::Accepted),
-            (1, Entry::Worked(1)),
-            (1, Entry::Worked(3)),
-            (2, Entry::Sent),
-            (2, Entry::Unknown),
-            (2, Entry::Worked(1)),
-            (2, Entry::Worked(1)),
-        ]);
-
-        assert_eq!((tally.duplicates(), tally.doubled()), (2, 1));
-    }
-
-    #[test]
-    fn what_two_takers_acked_is_acked_twice() {
-        let tally = tally(&[
-            (1, Entry::Worked(1)),
-            (1, Entry::Acked),
-            (1, Entry::Worked(2)),
-            (1, Entry::Acked),
-            (2, Entry::Worked(1)),
-            (2, Entry::Lost),
-            (2, Entry::Worked(2)),
-            (2, Entry::Acked),
-        ]);
-
-        assert_eq!((tally.acked_twice(), tally.open_acks()), (1, 1));
-    }
-
-    #[test]
-    fn what_was_refused_and_worked_on_is_a_ghost() {
-        let tally = tally(&[(1, Entry::Sent), (1, Entry::Refused), (1, Entry::Worked(1))]);
-
-        assert_eq!(tally.ghosts(), 1);
-    }
-
-    #[test]
-    fn recovery_needs_a_put_and_some_work() {
-        let before = now();
-        let tally = tally(&[(1, Entry::Accepted), (1, Entry::Worked(1))]);
-
-        assert!(tally.recovery(before).is_some());
-        assert_eq!(tally.recovery(now() + Duration::from_secs(1)), None);
-        assert!(Tally::default().recovery(before).is_none());
-    }
-}
+mod tests;

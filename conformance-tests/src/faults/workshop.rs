@@ -50,6 +50,17 @@ impl Default for Plan {
     }
 }
 
+/// What is known of a queue at the end.
+#[derive(Debug)]
+pub struct Finished {
+    /// The journals.
+    pub tally: Tally,
+    /// What is left.
+    pub rest: Rest,
+    /// Whether the time was enough for the remaining messages.
+    pub is_drained: bool,
+}
+
 /// The running queue.
 #[derive(Debug)]
 pub struct Workshop {
@@ -163,7 +174,11 @@ impl Workshop {
     /// If a producer or a consumer has failed.
     pub async fn close(self) -> Result<(Report, Tally), Failure> {
         let kills = self.kills;
-        let (tally, rest, is_drained) = self.finish().await?;
+        let Finished {
+            tally,
+            rest,
+            is_drained,
+        } = self.finish().await?;
         let mut report = Report::of(&tally, &rest);
         report.demand(is_drained, || {
             format!("not all was worked on within {DRAIN:?}")
@@ -176,13 +191,12 @@ impl Workshop {
         Ok((report, tally))
     }
 
-    /// Stops the producers and waits until the remaining messages are processed. Returns the
-    /// journals, what is left, and whether the time was enough.
+    /// Stops the producers and waits until the remaining messages are processed.
     ///
     /// # Errors
     ///
     /// If a producer or a consumer has failed.
-    pub async fn finish(mut self) -> Result<(Tally, Rest, bool), Failure> {
+    pub async fn finish(mut self) -> Result<Finished, Failure> {
         self.producers.finish().await?;
         let drained = self.bus.queue::<Job>(&self.order.queue);
         let is_drained = matches!(timeout(DRAIN, drained.join()).await, Ok(Ok(())));
@@ -193,6 +207,10 @@ impl Workshop {
 
         let rest = Rest::of(&**self.bus.provider()?, &self.order.queue).await?;
         self.ledger.remove()?;
-        Ok((self.tally, rest, is_drained))
+        Ok(Finished {
+            tally: self.tally,
+            rest,
+            is_drained,
+        })
     }
 }
