@@ -29,7 +29,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 use uuid::Uuid;
 
-pub use self::cluster::Cluster;
+pub use self::cluster::{Cluster, NODE_TIMEOUT};
 pub use self::controlled::Controlled;
 pub use self::harness::RedisHarness;
 pub use self::scratch::Scratch;

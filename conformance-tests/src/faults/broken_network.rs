@@ -9,7 +9,7 @@ use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 use tokio::time::sleep;
 
-use super::callers::{self, Caller};
+use super::callers::{self, Caller, ECHO};
 use super::cut_replies;
 use super::half_open;
 use super::ledger::now;
@@ -79,8 +79,8 @@ async fn conditions(setting: &Setting, server: &Controlled) -> Result<Report, Fa
     let mut shop = Workshop::open_on(far.clone(), setting, &server.url(), &plan, name)?;
     shop.hire(format!("{}?op_timeout=1s", network.url()))?;
     let mut dice = setting.dice(name);
-    callers::serve(&near).await?;
-    let caller = Caller::start(&far, 50);
+    callers::serve(&near, ECHO).await?;
+    let caller = Caller::start(&far, ECHO, 50);
     let listener = Listener::start(&far, "news").await?;
     let publisher = Publisher::start(&near, "news", 100);
 

@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pymq_core::{Bus, ErrorKind};
+use pymq_core::{Bus, ErrorKind, Stub};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Report;
 use crate::Failure;
 
-/// The remote, which returns its argument.
-const ECHO: &str = "echo";
+/// The remote of most faults.
+pub const ECHO: &str = "echo";
 
-/// The time limit of a call, and how late a call may be on a machine that is busy with faults.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// The time limit of a call.
+pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How late a call may be on a machine that is busy with faults.
 const LATE: Duration = Duration::from_secs(1);
 
 /// A caller that calls at a steady pace.
@@ -25,33 +27,39 @@ pub struct Caller {
     stop: Arc<AtomicBool>,
 }
 
-#[derive(Debug, Default)]
-struct Calls {
+/// The outcomes of calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
     answered: u64,
     failed: u64,
+    /// Those that found no server.
+    pub unserved: u64,
     wrong: u64,
     longest: Duration,
+    /// The longest time without an answer.
+    pub pause: Duration,
 }
 
-/// Exposes the remote until the bus is gone.
-pub async fn serve(bus: &Bus) -> Result<(), Failure> {
+/// Exposes a remote that returns its argument, until the bus is gone.
+pub async fn serve(bus: &Bus, remote: &str) -> Result<(), Failure> {
     let echo = |number: u64| async move { number };
-    bus.expose(ECHO, echo).await?.keep();
+    bus.expose(remote, echo).await?.keep();
     Ok(())
 }
 
 impl Caller {
     /// Starts to call this many times a second, one call after the other.
-    pub fn start(bus: &Bus, per_second: u32) -> Self {
+    pub fn start(bus: &Bus, remote: &str, per_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Duration::from_secs(1) / per_second;
-        let task = tokio::spawn(call(bus.clone(), pace, Arc::clone(&stop)));
+        let echo = bus.stub(remote).timeout(TIMEOUT);
+        let task = tokio::spawn(call(echo, pace, Arc::clone(&stop)));
         Self { task, stop }
     }
 
     /// Adds the results of the calls to a report. Asserts that each call got its own answer or
     /// failed in time.
-    pub async fn finish(self, report: &mut Report) -> Result<(), Failure> {
+    pub async fn finish(self, report: &mut Report) -> Result<Calls, Failure> {
         self.stop.store(true, Ordering::Relaxed);
         let calls = self.task.await??;
         let (answered, failed, wrong) = (calls.answered, calls.failed, calls.wrong);
@@ -63,15 +71,18 @@ impl Caller {
         report.demand(calls.longest <= TIMEOUT + LATE, || {
             format!("a call of {TIMEOUT:?} took {:?}", calls.longest)
         });
-        Ok(())
+        Ok(calls)
     }
 }
 
-async fn call(bus: Bus, pace: Duration, stop: Arc<AtomicBool>) -> Result<Calls, Failure> {
-    let echo = bus.stub::<(u64,), u64>(ECHO).timeout(TIMEOUT);
+async fn call(
+    echo: Stub<(u64,), u64>,
+    pace: Duration,
+    stop: Arc<AtomicBool>,
+) -> Result<Calls, Failure> {
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut calls = Calls::default();
+    let (mut calls, mut answered) = (Calls::default(), Instant::now());
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -79,13 +90,18 @@ async fn call(bus: Bus, pace: Duration, stop: Arc<AtomicBool>) -> Result<Calls, 
         ticks.tick().await;
         let start = Instant::now();
         match echo.call((number,)).await {
-            Ok(answer) if answer == number => calls.answered += 1,
+            Ok(answer) if answer == number => {
+                calls.answered += 1;
+                calls.pause = calls.pause.max(answered.elapsed());
+                answered = Instant::now();
+            }
             Ok(_) => calls.wrong += 1,
             Err(error)
                 if error.is_retryable()
                     || matches!(error.kind(), ErrorKind::Timeout | ErrorKind::NoSuchRemote) =>
             {
                 calls.failed += 1;
+                calls.unserved += u64::from(error.kind() == ErrorKind::NoSuchRemote);
             }
             Err(error) => return Err(error.into()),
         }

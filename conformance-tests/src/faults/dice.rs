@@ -44,6 +44,16 @@ impl Dice {
         Duration::from_micros(self.within(first * 1_000..=last * 1_000))
     }
 
+    /// Chooses one of some things.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn one_of<'a, T>(&mut self, things: &'a [T]) -> &'a T {
+        let last = u64::try_from(things.len() - 1).unwrap_or(u64::MAX);
+        &things[usize::try_from(self.within(0..=last)).unwrap_or(0)]
+    }
+
     /// Is true in `percent` of a hundred cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.within(0..=99) < percent

@@ -25,7 +25,7 @@ const WAIT_LIMIT: Duration = Duration::from_secs(12);
 /// again.
 pub(super) async fn judge(setting: &Setting, server: &Controlled, report: &mut Report) -> Outcome {
     let near = setting.bus(server.url().parse()?).await?;
-    callers::serve(&near).await?;
+    callers::serve(&near, callers::ECHO).await?;
     let far = Far::start(setting, server).await?;
     let found = tokio::select! {
         found = timeout(WAIT_LIMIT, far.come_back(&near)) => found,

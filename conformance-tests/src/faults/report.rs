@@ -58,6 +58,19 @@ impl Report {
         report
     }
 
+    /// Adds the numbers of another part of the same run.
+    pub fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.accepted += other.accepted;
+        self.worked += other.worked;
+        self.duplicates += other.duplicates;
+        self.lost += other.lost;
+        self.worst_recovery = self.worst_recovery.max(other.worst_recovery);
+        self.memory = self.memory.max(other.memory);
+        self.figures.extend(other.figures);
+        self.failures.extend(other.failures);
+    }
+
     /// Asserts a part of the criterion. `what` is the message if it does not hold.
     pub fn demand(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {

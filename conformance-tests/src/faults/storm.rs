@@ -9,7 +9,7 @@ use pymq_core::Bus;
 use pymq_provider_redis::RedisConfig;
 use tokio::time::{Instant, sleep};
 
-use super::callers::{self, Caller};
+use super::callers::{self, Caller, ECHO};
 use super::ledger::now;
 use super::setting::DURABLE;
 use super::tally::Tally;
@@ -60,7 +60,7 @@ impl Storm {
             setting.bus(through).await?,
             setting.bus(server.url().parse()?).await?,
         );
-        callers::serve(&serving).await?;
+        callers::serve(&serving, ECHO).await?;
         Ok(Self {
             dice: setting.dice("storm"),
             setting,
@@ -95,7 +95,7 @@ impl Storm {
             Listener::start(&self.serving, "news").await?,
         ];
         let publisher = Publisher::start(&self.bus, "news", 100);
-        let caller = Caller::start(&self.bus, 50);
+        let caller = Caller::start(&self.bus, ECHO, 50);
 
         let (end, mut worst) = (Instant::now() + time, Duration::ZERO);
         let mut slow = None;

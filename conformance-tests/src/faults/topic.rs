@@ -1,6 +1,7 @@
 //! A topic under a fault: what was published, what was received, and whether every gap was
 //! announced.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -132,9 +133,24 @@ impl Listener {
     }
 }
 
+/// Returns the longest time without an event.
+pub fn longest_silence(heard: &[Heard]) -> Duration {
+    let events: Vec<_> = heard.iter().filter(|heard| heard.seq.is_some()).collect();
+    let silences = events.windows(2).map(|pair| pair[1].at - pair[0].at);
+    silences.max().unwrap_or_default()
+}
+
 /// Adds the results of a topic to a report. Asserts that everything received was published, in
 /// order and once, and that every gap was announced.
 pub fn judge(report: &mut Report, published: &[Entry], heard: &[Heard]) {
+    let late = judge_but_late(report, published, heard);
+    report.demand(late == 0, || format!("{late} events came late"));
+}
+
+/// Does the same, but returns how many events came after a later one, once, and were published with
+/// an unknown outcome.
+pub fn judge_but_late(report: &mut Report, published: &[Entry], heard: &[Heard]) -> usize {
+    let (mut seen, mut late) = (HashSet::new(), 0);
     let (mut next, mut is_announced, mut gaps, mut missed) = (0, false, 0, 0);
     let (mut silent, mut disordered, mut ghosts) = (0, 0, 0);
     for heard in heard {
@@ -143,8 +159,11 @@ pub fn judge(report: &mut Report, published: &[Entry], heard: &[Heard]) {
             is_announced = true;
             continue;
         };
+        let is_first = seen.insert(seq);
         if seq < next {
-            disordered += 1;
+            let is_late = is_first && published.get(seq) == Some(&Entry::Unknown);
+            late += usize::from(is_late);
+            disordered += usize::from(!is_late);
             continue;
         }
         let hole = published.get(next..seq).unwrap_or_default();
@@ -168,4 +187,5 @@ pub fn judge(report: &mut Report, published: &[Entry], heard: &[Heard]) {
     report.demand(ghosts == 0, || {
         format!("{ghosts} events were refused and heard")
     });
+    late
 }

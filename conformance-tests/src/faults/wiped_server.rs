@@ -42,7 +42,7 @@ pub async fn run(setting: Setting) -> Outcome<Report> {
         setting.bus(server.url().parse()?).await?,
         setting.bus(server.url().parse()?).await?,
     );
-    callers::serve(&serving).await?;
+    callers::serve(&serving, callers::ECHO).await?;
     let diary = Diary::default();
     let load = load(&bus, &diary).await?;
     let mut raw = server.raw().await?;

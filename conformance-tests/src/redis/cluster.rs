@@ -6,7 +6,7 @@ mod view;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, select_ok, try_join_all};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
 use tokio::time::timeout;
@@ -16,16 +16,17 @@ use super::agreement::{ASK, has_replicas, until};
 use super::{Controlled, Scratch, local};
 use crate::Failure;
 
+/// How long a node is silent before the others take it for down.
+pub const NODE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The options of each node. A replica stays with its master.
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 10] = [
     "--cluster-enabled",
     "yes",
     "--cluster-config-file",
     "nodes.conf",
     "--cluster-announce-ip",
     "127.0.0.1",
-    "--cluster-node-timeout",
-    "1000",
     "--cluster-allow-replica-migration",
     "no",
     "--repl-diskless-sync-delay",
@@ -46,8 +47,8 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts a cluster with so many masters, and so many replicas of each. The options are those
-    /// of `redis.conf`, each with two dashes in front. A node takes another one for down after 1 s,
-    /// unless the options set another `cluster-node-timeout`. Returns when the cluster
+    /// of `redis.conf`, each with two dashes in front. A node takes another one for down after
+    /// [`NODE_TIMEOUT`], unless the options set another `cluster-node-timeout`. Returns when the cluster
     /// [is whole](Self::wait_until_whole).
     ///
     /// # Errors
@@ -59,7 +60,9 @@ impl Cluster {
         options: &[&str],
     ) -> Result<Self, Failure> {
         let home = Scratch::new()?;
-        let options = [&OPTIONS, options].concat();
+        let node_timeout = NODE_TIMEOUT.as_millis().to_string();
+        let node_timeout = ["--cluster-node-timeout", &node_timeout];
+        let options = [&OPTIONS, &node_timeout[..], options].concat();
         let nodes = (0..masters * (1 + replicas_of_each))
             .map(|n| Ok((home.dir(&n.to_string())?, local::node_port())))
             .collect::<Result<Vec<_>, Failure>>()?;
@@ -180,6 +183,21 @@ impl Cluster {
         until("a failover", is_replaced).await
     }
 
+    /// Waits until one of the nodes says that another one has the slots of the master on this port,
+    /// and takes commands.
+    ///
+    /// # Errors
+    ///
+    /// If none does within a minute.
+    pub async fn wait_for_naming(&self, port: u16) -> Result<(), Failure> {
+        let named = self.nodes.iter().map(|node| {
+            let is_named = move || async move { View::of(node).await?.is_without(port) };
+            Box::pin(until("another master", is_named))
+        });
+        select_ok(named).await?;
+        Ok(())
+    }
+
     /// Waits until another node has the slots of the master on this port, and each node that
     /// answers says so and takes commands again.
     ///
@@ -189,11 +207,8 @@ impl Cluster {
     pub async fn wait_for_promotion(&self, port: u16) -> Result<(), Failure> {
         let is_replaced = async || {
             let views = self.views().await;
-            let without_it = |view: &View| Ok(view.is_ok() && view.member(port)?.slots.is_empty());
-            let all: Vec<bool> = views
-                .iter()
-                .map(without_it)
-                .collect::<Result<_, Failure>>()?;
+            let without_it = views.iter().map(|view| view.is_without(port));
+            let all = without_it.collect::<Result<Vec<_>, Failure>>()?;
             Ok(!all.is_empty() && all.into_iter().all(|without_it| without_it))
         };
         until("another master", is_replaced).await

@@ -60,6 +60,11 @@ impl View {
         self.takes_commands && masters.map(Member::size).sum::<usize>() == SLOTS
     }
 
+    /// Tells whether that is so, and the node on this port has no slots.
+    pub(super) fn is_without(&self, port: u16) -> Result<bool, Failure> {
+        Ok(self.is_ok() && self.member(port)?.slots.is_empty())
+    }
+
     /// Returns the node on this port.
     pub(super) fn member(&self, port: u16) -> Result<&Member, Failure> {
         let found = self.members.iter().find(|member| member.port == port);
