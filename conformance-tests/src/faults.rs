@@ -22,6 +22,7 @@
 
 pub mod callers;
 pub mod certificates;
+pub mod cluster_work;
 pub mod command;
 pub mod consumer;
 pub mod dice;
@@ -52,6 +53,7 @@ pub mod stopped_server;
 pub mod broken_network;
 pub mod cancelled_takes;
 pub mod full_server;
+pub mod killed_owner;
 pub mod malformed_payloads;
 pub mod many_calls;
 pub mod many_topics;

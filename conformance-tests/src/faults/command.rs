@@ -13,9 +13,10 @@ use crate::Failure;
 pub(super) const ROLE: &str = "fault";
 
 const USAGE: &str = "\
-usage: faults [FAULT ...] [--seed N] [--break RULE]
+usage: faults [FAULT ...] [--seed N] [--long] [--break RULE]
 
 Runs the named faults, or all, and fails if one of them fails. The printed seed repeats a run.
+With `--long`, those that CI runs for a shorter time run for their full one.
 With `--break`, breaks a rule of the library, runs the fault that must fail, and fails if it passes.";
 
 /// What the command line requests.
@@ -23,6 +24,7 @@ With `--break`, breaks a rule of the library, runs the fault that must fail, and
 pub(super) struct Request {
     pub(super) faults: Vec<&'static Fault>,
     pub(super) seed: u64,
+    pub(super) is_long: bool,
     pub(super) breaks: Option<Rule>,
 }
 
@@ -56,7 +58,7 @@ async fn run_one(words: &[&str]) -> Result<(), Failure> {
     let [fault] = &*request.faults else {
         return Err(USAGE.into());
     };
-    let setting = Setting::new(request.seed, request.breaks)?;
+    let setting = Setting::new(request.seed, request.is_long, request.breaks)?;
     let report = (fault.run)(setting)
         .await
         .unwrap_or_else(|error| Report::failed(error.to_string()));
@@ -87,10 +89,12 @@ pub(super) fn orphaned() -> impl Future<Output = ()> {
 impl Request {
     fn parse(words: &[&str]) -> Result<Self, Failure> {
         let (mut faults, mut seed, mut breaks) = (Vec::new(), None, None);
+        let mut is_long = false;
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             match word {
                 "--seed" => seed = Some(words.next().ok_or(USAGE)?.parse()?),
+                "--long" => is_long = true,
                 "--break" => breaks = Some(words.next().ok_or(USAGE)?.parse::<Rule>()?),
                 name => faults.push(table::find(name).ok_or_else(|| unknown(name))?),
             }
@@ -104,6 +108,7 @@ impl Request {
         Ok(Self {
             faults,
             seed: seed_or_random(seed),
+            is_long,
             breaks,
         })
     }

@@ -94,6 +94,9 @@ async fn in_a_process(fault: &Fault, request: &Request) -> Report {
 async fn output(fault: &Fault, request: &Request) -> Result<Output, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args([ROLE, fault.id, "--seed", &request.seed.to_string()]);
+    if request.is_long {
+        command.arg("--long");
+    }
     if let Some(rule) = request.breaks {
         command.args(["--break", &rule.to_string()]);
     }

@@ -20,6 +20,7 @@ pub const DURABLE: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"
 #[derive(Debug)]
 pub struct Setting {
     seed: u64,
+    is_long: bool,
     breaks: Option<Rule>,
     scratch: Scratch,
     servers: AtomicUsize,
@@ -27,9 +28,10 @@ pub struct Setting {
 
 impl Setting {
     /// Creates the setting for a seed.
-    pub fn new(seed: u64, breaks: Option<Rule>) -> Result<Self, Failure> {
+    pub fn new(seed: u64, is_long: bool, breaks: Option<Rule>) -> Result<Self, Failure> {
         Ok(Self {
             seed,
+            is_long,
             breaks,
             scratch: Scratch::new()?,
             servers: AtomicUsize::new(0),
@@ -39,6 +41,11 @@ impl Setting {
     /// Returns the random numbers for one purpose, the same in each run with this seed.
     pub fn dice(&self, label: &str) -> Dice {
         Dice::new(self.seed, label)
+    }
+
+    /// Returns how often or how long a fault happens: the first, or the second in a long run.
+    pub fn length<T>(&self, (short, long): (T, T)) -> T {
+        if self.is_long { long } else { short }
     }
 
     /// Returns the rule that is broken in this run.

@@ -78,7 +78,7 @@ async fn soak(words: &[&str]) -> Result<bool, Failure> {
     println!("seed {}, {minutes} minutes", summary.seed);
 
     let start = Instant::now();
-    let mut storm = Storm::brew(Setting::new(summary.seed, None)?).await?;
+    let mut storm = Storm::brew(Setting::new(summary.seed, false, None)?).await?;
     let mut latencies = Latencies::default();
     while start.elapsed() < Duration::from_secs(60 * minutes) {
         match storm.round(ROUND).await {

@@ -6,8 +6,8 @@ use futures_util::future::BoxFuture;
 
 use super::{
     Report, Setting, broken_network, cancelled_takes, full_server, killed_connections,
-    killed_consumers, killed_server, loading_server, long_outage, malformed_payloads, many_calls,
-    many_topics, panicking_handlers, refused_access, replaced_master, slow_consumer,
+    killed_consumers, killed_owner, killed_server, loading_server, long_outage, malformed_payloads,
+    many_calls, many_topics, panicking_handlers, refused_access, replaced_master, slow_consumer,
     stopped_remotes, stopped_server, wiped_server,
 };
 use crate::Outcome;
@@ -67,6 +67,19 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Alone,
         limit: Duration::from_secs(360),
         run: |setting| Box::pin(replaced_master::run(setting)),
+    },
+    Fault {
+        id: "F30",
+        name: "killed_owner",
+        what: "a master of a Redis Cluster of three with a replica each is killed by signal 9 \
+               under load and started again, 10 times; 20 times with --long",
+        criterion: "puts and work continue within the node timeout of 1 s and 3 s, or within 2 s \
+                    after a node names the next master; each lost message was accepted, and each \
+                    that was done again was acked within 1 s of a failover; every gap in a topic \
+                    announced",
+        load: Load::Alone,
+        limit: Duration::from_secs(240),
+        run: |setting| Box::pin(killed_owner::run(setting)),
     },
     Fault {
         id: "F2",
