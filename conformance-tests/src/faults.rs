@@ -57,6 +57,7 @@ pub mod killed_owner;
 pub mod malformed_payloads;
 pub mod many_calls;
 pub mod many_topics;
+pub mod moved_slots;
 pub mod panicking_handlers;
 pub mod refused_access;
 pub mod replaced_master;

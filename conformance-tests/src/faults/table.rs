@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use super::{
     Report, Setting, broken_network, cancelled_takes, full_server, killed_connections,
     killed_consumers, killed_owner, killed_server, loading_server, long_outage, malformed_payloads,
-    many_calls, many_topics, panicking_handlers, refused_access, replaced_master, slow_consumer,
-    stopped_remotes, stopped_server, wiped_server,
+    many_calls, many_topics, moved_slots, panicking_handlers, refused_access, replaced_master,
+    slow_consumer, stopped_remotes, stopped_server, wiped_server,
 };
 use crate::Outcome;
 
@@ -80,6 +80,17 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Alone,
         limit: Duration::from_secs(240),
         run: |setting| Box::pin(killed_owner::run(setting)),
+    },
+    Fault {
+        id: "F31",
+        name: "moved_slots",
+        what: "the slots of queues, topics and remotes move between the masters of a Redis Cluster \
+               under load for 20 s; for 60 s with --long",
+        criterion: "0 lost, none done twice, no put fails or takes longer than 2 s, no call finds no server, every \
+                    gap in a topic announced",
+        load: Load::Alone,
+        limit: Duration::from_secs(120),
+        run: |setting| Box::pin(moved_slots::run(setting)),
     },
     Fault {
         id: "F2",
