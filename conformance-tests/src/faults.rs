@@ -52,6 +52,7 @@ pub mod stopped_server;
 
 pub mod broken_network;
 pub mod cancelled_takes;
+pub mod frozen_owner;
 pub mod full_server;
 pub mod killed_owner;
 pub mod malformed_payloads;

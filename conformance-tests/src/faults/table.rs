@@ -5,10 +5,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{
-    Report, Setting, broken_network, cancelled_takes, full_server, killed_connections,
-    killed_consumers, killed_owner, killed_server, loading_server, long_outage, malformed_payloads,
-    many_calls, many_topics, moved_slots, panicking_handlers, refused_access, replaced_master,
-    slow_consumer, stopped_remotes, stopped_server, wiped_server,
+    Report, Setting, broken_network, cancelled_takes, frozen_owner, full_server,
+    killed_connections, killed_consumers, killed_owner, killed_server, loading_server, long_outage,
+    malformed_payloads, many_calls, many_topics, moved_slots, panicking_handlers, refused_access,
+    replaced_master, slow_consumer, stopped_remotes, stopped_server, wiped_server,
 };
 use crate::Outcome;
 
@@ -91,6 +91,16 @@ pub const FAULTS: &[Fault] = &[
         load: Load::Alone,
         limit: Duration::from_secs(120),
         run: |setting| Box::pin(moved_slots::run(setting)),
+    },
+    Fault {
+        id: "F32",
+        name: "frozen_owner",
+        what: "each master of a Redis Cluster in turn is stopped for 10 s under load and continued",
+        criterion: "as F30; the stopped master comes back as a replica, and an event that was being \
+                    published when it was stopped may come late",
+        load: Load::Alone,
+        limit: Duration::from_secs(240),
+        run: |setting| Box::pin(frozen_owner::run(setting)),
     },
     Fault {
         id: "F2",
