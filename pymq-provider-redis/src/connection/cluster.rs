@@ -12,7 +12,7 @@
 mod claims;
 mod table;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -141,8 +141,12 @@ impl Cluster {
                 return Err(Fault::new(ErrorKind::Disconnected, NO_OWNER));
             };
             let owner = owner.insert(member);
+            // Without a connection, nothing is left to end.
+            let unless_connected = lost.clone().drop_guard();
             let dialed = owner.dialer.dial(lost, on_push).await;
-            dialed.map_err(|fault| fault.at(&owner.dialer.address()))
+            let connection = dialed.map_err(|fault| fault.at(&owner.dialer.address()))?;
+            unless_connected.disarm();
+            Ok(connection)
         };
         let connected = timeout(self.connect_timeout, connected).await;
         let connected = connected.unwrap_or_else(|_elapsed| {
@@ -320,7 +324,7 @@ impl Cluster {
         Ok(dialer.of_kind(Kind::Owner))
     }
 
-    fn read_table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+    fn read_table(&self) -> RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 

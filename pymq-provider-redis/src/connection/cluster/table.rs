@@ -1,6 +1,7 @@
 //! [`Table`]: the owners of the slots, as far as this process knows.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ const EPOCH_LIFE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(in crate::connection) struct Member {
     pub(in crate::connection) dialer: Dialer,
+    /// It owns slots, or has owned some. Without it, the node is about to get its first slot.
+    has_owned: AtomicBool,
     /// Cancelled a moment after the node has lost its last slot.
     pub(in crate::connection) ended: CancellationToken,
     /// The connection for commands, from its first use on.
@@ -81,6 +84,7 @@ impl Table {
         }
         let member = Arc::new(Member {
             dialer: dialer()?,
+            has_owned: AtomicBool::new(false),
             ended: CancellationToken::new(),
             node: OnceLock::new(),
             node_for_puts: OnceLock::new(),
@@ -240,14 +244,17 @@ impl Table {
         true
     }
 
-    /// Forgets the members that own no slots, and returns them.
+    /// Forgets the members that own no slots any more, and returns them.
     pub(super) fn forget_unused(&mut self) -> Vec<Arc<Member>> {
         let ranges = &self.ranges;
-        let is_used = |member: &Arc<Member>| {
+        for range in ranges {
+            range.owner.has_owned.store(true, Ordering::Relaxed);
+        }
+        let is_unused = |member: &Arc<Member>| {
             let is_owner = |range: &Range| Arc::ptr_eq(&range.owner, member);
-            ranges.iter().any(is_owner)
+            member.has_owned.load(Ordering::Relaxed) && !ranges.iter().any(is_owner)
         };
-        let unused = self.members.extract_if(|_, member| !is_used(member));
+        let unused = self.members.extract_if(|_, member| is_unused(member));
         unused.map(|(_, member)| member).collect()
     }
 
@@ -293,6 +300,7 @@ mod tests {
     fn table() -> Table {
         let mut table = Table::default();
         assert!(table.learn(&[claim(0, 99, "a", 1), claim(100, 16_383, "b", 2)], dialer));
+        assert!(table.forget_unused().is_empty());
         table
     }
 
@@ -371,9 +379,27 @@ mod tests {
             ["a", "b", "b", "c"]
         );
 
+        assert!(table.forget_unused().is_empty());
+
         // The nodes say more.
         assert!(table.learn(&[claim(0, 99, "a", 1), claim(100, 16_383, "b", 2)], dialer));
         assert_eq!(owners(&table, [0, 50, 100, 16_383]), ["a", "a", "b", "b"]);
         assert_eq!(table.forget_unused().len(), 1);
+    }
+    /// A node that gets its first slot is asked for keys of it before it owns the slot.
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_a_slot_is_kept_until_it_has_lost_one() {
+        let mut table = table();
+        let place = ("c".to_owned(), 7000);
+        let member = table.member(&place, || dialer(&place)).unwrap();
+        assert!(table.forget_unused().is_empty());
+
+        table.learn(&[claim(0, 99, "c", 3), claim(100, 16_383, "b", 2)], dialer);
+        assert_eq!(table.forget_unused().len(), 1);
+        table.learn(&[claim(0, 16_383, "b", 4)], dialer);
+
+        let forgotten = table.forget_unused();
+        assert_eq!(forgotten.len(), 1);
+        assert!(Arc::ptr_eq(&forgotten[0], &member));
     }
 }
