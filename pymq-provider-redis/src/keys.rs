@@ -99,7 +99,8 @@ impl Keys {
 
     /// Tells whether the keys of a queue are in one slot, if that matters.
     pub(crate) fn can_have_queue(&self, name: &str) -> bool {
-        if !self.is_cluster {
+        // Each operation asks, so the usual name costs little.
+        if !self.is_cluster || !(self.prefix.contains('}') || name.contains('}')) {
             return true;
         }
         let keys = self.queue(name);
