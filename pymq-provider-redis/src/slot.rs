@@ -1,6 +1,6 @@
 //! [`Slot`]: the part of a cluster that a key belongs to.
 
-use crc::{CRC_16_XMODEM, Crc};
+use crc::{CRC_16_XMODEM, Crc, Table};
 
 /// How many slots a cluster has.
 pub(crate) const SLOTS: usize = 16_384;
@@ -12,7 +12,8 @@ pub(crate) struct Slot(u16);
 impl Slot {
     /// Returns the slot of a key, as Redis computes it.
     pub(crate) fn of(key: &str) -> Self {
-        const CRC: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+        // Each command computes it, so 16 bytes go at a time.
+        static CRC: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
         let hashed = hash_tag(key).unwrap_or(key);
         // There are so many slots that the remainder is these bits.
         Self(CRC.checksum(hashed.as_bytes()) & 0x3fff)
