@@ -5,6 +5,7 @@ mod memory;
 mod python;
 mod queues;
 mod replicas;
+mod shards;
 mod topics;
 
 use std::future::Future;
@@ -24,6 +25,7 @@ pub fn redis(url: &str) -> Vec<Group> {
         calls::groups(url),
         queues::groups(url),
         replicas::groups(url),
+        shards::groups(url),
     ];
     groups.into_iter().flatten().collect()
 }

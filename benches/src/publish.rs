@@ -154,13 +154,16 @@ fn bars(results: &Results) -> Vec<(String, f64)> {
     bars.collect()
 }
 
-/// The goals of the README: without p99, and without the groups that repeat another one on the
-/// current-thread runtime.
+/// The goals of the README: without p99, without the groups that repeat another one on the
+/// current-thread runtime, and without those that compare pymq with itself.
 fn highlights(results: &Results) -> impl Iterator<Item = (&GroupResult, &GoalResult)> {
     let groups = results.groups.iter();
     let groups = groups.filter(|group| !group.title.contains("current-thread"));
     let goals = groups.flat_map(|group| group.goals.iter().map(move |goal| (group, goal)));
-    goals.filter(|(_, goal)| goal.measure != Measure::P99)
+    goals.filter(|(_, goal)| {
+        let is_own = goal.to.as_ref().is_some_and(|to| to.starts_with("pymq"));
+        goal.measure != Measure::P99 && !is_own
+    })
 }
 
 fn row<'a>(group: &'a GroupResult, name: &str) -> Option<&'a Row> {

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often the end of the work is checked.
-const POLL: Duration = Duration::from_micros(200);
+pub(super) const POLL: Duration = Duration::from_micros(200);
 
 pub(super) fn groups(url: &str) -> Vec<Group> {
     let mut groups = vec![draining(url), passing(url)];
