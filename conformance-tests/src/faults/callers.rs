@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pymq_core::{Bus, ErrorKind, Stub};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Report;
+use super::ledger::now;
 use crate::Failure;
 
 /// The remote of most faults.
@@ -16,6 +18,9 @@ pub const ECHO: &str = "echo";
 
 /// The time limit of a call.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time after which a recovery counts as failed.
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// How late a call may be on a machine that is busy with faults.
 const LATE: Duration = Duration::from_secs(1);
@@ -25,6 +30,8 @@ const LATE: Duration = Duration::from_secs(1);
 pub struct Caller {
     task: JoinHandle<Result<Calls, Failure>>,
     stop: Arc<AtomicBool>,
+    /// When the last call that was answered began.
+    answered: watch::Receiver<Duration>,
 }
 
 /// The outcomes of calls.
@@ -53,8 +60,25 @@ impl Caller {
         let stop = Arc::new(AtomicBool::new(false));
         let pace = Duration::from_secs(1) / per_second;
         let echo = bus.stub(remote).timeout(TIMEOUT);
-        let task = tokio::spawn(call(echo, pace, Arc::clone(&stop)));
-        Self { task, stop }
+        let (note, answered) = watch::channel(Duration::ZERO);
+        let task = tokio::spawn(call(echo, pace, Arc::clone(&stop), note));
+        Self {
+            task,
+            stop,
+            answered,
+        }
+    }
+
+    /// Waits until a call is answered that began after a moment. Returns how long after it.
+    ///
+    /// # Errors
+    ///
+    /// If that does not happen for a long time.
+    pub async fn recovery(&mut self, from: Duration) -> Result<Duration, Failure> {
+        let answered = self.answered.wait_for(|begun| *begun >= from);
+        let answered = timeout(WAIT_LIMIT, answered).await;
+        answered.map_err(|_| format!("no call was answered for {WAIT_LIMIT:?}"))??;
+        Ok(now().saturating_sub(from))
     }
 
     /// Adds the results of the calls to a report. Asserts that each call got its own answer or
@@ -79,6 +103,7 @@ async fn call(
     echo: Stub<(u64,), u64>,
     pace: Duration,
     stop: Arc<AtomicBool>,
+    note: watch::Sender<Duration>,
 ) -> Result<Calls, Failure> {
     let mut ticks = interval(pace);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -88,10 +113,11 @@ async fn call(
             break;
         }
         ticks.tick().await;
-        let start = Instant::now();
+        let (start, begun) = (Instant::now(), now());
         match echo.call((number,)).await {
             Ok(answer) if answer == number => {
                 calls.answered += 1;
+                note.send_replace(begun);
                 calls.pause = calls.pause.max(answered.elapsed());
                 answered = Instant::now();
             }
