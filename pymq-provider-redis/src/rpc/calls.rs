@@ -16,7 +16,7 @@ use super::envelope::{
 };
 use super::request_sender::{Caller, RequestSender};
 use super::routes::{Direct, Routes};
-use crate::connection::{Command, Commands, Fault};
+use crate::connection::{Command, Fault};
 use crate::core::Core;
 use crate::subscriptions::{Subscriptions, Watch};
 
@@ -191,7 +191,7 @@ impl Shared {
         let time = match deadline {
             None => None,
             Some(deadline) => {
-                let clock = self.commands(remote).clock();
+                let clock = direct.commands.clock();
                 let begin_by = clock.at(deadline.into_std(), now.into_std())?;
                 Some((deadline.saturating_duration_since(now), begin_by))
             }
@@ -232,7 +232,7 @@ impl Shared {
         call: OneCall,
         now: Instant,
     ) -> Result<(), OneCall> {
-        let commands = self.commands(&direct.remote);
+        let commands = direct.commands.clone();
         let (shared, again) = (Arc::clone(self), call.clone());
         let started = commands.start_at(now, publish, move |receivers: Result<i64, Fault>| {
             match receivers {
@@ -247,11 +247,6 @@ impl Shared {
             return Err(call);
         }
         Ok(())
-    }
-
-    /// Returns the handle for commands to the server of a remote.
-    fn commands(&self, remote: &str) -> Commands {
-        self.core.commands.of(|| self.core.keys.remote(remote))
     }
 
     fn send_again(self: Arc<Self>, direct: Arc<Direct>, call: OneCall) {
@@ -292,8 +287,12 @@ impl Shared {
     pub(super) fn deliver(&self, response: Response) {
         let Response { id, reply, server } = response;
         if let Some(OnlyServer { remote, id }) = server {
-            let channel = self.core.keys.server(&remote, &id);
-            self.routes.note(remote, channel);
+            let direct = Direct {
+                channel: self.core.keys.server(&remote, &id),
+                commands: self.core.commands.of(|| self.core.keys.remote(&remote)),
+                remote: remote.clone(),
+            };
+            self.routes.note(&remote, direct);
         }
         let inlet = self.pending().get_mut(&id).map(|call| {
             call.unanswered = None;

@@ -11,6 +11,8 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use crate::connection::Commands;
+
 /// How long a caller sends to one server before it counts the servers again. A server that joins
 /// later gets its share after at most this time.
 const VALID_FOR: Duration = Duration::from_secs(1);
@@ -18,15 +20,15 @@ const VALID_FOR: Duration = Duration::from_secs(1);
 /// The most remotes in the table. Calls to further ones are counted.
 const MAX_ROUTES: usize = 1_024;
 
-/// The servers of the remotes that have only one.
-#[derive(Debug, Default)]
-pub(super) struct Routes {
-    by_remote: Mutex<FxHashMap<Box<str>, Route>>,
+/// The servers of the remotes that have only one, and the way to each.
+#[derive(Debug)]
+pub(super) struct Routes<W = Direct> {
+    by_remote: Mutex<FxHashMap<Box<str>, Route<W>>>,
 }
 
 #[derive(Debug)]
-struct Route {
-    direct: Arc<Direct>,
+struct Route<W> {
+    way: Arc<W>,
     valid_until: Instant,
 }
 
@@ -36,34 +38,43 @@ pub(super) struct Direct {
     pub(super) remote: String,
     /// The channel of the server, by its Redis name.
     pub(super) channel: String,
+    /// Sends to the Redis server of the channel.
+    pub(super) commands: Commands,
 }
 
-impl Routes {
+impl<W> Default for Routes<W> {
+    fn default() -> Self {
+        Self {
+            by_remote: Mutex::default(),
+        }
+    }
+}
+
+impl<W> Routes<W> {
     /// Returns the way to the only server of a remote, if it is known.
-    pub(super) fn find(&self, remote: &str, now: Instant) -> Option<Arc<Direct>> {
+    pub(super) fn find(&self, remote: &str, now: Instant) -> Option<Arc<W>> {
         let mut routes = self.lock();
         let route = routes.get(remote)?;
         if now < route.valid_until {
-            return Some(Arc::clone(&route.direct));
+            return Some(Arc::clone(&route.way));
         }
         routes.remove(remote);
         None
     }
 
-    /// Notes the channel of the only server of a remote.
-    pub(super) fn note(&self, remote: String, channel: String) {
+    /// Notes the way to the only server of a remote.
+    pub(super) fn note(&self, remote: &str, way: W) {
         let now = Instant::now();
         let mut routes = self.lock();
         if routes.len() >= MAX_ROUTES {
             routes.retain(|_, route| now < route.valid_until);
         }
         if routes.len() < MAX_ROUTES {
-            let name = remote.as_str().into();
             let route = Route {
-                direct: Arc::new(Direct { remote, channel }),
+                way: Arc::new(way),
                 valid_until: now + VALID_FOR,
             };
-            routes.insert(name, route);
+            routes.insert(remote.into(), route);
         }
     }
 
@@ -72,7 +83,7 @@ impl Routes {
         self.lock().remove(remote);
     }
 
-    fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Route>> {
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<Box<str>, Route<W>>> {
         self.by_remote
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -83,16 +94,15 @@ impl Routes {
 mod tests {
     use super::*;
 
-    fn channel(routes: &Routes, remote: &str) -> Option<String> {
-        let direct = routes.find(remote, Instant::now())?;
-        Some(direct.channel.clone())
+    fn channel(routes: &Routes<&'static str>, remote: &str) -> Option<&'static str> {
+        routes.find(remote, Instant::now()).map(|channel| *channel)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_server_is_known_for_a_while() {
         let routes = Routes::default();
-        routes.note("f".into(), "one".into());
-        assert_eq!(channel(&routes, "f").as_deref(), Some("one"));
+        routes.note("f", "one");
+        assert_eq!(channel(&routes, "f"), Some("one"));
 
         tokio::time::advance(VALID_FOR).await;
 
@@ -103,14 +113,14 @@ mod tests {
     async fn the_table_is_bounded_and_has_room_again() {
         let routes = Routes::default();
         for number in 0..=MAX_ROUTES {
-            routes.note(number.to_string(), "one".into());
+            routes.note(&number.to_string(), "one");
         }
         assert_eq!(routes.lock().len(), MAX_ROUTES);
 
         tokio::time::advance(VALID_FOR).await;
-        routes.note("last".into(), "one".into());
+        routes.note("last", "one");
 
-        assert_eq!(channel(&routes, "last").as_deref(), Some("one"));
+        assert_eq!(channel(&routes, "last"), Some("one"));
         assert_eq!(routes.lock().len(), 1);
     }
 }
