@@ -165,7 +165,10 @@ impl ClusterWork {
             queues.push(shop.finish().await?);
         }
         let mut report = Report::default();
-        failovers.judge(&mut report, &queues);
+        let again = failovers.judge(&mut report, &queues);
+        report.demand(again == 0, || {
+            format!("{again} messages were given again after an ack that no failover explains")
+        });
         report.add(ended.report);
         report.figure(format!("{} events came late", ended.late));
         report.demand(ended.late <= most_late, || {
