@@ -1,5 +1,6 @@
 //! Calls in flight. The answers to all of them come from one inbox, see [`super::inbox`].
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +34,9 @@ pub(crate) struct Calls {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) core: Core,
-    sender: RequestSender,
+    sender: Arc<RequestSender>,
+    /// On a cluster, those of each slot that was called, by what its channels begin with.
+    by_slot: Mutex<HashMap<String, Arc<RequestSender>>>,
     /// The name of the list for our answers.
     pub(super) inbox: String,
     next_id: AtomicU64,
@@ -75,7 +78,8 @@ impl Calls {
             watch: subscriptions.watch(vec![core.keys.name(&inbox)]),
             called: Notify::new(),
             core,
-            sender,
+            sender: Arc::new(sender),
+            by_slot: Mutex::default(),
             inbox,
             next_id: AtomicU64::new(1),
             pending: Mutex::default(),
@@ -156,7 +160,8 @@ impl Calls {
             let (caller, counted) = oneshot::channel();
             let caller = Caller::All(caller);
             let name = shared.core.keys.remote(channel);
-            let sent = shared.sender.send(name, request, caller, deadline).await;
+            let sender = shared.sender_to(&name);
+            let sent = sender.send(name, request, caller, deadline).await;
             sent.map_err(failed)?;
             counted
                 .await
@@ -172,6 +177,18 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns what sends the requests to a channel.
+    fn sender_to(&self, channel: &str) -> Arc<RequestSender> {
+        if self.core.connector.cluster().is_none() {
+            return Arc::clone(&self.sender);
+        }
+        let (_, slot) = self.core.keys.of_remote(channel);
+        let mut by_slot = self.by_slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = || Arc::new(RequestSender::start(self.core.of(channel)));
+        let of_slot = by_slot.entry(slot.to_owned());
+        Arc::clone(of_slot.or_insert_with(start))
+    }
+
     /// Tells whether no call waits.
     pub(super) fn is_idle(&self) -> bool {
         self.pending().is_empty()
@@ -180,7 +197,7 @@ impl Shared {
     /// Sends a request after the servers of its channel were counted.
     async fn count_and_send(&self, remote: &str, call: OneCall) -> Result<(), Fault> {
         let (channel, caller) = (self.core.keys.remote(remote), Caller::One(call.inlet));
-        self.sender
+        self.sender_to(&channel)
             .send(channel, call.request, caller, call.deadline)
             .await
     }

@@ -1,10 +1,9 @@
 //! [`RequestSender`]: one task sends the requests of all callers, so that many calls take few round
-//! trips.
+//! trips. On a cluster, there is one for each slot: a node that does not answer holds up no other.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use pymq_core::provider::ReplyInlet;
 use pymq_core::{Error, ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
@@ -21,8 +20,8 @@ static CALL: Script = Script::new(include_str!("../../scripts/rpc_call.lua"));
 /// The pause before a channel is looked at again that had no server.
 const SEARCH_PAUSE: Duration = Duration::from_millis(100);
 
-/// Sends the requests of callers. Cheap to clone.
-#[derive(Clone, Debug)]
+/// Sends the requests of callers.
+#[derive(Debug)]
 pub(crate) struct RequestSender {
     core: Core,
     /// Bounded. When it is full, callers wait, as they would for the connection.
@@ -92,25 +91,10 @@ async fn run(core: Core, receiver: mpsc::Receiver<Call>) {
 async fn publish_all(core: &Core, mut batch: Vec<Call>) {
     // Requests to one channel go together, in their order.
     batch.sort_by(|a, b| a.group().cmp(&b.group()));
-    if core.connector.cluster().is_none() {
-        publish_in_parts(core, batch).await;
-        return;
+    let unserved = publish_in_parts(core, batch).await;
+    if !unserved.is_empty() {
+        core.spawn(find_servers(core.clone(), unserved));
     }
-    let mut by_slot = Vec::new();
-    while let Some(first) = batch.first() {
-        let slot = core.keys.of_remote(&first.channel).1;
-        let is_there = |call: &&Call| core.keys.of_remote(&call.channel).1 == slot;
-        let count = batch.iter().take_while(is_there).count();
-        by_slot.push(batch.drain(..count).collect());
-    }
-    let published = by_slot.into_iter().map(|calls: Vec<Call>| async {
-        let core = core.of(&calls[0].channel);
-        let unserved = publish_in_parts(&core, calls).await;
-        if !unserved.is_empty() {
-            core.clone().spawn(find_servers(core, unserved));
-        }
-    });
-    join_all(published).await;
 }
 
 /// Publishes requests whose channels had no server. That may be wrong for a moment: on a cluster,
