@@ -12,6 +12,7 @@
 mod claims;
 mod table;
 
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -50,9 +51,14 @@ const LATE_LIMIT: Duration = Duration::from_millis(200);
 /// The most nodes without a connection that are asked at once.
 const MAX_DIALED: usize = 8;
 
-/// How long a connection for a slot stays after the node has lost the slot. By then, each command
-/// on it was redirected, if the node answers.
+/// How long a connection stays after its node has lost the last slot. By then, each command on it
+/// was redirected, if the node answers.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long a connection for a slot stays after its node has lost only some slots. A subscriber must
+/// move after all publishers have: then an event that was published at the former node cannot come
+/// after one that was published at the next node.
+const SLOT_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the owner of a slot may not be known to all clients after it has changed.
 const UNSETTLED: Duration = Duration::from_secs(3);
@@ -263,20 +269,20 @@ impl Cluster {
             return;
         }
         let mut opened = self.opened();
-        let end = Instant::now() + GRACE;
+        let now = Instant::now();
         let Opened { for_slots, ending } = &mut *opened;
         for_slots.retain(|(slot, member, lost)| {
             let is_owner = table
                 .owner(*slot)
                 .is_some_and(|owner| Arc::ptr_eq(owner, member));
             if !is_owner {
-                ending.push((end, lost.clone()));
+                ending.push((now + SLOT_GRACE, lost.clone()));
             }
             is_owner && !lost.is_cancelled()
         });
         for member in table.forget_unused() {
             tracing::warn!("{} owns no slots any more", member.dialer.address());
-            ending.push((end, member.ended.clone()));
+            ending.push((now + GRACE, member.ended.clone()));
         }
         drop(table);
         self.changes.send_modify(|changes| *changes += 1);
@@ -300,15 +306,21 @@ impl Cluster {
     async fn end_late_connections(&self) {
         let mut changes = self.changes();
         loop {
-            let next = self.opened().ending.first().map(|(end, _)| *end);
-            let Some(end) = next else {
-                // An error means that this is dropped.
-                drop(changes.changed().await);
-                continue;
+            let next = self.opened().ending.iter().map(|(end, _)| *end).min();
+            let end = async {
+                match next {
+                    Some(end) => sleep_until(end).await,
+                    None => pending().await,
+                }
             };
-            sleep_until(end).await;
-            self.opened().ending.retain(|(other, lost)| {
-                let is_over = *other <= end;
+            tokio::select! {
+                () = end => {}
+                // There may be a sooner end. An error means that this is dropped.
+                _ = changes.changed() => continue,
+            }
+            let now = Instant::now();
+            self.opened().ending.retain(|(end, lost)| {
+                let is_over = *end <= now;
                 if is_over {
                     lost.cancel();
                 }

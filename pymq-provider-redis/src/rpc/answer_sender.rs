@@ -156,6 +156,14 @@ async fn push_batch(core: &Core, batch: Vec<Answer>) {
             None => by_inbox.push((inbox, vec![payload])),
         }
     }
+    if core.connector.cluster().is_some() {
+        // The node of one inbox may not answer. It holds up no other.
+        for (inbox, payloads) in by_inbox {
+            let of_inbox = core.clone();
+            core.spawn(async move { push_all(&of_inbox, inbox, payloads).await });
+        }
+        return;
+    }
     join_all(
         by_inbox
             .into_iter()
