@@ -108,15 +108,13 @@ impl ClusterWork {
         })
     }
 
-    /// Returns the keys of which each decides about the node of a queue, of the topics or of a
-    /// remote.
+    /// Returns the keys of which each decides about the node of a queue or of a remote.
     ///
     /// # Errors
     ///
     /// If a master does not answer.
     pub async fn keys(&self) -> Result<Vec<String>, Failure> {
         let mut keys = self.queues.clone();
-        keys.push(HOME.to_owned());
         for master in self.cluster.masters().await? {
             let mut command = redis::cmd("PUBSUB");
             let command = command.arg(&["SHARDCHANNELS", "__eventbus:*"]);

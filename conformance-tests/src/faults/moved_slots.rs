@@ -1,5 +1,8 @@
-//! F31: the slots of queues, of the topics and of remotes move between the masters of a Redis
-//! Cluster under load, all the time. No node fails, so nothing is lost and no call finds no server.
+//! F31: the slots of queues and of remotes move between the masters of a Redis Cluster under load,
+//! all the time. No node fails, so nothing is lost and no call finds no server.
+//!
+//! The slot of the topics stays. While it moves, events cross between nodes and may come out of
+//! order.
 
 use std::time::Duration;
 

@@ -84,8 +84,8 @@ pub const FAULTS: &[Fault] = &[
     Fault {
         id: "F31",
         name: "moved_slots",
-        what: "the slots of queues, topics and remotes move between the masters of a Redis Cluster \
-               under load for 20 s; for 60 s with --long",
+        what: "the slots of queues and remotes move between the masters of a Redis Cluster under \
+               load for 20 s; for 60 s with --long",
         criterion: "0 lost, none done twice, no put fails or takes longer than 2 s, no call finds no server, every \
                     gap in a topic announced",
         load: Load::Alone,
