@@ -302,7 +302,7 @@ impl Cluster {
         Some((Arc::clone(owner), lost))
     }
 
-    /// Ends the connections whose node has lost their slot, each at its time.
+    /// Ends each connection whose node no longer owns its slot, when its grace time is over.
     async fn end_late_connections(&self) {
         let mut changes = self.changes();
         loop {

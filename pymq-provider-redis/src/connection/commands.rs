@@ -55,8 +55,8 @@ impl Commands {
         }
     }
 
-    /// Returns a handle whose commands are about this key. On a cluster, they go to the node that
-    /// owns it.
+    /// Returns a handle for commands that use this key. On a cluster, it sends them to the node that
+    /// owns the slot of the key.
     pub(crate) fn of(&self, key: impl FnOnce() -> String) -> Self {
         Self {
             route: self.route.of(key),

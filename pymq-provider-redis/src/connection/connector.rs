@@ -32,7 +32,7 @@ use crate::slot::Slot;
 #[derive(Clone, Debug)]
 pub(crate) struct Connector {
     shared: Arc<Shared>,
-    /// The slot whose owner is connected to, on a cluster.
+    /// On a cluster: it connects to the owner of this slot.
     slot: Slot,
 }
 

@@ -1,4 +1,4 @@
-//! [`Replicas`]: commands whose callers wait until replicas have what was written.
+//! [`Replicas`]: sends writes, and answers their callers once enough replicas have the data.
 //!
 //! `WAIT` counts for the last write of its own connection, and nothing behind it on this connection
 //! runs before it ends. So these commands have a connection of their own. They go in batches: what
@@ -53,7 +53,7 @@ struct Write {
 }
 
 impl Commands {
-    /// Returns a handle whose commands wait until replicas have what they wrote. A command that
+    /// Returns a handle that answers a write once enough replicas have its data. A command that
     /// answers with a number below zero has written nothing.
     pub(crate) fn with_replicas(mut self, replicas: Replicas) -> Self {
         self.op_timeout += replicas.timeout;

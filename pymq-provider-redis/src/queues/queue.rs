@@ -86,7 +86,7 @@ impl Queue {
         self.shared.core.connector.of(|| self.list())
     }
 
-    /// Returns what runs the puts, whose answers may wait for replicas.
+    /// Returns the handle for puts. With `replicas`, it answers when the replicas have the item.
     pub(super) fn puts(&self) -> Commands {
         self.shared.core.puts.of(|| self.list())
     }

@@ -97,8 +97,8 @@ async fn publish_all(core: &Core, mut batch: Vec<Call>) {
     }
 }
 
-/// Publishes requests whose channels had no server. That may be wrong for a moment: on a cluster,
-/// servers and callers may not know yet that the node of the channels has changed.
+/// Publishes requests again whose channels had no server. On a cluster, the servers may still be at
+/// the former owner of the slot, or this process may not know the new owner yet.
 async fn find_servers(core: Core, mut unserved: Vec<Call>) {
     while !unserved.is_empty() && core.connector.is_unsettled().await {
         sleep(SEARCH_PAUSE).await;

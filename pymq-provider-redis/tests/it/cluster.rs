@@ -54,7 +54,7 @@ async fn get(provider: &Arc<dyn Provider>, queue: &str) -> Vec<String> {
         .collect()
 }
 
-/// Names of queues whose lists are in many slots.
+/// Returns the names of queues that are spread over the nodes.
 fn queues() -> Vec<String> {
     (0..30).map(|n| format!("jobs-{n}")).collect()
 }
